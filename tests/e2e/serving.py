@@ -128,12 +128,25 @@ def running(
             raise
 
 
+_METRICS_KEYS: dict[Path, str] = {}
+
+
+def metrics_key(served: Served) -> str:
+    """Return a key that reads the metrics, made at the first call."""
+    if served.folder not in _METRICS_KEYS:
+        made = json.loads(
+            command(served.folder, "keys", "create", "prometheus", "--scope", "metrics", "--json")
+        )
+        _METRICS_KEYS[served.folder] = made["secret"]
+    return _METRICS_KEYS[served.folder]
+
+
 def metric(served: Served, name: str, **labels: str) -> float:
     """Add up the samples of a metric that have these labels (without `crossgrade_`)."""
     request = urllib.request.Request(
-        f"{served.url}/metrics", headers={"authorization": f"Bearer {served.key}"}
+        f"{served.url}/metrics", headers={"authorization": f"Bearer {metrics_key(served)}"}
     )
-    for _ in range(100):  # a worker that has just started does not have the broker's ear yet
+    for _ in range(100):  # a worker may not know the key or have the broker's ear yet
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 lines = answer.read().decode().splitlines()

@@ -10,7 +10,7 @@ import pytest
 
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import Answered, ask, fetch, until
-from tests.e2e.serving import Served, contents, records, serving
+from tests.e2e.serving import Served, contents, metrics_key, records, serving
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PROMPT = "xyzzy-a-text-that-nobody-else-writes"
@@ -85,7 +85,7 @@ def test_health_tells_nothing_and_metrics_need_a_key(gateway: Served) -> None:
     assert ask(gateway, "", body={"model": "support", **vision()}).status == 200
 
     def page() -> str:
-        return get(gateway, "/metrics", gateway.key).body.decode()
+        return get(gateway, "/metrics", metrics_key(gateway)).body.decode()
 
     # The broker may come after the worker, and hears of a request a moment later.
     until(lambda: "gen_ai_server_request_duration_seconds_count" in page())
@@ -146,7 +146,7 @@ def test_a_request_id_is_everywhere_and_never_twice(gateway: Served) -> None:
         ask(gateway, "", path="/v1/nothing", body={}),
         ask(gateway, "", path="/v1/feedback", body={"response_id": "x", "value": 1, "name": "n"}),
         get(gateway, "/v1/models", gateway.key),
-        get(gateway, "/metrics", gateway.key),
+        get(gateway, "/metrics", metrics_key(gateway)),
         get(gateway, "/health/readiness"),
     ]
     ids = [answer.headers["x-request-id"] for answer in answers]

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -109,11 +110,10 @@ def test_a_reader_that_stops_is_cut_and_recorded(gateway: Served) -> None:
     assert ask(gateway, "support").status == 200
 
 
-def test_idle_connections_are_closed_and_too_many_turned_away(gateway: Served) -> None:
+def test_idle_connections_are_closed_and_shut_nobody_out(gateway: Served) -> None:
     idle = [socket.create_connection(gateway.address, timeout=PATIENCE_S) for _ in range(60)]
-    refused = sum(b"too_many_connections" in connection.recv(4_096) for connection in idle)
+    assert ask(gateway, "support").status == 200
     for connection in idle:
-        connection.close()
-    assert 20 <= refused <= 30
-    until(lambda: ask(gateway, "support").status == 200)
+        with connection, suppress(ConnectionError):  # those that made room were reset
+            connection.recv(4_096)
     until(lambda: metric(gateway, "crossgrade_gateway_connections") <= 2)

@@ -12,11 +12,11 @@ from crossgrade.cli._params import ParamType, complete_route
 from crossgrade.domain import WINDOWS_S
 
 if TYPE_CHECKING:
-    from crossgrade.identity import KeyLimit, KeyRecord, NewKey
+    from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
     from crossgrade.project import Project
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SPAN_S = {"m": 60, "h": 3_600, "d": 86_400}
+_SPAN_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 class _Name(ParamType[str]):
@@ -34,7 +34,7 @@ class _Span(ParamType[timedelta]):
     name = "span"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        found = re.fullmatch(r"(\d{1,6})([mhd])", str(value))
+        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
         if found is None and value != "0":
             self.fail(f"{value!r} is not a span such as 30m, 24h or 7d", param, ctx)
         return timedelta(0) if found is None else timedelta(seconds=int(found[1]) * _SPAN_S[found[2]])
@@ -51,7 +51,7 @@ class _Expiry(ParamType[datetime | None]):
             until = _day(value)
         elif value == "never":
             return None
-        elif re.fullmatch(r"\d{1,6}[mhd]", str(value)):
+        elif re.fullmatch(r"\d{1,6}[smhd]", str(value)):
             until = now + _Span().convert(value, param, ctx)
         else:
             until = None
@@ -104,6 +104,13 @@ def command() -> None:
 @click.option("--parallel", type=click.IntRange(1), metavar="N", help="Most requests in flight.")
 @click.option("--segment", help="Segment bound to the key: requests cannot say otherwise.")
 @click.option("--tenant", help="Tenant bound to the key: requests cannot say otherwise.")
+@click.option(
+    "--scope",
+    type=click.Choice(["calls", "metrics"]),
+    default="calls",
+    show_default=True,
+    help="What the key is for: to call models, or to read /metrics.",
+)
 @config_option
 @json_option
 def create(
@@ -119,6 +126,7 @@ def create(
     parallel: int | None,
     segment: str | None,
     tenant: str | None,
+    scope: "KeyScope",
     config_path: str,
     as_json: bool,
 ) -> None:
@@ -137,6 +145,7 @@ def create(
             limits=_limits(budget, rpm, tpm, parallel),
             segment=segment,
             tenant=tenant,
+            scope=scope,
         )
         _show_new(key, project.store.keys.get(key.id), as_json=as_json)
 
@@ -259,6 +268,7 @@ def _row(record: "KeyRecord", now: datetime) -> dict[str, Any]:
         "status": record.status(now),
         "team": record.team or None,
         "tier": record.tier or None,
+        "scope": record.scope,
         "routes": list(record.routes),
         "limits": [_limit_words(limit) for limit in record.limits],
         "created": record.created_at.date().isoformat(),

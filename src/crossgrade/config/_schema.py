@@ -102,6 +102,11 @@ class ModelSection(Section):
         description="Share of the requests, relative to the replicas. A model with weight 0 is asked only "
         "when the others fail.",
     )
+    caller_fields: Annotated[list[Name], Field(max_length=64)] = Field(
+        default=[],
+        description="Fields of requests that callers may set although they choose another model, host or "
+        "region at this provider, for example `provider` at OpenRouter.",
+    )
 
 
 class PromptSection(Section):

@@ -83,6 +83,13 @@ class ServingResolver:
                 "give it another port",
                 code="port-taken",
             )
+        if section.health_port in (section.port, section.admin_port):
+            self._refuse(
+                "serve.health_port",
+                f"{section.health_port} is another port of the gateway",
+                "give it another port",
+                code="port-taken",
+            )
         if section.body_parse_bytes > section.body_max_bytes:
             message = "`body_parse_bytes` is above `body_max_bytes`"
             self._refuse(

@@ -147,6 +147,11 @@ class ServeSection(Section):
     host: Text = Field(default="127.0.0.1", description="Address to listen on. `0.0.0.0` means all.")
     port: Port = Field(default=4000, description="Port of the gateway.")
     admin_port: Port = Field(default=4001, description="Port of the admin API, on loopback only.")
+    health_port: Port | None = Field(
+        default=None,
+        description="Port for health checks alone, which clients' connections cannot keep out. They are also "
+        "served on `port`.",
+    )
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Number of serving processes. Use one per core."
     )
@@ -162,7 +167,7 @@ class ServeSection(Section):
     )
     body_parse_bytes: Annotated[int, Field(ge=1_024, le=1 << 26)] = Field(
         default=1 << 20,
-        description="Largest body that is parsed, in bytes. Larger bodies are routed by their head.",
+        description="Largest body that is parsed, in bytes. Larger bodies are only checked as they pass.",
     )
     body_max_bytes: Annotated[int, Field(ge=1_024, le=1 << 34)] = Field(
         default=1 << 28, description="Largest accepted body, in bytes."
@@ -183,6 +188,11 @@ class ServeSection(Section):
     )
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=2_000, description="Maximum number of client connections per worker."
+    )
+    unpriced: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="What a budget in dollars does with a call whose model has no known price. `allow` lets "
+        "it pass uncounted.",
     )
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
 

@@ -43,7 +43,8 @@ class Offer:
     overrides, oldest first; empty means the catalogue's. `open_weights` None is unknown.
     `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
     `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the
-    same model elsewhere, among which the gateway picks by their `weight` and this one's.
+    same model elsewhere, among which the gateway picks by their `weight` and this one's. `caller_fields`
+    are fields by which callers may choose another model, host or region at the provider.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Offer:
     batch: bool = False
     replicas: tuple[str, ...] = ()
     weight: float = 1.0
+    caller_fields: tuple[str, ...] = ()
 
 
 def heads_of(offers: Iterable[Offer]) -> dict[str, str]:

@@ -116,14 +116,17 @@ class TokenIssuer:
 class Serving:
     """The `serve` section: where to listen, what is refused, who is let in.
 
-    Sizes are bytes, times seconds. With `open_on_loopback` requests need no key, and the server
+    Sizes are bytes, times seconds. `health_port` serves health checks alone, so that connections of clients
+    cannot keep them out (None: no such port). With `open_on_loopback` requests need no key, and the server
     listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
-    are routed on their head. `log_prompts` writes prompts into the request log.
+    are checked by a scan. `unpriced` says whether a budget in dollars refuses calls of a model without a
+    known price, or lets them pass uncounted. `log_prompts` writes prompts into the request log.
     """
 
     host: str = "127.0.0.1"
     port: int = 4000
     admin_port: int = 4001
+    health_port: int | None = None
     workers: int = 1
     open_on_loopback: bool = False
     limits: tuple[Limit, ...] = ()
@@ -136,6 +139,7 @@ class Serving:
     body_timeout_s: float = 60.0
     idle_timeout_s: float = 75.0
     max_connections: int = 2_000
+    unpriced: Literal["refuse", "allow"] = "refuse"
     log_prompts: bool = False
 
 

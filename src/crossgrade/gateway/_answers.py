@@ -260,7 +260,7 @@ class StreamRelay:
             ended = isinstance(follower, StreamFollower) and follower.ended and not follower.unfinished
             is_last = self._send is not None and self._read == self._events  # nothing has passed since
             if ended and is_last and follower.usage.output_tokens is not None:
-                self._end(follower)
+                self._outlet.end_stream(follower.usage, self.response_id, self._events)
                 return
             self._outlet.failed(
                 UpstreamError(
@@ -281,11 +281,12 @@ class StreamRelay:
             self._outlet.failed(follower.failure)
         elif follower.done:
             self._over = True
-            self._end(follower, events)
+            self._outlet.end_stream(follower.usage, self.response_id, self._events, events)
 
-    def _end(self, follower: AnswerFollower, last: bytes = b"") -> None:
-        response_id = follower.response_id if isinstance(follower, StreamFollower) else None
-        self._outlet.end_stream(follower.usage, response_id, self._events, last)
+    @property
+    def response_id(self) -> str | None:
+        """The id that the provider gave the answer; None if it is not known, or the answer is translated."""
+        return self._follower.response_id if isinstance(self._follower, StreamFollower) else None
 
     def spent(self) -> tuple[Tokens, int | None]:
         """Return what was counted, and an estimate of about one token per event."""

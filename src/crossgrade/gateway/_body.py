@@ -12,26 +12,35 @@ bodies contain nothing like it. Only the others are walked.
 
 import json
 import re
-from collections.abc import Sequence
 from itertools import accumulate, chain
 from operator import itemgetter
-from typing import Annotated, Any, Final, NoReturn, TypeAlias
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from crossgrade.dialects import excerpt, json_marks
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import (
+    BACKSLASH,
+    MAX_DEPTH,
+    MOST_CHOICES,
+    MOST_FIELDS,
+    OWN_WORDS,
+    SUSPECT_NAME,
+    TOO_DEEP,
+    TOO_MANY_FIELDS,
+    Path,
+    key_problem,
+    twice,
+)
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
 DEFAULT_OUTPUT_TOKENS = 1024
-"""The output tokens reserved for a request that does not bound its answer."""
+"""The output tokens that count against rates for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
-_MOST_CHOICES = 128
-_MOST_FIELDS = 1000
-
 _KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
 
 
@@ -57,7 +66,8 @@ class BodyFields(msgspec.Struct):
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
     max_output_tokens: _Count | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=_MOST_CHOICES)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
+    best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
@@ -69,11 +79,17 @@ class BodyFields(msgspec.Struct):
     previous_response_id: str | None = None
     background: Any = None
 
-    @property
-    def most_output_tokens(self) -> int | None:
-        """The most tokens that the answer may have, over all choices; None if the request sets no bound."""
-        most = self.max_completion_tokens or self.max_output_tokens or self.max_tokens
-        return None if most is None else most * (self.n or 1)
+    def most_output_tokens(self, endpoint: str) -> int | None:
+        """Return the most tokens that the answer may have, over all choices; None if there is no bound.
+
+        Only the fields of the endpoint's own API bound an answer. Of two, providers may heed either.
+        """
+        if endpoint == "responses":
+            return self.max_output_tokens or None
+        most = self.max_tokens or 0
+        if self.max_completion_tokens and endpoint == "chat":
+            most = max(most, self.max_completion_tokens)
+        return most * max(self.n or 1, self.best_of or 1) or None
 
     @property
     def has_tools(self) -> bool:
@@ -136,6 +152,11 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
+def top_level_names(body: bytes) -> set[str]:
+    """Return the top-level keys of a parsed body, in lower case."""
+    return {name.lower() for name in _FIELDS.decode(body)}
+
+
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
@@ -153,8 +174,8 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
 def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
     """Find the span by walking from key to key; the parser gives the length of each value."""
     fields = _FIELDS.decode(body)
-    if len(fields) > _MOST_FIELDS:
-        return bad_request(f"The body has more than {_MOST_FIELDS} fields.", "too_many_fields")
+    if len(fields) > MOST_FIELDS:
+        return TOO_MANY_FIELDS
     at = body.index(b"{")
     found: tuple[int, int] | None = None
     for _ in range(len(fields) + 1):
@@ -164,19 +185,14 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
         name = msgspec.json.decode(b'"%b"' % key[1], type=str)
         value = bytes(fields[name])
         if body[key.end() : key.end() + len(value)] != value:
-            return _twice(name)
+            return twice(name)
         if name.lower() == "model":
             if found is not None or name != "model":
-                return _twice(name)
+                return twice(name)
             found = (key.end(), key.end() + len(value))
         at = key.end() + len(value)
         at = _SPACE.match(body, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-    return _twice("model")
-
-
-def _twice(name: str) -> Problem:
-    where = name[:100]
-    return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
+    return twice("model")
 
 
 def estimated_tokens(size: int) -> int:
@@ -184,40 +200,12 @@ def estimated_tokens(size: int) -> int:
     return size // BYTES_PER_TOKEN or 1
 
 
-MAX_DEPTH = 128
 _MOST_BRACKETS = MAX_DEPTH
 """A body with no more opening brackets than this cannot be nested deeper than `MAX_DEPTH`."""
 
-_NAMES = frozenset((
-    "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
-    "azure_ad_token", "azure_ad_token_provider", "azure_deployment", "azure_endpoint", "azure_password",
-    "base_url", "base-url", "client_id", "client_secret", "content_policy_fallbacks",
-    "context_window_fallbacks",
-    "custom_llm_provider", "default_headers", "default_query", "deployment_id", "endpoint_url",
-    "extra_body", "extra_headers", "extra_query", "fallbacks", "headers", "kwargs", "litellm_credential_name",
-    "litellm_metadata", "litellm_params", "litellm_settings", "model_list", "mock_response",
-    "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
-    "router_settings", "tenant_id", "user_config",
-))  # fmt: skip
-_LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
-"""Names that people also use for labels. They are accepted under `metadata`."""
-
-_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
-
-_NAME: Final = re.compile(
-    "|".join((*map(re.escape, _NAMES), *(f"{prefix}.*" for prefix in _PREFIXES))), re.IGNORECASE
-)
-_SUSPECT: Final = re.compile(
-    rb'"(?:a(?:pi[_-]?(?:base|key|type|version)|ws_|zure_)|base[_-]url|c(?:lient_(?:id|secret)|ontent_policy_f'
-    rb"|ontext_window_f|ustom_llm_)|de(?:fault_(?:headers|query)|ployment_id)|e(?:ndpoint_url|xtra_(?:body|headers"
-    rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
-    rb'|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_)[^"]*"'
-)
+_SUSPECT: Final = re.compile(b'"(?:%b)[^"]*"' % SUSPECT_NAME)
 """Plain spellings, searched for in the lower-case body. The expression begins with one letter, which is fast.
 """
-
-BACKSLASH: Final = ord("\\")
-"""As a number, it is found in a third of the time that it takes as bytes."""
 
 _ESCAPED: Final = re.compile(rb"\\u00(?:[4-7]|2d)")
 """Letters written as escapes, which no encoder does."""
@@ -226,47 +214,28 @@ _AS_STEPS: Final = bytes.maketrans(b"{[}]", b"\x01\x01\xff\xff")
 _MOST_MARKS: Final = 50_000
 """Brackets and colons of a body whose keys are looked at one by one, so that none takes long."""
 
-_OWN_WORDS: Final = frozenset(
-    (
-        ("tools", "function", "parameters"),
-        ("tools", "parameters"),
-        ("tools", "input_schema"),
-        ("functions", "parameters"),
-        ("response_format", "json_schema", "schema"),
-        ("response_format", "schema"),
-        ("text", "format", "schema"),
-        ("output_config", "format", "schema"),
-        ("output_format", "schema"),
-        ("messages", "content", "input"),
-        ("guided_json",),
-        ("structured_outputs", "json"),
-    )
-)
-"""The places where keys are the caller's own words, as paths of keys from the top."""
-
 _CONTAINERS: Final = (tuple, list)
-"""An object as its pairs, which shows a key that is there twice, and a list."""
+"""An object as its pairs, so that no value of a repeated key is lost, and a list."""
 
 _LABELLED: Final = ("metadata",)
 _ON_THE_WAY: Final = frozenset(
-    (_LABELLED, *(path[:length] for path in _OWN_WORDS for length in range(1, len(path))))
+    (_LABELLED, *(path[:length] for path in OWN_WORDS for length in range(1, len(path))))
 )
 
 
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
-    """Return why a body is refused: a forbidden or repeated key, too deep, or a number out of range.
+    """Return why a body is refused: a forbidden key, or nesting that is too deep; None if it is accepted.
 
-    The body was parsed before, so it is JSON. `lower` is the same body in lower case. None means that it is
-    accepted.
+    The body was parsed before, so it is JSON. `lower` is the same body in lower case.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):
-        return _TOO_DEEP
-    if _SUSPECT.search(lower) is not None:
-        return _walk(body)
-    if BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None:
-        return _walk(body)
-    return None
+        return TOO_DEEP
+    if _SUSPECT.search(lower) is None and not (
+        BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED.search(body) is not None
+    ):
+        return None
+    return _walk(body)
 
 
 def _is_deep(body: bytes) -> bool:
@@ -275,28 +244,23 @@ def _is_deep(body: bytes) -> bool:
     return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
-_Path: TypeAlias = tuple[str, ...] | None
-"""Where keys stand, as far as that matters: in a place on the way to the caller's own words, or elsewhere."""
-
-
 def _walk(body: bytes) -> Problem | None:
-    """Look at all keys: level by level, those of one kind of place together."""
+    """Look at all keys, level by level, those of one kind of place together: five times as fast as a scan."""
     if len(json_marks(body)) > _MOST_MARKS:
-        return bad_request("The body has too many fields to be checked.", "too_many_fields")
+        return TOO_MANY_FIELDS
     try:
-        tree = json.loads(body, object_pairs_hook=tuple, parse_constant=_no_constant)
-    except RecursionError:
-        return _TOO_DEEP
+        tree = json.loads(body, object_pairs_hook=tuple)
     except ValueError as error:
         return bad_request(f"The body is not acceptable JSON: {str(error)[:200]}", "invalid_json")
-    level: dict[_Path, list[Any]] = {(): [tree]}
+    level: dict[Path, list[Any]] = {(): [tree]}
     while level:
-        below: dict[_Path, list[Any]] = {}
+        below: dict[Path, list[Any]] = {}
         for path, nodes in level.items():
             objects = [node for node in nodes if type(node) is tuple]
-            problem = _keys_problem(objects, path)
-            if problem is not None:
-                return problem
+            for key in set(map(itemgetter(0), chain.from_iterable(objects))):
+                problem = key_problem(key, path)
+                if problem is not None:
+                    return problem
             lists = [node for node in nodes if type(node) is list]
             inner = below.setdefault(path, [])
             inner += [value for value in chain.from_iterable(lists) if value and type(value) in _CONTAINERS]
@@ -308,43 +272,7 @@ def _walk(body: bytes) -> Problem | None:
                 continue
             for key, value in pairs:
                 place = (*path, key)
-                if place not in _OWN_WORDS:
+                if place not in OWN_WORDS:
                     below.setdefault(place if place in _ON_THE_WAY else None, []).append(value)
         level = {path: nodes for path, nodes in below.items() if nodes}
     return None
-
-
-_TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
-
-
-def _keys_problem(objects: Sequence[tuple[tuple[str, Any], ...]], path: _Path) -> Problem | None:
-    """Return why the keys of objects in a place are refused: one is forbidden, or twice in one object."""
-    for key in set(map(itemgetter(0), chain.from_iterable(objects))):
-        plain = key.lower()
-        is_name = plain in _NAMES or plain.startswith(_PREFIXES)
-        if not is_name and not plain.isascii():
-            is_name = _NAME.fullmatch(key) is not None  # letters that a parser may take for others
-        if is_name and not (path == _LABELLED and key in _LABELS):
-            return forbidden(_shown(path, key))
-    for pairs in objects:
-        if len(pairs) > 1 and len(dict(pairs)) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            return bad_request(f"The key `{_shown(path, twice)}` is there twice.", "duplicate_key")
-    return None
-
-
-def _shown(path: _Path, key: str) -> str:
-    return ".".join((*(path or ()), key))[:200]
-
-
-def forbidden(where: str) -> Problem:
-    """Return the refusal of a field that could redirect a request or leak a key."""
-    return bad_request(
-        f"The field `{where}` is not accepted: where a request goes, and with which key, is configured.",
-        "forbidden_field",
-    )
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

@@ -17,6 +17,8 @@ from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import (
     Ack,
     Ask,
+    Collect,
+    Collected,
     Deny,
     Done,
     Fetch,
@@ -101,6 +103,7 @@ class BrokerLink(asyncio.Protocol):
             Grant: limits.granted,
             Deny: limits.denied,
             Recall: self._recall,
+            Collect: self._collect,
             Done: self._done,
         }
 
@@ -243,6 +246,10 @@ class BrokerLink(asyncio.Protocol):
         self._recalled.append(message.lease)
         self._flush()
 
+    def _collect(self, message: Collect) -> None:
+        self._flush()
+        self._send(Collected(message.number))
+
     def _done(self, message: Done) -> None:
         asked = self._asked.pop(message.number, None)
         if asked is not None:
@@ -258,6 +265,7 @@ class BrokerLink(asyncio.Protocol):
 
     def _send_ask(self, ask: Ask) -> bool:
         if self._ready:
+            self._flush()  # the broker should know what was spent before it lends more
             self._send(ask)
         return self._ready
 

@@ -13,7 +13,7 @@ from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
 from crossgrade.gateway._shadow import Shadows
-from crossgrade.gateway._targets import RetryBudget, TargetState
+from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import Principal, check_route
 
 _MOST_PERMITS = 5_000
@@ -23,7 +23,8 @@ _MOST_PERMITS = 5_000
 class WorkerContext:
     """The routes, targets, limits and clocks that all requests of one worker share.
 
-    `routes` is replaced as a whole when the route table changes. `now` is the monotonic time and `wall` the
+    `routes` is replaced as a whole when the route table changes. `unpriced` says whether budgets in dollars
+    let calls pass whose price is unknown. `now` is the monotonic time and `wall` the
     time since 1970, both in seconds. `is_ready` is true while the worker accepts requests.
     """
 
@@ -39,6 +40,7 @@ class WorkerContext:
         shadows: Shadows,
         metrics: Metrics,
         log_prompts: bool,
+        unpriced: bool,
     ) -> None:
         self.loop = loop
         self.worker = worker
@@ -49,8 +51,8 @@ class WorkerContext:
         self.broker = broker
         self.shadows = shadows
         self.metrics = metrics
-        self.retries = RetryBudget()
         self.log_prompts = log_prompts
+        self.unpriced = unpriced
         self.is_ready = False
         self.now = time.monotonic
         self.wall = time.time

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from crossgrade.dialects import Counts, failure
-from crossgrade.errors import AccessError, BadRequestError, ProviderError, UpstreamError
+from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -33,10 +33,11 @@ from crossgrade.gateway._problems import (
     problem_event,
     provider_problem,
     unknown_model,
+    unpriced_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
+from crossgrade.gateway._routes import Permit, ServedRoute, Size, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, images_in, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
 from crossgrade.gateway._shadow import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -52,11 +53,12 @@ class Exchange(RequestState):
 
     copy: Copy | None = None
     done = False
+    size: Size | None = None
     _delivery: Delivery | None = None
     _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
-    _retry: asyncio.TimerHandle | None = None
+    _retry: asyncio.Handle | None = None
     _status = 0
     _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
@@ -102,10 +104,7 @@ class Exchange(RequestState):
         self.permit = permit
         self._choose(route, payload)
         if permit.counters:
-            usd, tokens = self._estimate(payload)
-            outcome = context.limits.reserve(permit.counters, usd, tokens, self._reserved)
-            if outcome is not None:
-                self._reserved(outcome)
+            self._reserve(payload, permit)
         else:
             self._attempt()
 
@@ -130,20 +129,42 @@ class Exchange(RequestState):
             targets = choice.order.drawn(self._unit(route, payload))
         self.target = targets[0]
         self.attempts = Attempts(route.spec, targets, payload.size)
+        route.retries.earn()
         if route.spec.shadow is not None:
             self.copy = self._context.shadows.pick(route, choice, self.request, payload, self.principal.tier)
 
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
-    def _estimate(self, payload: Payload) -> tuple[float | None, int]:
-        """Return the dollars and tokens to reserve: input by the body's size, output by its bound."""
-        assert self.target is not None
+    def _reserve(self, payload: Payload, permit: Permit) -> None:
+        """Reserve from the limits: input by the body's size, output by the request's own bound.
+
+        Without a bound, dollars are reserved for the size that was learned.
+        """
         inputs = estimated_tokens(payload.size)
-        most = payload.fields.most_output_tokens
-        outputs = 0 if self.endpoint.name == "embeddings" else DEFAULT_OUTPUT_TOKENS if most is None else most
-        prices = self.target.prices
-        return prices.cost_usd(Counts(inputs, outputs), images_in(payload, prices)), inputs + outputs
+        endpoint = self.endpoint.name
+        most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
+        usd = None
+        if permit.counts_usd:
+            usd = self._dollars(inputs, most)
+            if usd is None and not self._context.unpriced:
+                assert self.target is not None
+                self.refuse(unpriced_model(self.target.name))
+                return
+        tokens = inputs + (DEFAULT_OUTPUT_TOKENS if most is None else most)
+        outcome = self._context.limits.reserve(permit.counters, usd, tokens, self._reserved, most is None)
+        if outcome is not None:
+            self._reserved(outcome)
+
+    def _dollars(self, inputs: int, most: int | None) -> float | None:
+        """Return what a request may cost, None if no price is known."""
+        target, route = self.target, self.route
+        assert target is not None
+        if most is None:
+            assert route is not None
+            size = self.size = route.sizes.get(target.name) or route.new_size(target)
+            most = int(size.tokens)
+        return target.prices.cost_usd(Counts(inputs, most))
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):
@@ -163,6 +184,7 @@ class Exchange(RequestState):
         context, attempts, payload = self._context, self.attempts, self.payload
         assert attempts is not None
         assert payload is not None
+        assert self.route is not None
         self._retry = None
         now = context.now()
         target = attempts.next(now)
@@ -173,19 +195,24 @@ class Exchange(RequestState):
             if self.target is None or target.offer != self.target.offer:
                 self.reason = "fallback"
             self.target = target
-        if attempts.count == 1:
-            context.retries.earn()
-        elif self.copy is not None:
+        if attempts.count > 1 and self.copy is not None:
             self.copy.restart()
         self._relay = None
-        target.pool.start(self, fresh=payload.one_shot)
+        if target.forbidden and (problem := payload.forbidden(target)) is not None:
+            self.refuse(problem)
+            return
+        pool = target.pool
+        pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
     def _try_on(self, error: ProviderError) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
-        if self.attempts is None or not self.repeatable:
+        if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
-        if pause_s is None or not self._context.retries.spend():
+        if pause_s is None:
+            return False
+        # That a model's context is too short is no sign of an outage, which retries could make worse.
+        if not isinstance(error, ContextTooLongError) and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
@@ -193,9 +220,16 @@ class Exchange(RequestState):
     # The provider's side: `UpstreamCall`.
 
     @property
-    def repeatable(self) -> bool:
+    def _is_repeatable(self) -> bool:
         """Whether the request can be sent again."""
         return self.payload is not None and self.payload.repeatable and self._delivery is None
+
+    def repeats(self) -> bool:
+        """Return whether the request is sent once more, and count that call."""
+        if self.attempts is None or not self._is_repeatable or not self.attempts.are_left:
+            return False
+        self.attempts.count += 1
+        return True
 
     def on_ready(self, connection: UpstreamConnection) -> None:
         """Write the request."""
@@ -208,15 +242,29 @@ class Exchange(RequestState):
             same = self.target.target.dialect == self.endpoint.dialect
             self.payload.send(self.target, connection, sent_on(self.request.headers) if same else b"")
         except ProviderError as error:
-            self.failed(error)
+            self._not_carried(error)
         except Exception as error:  # noqa: BLE001  # not the target's failure; the request has to end
             context = {"message": "a request could not be written", "exception": error}
             self._context.loop.call_exception_handler(context)
-            self.failed(
+            self._not_carried(
                 BadRequestError(
                     f"the request cannot be carried to {self.target.name}", code="request-not-carried"
                 )
             )
+
+    def _not_carried(self, error: ProviderError) -> None:
+        """Ask another target, since this one cannot carry the request. No call has failed."""
+        assert self.target is not None
+        assert self.attempts is not None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.give_back()
+        self.target.breaker.abandoned()
+        self.sent_at = 0.0
+        if self.attempts.not_called(self._context.now()):
+            self._retry = self._context.loop.call_soon(self._attempt)
+        else:
+            self.refuse(self._told(error))
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is passed on."""
@@ -349,7 +397,7 @@ class Exchange(RequestState):
             self.failed(error)
             return
         charge = self._bill(usage, output_tokens)
-        self.response_id = response_id
+        self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
         client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
@@ -394,16 +442,29 @@ class Exchange(RequestState):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-        self.response_id = response_id
+        self.response_id = response_id or self._answer_id()
         self.target.breaker.succeeded()
         self._close(self._status, self._bill(usage, output_tokens))
         self._delivery.end(last)
 
+    def _answer_id(self) -> str | None:
+        """Return the id of the answer that the client got or gets a part of, None if it has none."""
+        stream = self._stream
+        follower_id = None if stream is None else stream.response_id
+        return follower_id if self.payload is None else self.payload.answer_id or follower_id
+
+    @property
+    def _stream(self) -> StreamRelay | None:
+        """What passes on a stream, inflated or not; None if the answer is no stream."""
+        relay = self._relay.inner if isinstance(self._relay, InflatingRelay) else self._relay
+        return relay if isinstance(relay, StreamRelay) else None
+
     def _break_off(self, error: ProviderError, delivery: Delivery) -> None:
         """Tell the client, inside the stream that has begun, that no more will follow."""
-        relay = self._relay.inner if isinstance(self._relay, InflatingRelay) else self._relay
+        stream = self._stream
+        self.response_id = self._answer_id()
         self._close(self._status, self._spent(), "broken_off")
-        if not isinstance(relay, StreamRelay):
+        if stream is None:
             self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
@@ -440,6 +501,7 @@ class Exchange(RequestState):
         if self.done:
             return
         self._let_go()
+        self.response_id = self._answer_id()
         if self.target is not None:
             self.target.breaker.abandoned()
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
@@ -485,6 +547,12 @@ class Exchange(RequestState):
             self._retry.cancel()
         if self._hold is not None:
             self._context.limits.settle(self._hold, charge.usd, charge.tokens)
+            if self.size is not None and error is None:
+                tokens = charge.usage.output_tokens
+                if tokens is None:
+                    tokens = charge.tokens  # with the input, rather too many
+                if tokens is not None:
+                    self.size.learn(tokens)
         if self.payload is not None:
             self.payload.close()
         self._record(status, charge, error)

@@ -71,6 +71,8 @@ class Gateway:
                 or not isinstance(error, UnknownSignerError)
                 or not self.callers.hold(client, request, error.issuer)
             ):
+                if client.caller is None:
+                    request.keep_alive = False
                 client.refuse(access_problem(error))
             return
         if endpoint.client is None:
@@ -100,6 +102,16 @@ class Gateway:
             exchange.refuse(payload)
         else:
             exchange.begin(payload, path_route)
+
+    def handle_health(self, client: ClientConnection, request: Request) -> None:
+        """Answer a request on the port for health checks, which has no other path."""
+        place = locate(request.target)
+        if not isinstance(place, Problem) and place[0].needs_key:
+            place = Problem(status=404, message="This port is for health checks.", code="unknown_path")
+        if isinstance(place, Problem):
+            client.refuse(place)
+        else:
+            self.handle(client, request)
 
     def vet(self, client: ClientConnection, request: Request) -> Problem | None:
         """Return why a request will be refused whatever its body contains, so that no more of it is kept.

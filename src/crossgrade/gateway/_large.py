@@ -1,7 +1,8 @@
-"""Bodies too large to be parsed: they are not interpreted, and pass in constant memory.
+"""Bodies too large to be parsed: they are checked by a scan, and pass in constant memory.
 
 A body that begins with its `model`, as most clients write it, is passed on as it arrives. Any other body is
-written to an unlinked file until the model is found. It is sent from there, as often as necessary.
+written to an unlinked file until it is complete. It is sent from there, as often as necessary. The end of a
+body is not sent before the scan has accepted all of it.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._payload import field_problem
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import ModelScan
+from crossgrade.gateway._scan import BodyScan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
@@ -35,7 +37,6 @@ _TURN = 1 << 20
 MOST_SPOOLED_BYTES = 4 << 30
 """The bytes that a worker keeps in files at a time. Twice the largest accepted body, if that is more."""
 
-_OBJECT = re.compile(rb"\s*\{\s*\"")
 _HEAD = re.compile(rb'\s*\{\s*"model"\s*:\s*("[^"\\]{1,256}")')
 
 
@@ -82,6 +83,7 @@ class LargePayload:
         self.one_shot = False
         self.modality: str | None = None
         self.plain: bool | None = None
+        self.answer_id: str | None = None
         self._exchange = exchange
         self._client = client
         self._request = request
@@ -92,10 +94,11 @@ class LargePayload:
         self._loop = asyncio.get_running_loop()
         self._first = b""
         self._span: tuple[int, int] | None = None
-        self._scan = ModelScan()
+        self._scan = BodyScan()
         self._held: list[bytes] = []
         self._file: IO[bytes] | None = None
         self._map: mmap.mmap | None = None
+        self._target: TargetState | None = None
         self._connection: UpstreamConnection | None = None
         self._passing = False
         self._paused = False
@@ -115,7 +118,11 @@ class LargePayload:
 
     def body(self, data: bytes) -> None:
         """Take the next piece."""
-        if self._passing:
+        self._scan.feed(data)
+        problem = self._scan.problem or (self.forbidden(self._target) if self._target is not None else None)
+        if problem is not None:
+            self._exchange.fail_body(problem)
+        elif self._passing:
             self._pass(data)
         elif self._file is not None:
             self._keep(data)
@@ -129,15 +136,14 @@ class LargePayload:
 
     def body_end(self) -> None:
         """Note that the body is complete."""
-        if not self._passing:
+        problem = self._scan.end()
+        if problem is not None:
+            self._exchange.fail_body(problem)
+        elif not self._passing:
             if self._file is None:
                 self._open_file()
             if self._file is not None:
                 self._kept()
-            return
-        self._scan.end()
-        if self._scan.span is not None or self._scan.is_top_level or self._scan.is_inside:
-            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
         elif self._connection is not None:
             self._send_held(self._connection, len(self._held))
 
@@ -148,15 +154,12 @@ class LargePayload:
         self._span = found.span(1)
         self.fields = BodyFields(model=_model(found[1]))
         first, self._first = self._first, self._first[:_HEAD_BYTES]
-        rest = first[found.end() :]
-        self._scan.feed(rest)
-        self._held = [rest]
+        self._held = [first[found.end() :]]
         self._client.pause_reading()
         self._exchange.begin(self, self._path_route)
 
     def _pass(self, data: bytes) -> None:
         """Pass on earlier pieces. The newest is held back, since the last one may have to be."""
-        self._scan.feed(data)
         self._held.append(data)
         if self._connection is not None:
             self._send_held(self._connection, len(self._held) - 1)
@@ -181,7 +184,6 @@ class LargePayload:
 
     def _keep(self, data: bytes) -> None:
         assert self._file is not None
-        self._scan.feed(data)
         try:
             self._spool.write(self._file, data)
         except OSError:
@@ -196,14 +198,9 @@ class LargePayload:
     def _kept(self) -> None:
         assert self._file is not None
         self.size = self._request.size
-        scan = self._scan
-        scan.end()
-        span = scan.span
-        if scan.twice:
-            self._exchange.fail_body(bad_request("The key `model` is there twice.", "duplicate_key"))
-        elif span is None and (self._path_route is None or not _OBJECT.match(self._first)):
-            message = "The body names no `model`, or is no JSON object."
-            self._exchange.fail_body(bad_request(message, "no_model"))
+        span = self._scan.span
+        if span is None and self._path_route is None:
+            self._exchange.fail_body(bad_request("The body names no `model`.", "no_model"))
         else:
             try:
                 self._file.flush()
@@ -212,11 +209,26 @@ class LargePayload:
                 self._no_room()
                 return
             self._span = span
-            if span is not None:
-                self.fields = BodyFields(model=_model(self._map[slice(*span)]))
+            model = None if span is None else _model(self._map[slice(*span)])
+            bounds = self._scan.bounds
+            self.fields = BodyFields(
+                model=model,
+                n=bounds.get("n"),
+                best_of=bounds.get("best_of"),
+                max_tokens=bounds.get("max_tokens"),
+                max_completion_tokens=bounds.get("max_completion_tokens"),
+                max_output_tokens=bounds.get("max_output_tokens"),
+            )
             self._exchange.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why the target may not be sent the body. What is still to come is checked as it comes."""
+        if target.target.dialect != self._endpoint.dialect:
+            return None  # it is not sent anything
+        self._target = target
+        return field_problem(self._scan.names, target)
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write the head, and start to write the body."""
@@ -249,7 +261,8 @@ class LargePayload:
         if self._span is not None:
             return target.model_json, self._span
         at = self._first.index(b"{") + 1
-        return b'"model":%b,' % target.model_json, (at, at)
+        comma = b"," if self._scan.names or self._scan.bounds else b""
+        return b'"model":%b%b' % (target.model_json, comma), (at, at)
 
     def _rewritten(self, start: int, end: int, model: bytes) -> Iterator[bytes | memoryview]:
         """Yield the kept body, with the target's model in place of the client's."""
@@ -318,6 +331,11 @@ class LargePayload:
 
     def text(self) -> None:
         """Return None: a body that large is not kept."""
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+        return self._endpoint.name != "embeddings"
 
     def close(self) -> None:
         """Release the file and the connection."""

@@ -154,11 +154,21 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 
 
 class _Waiting:
-    __slots__ = ("amounts", "counters", "ready", "since")
+    __slots__ = ("amounts", "counters", "is_last", "is_open", "ready", "since")
 
-    def __init__(self, counters: tuple[Counter, ...], amounts: _Amounts, ready: Ready, since: float) -> None:
+    def __init__(
+        self,
+        counters: tuple[Counter, ...],
+        amounts: _Amounts,
+        ready: Ready,
+        since: float,
+        *,
+        is_open: bool,
+    ) -> None:
         self.counters = counters
         self.amounts = amounts
+        self.is_open = is_open
+        self.is_last = False
         self.ready = ready
         self.since = since
 
@@ -213,13 +223,19 @@ class Limits:
         return found
 
     def reserve(
-        self, counters: tuple[Counter, ...], usd: float | None, tokens: int, ready: Ready
+        self,
+        counters: tuple[Counter, ...],
+        usd: float | None,
+        tokens: int,
+        ready: Ready,
+        is_open: bool = False,  # noqa: FBT001, FBT002  # a keyword costs every request a step more
     ) -> Hold | LimitRefusal | None:
         """Reserve dollars, tokens and one request; None means that `ready` will receive the outcome.
 
         The broker is asked in that case. With `usd` None (the price is unknown) nothing counts against
-        budgets. `ready` is called once, at most `WAIT_S` seconds later. A caller that is gone by then settles
-        the hold with 0.
+        budgets. `is_open` says that `usd` is a guess: the request is then not refused while no other is in
+        flight and something is left. `ready` is called once, at most `WAIT_S` seconds later. A caller that is
+        gone by then settles the hold with 0.
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
@@ -230,7 +246,7 @@ class Limits:
             if left < 0 or lease.ends <= now:
                 for each in taken:
                     each.left += amounts[each.unit]
-                return self._reserve_slowly(counters, amounts, now, ready)
+                return self._reserve_slowly(_Waiting(counters, amounts, ready, now, is_open=is_open), now)
             lease.left = left
             taken.append(lease)
             if not lease.dirty:
@@ -281,18 +297,31 @@ class Limits:
             self.on_change()
         self._dirty.append(lease)
 
-    def _reserve_slowly(
-        self, counters: tuple[Counter, ...], amounts: _Amounts, now: float, ready: Ready
-    ) -> Hold | LimitRefusal | None:
-        outcome = self._attempt(counters, amounts, now)
+    def _reserve_slowly(self, entry: _Waiting, now: float) -> Hold | LimitRefusal | None:
+        outcome = self._attempt(entry, now)
         if not isinstance(outcome, Counter):
             return outcome
-        outcome.waiting.append(_Waiting(counters, amounts, ready, now))
-        self._live.add(outcome)
-        self._ask(outcome, amounts[outcome.index])
+        self._wait(entry, outcome)
         return None
 
-    def _attempt(
+    def _wait(self, entry: _Waiting, counter: Counter) -> None:
+        counter.waiting.append(entry)
+        self._live.add(counter)
+        self._ask(counter, entry.amounts[counter.index])
+
+    def _attempt(self, entry: _Waiting, now: float) -> Hold | LimitRefusal | Counter:
+        """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
+        if not entry.is_last:
+            outcome = self._try(entry.counters, entry.amounts, now)
+            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit == "usd"):
+                return outcome
+            entry.amounts, entry.is_last = (1, *entry.amounts[1:]), True
+        for counter in entry.counters:
+            if counter.unit == "usd" and counter.lease.reserved > 0:
+                return counter.refusal(now)
+        return self._try(entry.counters, entry.amounts, now)
+
+    def _try(
         self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
     ) -> Hold | LimitRefusal | Counter:
         """Reserve, or return the first limit that refuses or must be requested from the broker."""
@@ -371,15 +400,13 @@ class Limits:
         waiting = counter.waiting
         while waiting:
             entry = waiting[0]
-            outcome = self._attempt(entry.counters, entry.amounts, now)
+            outcome = self._attempt(entry, now)
             if outcome is counter:
                 self._ask(counter, entry.amounts[counter.index])
                 return
             waiting.popleft()
             if isinstance(outcome, Counter):
-                outcome.waiting.append(entry)
-                self._live.add(outcome)
-                self._ask(outcome, entry.amounts[outcome.index])
+                self._wait(entry, outcome)
             else:
                 entry.ready(outcome)
 

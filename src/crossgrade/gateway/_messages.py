@@ -133,6 +133,9 @@ ADMIN = "admin"
 DENIED = "denied"
 """The `Done.error` of feedback on another caller's response."""
 
+UNKNOWN_RESPONSE = "unknown"
+"""The `Done.error` of feedback on a response that the request log does not have."""
+
 
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Feedback on one response: a `value` in [0, 1] under a `name`.
@@ -256,6 +259,12 @@ class Survey(msgspec.Struct, tag="survey"):
     number: int
 
 
+class Collected(msgspec.Struct, tag="collected"):
+    """The answer to `Collect`, after the flush."""
+
+    number: int
+
+
 # From broker to worker.
 
 
@@ -297,6 +306,12 @@ class Recall(msgspec.Struct, tag="recall"):
     lease: LeaseId
 
 
+class Collect(msgspec.Struct, tag="collect"):
+    """Flush at once: the record of a response is looked for. Answered by `Collected`."""
+
+    number: int
+
+
 class Done(msgspec.Struct, tag="done", omit_defaults=True):
     """The answer to a numbered message; `error` is None if it is committed."""
 
@@ -305,8 +320,8 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
     error: str | None = None
 
 
-FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch
-FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Done
+FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected
+FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done
 
 
 _LONGEST_BYTES = 107

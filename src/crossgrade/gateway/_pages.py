@@ -9,10 +9,11 @@ from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import send_whole
 from crossgrade.gateway._head import Endpoint, Request
-from crossgrade.gateway._messages import DENIED, Outcome
+from crossgrade.gateway._messages import DENIED, UNKNOWN_RESPONSE, Outcome
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.identity import Principal, is_subject
+from crossgrade.gateway._who import LOCAL
+from crossgrade.identity import Principal
 
 _TEXT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _NO_STORE = b"cache-control: no-store\r\n"
@@ -57,12 +58,15 @@ class Pages:
             )
         elif endpoint.name == "models":
             _send(client, 200, self._models(principal), head)
-        elif endpoint.name == "feedback":
-            self._feedback(client, request, principal, head)
-        elif principal.routes or principal.tenant is not None or is_subject(principal.id):
-            client.refuse(_NOT_THEIRS)
+        elif endpoint.name == "metrics":
+            if principal.scope == "metrics" or principal is LOCAL:
+                _BrokerAnswer(client, head).metrics(self._context.broker)
+            else:
+                client.refuse(_NOT_THEIRS)
+        elif principal.scope != "calls":
+            client.refuse(_METRICS_ONLY)
         else:
-            _BrokerAnswer(client, head).metrics(self._context.broker)
+            self._feedback(client, request, principal, head)
 
     def _feedback(
         self,
@@ -135,8 +139,8 @@ class _BrokerAnswer:
             return
         if problem is None:
             _send(self._client, 202, b'{"status":"kept"}', self._head)
-        elif problem == DENIED:
-            self._client.refuse(_DENIED)
+        elif problem in _REFUSED:
+            self._client.refuse(_REFUSED[problem])
         else:
             self._client.refuse(_away("The feedback was not kept"))
 
@@ -152,14 +156,22 @@ class _BrokerAnswer:
 
 _NOT_THEIRS = Problem(
     status=403,
-    message="Metrics are of all callers: they are for keys that are bound to no route and no tenant.",
+    message="Metrics are of all callers: they are for keys of the scope `metrics`.",
     code="metrics_denied",
 )
-_DENIED = Problem(
-    status=403,
-    message="The response was given to another caller; its own key, or one of its team, may report on it.",
-    code="feedback_denied",
-)
+_METRICS_ONLY = Problem(status=403, message="This key is for metrics only.", code="scope_denied")
+_REFUSED = {
+    DENIED: Problem(
+        status=403,
+        message="The response is another caller's: only its key, or one of its team, may report on it.",
+        code="feedback_denied",
+    ),
+    UNKNOWN_RESPONSE: Problem(
+        status=404,
+        message="No response of this gateway has this id: send the `id` of an answer, or its `x-request-id`.",
+        code="response_not_found",
+    ),
+}
 
 
 def _away(what: str) -> Problem:

@@ -5,6 +5,7 @@ Of the client's own bytes only the value of `model` changes, and `stream_options
 
 import re
 import time
+from collections.abc import Set
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -25,9 +26,10 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import AnswerFollower
-from crossgrade.gateway._body import BodyFields, model_span, read_body
+from crossgrade.gateway._body import BodyFields, model_span, read_body, top_level_names
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import forbidden
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.routing import opening_text
@@ -38,9 +40,10 @@ class Payload(Protocol):
 
     `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes.
     `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
-    it needs a fresh connection.
+    it needs a fresh connection. `answer_id` is the id that a translated answer has, None for any other.
     """
 
+    answer_id: str | None
     fields: BodyFields
     size: int
     repeatable: bool
@@ -53,6 +56,13 @@ class Payload(Protocol):
     @property
     def plain(self) -> bool | None:
         """Whether the body is text alone, without tools, their calls or results; None if unknown."""
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
@@ -88,7 +98,7 @@ class Payload(Protocol):
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "body", "endpoint", "fields", "size")
+    __slots__ = ("_inbound", "_span", "answer_id", "body", "endpoint", "fields", "size")
 
     repeatable = True
     one_shot = False
@@ -102,9 +112,17 @@ class ParsedPayload:
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
+        self.answer_id: str | None = None
+
+    def forbidden(self, target: TargetState) -> Problem | None:
+        """Return why the target may not be sent the body as it is. A translation has no such field."""
+        if self._is_translated(target):
+            return None
+        return field_problem(top_level_names(self.body), target)
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body in one piece."""
+        self.answer_id = None
         path, body = self.encode(target)
         connection.write(target.request_head(path, len(body), extra) + body)
 
@@ -153,6 +171,11 @@ class ParsedPayload:
         return not self.fields.has_tools and self.modality == "text" and not _NOT_PLAIN.search(self.body)
 
     @property
+    def has_output(self) -> bool:
+        """Whether the answer has output tokens, as all but embeddings have."""
+        return self.endpoint.name != "embeddings"
+
+    @property
     def _client(self) -> ClientName:
         assert self.endpoint.client is not None
         return self.endpoint.client
@@ -178,7 +201,7 @@ class ParsedPayload:
             reader,
             CLIENTS[self._client],
             inbound,
-            id=_answer_id(self._client),
+            id=self._named(),
             created=int(time.time()),
             says_failure=False,  # the exchange does that
         )
@@ -194,9 +217,12 @@ class ParsedPayload:
         failure = failed_stop(answer.finish_reason)
         if failure is not None:
             raise failure
-        return CLIENTS[self._client].render_answer(
-            answer, inbound, _answer_id(self._client), int(time.time())
-        )
+        return CLIENTS[self._client].render_answer(answer, inbound, self._named(), int(time.time()))
+
+    def _named(self) -> str:
+        """Return a new id for the answer that the client gets."""
+        self.answer_id = f"{CLIENTS[self._client].id_prefix}{time.time_ns():x}"
+        return self.answer_id
 
     def opening(self) -> bytes:
         """Return the conversation's first messages."""
@@ -218,6 +244,12 @@ class ParsedPayload:
 
     def close(self) -> None:
         """Do nothing: the body is released with the request."""
+
+
+def field_problem(names: Set[str], target: TargetState) -> Problem | None:
+    """Return why a body with these top-level keys is refused by a target, None if it is not."""
+    found = target.forbidden & names
+    return forbidden(min(found)) if found else None
 
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
@@ -247,10 +279,6 @@ _CHOOSING = msgspec.json.Decoder(_Choosing)
 def _demands_call(body: bytes) -> bool:
     """Return whether a body of OpenAI's API forces the model to call a tool."""
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
-
-
-def _answer_id(client: ClientName) -> str:
-    return f"{CLIENTS[client].id_prefix}{time.time_ns():x}"
 
 
 _STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')

@@ -53,6 +53,15 @@ def access_problem(error: AccessError) -> Problem:
     return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
 
 
+def unpriced_model(name: str) -> Problem:
+    """Return the problem of a call whose cost would not count against a budget in dollars."""
+    return Problem(
+        status=403,
+        code="unpriced_model",
+        message=f"A budget in dollars applies, and the price of `{name}` is unknown.",
+    )
+
+
 def unknown_model(path_route: str | None, model: str | None) -> Problem:
     """Return the problem of a route or model that does not exist."""
     if path_route is not None:

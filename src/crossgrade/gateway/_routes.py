@@ -11,7 +11,7 @@ from crossgrade.gateway._head import Request
 from crossgrade.gateway._limits import Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._targets import TargetState
+from crossgrade.gateway._targets import RetryBudget, TargetState
 from crossgrade.identity import Principal
 from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 
@@ -19,14 +19,16 @@ from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `blank` has the fields that all records share, `alike` those that records of the last `kind` share.
+    `counts_usd` says whether a limit is in dollars. `blank` has the fields that all records share, `alike`
+    those that records of the last `kind` share.
     """
 
-    __slots__ = ("alike", "blank", "counters", "kind", "principal")
+    __slots__ = ("alike", "blank", "counters", "counts_usd", "kind", "principal")
 
     def __init__(self, principal: Principal, counters: tuple[Counter, ...], blank: RequestRecord) -> None:
         self.principal = principal
         self.counters = counters
+        self.counts_usd = any(counter.unit == "usd" for counter in counters)
         self.blank = self.alike = blank
         self.kind: tuple[object, ...] | None = None
 
@@ -82,13 +84,31 @@ class Choice:
         self.probability = probability
 
 
+_SMALLER = 0.95
+
+
+class Size:
+    """The output `tokens` that are expected of a target's answers to a route's requests without a bound."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, tokens: float) -> None:
+        self.tokens = tokens
+
+    def learn(self, tokens: int) -> None:
+        """Note an answer: the size rises to it, or falls by a twentieth, so that one in twenty is larger."""
+        self.tokens = max(tokens, self.tokens * _SMALLER)
+
+
 class ServedRoute:
     """A configured route as it is served now.
 
     `table_route` is the route table's route of that name. While it is None, the configured incumbent
     answers. `fixed` is the choice if no fact of a request matters. `outside` is the candidate's target if it
-    is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id. A
-    direct route stands for a target that a request asked for by the target's own name.
+    is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id.
+    `retries` is the budget of retries, `is_single` says that none is allowed. `sizes` are what is expected
+    of each target's answers. A direct route stands for a
+    target that a request asked for by the target's own name.
     """
 
     __slots__ = (
@@ -96,9 +116,12 @@ class ServedRoute:
         "fixed",
         "headers",
         "incumbent",
+        "is_single",
         "name",
         "outside",
         "permits",
+        "retries",
+        "sizes",
         "spec",
         "table_route",
         "verdict_id",
@@ -117,6 +140,9 @@ class ServedRoute:
         self.name = spec.name
         self.table_route = table_route
         self.permits: dict[str, Permit] = {}
+        self.retries = RetryBudget()
+        self.sizes: dict[str, Size] = {}
+        self.is_single = spec.attempts == 1
         self.verdict_id = None if table_route is None else table_route.verdict_id
         incumbent = spec.incumbent
         if table_route is not None:
@@ -190,6 +216,11 @@ class ServedRoute:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
 
+    def new_size(self, target: TargetState) -> Size:
+        """Begin to learn the size of a target's answers."""
+        size = self.sizes[target.name] = Size(target.unlearned)
+        return size
+
     def uses(self, target: TargetState) -> bool:
         """Return whether requests on this route may reach a target."""
         table = () if self.table_route is None else self.table_route.targets.values()
@@ -206,7 +237,10 @@ class ServedRoute:
 
 
 class ServedRoutes:
-    """All routes at one moment, by the names under which clients ask for them."""
+    """All routes at one moment, by the names under which clients ask for them.
+
+    They go on with the retries and sizes of the routes `before`.
+    """
 
     def __init__(
         self,
@@ -214,6 +248,7 @@ class ServedRoutes:
         targets: Mapping[str, TargetState],
         table: RouteTable | None = None,
         digest: str = "",
+        before: "ServedRoutes | None" = None,
     ) -> None:
         self.version = 0 if table is None else table.version
         self.digest = digest
@@ -232,6 +267,10 @@ class ServedRoutes:
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name
+        for name, route in self._by_model.items():
+            earlier = None if before is None else before.find(None, name)
+            if earlier is not None:
+                route.retries, route.sizes = earlier.retries, earlier.sizes
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the route that the path names, else the one that the model names; None if there is none."""

@@ -23,6 +23,7 @@ from crossgrade.gateway._head import (
     known_head,
 )
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._room import Room
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
@@ -89,7 +90,8 @@ class Edge:
         self.handle = handle
         self.vet = vet
         self.refused = refused
-        self.connections: set[ClientConnection] = set()
+        self.room: Room[ClientConnection] = Room(serving)
+        self.connections = self.room.connections
         self.draining = False
         self.empty = asyncio.Event()
 
@@ -146,10 +148,10 @@ class ClientConnection(asyncio.Protocol):
         if connected is not None and connected.family != socket.AF_UNIX:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=WRITE_HIGH)
-        edge.connections.add(self)
+        has_room = edge.room.enter(self, connected)
         edge.sweeper.watched.add(self)
         self.deadline = edge.now() + edge.serving.head_timeout_s
-        if len(edge.connections) > edge.serving.max_connections:
+        if not has_room:
             self._give_up(
                 Problem(
                     status=429,
@@ -162,7 +164,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel what is in progress."""
         self.transport = None
-        self._edge.connections.discard(self)
+        self._edge.room.leave(self)
         self._edge.sweeper.watched.discard(self)
         if self._edge.draining and not self._edge.connections:
             self._edge.empty.set()
@@ -194,6 +196,10 @@ class ClientConnection(asyncio.Protocol):
         (self._waiting or (current,))[-1].keep_alive = False
         self.transport = HalfClosed(transport)
         return True
+
+    def known(self) -> None:
+        """Note that the caller is known, so that the connection is not closed to make room."""
+        self._edge.room.known(self)
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
         """Act on the deadline: refuse a late request, close an idle or unread connection."""
@@ -300,6 +306,8 @@ class ClientConnection(asyncio.Protocol):
         elif incoming.phase < _BODY and incoming.problem is None and self._writable and self._reading:
             incoming.phase = _BODY
             self.deadline = self._edge.now() + serving.body_timeout_s
+            if not incoming.vetted and incoming.sink is None:
+                self._vet(incoming)
 
     def on_message_begin(self) -> None:
         """Start a request."""
@@ -560,7 +568,7 @@ class ClientConnection(asyncio.Protocol):
         if self._waiting:
             self._begin_waiting(self._waiting.popleft())
             return
-        self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
+        self.deadline = self._edge.now() + self._edge.room.idle_s
         if not self._reading:
             self.resume_reading()
 

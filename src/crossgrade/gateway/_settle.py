@@ -54,8 +54,12 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
         return Charge(usage, usd, (usage.input_tokens or 0) + (usage.output_tokens or 0), "usage")
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
+    is_counted = False
+    if not payload.has_output:  # a vector is none
+        outputs, is_counted = 0, usage.input_tokens is not None
     usd = prices.cost_usd(Counts(inputs, outputs), images)
-    return Charge(usage, usd, inputs + outputs, "unknown" if usd is None else "estimate")
+    origin: CostOrigin = "unknown" if usd is None else "usage" if is_counted else "estimate"
+    return Charge(usage, usd, inputs + outputs, origin)
 
 
 class RequestState:

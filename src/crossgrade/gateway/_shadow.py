@@ -127,7 +127,10 @@ class Shadows:
         if target.breaker.is_open:
             self.skip(route, "unavailable")
             return
-        bound = copy.payload.fields.most_output_tokens
+        if target.forbidden and copy.payload.forbidden(target) is not None:
+            self.skip(route, "forbidden_field")
+            return
+        bound = copy.payload.fields.most_output_tokens(copy.payload.endpoint.name)
         tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
         images = images_in(copy.payload, target.prices)
         usd = target.prices.cost_usd(Counts(estimated_tokens(copy.payload.size), tokens), images)
@@ -149,8 +152,6 @@ class Shadows:
 class _ShadowCall:
     """Sends one copied request to one target; it is an `UpstreamCall` and an `Outlet`."""
 
-    repeatable = True
-
     def __init__(
         self, shadows: Shadows, copy: Copy, record: RequestRecord, *, target: TargetState, shadow: Shadow
     ) -> None:
@@ -166,6 +167,10 @@ class _ShadowCall:
         self._stream = self._done = False
         self._began = time.monotonic()
         self._first_at = 0.0
+
+    def repeats(self) -> bool:
+        """Return True: a copy is sent again."""
+        return True
 
     def reserved(self, outcome: Hold | LimitRefusal) -> None:
         """Send the request if the day's budget allows it."""

@@ -101,6 +101,19 @@ class Breaker:
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 
+_CHOOSING: Mapping[str, frozenset[str]] = {
+    "anthropic": frozenset(("inference_geo",)),
+    "azure": frozenset(("data_sources",)),
+    "groq": frozenset(("compound_custom",)),
+    "openrouter": frozenset(("models", "plugins", "preset", "provider", "route", "transforms")),
+    "sglang": frozenset(("bootstrap_host", "bootstrap_port", "bootstrap_room", "lora_path")),
+    "vllm": frozenset(("kv_transfer_params",)),
+}
+"""By provider, the top-level fields with which a request chooses another model, host or region there."""
+
+UNLEARNED_TOKENS = 32_768
+"""The output tokens reserved from budgets, at first, for a request that does not bound its answer."""
+
 _AGENT = "crossgrade"
 _SHADOW_CONNECTIONS = 16
 
@@ -109,7 +122,8 @@ class TargetState:
     """One target of this worker. No two have the same name. `key` must never reach a client.
 
     `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
-    `key` is None if there is no key, or one too short to be a secret.
+    `key` is None if there is no key, or one too short to be a secret. `forbidden` are fields that a request
+    in the target's own API may not have.
     """
 
     def __init__(
@@ -122,12 +136,14 @@ class TargetState:
         self.shadow_pool = shadow_pool
         self.breaker = Breaker()
         self.prices = Prices(target.price)
+        self.unlearned = min(UNLEARNED_TOKENS, target.context_tokens or UNLEARNED_TOKENS)
         self.dialect = DIALECTS.named(target.dialect)
         self.model_json = msgspec.json.encode(target.model)
         self.host = _host(target)
         self.is_local = target.provider == "local"
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
         self.key = secret_of(key)
+        self.forbidden = _choosing(target, address) - frozenset(target.caller_fields)
         self._path = address.path
         self._lines = _header_lines(target, address, key)
         self._heads: dict[str, bytes] = {}
@@ -191,6 +207,14 @@ def _host(target: Target) -> Host:
     )
 
 
+def _choosing(target: Target, address: Address) -> frozenset[str]:
+    """Return the fields that choose at the target's provider, which its address may name as well."""
+    for name, fields in _CHOOSING.items():
+        if name == target.provider or f"//{address.host}/" in (HOSTS[name].base_url or ""):
+            return fields
+    return frozenset()
+
+
 def _header_lines(target: Target, address: Address, key: str | None) -> str:
     headers = {
         "host": address.authority,
@@ -217,7 +241,7 @@ _FIRST_PAUSE_S = 0.2
 class Attempts:
     """The attempts at one request: the first of `targets`, then the others, then the last one again.
 
-    `count` is the number of attempts so far. `size` is that of the body in bytes.
+    `count` is the number of calls so far. `size` is that of the body in bytes.
     """
 
     __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
@@ -235,7 +259,7 @@ class Attempts:
         A cooling target comes after the others. Once all were tried, the last one is tried again.
         """
         first = self._targets[0]
-        if not self.count and first.breaker.is_quiet and not self._spec.max_body_bytes:
+        if not self._tried and first.breaker.is_quiet and not self._spec.max_body_bytes:
             self._tried = (first,)
             self.count = 1
             return first
@@ -258,14 +282,32 @@ class Attempts:
             found.breaker.sent()
         return found
 
+    @property
+    def are_left(self) -> bool:
+        """Whether another call is allowed."""
+        return self.count < self._spec.attempts
+
+    def not_called(self, now: float) -> bool:
+        """Take back an attempt whose target cannot carry the request; return whether another one may."""
+        self.count -= 1
+        self._leave_offer()
+        return self._others(now)
+
+    def _leave_offer(self) -> None:
+        """Count all replicas of the last target as tried: they are the same model."""
+        offer = self._tried[-1].offer
+        self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
+
+    def _others(self, now: float) -> bool:
+        return any(target not in self._tried and self._may_ask(target, now) for target in self._targets)
+
     def pause_s(self, error: ProviderError, now: float) -> float | None:
         """Return the seconds to wait before another attempt, None if there should be none."""
-        if self.count >= self._spec.attempts:
+        if not self.are_left:
             return None
-        if isinstance(error, ContextTooLongError):  # its replicas accept no longer context
-            offer = self._tried[-1].offer
-            self._tried = (*(each for each in self._targets if each.offer == offer), *self._tried)
-        if any(target not in self._tried and self._may_ask(target, now) for target in self._targets):
+        if isinstance(error, ContextTooLongError):
+            self._leave_offer()
+        if self._others(now):
             return 0.0 if may_try_another(error) else None
         if not error.retryable or not self._tried[-1].breaker.admits(now):
             return None
@@ -298,7 +340,10 @@ _MOST_RETRIES = 100.0
 
 
 class RetryBudget:
-    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse."""
+    """Allows a fifth as many retries as there are requests, so that retries cannot make an outage worse.
+
+    Each route has its own.
+    """
 
     __slots__ = ("_left",)
 

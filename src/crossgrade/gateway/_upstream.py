@@ -27,13 +27,11 @@ Taker: TypeAlias = Callable[[bytes], None]
 class UpstreamCall(Protocol):
     """A call to a provider. It is told of its connection, then of the answer.
 
-    `on_fail`, `on_whole` and `on_end` are the last callback. A `repeatable` call is sent once more if a kept
-    connection turns out to be closed.
+    `on_fail`, `on_whole` and `on_end` are the last callback.
     """
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether the request can be sent again."""
+    def repeats(self) -> bool:
+        """Return whether to send the request once more, since a kept connection turned out to be closed."""
 
     def on_ready(self, connection: "UpstreamConnection") -> None:
         """Write the request to the connection."""
@@ -64,7 +62,8 @@ def _nothing(data: bytes) -> None:
 class _Rest:
     """Takes what follows an answer's last event: usually the end of its framing."""
 
-    repeatable = False
+    def repeats(self) -> bool:
+        return False
 
     def on_ready(self, connection: "UpstreamConnection") -> None: ...
 
@@ -156,6 +155,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._call = _REST
         self._take = _nothing
         self.deadline = self._pool.now() + _REST_S
+
+    def give_back(self) -> None:
+        """Release the call, which has written nothing."""
+        self._call = None
+        self._pool.release(self)
 
     def cancel(self) -> None:
         """Give the call up, and close."""
@@ -338,7 +342,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._began and self._until_close:
             call.on_end()
-        elif self.reused and not self._count and call.repeatable:
+        elif self.reused and not self._count and call.repeats():
             self._pool.again(call)
         else:
             what = "broke its answer off" if self._began else "closed the connection without an answer"
@@ -358,6 +362,9 @@ class UpstreamConnection(asyncio.Protocol):
 CONNECT_S = 10.0
 IDLE_S = 50.0
 QUEUE_S = 30.0
+_SURE_S = 1.0
+"""No provider closes a connection that was used this short a time ago."""
+
 _QUEUE_TIMES = 4
 """The calls that may wait for a connection, as a multiple of the connections allowed."""
 
@@ -442,6 +449,11 @@ class Pool:
             self.deadline = self._waiting[0][0]
         else:
             call.on_fail(UpstreamError(f"too many requests wait for {self.name}", code="connections-busy"))
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the provider may be about to close every kept connection."""
+        return not self._idle or self.now() - self._idle[-1].used_at > _SURE_S
 
     def again(self, call: UpstreamCall) -> None:
         """Send a call over a new connection."""

@@ -62,8 +62,11 @@ class Callers:
             problem = loopback_problem(headers)
             if problem is not None:
                 raise AccessError(problem.message, reason=problem.code, status=problem.status)
+            client.known()
             return LOCAL
         principal = authenticate(token, keys=self.keys, tokens=self.tokens, now=now)
+        if caller is None:
+            client.known()
         client.caller = (headers, token, self.keys, now + _REMEMBERED_S, principal)
         return principal
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from crossgrade.dialects import DIALECTS, register_hosts
@@ -34,6 +35,7 @@ DRAIN_S = 30.0
 _GAUGES_S = 1.0
 _BACKLOG = 2048
 _OTHER_FILES = 256
+_HEALTH_CONNECTIONS = 64
 _HEAP_BLOCK = 1 << 20
 _GC_THRESHOLD = 20_000
 """Requests leave no cycles behind, so the collector has little to find."""
@@ -81,10 +83,13 @@ class Worker:
             shadows=shadows,
             metrics=self.metrics,
             log_prompts=settings.serving.log_prompts,
+            unpriced=settings.serving.unpriced == "allow",
         )
         self.gateway = gateway = Gateway(self.context, settings)
         gateway.callers.reload = lambda: self._reload(0.0)
         self.edge = Edge(self.sweeper, settings.serving, gateway.handle, gateway.vet, gateway.refused)
+        few = replace(settings.serving, max_connections=_HEALTH_CONNECTIONS)
+        self.health_edge = Edge(self.sweeper, few, gateway.handle_health, gateway.vet, gateway.refused)
         state = Path(settings.state)
         self._files = (
             WatchedFile(state / "routes.json", self._take_routes, self._report),
@@ -92,6 +97,7 @@ class Worker:
             WatchedFile(state / "jwks.json", self._take_jwks, self._report),
         )
         self._server: asyncio.Server | None = None
+        self._health: asyncio.Server | None = None
         self._gauges_at = 0.0
         self._failing: set[str] = set()
 
@@ -106,6 +112,11 @@ class Worker:
         self._server = await loop.create_server(
             lambda: ClientConnection(self.edge), sock=self._listening, backlog=_BACKLOG
         )
+        serving = self.settings.serving
+        if serving.health_port is not None:
+            self._health = await loop.create_server(
+                lambda: ClientConnection(self.health_edge), sock=_listen(serving.host, serving.health_port)
+            )
         self.context.is_ready = True
 
     @property
@@ -132,7 +143,9 @@ class Worker:
                 await self.edge.empty.wait()
         except TimeoutError:
             self.log("cut", level="warning", connections=len(self.edge.connections))
-        for connection in tuple(self.edge.connections):
+        if self._health is not None:
+            self._health.close()
+        for connection in (*self.edge.connections, *self.health_edge.connections):
             connection.abort()
         await self.broker.close()
         self.sweeper.stop()
@@ -150,7 +163,8 @@ class Worker:
         context = self.context
         table = read_route_table(data)
         check_offers(table, context.specs, context.targets)
-        context.routes = ServedRoutes(context.specs, context.targets, table, route_table_digest(table))
+        digest = route_table_digest(table)
+        context.routes = ServedRoutes(context.specs, context.targets, table, digest, context.routes)
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
         for route in context.routes.all:
             if route.outside is not None:

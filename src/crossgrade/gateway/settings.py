@@ -23,7 +23,8 @@ class Target:
     gets a share of the calls by `weight`. It is None for every other target. `headers` are added to every
     call. `key_env` names the variable with the key, None if no key is needed. A `price` of None is unknown.
     `provider` and `region` are for metrics and rules. `timeout_s` is the longest wait for the provider to
-    send something.
+    send something. `caller_fields` are fields that callers may set although they choose another model,
+    host or region at the provider. `context_tokens` is the model's context window, None if unknown.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Target:
     max_connections: int = 256
     weight: float = 1.0
     replica_of: str | None = None
+    caller_fields: tuple[str, ...] = ()
+    context_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

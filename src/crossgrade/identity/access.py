@@ -194,7 +194,9 @@ def check_route(principal: Principal, route: RouteSpec) -> None:
 
     A key that names routes may use only those. The tiers and teams of the route apply as well.
     """
-    if principal.routes and route.name not in principal.routes:
+    if principal.scope != "calls":
+        rule = f"the key is for {principal.scope} only"
+    elif principal.routes and route.name not in principal.routes:
         rule = f"the key is for {', '.join(principal.routes)}"
     elif route.tiers and principal.tier not in route.tiers:
         rule = f"it is for tier {' or '.join(route.tiers)}, and the caller has {principal.tier or 'none'}"

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from crossgrade.domain import Limit, LimitUnit
 from crossgrade.errors import AccessError, ConfigError
 from crossgrade.identity._text import key_digest, key_id_of
+
+KeyScope: TypeAlias = Literal["calls", "metrics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,7 @@ class Principal:
 
     `routes` lists the routes that it may use; if it is empty, its tier and team decide. `limits` apply to
     this caller in addition to those of the configuration. `segment` and `tenant` are bound to the caller,
-    and a request cannot change them.
+    and a request cannot change them. `scope` is what it may do: ask models, or read the metrics of all.
     """
 
     id: str
@@ -29,6 +31,7 @@ class Principal:
     limits: tuple[Limit, ...] = ()
     segment: str | None = None
     tenant: str | None = None
+    scope: KeyScope = "calls"
 
 
 MAX_BYTES = 64 << 20
@@ -63,7 +66,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Everything that is stored about a key. Times have a time zone.
 
     `routes` lists the routes that it may use; if it is empty, tier and team decide. `segment` and `tenant`
-    are bound to the key, and a request cannot change them.
+    are bound to the key, and a request cannot change them. `scope` is what it is for: to ask models, or to
+    read the metrics of all callers.
     """
 
     id: str
@@ -78,6 +82,7 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     limits: tuple[KeyLimit, ...] = ()
     segment: str | None = None
     tenant: str | None = None
+    scope: KeyScope = "calls"
 
     def status(self, now: datetime) -> Literal["live", "expired", "revoked"]:
         """Return whether the key is authorised at `now`."""
@@ -105,6 +110,7 @@ class _Entry:
             limits=tuple(each.limit(record.id) for each in record.limits),
             segment=record.segment,
             tenant=record.tenant,
+            scope=record.scope,
         )
         self.revoked = record.revoked_at is not None
         self.expires = _timestamp(record.expires_at)

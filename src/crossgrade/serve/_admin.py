@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from crossgrade import __version__
 from crossgrade.errors import CrossgradeError, UsageError
 from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
-from crossgrade.identity import KeyLimit, KeyRecord, NewKey
+from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
 from crossgrade.serve._broker_client import report, survey
@@ -46,6 +46,7 @@ class NewKeyBody(_Body):
     limits: tuple[KeyLimit, ...] = ()
     segment: _Text | None = None
     tenant: _Text | None = None
+    scope: KeyScope = "calls"
 
 
 class RotationBody(_Body):
@@ -142,6 +143,7 @@ class _Admin:
             limits=body.limits,
             segment=body.segment,
             tenant=body.tenant,
+            scope=body.scope,
         )
         return _json(_made(made), status=201)
 
@@ -209,7 +211,18 @@ def _route(state: RouteState, now: datetime) -> dict[str, Any]:
 
 
 def _key(record: KeyRecord, now: datetime) -> dict[str, Any]:
-    fields = ("id", "name", "created_at", "expires_at", "revoked_at", "team", "tier", "routes", "limits")
+    fields = (
+        "id",
+        "name",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "team",
+        "tier",
+        "scope",
+        "routes",
+        "limits",
+    )
     shown = {name: getattr(record, name) for name in fields}
     return {**shown, "segment": record.segment, "tenant": record.tenant, "status": record.status(now)}
 

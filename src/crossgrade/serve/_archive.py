@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from crossgrade.errors import AccessError, CrossgradeError, StoreError
-from crossgrade.gateway import DENIED, Keep, Report, RequestRecord
+from crossgrade.gateway import DENIED, UNKNOWN_RESPONSE, Keep, Report, RequestRecord
 
 if TYPE_CHECKING:
     from crossgrade.store import Pair, Store
@@ -86,8 +86,10 @@ class Archive:
 
         try:
             if isinstance(message, Report):
-                self._open().feedback.append(stored_feedback(message.outcome, self._find))
-            elif message.id not in self._kept:
+                feedback = stored_feedback(message.outcome, self._find)
+                self._open().feedback.append(feedback)
+                return UNKNOWN_RESPONSE if feedback.route is None else None
+            if message.id not in self._kept:
                 self._keep_once(stored_pair(message.id, message.pair))
         except AccessError:
             return DENIED

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.errors import StoreError
-from crossgrade.gateway import Done, FromBroker, Outcome, Report, Survey, socket_address
+from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.gateway import UNKNOWN_RESPONSE, Done, FromBroker, Outcome, Report, Survey, socket_address
 
 _PATIENCE_S = 5.0
 _LONGEST_LINE = 16 << 20
@@ -19,8 +19,14 @@ async def survey(path: str) -> dict[str, Any]:
 
 
 async def report(path: str, outcome: Outcome) -> None:
-    """Commit feedback; raises StoreError if that fails."""
+    """Commit feedback; raises StoreError if that fails, and NotFoundError if nobody got such a response."""
     answer = await _ask(path, Report(1, outcome))
+    if answer.error == UNKNOWN_RESPONSE:
+        raise NotFoundError(
+            "no response of this gateway has this id",
+            code="response-not-found",
+            hint="send the `id` of an answer, or its `x-request-id`",
+        )
     if answer.error is not None:
         raise StoreError(answer.error, code="keeper-refused")
 

@@ -18,6 +18,7 @@ from crossgrade.gateway import RequestRecord, Spend
 SEGMENT_BYTES = 64 << 20
 KEPT_BYTES = 8 << 30
 _SEARCHED_BYTES = 1 << 30
+_PIECE = 1 << 20
 _MARK = b'{"settled":'
 _NEWLINE = 10
 
@@ -224,12 +225,22 @@ def _settled(path: Path, begin: int, end: int) -> Iterator[Settled]:
 
 def _find(path: Path, needles: tuple[bytes, ...], identifier: str) -> RequestRecord | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        end = len(content)
-        while (at := max(content.rfind(each, 0, end) for each in needles)) >= 0:
-            end, newline = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
+        for at in _places(content, needles):
+            start, newline = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
             if newline < 0:
                 continue  # it is still being written
-            record = _record_decoder.decode(content[end:newline])
+            record = _record_decoder.decode(content[start:newline])
             if identifier in (record.id, record.response_id) and not record.shadow:
                 return record
     return None
+
+
+def _places(content: mmap.mmap, needles: tuple[bytes, ...]) -> Iterator[int]:
+    """Yield where the needles are, from the end on. Bytes are searched far faster than a mapped file."""
+    more = max(map(len, needles)) - 1
+    for begin in range((len(content) - 1) // _PIECE * _PIECE, -1, -_PIECE):
+        piece = content[begin : begin + _PIECE + more]
+        end = len(piece)
+        while (at := max(piece.rfind(each, 0, end) for each in needles)) >= 0:
+            yield begin + at
+            end = at

@@ -68,12 +68,11 @@ def compile_settings(
                 warnings.append(f"{error.message}: it gets no requests ({error.hint})")
     counts_money = [limit for limit in config.serving.limits if limit.unit == "usd"]
     unpriced = [
-        target.name
-        for target in targets
-        if target.name in used and (target.price is None or target.price.input_per_mtok is None)
+        target.name for target in targets if target.price is None or target.price.input_per_mtok is None
     ]
     if counts_money and unpriced:
-        warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars do not count it")
+        what = "refuse it" if config.serving.unpriced == "refuse" else "do not count it"
+        warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
     warnings += _stepped_back(project)
     settings = GatewaySettings(
@@ -177,4 +176,6 @@ def _priced(offer: Offer, host: Host, url: str, key_env: str | None, price: Pric
         region=offer.region,
         timeout_s=offer.timeout_s,
         weight=offer.weight,
+        caller_fields=offer.caller_fields,
+        context_tokens=offer.context_tokens,
     )

@@ -77,7 +77,9 @@ class Serve:
         serving = self._overridden(project)
         self._store = project.config.store
         with sole(self._folder / "serve"):
-            check_port(serving.host, serving.port)
+            for port in (serving.port, serving.health_port):
+                if port is not None:
+                    check_port(serving.host, port)
             await self._run()
 
     async def _run(self) -> None:

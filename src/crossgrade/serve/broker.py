@@ -27,8 +27,11 @@ from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
     DENIED,
     NANO,
+    UNKNOWN_RESPONSE,
     Ack,
     Ask,
+    Collect,
+    Collected,
     Deny,
     Done,
     Fetch,
@@ -66,7 +69,7 @@ _ALONE_TICKS = 5
 """Commit spends once in this many seconds if no other machine draws on the limits: the log has them by then.
 """
 
-_FEEDBACK_PAUSE_S = 0.6
+_COLLECT_S = 0.6
 _HEARTBEAT_TICKS = 10
 _TIDY_TICKS = 60
 _SILENT_S = 60.0
@@ -111,6 +114,8 @@ class Broker:
         self._background: set[asyncio.Task[None]] = set()
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
+        self._collects: dict[int, tuple[set[int], asyncio.Event]] = {}
+        self._rounds = 0
         self._scrapes: list[tuple[Scrape, _Writer]] = []
         self._jwks = KeySetFetcher(settings, partial(self._warn, "issuer"))
         self._ticks = 0
@@ -183,6 +188,8 @@ class Broker:
                     lines = await reader.readexactly(message.size) if message.size else b""
                     self._flushed(worker, life, message, lines)
                     _send(writer, Ack(message.seq))
+                elif isinstance(message, Collected):
+                    self._collected(worker, message.number)
                 else:
                     self._handle(worker, message, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -257,14 +264,33 @@ class Broker:
 
     async def _kept(self, message: Keep | Report, writer: _Writer) -> None:
         if isinstance(message, Report):
-            # A worker may still have the record, until its next flush.
-            await asyncio.sleep(_FEEDBACK_PAUSE_S)
+            await self._collect()
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
             self._meter.add("crossgrade.gateway.pairs", message.pair.route)
-        elif error not in (None, DENIED):
+        elif error not in (None, DENIED, UNKNOWN_RESPONSE):
             self._warn("archive", StoreError(error, code="archive-failed"))
         _send(writer, Done(message.number, error=error))
+
+    async def _collect(self) -> None:
+        """Have the workers send their records: one of them may have that of the response still."""
+        self._rounds += 1
+        number, event = self._rounds, asyncio.Event()
+        self._collects[number] = (set(self._writers), event)
+        for writer in self._writers.values():
+            _send(writer, Collect(number))
+        if self._writers:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_COLLECT_S):
+                    await event.wait()
+        del self._collects[number]
+
+    def _collected(self, worker: int | None, number: int) -> None:
+        if number in self._collects:
+            missing, event = self._collects[number]
+            missing -= {worker}
+            if not missing:
+                event.set()
 
     async def _fetched(self, message: Fetch, writer: _Writer) -> None:
         await self._jwks.fetch_now(message.issuer)

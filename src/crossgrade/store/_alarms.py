@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, desc, insert, select
+from sqlalchemy import Row, and_, desc, func, insert, select
 
 from crossgrade.domain import JSON
 from crossgrade.store import _tables as t
@@ -31,6 +31,13 @@ class FeedbackLog:
         if rows:
             with self._database.writing() as connection:
                 connection.execute(insert(t.feedback), [storable(row) for row in rows])
+
+    def unknown(self, name: str, *, after: datetime) -> int:
+        """Return how many outcomes of a name were reported on responses that the gateway did not know."""
+        f = t.feedback.c
+        query = select(func.count()).where(f.name == name, f.route.is_(None), f.at > after.isoformat())
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def unaudited(
         self, route: str, name: str, scorer_digest: str, *, verdict_id: str | None, limit: int = 500

@@ -12,7 +12,16 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
-from crossgrade.identity import KeyLimit, KeyRecord, KeySecret, NewKey, keyring_bytes, new_key, read_records
+from crossgrade.identity import (
+    KeyLimit,
+    KeyRecord,
+    KeyScope,
+    KeySecret,
+    NewKey,
+    keyring_bytes,
+    new_key,
+    read_records,
+)
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, connect, file_lock, migrate
 from crossgrade.store._records import utc_now
@@ -77,6 +86,7 @@ class Keys:
         limits: tuple[KeyLimit, ...] = (),
         segment: str | None = None,
         tenant: str | None = None,
+        scope: KeyScope = "calls",
     ) -> NewKey:
         """Create a key and authorise it. The key's text is only in the returned value.
 
@@ -94,6 +104,7 @@ class Keys:
             "limits": limits,
             "segment": segment,
             "tenant": tenant,
+            "scope": scope,
         }
         now = utc_now()
         with self._publishing() as (connection, records):

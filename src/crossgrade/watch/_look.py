@@ -33,6 +33,8 @@ from crossgrade.watch._webhook import deliver
 Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
 """`waiting`: audits do not count until `reason` is resolved. `unmeasurable`: there is no evidence."""
 
+_RECENTLY = timedelta(hours=24)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
@@ -227,8 +229,21 @@ class _RouteLook:
         outcome = self._watched.spec.outcome if self._watched.spec else None
         if outcome is not None:
             audit_outcomes(project.store, route, verdict_id, outcome)
+            self._warn_of_unknown(outcome)
             readings.append(ClaimSignal(by="outcomes", digest=outcome_digest(outcome)))
         return readings, scoring.unmeasurable or scoring.problem
+
+    def _warn_of_unknown(self, outcome: str) -> None:
+        """Say that outcomes count for nobody, since their ids are of no response."""
+        count = self._project.store.feedback.unknown(outcome, after=self._found.at - _RECENTLY)
+        if count:
+            self._found.problems.append(
+                Reason(
+                    "outcomes-unknown",
+                    f"route {self._watched.route.name}: {count} outcomes `{outcome}` of the last 24 hours "
+                    "name no response of this gateway, so they do not count; report the `id` of the answer",
+                )
+            )
 
     def _test(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: Reason | None) -> None:
         spec, route = self._watched.spec, self._watched.route

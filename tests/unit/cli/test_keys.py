@@ -48,7 +48,18 @@ def test_a_key_is_printed_once_and_let_in(capsys: pytest.CaptureFixture[str]) ->
     listed = capsys.readouterr().out
     assert text[17:] not in listed
     head, row = listed.splitlines()
-    assert head.split() == ["key", "name", "status", "team", "tier", "routes", "limits", "created", "expires"]
+    assert head.split() == [
+        "key",
+        "name",
+        "status",
+        "team",
+        "tier",
+        "scope",
+        "routes",
+        "limits",
+        "created",
+        "expires",
+    ]
     assert "$100/day, 60 requests/minute" in row
 
 
@@ -74,6 +85,7 @@ def test_json_has_the_secret_and_what_the_key_may(capsys: pytest.CaptureFixture[
         "status": "live",
         "team": None,
         "tier": "t",
+        "scope": "calls",
         "routes": ["support"],
         "limits": ["9000 tokens/minute", "4 parallel"],
         "created": "",
@@ -83,14 +95,15 @@ def test_json_has_the_secret_and_what_the_key_may(capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["keys"] == [shown["key"]]
 
 
-def test_rotate_and_revoke(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("span", ["0", "0s"])
+def test_rotate_and_revoke(capsys: pytest.CaptureFixture[str], span: str) -> None:
     run(["keys", "create", "ci"])
     old = capsys.readouterr().out.strip()
     assert run(["keys", "rotate", "ci"]) == 0
     fresh = capsys.readouterr().out.strip()
     assert is_let_in(old)
     assert is_let_in(fresh)
-    assert run(["keys", "rotate", "ci", "--overlap", "0"]) == 0
+    assert run(["keys", "rotate", "ci", "--overlap", span]) == 0
     newest = capsys.readouterr().out.strip()
     assert not is_let_in(fresh)
     assert run(["keys", "revoke", "ci"]) == 0
@@ -125,6 +138,14 @@ def test_what_is_not_understood(
     assert shown_codes(error) == [code]
     assert names(error, value)
     assert not Path(".crossgrade/keys.json").exists()
+
+
+def test_the_scope_of_a_key_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["keys", "create", "prometheus", "--scope", "metrics"])
+    text = capsys.readouterr().out.strip()
+    caller = read_keyring(Path(".crossgrade/keys.json").read_bytes()).principal(text.encode(), time.time())
+    assert caller is not None
+    assert caller.scope == "metrics"
 
 
 def test_an_unknown_key_is_said(capsys: pytest.CaptureFixture[str]) -> None:

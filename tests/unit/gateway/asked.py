@@ -9,11 +9,12 @@ from crossgrade.gateway._upstream import UpstreamConnection
 class Asked:
     """A call that keeps what it hears."""
 
-    repeatable = False
-
     def __init__(self) -> None:
         self.body = b""
         self.failure = ""
+
+    def repeats(self) -> bool:
+        return False
 
     def on_ready(self, connection: UpstreamConnection) -> None: ...
 

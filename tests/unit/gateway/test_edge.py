@@ -190,6 +190,8 @@ FORBIDDEN = [
     b'"ap\\u0069_base":"x"',
     b'"x":[[{"API_BASE":1}],{"api_base":2}]',
     b'"x":{"api_base":1},"x":{}',
+    b'"tools":[{"x":{"headers":{}}}]',
+    b'"prompt":{"headers":{}}',
 ]
 
 
@@ -206,6 +208,9 @@ HARMLESS = [
     b'"user":"api_base"',
     b'"tools":[{"function":{"name":"f","parameters":{"properties":{"headers":{},"api_key":{}}}}}]',
     b'"response_format":{"type":"json_schema","json_schema":{"schema":{"properties":{"proxy":{}}}}}',
+    b'"tools":[{"type":"mcp","server_url":"https://mcp.example","headers":{"api-key":"theirs"}}]',
+    b'"tools":[{"name":"f","input_examples":[{"proxy":"x","base_url":"y"}]}]',
+    b'"prompt":{"id":"pmpt","variables":{"organization":"acme","api_version":"2"}}',
     b'"messages":[{"role":"user","content":"caf\\u00e9 \\u0041"}]',
 ]
 

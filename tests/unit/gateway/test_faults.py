@@ -193,6 +193,8 @@ def test_a_compressed_stream_that_breaks_ends_in_an_error(run, make):
     assert answer.body.startswith(CHUNK)
     assert b'"error"' in answer.body[len(CHUNK) :]
     assert b"[DONE]" not in answer.body
+    (record,) = world.settled()
+    assert (record.error, record.response_id) == ("broken_off", "1")
 
 
 def test_details_of_an_error_never_hold_the_key(run, make):
@@ -429,7 +431,7 @@ def test_a_target_that_keeps_failing_is_left_alone(run, make, fake):
 
 def test_retries_stay_within_their_budget(run, make):
     with behind(run, make, [Fault("server_error"), Reply("fine")]) as (world, _):
-        world.on_loop(lambda: setattr(world.worker.context.retries, "_left", 0.0))
+        world.on_loop(lambda: setattr(world.worker.context.routes.by_name["support"].retries, "_left", 0.0))
         assert world.post(make.chat()).status == 502
 
 

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from crossgrade.testing import FakeProvider
-
 BIG = {"messages": [{"role": "user", "content": 'lorem "ipsum" ' * 30_000}], "max_tokens": 5}
 
 
@@ -48,22 +46,41 @@ def test_a_second_model_never_reaches_the_provider(run, make, fake, body, extra)
         assert not fake.requests
 
 
-@pytest.mark.parametrize("large", [False, True])
-@pytest.mark.parametrize("where", ["first", "last", "nested"])
-def test_no_body_however_large_redirects_a_request(run, make, fake, where, large):
-    """A small one with such a field is refused; a large one is not interpreted: it goes where it is configured."""
-    with FakeProvider("trapped") as trap, run([make.target(fake)], body_parse_bytes=10_000) as world:
-        theirs = {"api_base": trap.base_url, "base_url": trap.base_url, "api_key": "sk-theirs"}
-        content = BIG if large else {"messages": [{"role": "user", "content": "hi"}]}
-        body = {"model": "support", **theirs, **content}
-        if where == "last":
-            body = {**content, "model": "support", **theirs}
-        elif where == "nested":
-            body = {"model": "support", "extra_body": theirs, **content, "metadata": theirs}
-        answer = world.post(json.dumps(body).encode())
-        assert (answer.status, len(fake.requests)) == ((200, 1) if large else (400, 0))
-        assert not trap.requests
-        assert all("sk-theirs" not in str(request.headers) for request in fake.requests)
+DEEP: list = []
+for _ in range(130):
+    DEEP = [DEEP]
+ABUSE = {
+    "api_base": "http://127.0.0.1:9",
+    "model_list": [],
+    "mock_response": "mocked",
+    "extra_body": {"api_key": "sk-theirs"},
+    "messages": [{"role": "user", "base_url": "http://127.0.0.1:9"}],
+    "n": 1_000_000,
+    "deep": DEEP,
+    "Model": "dear",
+}
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("field", ABUSE)
+def test_spaces_hide_nothing(world, fake, size, first, chunked, field):
+    """A body over 1 MiB is not parsed. What a small one is refused for, it is refused for too."""
+    model = '"model":"support"'
+    theirs = f"{json.dumps(field)}:{json.dumps(ABUSE[field])}"
+    spaces = " " * size
+    parts = [model, theirs] if first else [theirs, model]
+    body = f"{{{parts[0]},{spaces}{parts[1]}}}".encode()
+    if chunked:
+        framed = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+        answer = world.raw(head + framed)
+    else:
+        answer = world.post(body)
+    assert answer.status == 400
+    assert answer.code in ("forbidden_field", "invalid_type", "too_deep", "duplicate_key")
+    assert not fake.requests
 
 
 def test_an_unknown_model_in_a_large_body_is_refused(run, make, fake):
@@ -101,7 +118,7 @@ def test_a_route_in_the_path_needs_no_model_in_the_body(run, make, fake):
         assert world.post(body).code == "no_model"
         assert world.post(body, "/r/support/v1/chat/completions").status == 200
         assert json.loads(fake.requests[0].body) == {**BIG, "model": "big-model"}
-        assert world.post(b"[" + body, "/r/support/v1/chat/completions").code == "no_model"
+        assert world.post(b"[" + body, "/r/support/v1/chat/completions").code == "invalid_json"
 
 
 def test_a_caller_without_a_key_is_refused_before_the_body_is_sent(run, make, fake):

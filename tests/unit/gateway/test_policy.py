@@ -268,7 +268,8 @@ def test_limits_refuse_settle_and_tell_budgets_from_rates(both, make, tmp_path):
 
 
 def test_a_caller_that_leaves_while_the_limits_are_asked_holds_nothing(both, make, tmp_path):
-    with both(limits=(Limit(scope="route", unit="usd", cap=1.0, window_s=60),)) as world:
+    limits = (Limit(scope="route", unit="usd", cap=1.0, window_s=60),)
+    with both(limits=limits, unpriced="allow") as world:
         limits = world.worker.limits
         asks = []
         limits.send = lambda ask: asks.append(ask) or True

@@ -187,13 +187,16 @@ def test_a_large_body_whose_model_is_no_text_is_refused_with_words(world, model)
 @pytest.mark.parametrize(
     ("who", "status"),
     [
-        ({}, 200),
-        ({"team": "blue", "tier": "gold", "segment": "de"}, 200),
+        ({"scope": "metrics"}, 200),
+        ({}, 403),
+        ({"team": "blue", "tier": "gold", "segment": "de"}, 403),
         ({"routes": ("support",)}, 403),
         ({"tenant": "acme"}, 403),
     ],
 )
-def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, make, fake, who, status):
+def test_only_a_key_for_metrics_reads_the_numbers_of_all_and_it_does_nothing_else(
+    run, make, fake, who, status
+):
     key = new_key()
     now = datetime.now(UTC)
     secret = KeySecret(digest=key.digest, created_at=now)
@@ -201,3 +204,121 @@ def test_who_may_use_a_part_of_the_gateway_does_not_see_the_numbers_of_all(run, 
     with run([make.target(fake)], open_on_loopback=False, key=key.text) as world:
         world.worker.gateway.callers.keys = Keyring([record])
         assert world.get("/metrics").status == status
+        other = 200 if status == 403 else 403
+        assert world.post(make.chat()).status == other
+        assert len(world.get("/v1/models").json["data"]) == (2 if other == 200 else 0)
+        outcome = json.dumps({"response_id": "x", "value": 1}).encode()
+        assert world.post(outcome, "/v1/feedback").status == (202 if other == 200 else 403)
+
+
+def connected(world, address="127.0.0.1"):
+    connection = socket.create_connection(("127.0.0.1", world.port), timeout=10, source_address=(address, 0))
+    world._open.append(connection)
+    return connection
+
+
+def count(world):
+    return world.on_loop(lambda: len(world.worker.edge.connections))
+
+
+def until(world, number):
+    while count(world) != number:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def full(run, make, fake):
+    """A gateway with room for eight connections, all of them taken by a stranger's."""
+    key = new_key()
+    now = datetime.now(UTC)
+    secret = KeySecret(digest=key.digest, created_at=now)
+    record = KeyRecord(id=key.id, name="app", secrets=(secret,), created_at=now)
+    with run([make.target(fake)], open_on_loopback=False, key=key.text, max_connections=8) as world:
+        world.worker.gateway.callers.keys = Keyring([record])
+        for at in range(8):
+            connection = connected(world)
+            if at % 2:
+                connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n")
+        until(world, 8)
+        yield world
+
+
+def test_connections_without_a_key_shut_nobody_out(full, make):
+    body = make.chat()
+    data = full.head("/v1/chat/completions", len(body)) + body
+    for request in (data, full.head("/health/readiness", 0, "GET")) * 10:
+        connection = connected(full)
+        connection.sendall(request)
+        assert make.read_answer(connection).status == 200
+        connection.close()
+
+
+def test_who_has_shown_a_key_is_not_closed_to_make_room(full, make):
+    body = make.chat()
+    data = full.head("/v1/chat/completions", len(body)) + body
+    known = connected(full)
+    known.sendall(data)
+    assert make.read_answer(known).status == 200
+    for _ in range(30):
+        connected(full)
+    known.sendall(data)
+    assert make.read_answer(known).status == 200
+
+
+def test_the_address_with_the_most_strangers_loses_the_oldest_of_them(full, make):
+    body = make.chat()
+    data = full.head("/v1/chat/completions", len(body)) + body
+    slow = connected(full, "127.0.0.2")
+    slow.sendall(data[:20])
+    for _ in range(30):
+        connected(full)
+    slow.sendall(data[20:])
+    assert make.read_answer(slow).status == 200
+
+
+def test_if_all_are_known_the_next_one_is_told_to_wait(full, make):
+    body = make.chat()
+    data = full.head("/v1/chat/completions", len(body)) + body
+    for _ in range(8):
+        known = connected(full)
+        known.sendall(data)
+        assert make.read_answer(known).status == 200
+    assert full.get("/health/readiness").code == "too_many_connections"
+
+
+def test_health_checks_have_a_port_that_clients_cannot_fill(run, make, fake):
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with run([make.target(fake)], max_connections=1, health_port=port) as world:
+        known = connected(world)
+        known.sendall(world.head("/v1/models", 0, "GET"))
+        assert make.read_answer(known).status == 200
+        assert world.get("/health/readiness").code == "too_many_connections"
+        for path, status in (("/health/readiness", 200), ("/health/liveliness", 200), ("/v1/models", 404)):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(world.head(path, 0, "GET"))
+                assert make.read_answer(connection).status == status
+
+
+def test_idle_connections_are_closed_sooner_when_there_are_many(run, make, fake):
+    with run([make.target(fake)], max_connections=4, idle_timeout_s=20.0) as world:
+        edge = world.worker.edge
+        few = [connected(world) for _ in range(3)]
+        until(world, 3)
+        assert edge.room.idle_s == 20.0
+        few.append(connected(world))
+        until(world, 4)
+        assert edge.room.idle_s == 2.0
+        few.pop().close()
+        until(world, 3)
+        assert edge.room.idle_s == 20.0
+
+
+def test_a_wrong_key_ends_the_connection_and_its_body_is_not_waited_for(run, make, fake):
+    with run([make.target(fake)], open_on_loopback=False) as world:
+        answer = world.post(make.chat())
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
+        connection = connected(world)
+        connection.sendall(world.head("/v1/chat/completions", 500))
+        answer = make.read_answer(connection)
+        assert (answer.status, answer.headers["connection"]) == (401, "close")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.gateway import Keep, Outcome, Report, ShadowAnswer, ShadowPair
+from crossgrade.gateway import UNKNOWN_RESPONSE, Keep, Outcome, Report, ShadowAnswer, ShadowPair
 from crossgrade.serve import _pairs
 from crossgrade.serve._archive import Archive
 from crossgrade.store import Pair, Store
@@ -41,6 +41,6 @@ def test_a_pair_that_cannot_be_read_loses_no_other(tmp_path: Path, monkeypatch: 
             ]
             return await asyncio.gather(*map(archive.keep, (*messages, Report(3, outcome))))
 
-    assert asyncio.run(keep()) == [None, "TypeError(\"unhashable type: 'dict'\")", None, None]
+    assert asyncio.run(keep()) == [None, "TypeError(\"unhashable type: 'dict'\")", None, UNKNOWN_RESPONSE]
     with Store.open(url) as store:
         assert {each.request_id for each in store.pairs.recent("support")} == {"one", "two"}

@@ -15,7 +15,15 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.domain import Limit
-from crossgrade.gateway import ADMIN, DENIED, Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.gateway import (
+    ADMIN,
+    DENIED,
+    UNKNOWN_RESPONSE,
+    Outcome,
+    RequestRecord,
+    ShadowAnswer,
+    ShadowPair,
+)
 from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
@@ -228,7 +236,7 @@ def test_feedback_finds_its_response_in_the_request_log(machines: Make) -> None:
                 said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
                 outcome = Outcome(response_id=identifier, name="solved", value=1.0, at=time.time())
                 worker.broker.feedback(outcome, said.set_result)
-                assert await said is None
+                assert await said == (UNKNOWN_RESPONSE if identifier == "nobody" else None)
 
     run(use())
     with closing(sqlite3.connect(machine.folder / "crossgrade.db")) as database:
@@ -238,6 +246,25 @@ def test_feedback_finds_its_response_in_the_request_log(machines: Make) -> None:
             ("chatcmpl-8", "candidate", 0.25),
             ("nobody", None, None),
         ]
+
+
+def test_feedback_finds_a_response_that_another_worker_has_not_written_yet(
+    machines: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossgrade.gateway._broker.FLUSH_S", 3_600)
+    machine = machines(workers=2)
+
+    async def use() -> None:
+        async with machine.worker(0) as one, machine.worker(1) as two:
+            await asyncio.gather(_written(one), _written(two))
+            for link in (one.broker, two.broker):
+                assert link._ticker is not None
+                link._ticker.cancel()
+            one.broker.record(_record(1))
+            outcome = Outcome(response_id="chatcmpl-1", name="solved", value=1.0, at=time.time())
+            assert await _report(two, outcome) is None
+
+    run(use())
 
 
 def test_feedback_counts_from_the_key_that_got_the_response_or_its_team(machines: Make) -> None:

@@ -202,6 +202,18 @@ def test_outcomes_without_a_comparison_measure_nothing(site: Site) -> None:
     check_reason(standing, "needs-reference")
 
 
+def test_outcomes_that_name_no_response_are_said(site: Site) -> None:
+    site.write(scorer="\n      kind: exact", route="    outcome: resolved", watch="{label_share: 0}")
+    site.apply(share=0.5)
+    long_ago = NOW - timedelta(hours=25)
+    site.hear([Feedback(response_id=f"x{i}", name="resolved", value=1.0, at=NOW) for i in range(3)])
+    site.hear([Feedback(response_id="y", name="resolved", value=1.0, at=long_ago)])
+    site.hear([Feedback(response_id="z", name="other", value=1.0, at=NOW)])
+    (problem,) = site.look().problems
+    assert problem.code == "outcomes-unknown"
+    assert " 3 outcomes " in problem.text
+
+
 def test_nobody_measures(site: Site) -> None:
     site.write(scorer="\n      kind: exact", watch="{label_share: 0}")
     verdict = site.apply()

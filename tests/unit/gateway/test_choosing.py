@@ -1,0 +1,66 @@
+"""Fields with which a caller chooses another model, host or region at a provider."""
+
+import json
+
+import pytest
+
+from crossgrade.domain import RouteSpec
+
+FIELDS = ["models", "provider", "route", "plugins", "transforms", "preset", "Models", "\\u006dodels"]
+
+
+def _body(make, field, size=0, first=True):
+    model, theirs = b'"model":"support"', b'"%b":["other"]' % field.encode()
+    parts = (model, b" " * size, b",", theirs) if first else (theirs, b",", model, b" " * size)
+    return b"{" + b"".join(parts) + b',"messages":[]}'
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_field_that_chooses_is_refused(run, make, fake, field, size, first):
+    with run([make.target(fake, provider="openrouter")]) as world:
+        answer = world.post(_body(make, field, size, first))
+        assert (answer.status, answer.code) == (400, "forbidden_field")
+        assert not fake.requests
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+def test_it_is_accepted_if_it_is_allowed_by_name(run, make, fake, size):
+    target = make.target(fake, provider="openrouter", caller_fields=("provider",))
+    with run([target]) as world:
+        assert world.post(_body(make, "provider", size)).status == 200
+        assert world.post(_body(make, "models", size)).code == "forbidden_field"
+
+
+def test_the_address_says_which_provider_it_is(run, make, fake):
+    compatible = make.target(fake, base_url="https://openrouter.ai/api/v1")
+    with run([compatible]) as world:
+        assert world.post(_body(make, "models")).code == "forbidden_field"
+
+
+def test_other_providers_and_inner_keys_are_not_concerned(run, make, fake):
+    routes = [RouteSpec(name="support", incumbent="big"), RouteSpec(name="or", incumbent="router")]
+    with run([make.target(fake), make.target(fake, "router", provider="openrouter")], routes) as world:
+        assert world.post(_body(make, "models")).status == 200
+        body = {"model": "or", "messages": [{"role": "user", "content": "hi", "provider": "x"}]}
+        assert world.post(json.dumps(body).encode()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("provider", "field"),
+    [
+        ("anthropic", "inference_geo"),
+        ("azure", "data_sources"),
+        ("groq", "compound_custom"),
+        ("vllm", "kv_transfer_params"),
+        ("sglang", "bootstrap_host"),
+    ],
+)
+def test_every_provider_has_fields_of_its_own(run, make, fake, provider, field):
+    path = "/v1/messages" if provider == "anthropic" else "/v1/chat/completions"
+    dialect = "anthropic" if provider == "anthropic" else "openai"
+    with run([make.target(fake, provider=provider, dialect=dialect)]) as world:
+        answer = world.post(_body(make, field), path)
+        assert answer.status == 400
+        assert b"is not accepted" in answer.body

@@ -1,0 +1,168 @@
+"""What a request reserves from a budget in dollars before its cost is known."""
+
+import asyncio
+import json
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from crossgrade.domain import Limit, Price, RouteSpec
+from crossgrade.gateway import NANO, Ask, Deny, Grant
+from crossgrade.testing import FakeProvider, Reply
+from tests.unit.gateway.scripted import JSON_HEAD, raw_target, scripted
+
+A_DOLLAR = Limit(scope="route", unit="usd", cap=1.0, window_s=2_592_000)
+CALLERS = 64
+LONG = 32_000
+
+
+def price(output_per_mtok: float) -> Price:
+    return Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(str(output_per_mtok)))
+
+
+class Lender:
+    """Lends to a worker as the broker does, up to the caps."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self._limits = world.worker.limits
+        self._spent: Counter[str] = Counter()
+        self._lent: Counter[str] = Counter()
+        self._limits.send = self._lend
+
+    def _lend(self, ask: Ask) -> bool:
+        self._count()
+        unit = ask.lease.unit
+        left = ask.cap - self._spent[unit] - self._lent[unit]
+        loop = asyncio.get_running_loop()
+        if left < ask.need:
+            self._limits.recalled(ask.lease)
+            self._count()
+            loop.call_soon(self._limits.denied, Deny(ask.lease, ask.need, 1.0))
+        else:
+            amount = max(ask.need, left // 8)
+            self._lent[unit] += amount
+            loop.call_soon(self._limits.granted, Grant(ask.lease, amount))
+        return True
+
+    def _count(self) -> None:
+        for each in self._limits.take_spends():
+            self._spent[each.lease.unit] += each.spent
+            self._lent[each.lease.unit] -= each.shrunk
+
+    def spent(self, unit: str = "usd") -> float:
+        """Return what was spent, in nano-dollars or units."""
+        self._world.on_loop(self._count)
+        return self._spent[unit]
+
+
+def ask_at_once(
+    world: Any, make: Any, body: bytes, count: int, path: str = "/v1/chat/completions"
+) -> list[int]:
+    """Send so many requests at once; return the statuses."""
+    connections = [world.connect() for _ in range(count)]
+    for connection in connections:
+        connection.sendall(world.head(path, len(body)) + body)
+    return [make.read_answer(connection).status for connection in connections]
+
+
+@pytest.fixture
+def long() -> Any:
+    with FakeProvider(lambda _: Reply("word", input_tokens=10, output_tokens=LONG, delay_s=0.3)) as fake:
+        yield fake
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"max_output_tokens": 1}, {"max_tokens": 0}, {"max_tokens": LONG, "max_completion_tokens": 1}],
+    ids=["none", "of another API", "zero", "two"],
+)
+def test_callers_without_a_bound_spend_about_the_cap(run, make, long, fields):
+    with run([make.target(long, price=price(2))], limits=(A_DOLLAR,)) as world:
+        lender = Lender(world)
+        statuses = ask_at_once(world, make, make.chat(**fields), CALLERS)
+        statuses += ask_at_once(world, make, make.chat(**fields), CALLERS)
+        assert set(statuses) == {200, 429}
+        assert 0.95 <= lender.spent() / NANO <= 1.05
+
+
+def test_a_bound_counts_for_all_choices(run, make, fake):
+    with run([make.target(fake, price=price(1_000))], limits=(A_DOLLAR,)) as world:
+        Lender(world)
+        body = {"model": "support", "prompt": "hi", "max_tokens": 100}
+        codes = [
+            world.post(json.dumps({**body, **fields}).encode(), "/v1/completions").status
+            for fields in ({}, {"n": 11}, {"best_of": 11})
+        ]
+        assert codes == [200, 429, 429]
+
+
+def test_a_budget_below_what_an_answer_may_cost_is_spent_by_one_at_a_time(run, make, long):
+    """What is learned from a model's answers cannot be known before the first."""
+    with run([make.target(long, price=price(200))], limits=(A_DOLLAR,)) as world:
+        lender = Lender(world)
+        assert world.post(make.chat()).status == 200
+        assert world.post(make.chat()).status == 429
+        assert lender.spent() / NANO == pytest.approx(6.4, rel=0.01)
+
+
+def test_short_answers_are_learned_for_each_model_and_route(run, make, fake):
+    targets = [make.target(fake, price=price(2)), make.target(fake, "other", price=price(2))]
+    routes = [RouteSpec(name="support", incumbent="big"), RouteSpec(name="sales", incumbent="big")]
+    with run(targets, routes, limits=(A_DOLLAR,)) as world:
+        Lender(world)
+        for _ in range(100):
+            assert world.post(make.chat()).status == 200
+        route, sales = (world.worker.context.routes.by_name[name] for name in ("support", "sales"))
+        assert route.sizes["big"].tokens < 1_000
+        assert not sales.sizes
+        for _ in range(3):
+            world.post(make.chat("sales", max_tokens=1))
+        assert not sales.sizes, "a bound that the caller sets teaches nothing"
+
+
+def test_the_context_window_bounds_what_is_expected_at_first(run, make, fake):
+    with run([make.target(fake, context_tokens=2_000)]) as world:
+        assert world.worker.context.targets["big"].unlearned == 2_000
+
+
+VECTOR = json.dumps(
+    {
+        "object": "list",
+        "data": [{"embedding": [0.125] * 3_000}],
+        "usage": {"prompt_tokens": 8, "total_tokens": 8},
+    }
+)
+
+
+def test_embeddings_need_an_input_price_only_and_have_no_output(run, make):
+    answer = JSON_HEAD + b"content-length: %d\r\n\r\n%b" % (len(VECTOR), VECTOR.encode())
+    with scripted(answer) as (url, _):
+        only = Price(input_per_mtok=Decimal(1), output_per_mtok=None)
+        target = raw_target(url, price=only, key_env=None)
+        limits = (A_DOLLAR, Limit(scope="route", unit="tokens", cap=1_000, window_s=2_592_000))
+        with run([target], limits=limits) as world:
+            lender = Lender(world)
+            body = json.dumps({"model": "support", "input": "hello"}).encode()
+            assert world.post(body, "/v1/embeddings").status == 200
+            record = world.settled()[0]
+            assert (record.cost_usd, record.cost_origin) == (pytest.approx(8e-6), "usage")
+            assert (lender.spent("usd"), lender.spent("tokens")) == (8_000, 8)
+
+
+@pytest.mark.parametrize("model", ["support", "big"], ids=["route", "direct"])
+def test_a_model_without_a_price_is_refused_where_a_budget_in_dollars_holds(run, make, fake, model):
+    limit = Limit(scope="key", unit="usd", cap=1.0, window_s=60)
+    with run([make.target(fake)], limits=(limit,)) as world:
+        Lender(world)
+        answer = world.post(make.chat(model))
+        assert (answer.status, answer.code) == (403, "unpriced_model")
+        assert not fake.requests
+    with run([make.target(fake)], limits=(limit,), unpriced="allow") as world:
+        Lender(world)
+        assert world.post(make.chat(model)).status == 200
+    with run([make.target(fake)], limits=(Limit(scope="key", unit="requests", cap=9, window_s=60),)) as world:
+        Lender(world)
+        assert world.post(make.chat(model)).status == 200
