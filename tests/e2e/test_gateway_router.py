@@ -93,6 +93,15 @@ def test_what_is_routed_is_what_was_certified(served: Served) -> None:
     assert {text: send(served, text).target for text in wanted} == wanted
 
 
+def test_the_record_names_the_part_of_the_certificate(served: Served) -> None:
+    with project_of(served) as project:
+        (stored,) = project.store.verdicts.recent("work")
+    for text, target in list(certified(served).items())[:6]:
+        wanted = send(served, text).headers["x-request-id"]
+        (line,) = until(lambda wanted=wanted: [each for each in records(served) if each["id"] == wanted])  # type: ignore[misc]
+        assert line["segment"] == (stored.verdict.policy.segments[0] if target == "new" else None)
+
+
 def test_later_requests_of_a_conversation_keep_the_model(served: Served) -> None:
     wanted = certified(served)
     others = list(wanted)[::-1]

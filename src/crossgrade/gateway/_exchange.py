@@ -120,6 +120,7 @@ class Exchange(RequestState):
         if choice is None:
             self.segment = segment_of(self.principal, self.request)
             facts = route.facts(self.principal, self.segment, payload)
+            self.segment = route.part_of(facts)
             unit = self._unit(route, payload) if route.is_canary else ""
             choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice

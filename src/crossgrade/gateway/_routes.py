@@ -190,6 +190,16 @@ class ServedRoute:
             score=None if router is None else router.score(payload.opening_text(), segment),
         )
 
+    def part_of(self, facts: RequestFacts) -> str | None:
+        """Return the part of the certificate that a request belongs to, as `watch` tests it.
+
+        It is the request's segment, and on a route with a router the name of the threshold that it reaches.
+        """
+        policy = None if self.table_route is None else self.table_route.policy
+        if policy is None or policy.fact != "score":
+            return facts.segment
+        return policy.segments[0] if policy.reaches(facts.score) else None
+
     def choose(self, facts: RequestFacts, now: datetime, unit: str) -> Choice:
         """Pick the targets of a request with these facts, by the certified policy."""
         route = self.table_route

@@ -21,7 +21,8 @@ def stepped_back(route: Route, segment: str | None) -> Route | None:
         return replace(route, policy=replace(policy, segments=rest))
     return replace(
         route,
-        policy=Policy(kind="keep", incumbent=policy.incumbent, fact=policy.fact),
+        policy=Policy(kind="keep", incumbent=policy.incumbent),
+        router=None,
         targets={policy.incumbent: route.targets[policy.incumbent]},
         valid_until=None,
         share=1.0,

@@ -65,13 +65,13 @@ watch: {watch}
     def apply(self, policy: Policy = SWITCH, **changes: Any) -> str:
         """Record a verdict with this policy, floor 0.9, and put it in force; returns its id."""
         until = changes.pop("valid_until", NOW + timedelta(days=90))
-        share = changes.pop("share", 1.0)
+        share, router = changes.pop("share", 1.0), changes.pop("router", None)
         verdict: Verdict = make_verdict(policy=policy, run_id=None, floor=0.9, valid_until=until, **changes)
         with self.project() as project:
             identifier = project.store.verdicts.append(verdict)
             route = Route(
                 name="support", policy=policy, targets={"gpt": "gpt", "llama": "llama"},
-                valid_until=until, verdict_id=identifier, share=share,
+                valid_until=until, verdict_id=identifier, share=share, router=router,
             )  # fmt: skip
             current = project.store.routes.current()
             digest = None if current is None else route_table_digest(current)
