@@ -12,6 +12,7 @@ from crossgrade.catalog._rates import Rate
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import UsageError
+from crossgrade.pricing import blended_per_mtok
 
 _MOST_PER_MTOK = Decimal(1000)
 _STALE_AFTER_DAYS = 365
@@ -173,8 +174,6 @@ def _price_doubts(price: Price, known: dict[str, Decimal], today: date) -> Itera
 
 def _outlier(price: Price, hosts: Sequence[Price]) -> Iterator[tuple[str, str]]:
     """Yield a doubt if a price is far from the model's median over all hosts."""
-    from crossgrade.pricing.bill import blended_per_mtok
-
     blends = [blend for each in hosts if (blend := blended_per_mtok(each, _BLEND)) is not None and blend > 0]
     mine = blended_per_mtok(price, _BLEND)
     if mine is None or mine <= 0 or len(blends) < _LEAST_HOSTS:

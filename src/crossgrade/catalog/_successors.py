@@ -7,7 +7,7 @@ from functools import lru_cache
 from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import offer_doubts, price_doubts
 from crossgrade.domain import Offer, Price
-from crossgrade.pricing.bill import blended_per_mtok
+from crossgrade.pricing import blended_per_mtok
 
 _BLEND = 3
 MAKERS = ("openai", "anthropic", "gemini")

@@ -18,7 +18,7 @@ from crossgrade.catalog._successors import closed_models
 from crossgrade.domain import Offer, Price
 from crossgrade.hosting import known_model, parameters
 from crossgrade.outlook import DEFAULT_TOLERANCE, lasting
-from crossgrade.pricing.bill import blended_per_mtok
+from crossgrade.pricing import blended_per_mtok
 
 __all__ = ["Claim", "ClaimStatus", "Figure", "check_claims", "figures_of", "judge"]
 

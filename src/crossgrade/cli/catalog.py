@@ -261,7 +261,7 @@ def _price_files(config_path: str) -> tuple[Path, ...]:
 
 
 def _row(catalog: "Catalog", listing: "Listing", today: date) -> dict[str, Any]:
-    from crossgrade.pricing.bill import blended_per_mtok
+    from crossgrade.pricing import blended_per_mtok
 
     offer = listing.offer()
     price, facts = catalog.price(offer, today), catalog.facts(offer, today)

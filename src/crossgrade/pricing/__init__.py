@@ -4,6 +4,6 @@ Many calls at once are in `pricing.usage` and `pricing.columns`, bills and their
 `pricing.bill` and `pricing.moving`, what a policy saves in `pricing.saving`; these need NumPy.
 """
 
-from crossgrade.pricing._cost import Prices, Tokens, cost_usd, tier
+from crossgrade.pricing._cost import Prices, Tokens, blended_per_mtok, cost_usd, tier
 
-__all__ = ["Prices", "Tokens", "cost_usd", "tier"]
+__all__ = ["Prices", "Tokens", "blended_per_mtok", "cost_usd", "tier"]

@@ -160,3 +160,13 @@ class Prices:
 
 def _per_token(per_mtok: Decimal | None) -> float | None:
     return None if per_mtok is None else float(per_mtok) / _MTOK
+
+
+def blended_per_mtok(price: Price, input_per_output: Decimal | int) -> Decimal | None:
+    """Return dollars per million tokens at so many input tokens per output token, None if unknown.
+
+    The blend of headlines is 3: (3 x input + output) / 4.
+    """
+    if price.input_per_mtok is None or price.output_per_mtok is None:
+        return None
+    return (input_per_output * price.input_per_mtok + price.output_per_mtok) / (input_per_output + 1)

@@ -81,16 +81,6 @@ def bill(name: str, traffic: Traffic, price: Price | None, *, batch: bool = Fals
     )
 
 
-def blended_per_mtok(price: Price, input_per_output: Decimal | int) -> Decimal | None:
-    """Return dollars per million tokens at so many input tokens per output token, None if unknown.
-
-    The blend of headlines is 3: (3 x input + output) / 4.
-    """
-    if price.input_per_mtok is None or price.output_per_mtok is None:
-        return None
-    return (input_per_output * price.input_per_mtok + price.output_per_mtok) / (input_per_output + 1)
-
-
 def per_solved(
     costs_usd: NDArray[np.float64], scores: NDArray[np.float64], *, level: float = 0.95
 ) -> Estimate:

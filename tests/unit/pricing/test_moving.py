@@ -7,7 +7,8 @@ import pytest
 
 from crossgrade.domain import Estimate, Price
 from crossgrade.errors import UsageError
-from crossgrade.pricing.bill import bill, blended_per_mtok, per_solved
+from crossgrade.pricing import blended_per_mtok
+from crossgrade.pricing.bill import bill, per_solved
 from crossgrade.pricing.moving import (
     Commitment,
     MovingCosts,
