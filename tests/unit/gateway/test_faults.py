@@ -168,6 +168,7 @@ def test_a_compressed_answer_is_inflated(run, make, kind, encoding):
         (b"gzip", gzip.compress(b" " * (64 << 20))),
         (b"gzip, gzip", gzip.compress(ANSWER)),
     ],
+    ids=["unknown", "no gzip", "half", "bomb", "twice"],
 )
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 def test_what_cannot_be_inflated_is_an_upstream_error(run, make, encoding, packed, kind):
