@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
 
-from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn
 from crossgrade.routing import ZERO_WEIGHT, Head, buckets, scored_text, text_facts
 
 _WORDS_SCALE, _FACTS_SCALE = 3.0, 0.1
@@ -20,10 +20,15 @@ _LARGEST_WEIGHT = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The features of n texts: which of 2**bits buckets each has, and its standardised facts."""
+    """The features of n texts: which of 2**bits buckets each has, and its standardised facts.
+
+    `words` has a column for each bucket that occurs at all, as `used` names them. The weights of the others
+    are zero.
+    """
 
     bits: int
     words: csr_array
+    used: IntColumn
     facts: FloatColumn
     mean: FloatColumn
     sd: FloatColumn
@@ -40,10 +45,11 @@ class Features:
             values.extend([_WORDS_SCALE / np.sqrt(len(found) or 1)] * len(found))
             ends.append(len(columns))
             facts[row] = text_facts(read)
-        words = csr_array((np.array(values), np.array(columns), np.array(ends)), (len(texts), 1 << bits))
+        used, places = np.unique(np.array(columns, dtype=np.int64), return_inverse=True)
+        words = csr_array((np.array(values), places, np.array(ends)), (len(texts), len(used)))
         mean, sd = facts.mean(axis=0), facts.std(axis=0)
         sd = np.where(sd > 1e-9, sd, 1.0)
-        return cls(bits=bits, words=words, facts=(facts - mean) / sd, mean=mean, sd=sd)
+        return cls(bits=bits, words=words, used=used, facts=(facts - mean) / sd, mean=mean, sd=sd)
 
     def head(self, rows: BoolColumn, right: FloatColumn) -> Head:
         """Return the regression of `right`, in [0, 1], on these rows; the penalty on squared weights is one.
@@ -68,8 +74,9 @@ class Features:
         start[-1] = np.log(share / (1 - share))
         point = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
         weights = point[:width] * _WORDS_SCALE
-        unit = float(np.abs(weights).max()) / _LARGEST_WEIGHT or 1.0
-        rounded = (np.rint(weights / unit) + ZERO_WEIGHT).astype(np.uint8)
+        unit = float(np.abs(weights).max(initial=0.0)) / _LARGEST_WEIGHT or 1.0
+        rounded = np.full(1 << self.bits, ZERO_WEIGHT, dtype=np.uint8)
+        rounded[self.used] = np.rint(weights / unit) + ZERO_WEIGHT
         return Head(
             bias=float(point[-1]),
             unit=unit,
@@ -79,7 +86,7 @@ class Features:
 
     def probability(self, head: Head) -> FloatColumn:
         """Return the probability of a right answer for each text, as `Head.probability` does for one."""
-        whole = np.frombuffer(head.weights, dtype=np.uint8).astype(np.float64) - ZERO_WEIGHT
+        whole = np.frombuffer(head.weights, dtype=np.uint8)[self.used].astype(np.float64) - ZERO_WEIGHT
         weights = whole * (head.unit / _WORDS_SCALE)
         logit = head.bias + self.words @ weights + self.facts @ np.array(head.facts)
         found: FloatColumn = 1 / (1 + np.exp(-np.clip(logit, -30.0, 30.0)))

@@ -38,6 +38,8 @@ from crossgrade.decide._view import View, make_view
 from crossgrade.errors import DataError
 from crossgrade.routing import THRESHOLD_UNITS, Router, position
 
+Kind = Literal["table", "text"]
+
 BITS = 16
 _FOLDS = 5
 _SHRINK = 20.0
@@ -99,7 +101,17 @@ class _Half:
             for name, own in sorted(by_segment.items())
         }
 
-    def scores(self, kind: str) -> FloatColumn:
+    @cached_property
+    def crossed(self) -> dict[Kind, FloatColumn]:
+        """The scores of the kinds of router that the samples allow, each row's from the folds without it."""
+        found: dict[Kind, FloatColumn] = {}
+        if self.known:
+            found["table"] = self._scores("table")
+        if self.texts is not None:
+            found["text"] = self._scores("text")
+        return found
+
+    def _scores(self, kind: Kind) -> FloatColumn:
         """Return each row's score by a router that was trained on the other folds (NaN: it has none)."""
         found = np.full(self.n, np.nan)
         for fold in range(_FOLDS):
@@ -120,7 +132,7 @@ class _Half:
     def _right(self) -> tuple[FloatColumn, FloatColumn]:
         return self.candidate, self.incumbent
 
-    def router(self, kind: str) -> Router:
+    def router(self, kind: Kind) -> Router:
         """Return the router that is trained on all rows."""
         everything = np.ones(self.n, dtype=np.bool_)
         table = self.table(everything) if self.known else None
@@ -231,29 +243,22 @@ def _labels(evidence: Evidence) -> list[str | None]:
     return [None] * evidence.n if evidence.segment is None else evidence.segment.tolist()
 
 
-def _kind(half: _Half) -> tuple[Literal["table", "text"] | None, tuple[tuple[str, float, float], ...]]:
+def _kind(half: _Half) -> tuple[Kind | None, tuple[tuple[str, float, float], ...]]:
     """Return the kind of router that is worth it (None: none is), and the comparisons.
 
     The value of a score is the mean gain over all shares that could be moved by it: the mean of (the share of
     thresholds at which a sample is moved) times its gain. Moving at random moves each sample at half of them.
     """
-    shares: dict[str, FloatColumn] = {"random": np.full(half.n, 0.5)}
-    if half.known:
-        shares["table"] = _moved_share(half.scores("table"))
-    if half.texts is not None:
-        shares["text"] = _moved_share(half.scores("text"))
     gains = list[tuple[str, float, float]]()
-    best: Literal["random", "table", "text"] = "random"
-    kinds: tuple[Literal["table", "text"], ...] = ("table", "text")
-    for kind in kinds:
-        if kind not in shares:
-            continue
-        lift = (shares[kind] - shares[best]) * half.gain
+    best, best_share = None, np.full(half.n, 0.5)
+    for kind, scores in half.crossed.items():
+        share = _moved_share(scores)
+        lift = (share - best_share) * half.gain
         mean, error = float(lift.mean()), float(lift.std(ddof=1) / np.sqrt(half.n))
-        gains.append((f"{kind} against {best}", mean, error))
+        gains.append((f"{kind} against {best or 'random'}", mean, error))
         if mean > _NOISE * error:
-            best = kind
-    return None if best == "random" else best, tuple(gains)
+            best, best_share = kind, share
+    return best, tuple(gains)
 
 
 def _moved_share(scores: FloatColumn) -> FloatColumn:
@@ -265,7 +270,7 @@ def _moved_share(scores: FloatColumn) -> FloatColumn:
     return found
 
 
-def _thresholds(half: _Half, kind: str, router: Router, n: int) -> tuple[float, ...]:
+def _thresholds(half: _Half, kind: Kind, router: Router, n: int) -> tuple[float, ...]:
     """Return the least scores to test on n other samples, the strictest first.
 
     The scores of a table are its segments'. Those of texts are taken from folds left out, because a router
@@ -273,7 +278,7 @@ def _thresholds(half: _Half, kind: str, router: Router, n: int) -> tuple[float, 
     on average, judged by the training half: a test at a small share has few samples, one at a large share
     may fail and end the sequence.
     """
-    crossed = half.scores(kind)
+    crossed = half.crossed[kind]
     known = crossed[np.isfinite(crossed)]
     if kind == "table":
         table = router.segments or {}
