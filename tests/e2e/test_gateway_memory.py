@@ -75,7 +75,7 @@ def upstream() -> Iterator[SlowUpstream]:
 @pytest.fixture(scope="module")
 def gateway(upstream: SlowUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     model = {"provider": "openai-compatible", "model": "m", "base_url": upstream.base_url, "timeout_s": 60}
-    config = {"models": {"gpt": model}, "routes": {"support": {"incumbent": "gpt", "attempts": 1}}}
+    config = {"models": {"gpt": model}, "routes": {"support": {"incumbent": "gpt", "attempts": 2}}}
     with serving(tmp_path_factory.mktemp("memory"), config) as served:
         for _ in range(20):
             assert ask(served, "support").status == 200
