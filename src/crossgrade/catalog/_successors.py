@@ -8,6 +8,7 @@ from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import offer_doubts, price_doubts
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing import blended_per_mtok
+from crossgrade.pricing.thrift import Thrift
 
 _BLEND = 3
 MAKERS = ("openai", "anthropic", "gemini")
@@ -23,6 +24,15 @@ class Successor:
     blend_per_mtok: float
     seen_on: date | None
     context_tokens: int | None
+
+    def thrift(self, saves_usd_per_month: float) -> Thrift:
+        """Return the model as a way to pay its maker less."""
+        return Thrift(
+            way=f"newer model of {self.offer.provider}",
+            saves_usd_per_month=saves_usd_per_month,
+            needs="after a test, as for any candidate",
+            offer=self.offer.name,
+        )
 
 
 @lru_cache(maxsize=8)

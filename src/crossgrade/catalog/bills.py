@@ -141,12 +141,7 @@ def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iter
     newer = successor(catalog, offer, on, context=longest)
     then = None if newer is None else bill(newer.offer.name, traffic, newer.price).usd_per_month
     if newer is not None and now is not None and then is not None and then < now:
-        yield Thrift(
-            way=f"newer model of {offer.provider}",
-            saves_usd_per_month=float(now - then),
-            needs="after a test, as for any candidate",
-            offer=newer.offer.name,
-        )
+        yield newer.thrift(float(now - then))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

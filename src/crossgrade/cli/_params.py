@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from crossgrade.cli._frame import CONFIG_VARIABLE, DEFAULT_CONFIG
+from crossgrade.cli._frame import CONFIG_VARIABLE, DEFAULT_CONFIG, FiniteRange
 from crossgrade.cli._output import note
 from crossgrade.errors import ConfigError, CrossgradeError, UsageError
 
@@ -36,12 +36,14 @@ __all__ = [
     "complete_workload",
     "complete_workload_or_file",
     "filled",
+    "floor_and_alpha",
     "importers_of",
     "named_sources",
     "note_ignored",
 ]
 
 _Options = TypeVar("_Options")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def filled(kind: type[_Options], given: Mapping[str, Any], **more: Any) -> _Options:
@@ -105,6 +107,23 @@ def named_sources(sources: Sequence[str]) -> str | list[str] | dict[str, str]:
     if all("=" in source and not Path(source).exists() for source in sources):
         return dict(source.split("=", 1) for source in sources)
     return list(sources) if len(sources) > 1 else sources[0]
+
+
+def floor_and_alpha(*, floor: str, alpha: str) -> Callable[[_Function], _Function]:
+    """Return a decorator that adds `--floor` and `--alpha` with these help texts and the usual defaults."""
+    ranges = {
+        "--alpha": (FiniteRange(1e-6, 0.5, max_open=True), 0.05, alpha),
+        "--floor": (FiniteRange(0.01, 2, max_open=True), 0.85, floor),
+    }
+
+    def decorate(function: _Function) -> _Function:
+        for name, (kind, default, text) in ranges.items():
+            function = click.option(
+                name, type=kind, metavar="SHARE", default=default, show_default=True, help=text
+            )(function)
+        return function
+
+    return decorate
 
 
 def column_option(function: "Callable[..., Any]") -> "Callable[..., Any]":

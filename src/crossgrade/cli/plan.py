@@ -4,6 +4,7 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, json_option
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._params import floor_and_alpha
 
 _RATE = FiniteRange(0, 1, min_open=True, max_open=True)
 
@@ -17,22 +18,7 @@ _RATE = FiniteRange(0, 1, min_open=True, max_open=True)
     metavar="SHARE",
     help="Retention of the candidate; repeat for several.  [default: 4 from just above the floor to 1]",
 )
-@click.option(
-    "--floor",
-    type=FiniteRange(0.01, 2, max_open=True),
-    metavar="SHARE",
-    default=0.85,
-    show_default=True,
-    help="Retention that must hold.",
-)
-@click.option(
-    "--alpha",
-    type=FiniteRange(1e-6, 0.5, max_open=True),
-    metavar="SHARE",
-    default=0.05,
-    show_default=True,
-    help="Error rate of the decision.",
-)
+@floor_and_alpha(floor="Retention that must hold.", alpha="Error rate of the decision.")
 @click.option(
     "--power",
     type=_RATE,

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import FiniteRange
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled
+from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled, floor_and_alpha
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
 from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, dollars, followed, prompt_options
 from crossgrade.cli._spending import confirm
@@ -101,22 +100,7 @@ def command() -> None:
     shell_complete=complete_model,
     help="Model that grades answers to your pairs, which may be worded differently.",
 )
-@click.option(
-    "--floor",
-    type=FiniteRange(0.01, 2, max_open=True),
-    metavar="SHARE",
-    default=0.85,
-    show_default=True,
-    help="Share of its own short score that must hold.",
-)
-@click.option(
-    "--alpha",
-    type=FiniteRange(1e-6, 0.5, max_open=True),
-    metavar="SHARE",
-    default=0.05,
-    show_default=True,
-    help="Error rate of the certificate.",
-)
+@floor_and_alpha(floor="Share of its own short score that must hold.", alpha="Error rate of the certificate.")
 @click.option(
     "--kinds",
     metavar="KIND,…",

@@ -2,9 +2,16 @@
 
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
-from crossgrade.decide._decide import decide_policy
+from crossgrade.decide._decide import decide_policy, settled_by
 from crossgrade.decide._digest import evidence_digest
-from crossgrade.decide._evidence import Evidence, ModelColumns, PairingAudit, RouterReport, RouterScores
+from crossgrade.decide._evidence import (
+    Evidence,
+    ModelColumns,
+    PairingAudit,
+    RouterGain,
+    RouterReport,
+    RouterScores,
+)
 from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
@@ -47,7 +54,6 @@ from crossgrade.decide._records import (
 )
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._router import train_router
-from crossgrade.decide._settled import settled_by
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
 from crossgrade.decide._view import View
@@ -87,6 +93,7 @@ __all__ = [
     "Rehearsed",
     "Remark",
     "RequirementCheck",
+    "RouterGain",
     "RouterReport",
     "RouterScores",
     "RunDesign",

@@ -51,9 +51,10 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     The correction is over these hypotheses and those of the workloads that share alpha. A
     certificate's bounds are at the levels at which the correction compared its p-values.
     """
+    guards = tuple(guards)
     tested = tested_hypotheses(view, guards)
     if view.thresholds:
-        return (_read_only(view, tested[0].candidate), *_in_sequence(view, tested)), ()
+        return (_read_only(view, guards, tested[0].candidate), *_in_sequence(view, tested)), ()
     family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
     weights = [one.share for one in family]
     alpha = view.settings.alpha
@@ -66,7 +67,7 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     )
     wholes = {one.candidate for one in tested if one.part.label is None}
     models = [model.model for model in view.evidence.candidates]
-    read_only = tuple(_read_only(view, model) for model in models if model not in wholes)
+    read_only = tuple(_read_only(view, guards, model) for model in models if model not in wholes)
     return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
 
 
@@ -122,14 +123,15 @@ def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Cert
     return certificate if certificate.certified and certificate.excluded is None else None
 
 
-def _read_only(view: View, candidate: str) -> Certificate:
+def _read_only(view: View, guards: Iterable[Guard], candidate: str) -> Certificate:
     """Return the retention on the whole if only segments are tested; it is shown, not certified.
 
     It has no bounds, because no test made them. Segments stopped separately, so the rows are weighted to
-    represent the whole traffic.
+    represent the whole traffic. Segments that a guard failed are no part of it.
     """
-    rows = view.paired(candidate, view.whole.rows)
-    result = weighted_test(view, candidate, rows).result()
+    seen = view.without(frozenset(failing_parts(guards, candidate=candidate))) if view.splittable else view
+    rows = seen.paired(candidate, seen.whole.rows)
+    result = weighted_test(seen, candidate, rows).result()
     return Certificate(
         candidate=candidate,
         segment=None,

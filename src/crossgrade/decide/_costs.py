@@ -241,12 +241,28 @@ def split_policy(view: View, candidate: str, segments: tuple[str, ...]) -> Polic
     )
 
 
+def dearer_candidates(view: View, candidate: str) -> frozenset[str]:
+    """Return the candidates that cost at least as much per request, at the recorded tokens.
+
+    Candidates of unknown cost are not among them.
+    """
+
+    def price(model: str) -> float | None:
+        return policy_cost(view, switch_policy(view, model)).per_request_usd.value
+
+    own = price(candidate)
+    others = [each.model for each in view.evidence.candidates if each.model != candidate]
+    if own is None:
+        return frozenset()
+    return frozenset(each for each in others if (other := price(each)) is not None and other >= own)
+
+
 def _drawn_half(view: View, rows: BoolColumn) -> BoolColumn:
     """Return about half of the rows, drawn by the name of their cluster or sample."""
-    names = view.evidence.sample_ids if view.evidence.cluster is None else view.evidence.cluster
     salt = f"the half that chooses segments, {view.settings.seed}"
     found = rows.copy()
-    found[rows] = [position(str(name), salt) < 0.5 for name in names[rows]]
+    units = view.evidence.units
+    found[rows] = [position(units[row], salt) < 0.5 for row in np.flatnonzero(rows).tolist()]
     return found
 
 

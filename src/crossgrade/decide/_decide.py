@@ -10,9 +10,9 @@ import numpy as np
 from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import advise
-from crossgrade.decide._certify import certify
+from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
-from crossgrade.decide._costs import policy_cost, policy_retention, switch_policy
+from crossgrade.decide._costs import dearer_candidates, policy_cost, policy_retention, switch_policy
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import (
@@ -39,7 +39,6 @@ from crossgrade.decide._records import (
 from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
 from crossgrade.decide._router import certifying
 from crossgrade.decide._sentence import Findings, sentence
-from crossgrade.decide._settled import dearer_candidates
 from crossgrade.decide._view import Part, View, make_view
 from crossgrade.errors import UsageError
 from crossgrade.routing import Policy
@@ -84,7 +83,7 @@ def decide_policy(
     digest = evidence_digest(evidence)
     if evidence.routing is not None:
         evidence = certifying(evidence)
-        view = make_view(evidence, settings)
+        view = make_view(evidence, replace(settings, mode="fixed"))
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
@@ -154,6 +153,33 @@ def decide_policy(
         package_version=__version__,
         routing=None if routing is None else routing.report,
     )
+
+
+def settled_by(
+    evidence: Evidence,
+    settings: DecisionSettings,
+    candidate: str,
+    *,
+    now: datetime,
+    guards: Mapping[str, GuardKind] = GUARDS,
+) -> frozenset[str] | None:
+    """Return the candidates that cost at least as much as `candidate`, if a verdict may switch to it already.
+
+    None if it may not: the candidate is not certified on the whole at its initial share of alpha, a guard
+    failed on the whole or on a part of it, a requirement is missed or unknown, or the switch is not shown to
+    save money. Raises `DataError` as `decide_policy` does.
+    """
+    view = make_view(evidence, settings)
+    seen = (*run_guards(view, guards), *retirement(view, now))
+    if missing_evidence(settings.requirements):
+        return None
+    if candidate not in sound_candidates(view, seen):
+        return None
+    certificate = whole_certified(view, seen, candidate)
+    if certificate is None:
+        return None
+    options = certified_options(view, (certificate,), check_requirements(view, now))
+    return dearer_candidates(view, candidate) if any(each.eligible for each in options) else None
 
 
 def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Certificate:

@@ -53,18 +53,30 @@ class ModelColumns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouterGain:
+    """What a router gains over a simpler one on the training half.
+
+    `mean` is the mean gain in score over all shares that could be moved, with its standard error.
+    """
+
+    kind: Literal["table", "text"]
+    against: Literal["random", "table", "text"]
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouterReport:
     """What the training half of the samples said about routers.
 
     `kind` is "table" (a score for each segment), "text" (a score of the request's text, too) or "none": no
-    router beat a simpler one by more than noise. `gains` are the comparisons: their name, the mean gain in
-    score over all shares that could be moved, and its standard error. `trained_on` counts samples. They
-    have no part in the certificates.
+    router beat a simpler one by more than noise. `gains` are the comparisons. `trained_on` counts
+    samples, which have no part in the certificates.
     """
 
     kind: Literal["table", "text", "none"]
     trained_on: int
-    gains: tuple[tuple[str, float, float], ...]
+    gains: tuple[RouterGain, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,3 +170,10 @@ class Evidence:
     def n(self) -> int:
         """The number of samples."""
         return len(self.sample_ids)
+
+    @property
+    def units(self) -> list[str]:
+        """The name of each sample's cluster, or its own without one: what is never divided between halves."""
+        names = self.sample_ids.tolist()
+        clusters = names if self.cluster is None else self.cluster.tolist()
+        return [str(cluster or name) for name, cluster in zip(names, clusters, strict=True)]

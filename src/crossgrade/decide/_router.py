@@ -22,6 +22,7 @@ from crossgrade.decide._evidence import (
     Evidence,
     FloatColumn,
     ModelColumns,
+    RouterGain,
     RouterReport,
     RouterScores,
 )
@@ -53,7 +54,6 @@ _FIRST_SHARE = 0.1
 """The tests begin at a tenth of the traffic or more: less is hardly worth a route."""
 
 _NOISE = 1.645  # the 95 % quantile of the normal distribution
-_CHECKS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,8 @@ class _Half:
         everything = np.ones(self.n, dtype=np.bool_)
         table = self.table(everything) if self.known else None
         if kind == "table":
-            return Router(stake=self.floor, segments=table)
+            router = Router(stake=self.floor, segments=table)
+            return replace(router, checks=router.check_scores())
         heads = tuple(self.features.head(everything, each) for each in self._right)
         router = Router(
             stake=self.floor,
@@ -147,13 +148,7 @@ class _Half:
             facts_sd=tuple(self.features.sd.tolist()),
             heads=(heads[0], heads[1]),
         )
-        assert self.texts is not None
-        examples = list(zip(self.texts, self.segments, strict=True))[:_CHECKS]
-        checks = ((text[:200], segment, router.score(text[:200], segment)) for text, segment in examples)
-        return replace(
-            router,
-            checks=tuple((text, segment, score) for text, segment, score in checks if score is not None),
-        )
+        return replace(router, checks=router.check_scores())
 
 
 def train_router(
@@ -176,7 +171,7 @@ def train_router(
     seen = run_guards(view, guards)
     if not sound_candidates(view, seen):
         return evidence
-    broken, units, model = failed_segments(view, seen), _units(evidence), evidence.candidates[0].model
+    broken, units, model = failed_segments(view, seen), evidence.units, evidence.candidates[0].model
     trained = np.array([position(unit, "the half that trains a router") < 0.5 for unit in units])
     sound = np.array([label not in broken for label in _labels(evidence)])
     rows = trained & sound & view.paired(model, view.whole.rows)
@@ -228,13 +223,6 @@ def _half(view: View, model: str, rows: BoolColumn, units: Sequence[str]) -> _Ha
     )
 
 
-def _units(evidence: Evidence) -> list[str]:
-    """Return the name of each sample's cluster, or its own: what stays in one half and in one fold."""
-    names = evidence.sample_ids.tolist()
-    clusters = names if evidence.cluster is None else evidence.cluster.tolist()
-    return [str(cluster or name) for name, cluster in zip(names, clusters, strict=True)]
-
-
 def _texts(evidence: Evidence) -> list[str | None]:
     return [None] * evidence.n if evidence.input is None else evidence.input.tolist()
 
@@ -243,19 +231,19 @@ def _labels(evidence: Evidence) -> list[str | None]:
     return [None] * evidence.n if evidence.segment is None else evidence.segment.tolist()
 
 
-def _kind(half: _Half) -> tuple[Kind | None, tuple[tuple[str, float, float], ...]]:
+def _kind(half: _Half) -> tuple[Kind | None, tuple[RouterGain, ...]]:
     """Return the kind of router that is worth it (None: none is), and the comparisons.
 
     The value of a score is the mean gain over all shares that could be moved by it: the mean of (the share of
     thresholds at which a sample is moved) times its gain. Moving at random moves each sample at half of them.
     """
-    gains = list[tuple[str, float, float]]()
+    gains = list[RouterGain]()
     best, best_share = None, np.full(half.n, 0.5)
     for kind, scores in half.crossed.items():
         share = _moved_share(scores)
         lift = (share - best_share) * half.gain
         mean, error = float(lift.mean()), float(lift.std(ddof=1) / np.sqrt(half.n))
-        gains.append((f"{kind} against {best or 'random'}", mean, error))
+        gains.append(RouterGain(kind=kind, against=best or "random", mean=mean, standard_error=error))
         if mean > _NOISE * error:
             best, best_share = kind, share
     return best, tuple(gains)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crossgrade.decide._costs import moved_rows
+from crossgrade.decide._costs import moved_rows, policy_retention
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._sentence import Findings
@@ -20,7 +20,9 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         return
     report = routing.report
     gains = "; ".join(
-        f"{name}: {mean:+.4f} in score, standard error {error:.4f}" for name, mean, error in report.gains
+        f"{each.kind} against {each.against}: {each.mean:+.4f} in score, "
+        f"standard error {each.standard_error:.4f}"
+        for each in report.gains
     )
     trained = f"trained on {count(report.trained_on, 'other sample')} ({gains})"
     if routing.router is None:
@@ -43,18 +45,18 @@ def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
     moved = moved_rows(view, found.chosen.policy)[rows]
     weight = view.traffic_weights(rows)[rows]
     b, c = view.incumbent[rows], view.candidate(candidate)[rows]
-    alone = _ratio(b, c, weight)
-    share = float(weight[moved].sum() / weight.sum())
-    ways = [f"moving as many at random {1 - share * (1 - alone):.3f}"]
+    alone = found.certificate(candidate, None).retention.value or 0.0
+    kept = policy_retention(view, found.chosen.policy, found.certificates)
+    ways = [f"moving as many at random {1 - one.share * (1 - alone):.3f}"]
     routing = view.evidence.routing
     if routing is not None and routing.table_score is not None:
-        table = _top(routing.table_score[rows], weight, share)
+        table = _top(routing.table_score[rows], weight, one.share)
         ways.append(f"moving as many by the table of segments {_ratio(b, np.where(table, c, b), weight):.3f}")
     yield Remark(
         "router-compared",
-        f"Over all requests the split keeps {_ratio(b, np.where(moved, c, b), weight):.3f} of "
-        f"{found.incumbent}'s score; {listed(tuple(ways))}, {candidate} alone {alone:.3f} "
-        f"(estimates from the same {count(int(rows.sum()), 'pair')}).",
+        f"Over all requests the split keeps {kept.value:.3f} of {found.incumbent}'s score; "
+        f"{listed(tuple(ways))}, {candidate} alone {alone:.3f} "
+        f"(estimates from {count(int(rows.sum()), 'pair')}).",
         candidate=candidate,
     )
     below = []

@@ -30,9 +30,9 @@ from crossgrade.evaluate._prompt import (
     request_digests,
     request_text,
 )
-from crossgrade.evaluate._rescoring import rescore
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
+from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""Scores for the answers of a case, by a scorer of single answers or of pairs."""
+"""Scores for the answers of a case, or again for stored ones, by a scorer of single answers or of pairs."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -8,6 +8,7 @@ from crossgrade.domain import ModelAnswer, Sample, Score, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate._case import Case, SampleCall
 from crossgrade.evaluate.scorers import PairScorer, Scorer
+from crossgrade.store import RecordedAnswer, RunKey
 
 ScoreCase: TypeAlias = Callable[[Case], Awaitable[list[SampleCall]]]
 """Gives each answered call of a case its score; returns the calls that had none before."""
@@ -63,3 +64,40 @@ async def pair_scores(
         return await scorer.score_pair(sample, incumbent, candidate)
     alone = Score(value=1.0, explanation="the call it was to be compared with failed")
     return (None if incumbent is None else alone, None if candidate is None else alone)
+
+
+async def rescore(
+    answers: Mapping[RunKey, RecordedAnswer],
+    samples: Mapping[str, Sample],
+    scorer: Scorer | PairScorer,
+    *,
+    incumbent: str,
+) -> dict[RunKey, Score]:
+    """Return the score that each answer gets now, of those that the run gave a score.
+
+    `samples` are those of the run's dataset, by id. Raises what the scorer raises.
+    """
+    scored = {key: each for key, each in answers.items() if each.score and each.score.value is not None}
+    if hasattr(scorer, "score_pair"):
+        return await _rescore_pairs(scored, samples, cast("PairScorer", scorer), incumbent)
+    found = {}
+    for key, each in scored.items():
+        assert each.response is not None  # only answers have a score
+        found[key] = await scorer.score(samples[key[0]], each.response.answer)
+    return found
+
+
+async def _rescore_pairs(
+    scored: Mapping[RunKey, RecordedAnswer], samples: Mapping[str, Sample], scorer: PairScorer, incumbent: str
+) -> dict[RunKey, Score]:
+    pairs: dict[tuple[str, int], list[RunKey]] = {}
+    for sample, model, epoch in scored:
+        pairs.setdefault((sample, epoch), []).append((sample, model, epoch))
+    found: dict[RunKey, Score] = {}
+    for (sample, _), keys in pairs.items():
+        texts = {
+            key[1] == incumbent: each.answer for key in keys if (each := scored[key].response) is not None
+        }
+        scores = await pair_scores(scorer, samples[sample], texts.get(True), texts.get(False))
+        found |= {key: score for key in keys if (score := scores[key[1] != incumbent]) is not None}
+    return found

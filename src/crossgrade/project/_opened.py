@@ -1,12 +1,12 @@
 """An open project: its configuration, plugins, store and catalogue, which every topic works on."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
 from crossgrade.domain import Offer, Price, Workload
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from crossgrade.workloads import Dataset
 
 DEFAULT_CONFIG = "crossgrade.yaml"
+
+ResultT = TypeVar("ResultT")
+ArgumentsT = TypeVarTuple("ArgumentsT")
 
 
 class OpenProject:
@@ -128,3 +131,22 @@ class OpenProject:
             root=self.config.root,
         )
         return dataset if copies else without_copies(dataset, workload)
+
+
+def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments: *ArgumentsT) -> ResultT:
+    """Run an async function to its end and return its result.
+
+    Where this thread runs an event loop already, as in Jupyter, the function runs in one of another thread.
+    An interrupt cancels it there, and it may still keep what it has.
+    """
+    import asyncio
+
+    import anyio
+    from anyio.from_thread import start_blocking_portal
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(function, *arguments)
+    with start_blocking_portal() as portal:
+        return portal.call(function, *arguments)

@@ -27,8 +27,7 @@ from crossgrade.longcontext import (
     run_ruler,
 )
 from crossgrade.project._evaluating import open_judge
-from crossgrade.project._loop import run_to_end
-from crossgrade.project._opened import OpenProject
+from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._probe_plans import MAX_OUTPUT_TOKENS, ProbeOptions, ProbePlan, plan_probe
 from crossgrade.report import render_probe, write_json, write_text
 from crossgrade.store import ProbeStart

@@ -14,7 +14,6 @@ from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._lengths import length_limits, with_openings
-from crossgrade.project._loop import run_to_end
 from crossgrade.project._measured import (
     Export,
     changed_settings,
@@ -25,7 +24,7 @@ from crossgrade.project._measured import (
     scorer_plugin,
     write_export,
 )
-from crossgrade.project._opened import OpenProject
+from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,

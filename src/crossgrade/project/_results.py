@@ -11,6 +11,7 @@ from crossgrade.project._candidates import field_of, list_prices
 from crossgrade.project._records import Source, as_files
 
 if TYPE_CHECKING:
+    from crossgrade.catalog.bills import ListCost
     from crossgrade.decide import ModelFacts
     from crossgrade.domain import Usage
     from crossgrade.project._shown import ShownVerdict
@@ -150,15 +151,13 @@ def _at_recorded_tokens(
     results: "Results", models: "Set[str | None]", now: datetime
 ) -> "tuple[Results, tuple[ModelFacts, ...]]":
     """Return the results with costs where they have tokens alone, and where their prices were read."""
-    from crossgrade.catalog import packaged_catalog
-    from crossgrade.catalog.bills import ListCost, list_costs
     from crossgrade.decide import ModelFacts
     from crossgrade.workloads import mean_usage, with_prices
 
     found: dict[str, ListCost | None] = {}
     for model, usage in mean_usage(results).items():
         if model in models:
-            found |= list_costs([model], usage, packaged_catalog(), now.date())
+            found |= list_prices([model], usage, now.date())
     known = {model: cost for model, cost in found.items() if cost is not None}
     if not known:
         return results, ()

@@ -35,8 +35,9 @@ class ShownVerdict(Verdict):
     def report(self, path: str | Path = "crossgrade-report.html") -> Path:
         """Write the verdict's report and return its path.
 
-        The suffix of `path` picks the form: `.md` Markdown, `.xml` JUnit XML, any other HTML. Raises
-        MissingExtraError for HTML without the extra `report`, and StoreError if the file cannot be written.
+        The suffix of `path` picks the form: `.html`, `.md` (Markdown) or `.xml` (JUnit XML). Raises
+        UsageError for another, MissingExtraError for HTML without the extra `report`, and StoreError if the
+        file cannot be written.
         """
         from crossgrade.report import write_report
 

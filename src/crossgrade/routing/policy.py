@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from crossgrade.errors import UsageError
+from crossgrade.routing.router import threshold_name
 
 PolicyKind = Literal["keep", "switch", "split"]
 
@@ -105,11 +106,18 @@ def _segments_problem(policy: Policy) -> str | None:
     if policy.max_bytes is not None and policy.max_bytes < 1:
         return f"a length limit of {policy.max_bytes} bytes moves nothing"
     if policy.kind == "switch":
-        return "a switch has no segments" if policy.segments or policy.fact == "score" else None
+        return "a switch has no segments" if policy.segments else _score_problem(policy)
     if not policy.segments:
         return "a split names no segments"
-    if (policy.fact == "score") != (policy.least_score is not None):
-        return "a split by score has a least score, and no other policy has one"
     if len(set(policy.segments)) < len(policy.segments):
         return "a segment is named twice"
+    return _score_problem(policy)
+
+
+def _score_problem(policy: Policy) -> str | None:
+    """Return how a least score contradicts the rest of a policy, in words, or None."""
+    if (policy.fact == "score") != (policy.least_score is not None):
+        return "a split by score has a least score, and no other policy has one"
+    if policy.least_score is not None and policy.segments != (threshold_name(policy.least_score),):
+        return "a split by score is named after its least score"
     return None

@@ -36,6 +36,14 @@ THRESHOLD_UNITS = 10_000
 ZERO_WEIGHT = 128
 """The byte of a weight of zero."""
 
+CHECKED_TEXTS = (
+    "Which of these is right? (A) 12.5 % (B) $3,000 (C) neither",
+    "```python\ndef half(x): return x / 2\n```\nWhat does it do?",
+    "Où est la gare ? 駅はどこですか。",
+)
+"""Texts by whose scores a reader checks that it computes what the writer did. No text of a user is kept."""
+
+MOST_STAKE = 2.0
 MAX_BITS = 18
 _CLOSE = 1e-6  # two machines may add floats in another order
 
@@ -133,12 +141,13 @@ class Head:
 class Router:
     """What scores requests of one route for one candidate.
 
-    `stake` weighs the incumbent in the score, in (0, 1]. `segments` maps each segment that the router was
-    trained on to its score (None: it was trained without segments). A request of any other segment, or of
-    an unknown one, has no score and stays with the incumbent. `heads` are the candidate's and the
-    incumbent's regressions over 2**`bits` buckets; without them the score is the segment's. `thresholds`
-    are the least scores that a policy may ask for, the strictest first, in whole units of 1 /
-    `THRESHOLD_UNITS`. `checks` are (text, segment, score) that a reader computes again.
+    `stake` weighs the incumbent in the score, in (0, 2): it is the floor that what moves must keep.
+    `segments` maps each segment that the router was trained on to its score (None: it was trained without
+    segments). A request of any other segment, or of an unknown one, has no score and stays with the
+    incumbent. `heads` are the candidate's and the incumbent's regressions over 2**`bits` buckets; without
+    them the score is the segment's. `thresholds` are the least scores that a policy may ask for, the
+    strictest first, in whole units of 1 / `THRESHOLD_UNITS`. `checks` are the scores of `CHECKED_TEXTS`
+    in the first segment, which a reader computes again.
     """
 
     stake: float
@@ -148,7 +157,7 @@ class Router:
     facts_sd: tuple[float, ...] = ()
     heads: tuple[Head, Head] | None = None
     thresholds: tuple[float, ...] = ()
-    checks: tuple[tuple[str, str | None, float], ...] = ()
+    checks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a router that cannot score or whose checks do not hold."""
@@ -157,7 +166,7 @@ class Router:
             raise UsageError(f"router: {problem}", code="router-invalid", hint=_HINT)
 
     def score(self, text: str | None, segment: str | None = None) -> float | None:
-        """Return the score of a request, in [-1, 1], or None for one that the router cannot judge."""
+        """Return the score of a request, in [-stake, 1], or None for one that the router cannot judge."""
         if self.segments is not None and segment not in self.segments:
             return None
         if self.heads is None:
@@ -179,12 +188,14 @@ class Router:
 
     def _problem(self) -> str | None:
         """Return what is wrong with the router, or None."""
-        if not 0 < self.stake <= 1:
-            return f"the stake {self.stake} is not in (0, 1]"
+        if not 0 < self.stake < MOST_STAKE:
+            return f"the stake {self.stake} is not in (0, {MOST_STAKE:g})"
         if self.segments is None and self.heads is None:
             return "it has neither segments nor regressions"
         if any(later >= earlier for earlier, later in pairwise(self.thresholds)):
             return "its thresholds do not fall"
+        if any(round(each * THRESHOLD_UNITS) / THRESHOLD_UNITS != each for each in self.thresholds):
+            return f"its thresholds are not whole multiples of 1 / {THRESHOLD_UNITS}"
         return self._malformed() or self._differs()
 
     def _malformed(self) -> str | None:
@@ -202,11 +213,18 @@ class Router:
 
     def _differs(self) -> str | None:
         """Return which check this machine computes otherwise, or None."""
-        for text, segment, wanted in self.checks:
-            found = self.score(text, segment)
-            if found is None or abs(found - wanted) > _CLOSE:
+        if self.checks and len(self.checks) != len(CHECKED_TEXTS):
+            return f"it has {len(self.checks)} checks, {len(CHECKED_TEXTS)} are expected"
+        for text, found, wanted in zip(CHECKED_TEXTS, self.check_scores(), self.checks, strict=False):
+            if abs(found - wanted) > _CLOSE:
                 return f"the check {text[:40]!r} scores {found}, {wanted} is recorded"
         return None
+
+    def check_scores(self) -> tuple[float, ...]:
+        """Return the scores of `CHECKED_TEXTS` in the first segment, as this machine computes them."""
+        segment = None if self.segments is None else min(self.segments, default=None)
+        scores = (self.score(text, segment) for text in CHECKED_TEXTS)
+        return tuple(score for score in scores if score is not None)
 
 
 _HINT = "decide again with `--router` to train a new one; routers are not edited by hand"
@@ -228,7 +246,7 @@ def router_tree(router: Router) -> dict[str, Any]:
         "facts_sd": list(router.facts_sd),
         "heads": None if router.heads is None else [_head_tree(head) for head in router.heads],
         "thresholds": list(router.thresholds),
-        "checks": [list(check) for check in router.checks],
+        "checks": list(router.checks),
     }
 
 
@@ -288,10 +306,7 @@ def _read(tree: dict[str, Any]) -> Router:
         facts_sd=_numbers(tree["facts_sd"]),
         heads=heads,
         thresholds=_numbers(tree["thresholds"]),
-        checks=tuple(
-            (_text(text), None if segment is None else _text(segment), _number(score))
-            for text, segment, score in tree["checks"]
-        ),
+        checks=_numbers(tree["checks"]),
     )
 
 

@@ -1,5 +1,6 @@
 """A router is trained on one half of the samples, and the other half alone certifies what it moves."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from crossgrade.decide import (
     verify,
 )
 from crossgrade.errors import DataError
+from crossgrade.routing import router_tree
 from crossgrade.store._verdicts import pack_evidence, unpack_evidence
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -147,6 +149,42 @@ def test_segments_that_a_guard_failed_have_no_score_and_stay() -> None:
     (moved,) = [one for one in verdict.certificates if one.segment in verdict.policy.segments]
     assert 0.25 < moved.share < 0.4
     assert {each.segment for each in verdict.guards if each.status == "fail"} == {"broken"}
+
+
+def test_no_text_of_a_sample_is_kept_in_a_router() -> None:
+    routed = train_router(evidence(), SETTINGS)
+    assert routed.routing is not None
+    assert routed.routing.router is not None
+    written = json.dumps(router_tree(routed.routing.router))
+    assert "Translate" not in written
+    assert len(routed.routing.router.checks) > 0
+
+
+def test_a_floor_above_one_trains_a_router_too() -> None:
+    routed, verdict = decide(evidence(), replace(SETTINGS, floor=1.05))
+    assert routed.routing is not None
+    assert verdict.name in {"keep", "undecided"}
+
+
+@pytest.mark.parametrize("mode", ["sequential", "anytime"])
+def test_a_router_is_tested_once_whatever_the_mode(mode: str) -> None:
+    _, fixed = decide(evidence())
+    _, other = decide(evidence(), replace(SETTINGS, mode=mode))
+    assert (other.mode, other.certificates) == ("fixed", fixed.certificates)
+
+
+def test_a_failed_segment_is_no_part_of_the_whole_that_is_shown() -> None:
+    rng = np.random.default_rng(1)
+    segment = np.array(["sound", "broken"], dtype=np.object_)[rng.integers(0, 2, 1200)]
+    b = np.where(segment == "broken", 0.0, (rng.random(1200) < 0.9).astype(float))
+    c = np.where(segment == "broken", 1.0, b)
+    found = evidence(
+        segment=segment, incumbent=columns("old", b, 0.01), candidates=(columns("new", c, 0.001),), input=None
+    )
+    verdict = decide_policy(found, replace(SETTINGS, splits_only=True), now=NOW)
+    whole = next(one for one in verdict.certificates if one.segment is None)
+    assert whole.retention.value == pytest.approx(1.0)
+    assert whole.retention.n == int((segment == "sound").sum())
 
 
 def test_unpaired_rows_train_nothing() -> None:

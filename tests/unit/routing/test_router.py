@@ -104,7 +104,7 @@ def test_a_long_text_is_read_at_both_ends() -> None:
 
 
 def test_the_file_reads_back_and_its_digest_names_it() -> None:
-    first = router(checks=(("easy", None, router().score("easy") or 0.0),))
+    first = router(checks=router().check_scores())
     again = read_router(json.loads(json.dumps(router_tree(first))))
     assert again == first
     assert again.digest == first.digest
@@ -113,7 +113,7 @@ def test_the_file_reads_back_and_its_digest_names_it() -> None:
 
 def test_a_machine_that_scores_otherwise_refuses_the_file() -> None:
     tree = router_tree(router())
-    tree["checks"] = [["easy", None, 0.9]]
+    tree["checks"] = [0.9, 0.9, 0.9]
     with pytest.raises(UsageError, match="is recorded") as raised:
         read_router(tree)
     assert raised.value.code == "router-invalid"
@@ -146,7 +146,10 @@ def _changed(**changes: Any) -> dict[str, Any]:
         _changed(thresholds=["0"]),
         _changed(facts_sd=[0.0] * len(FACTS)),
         _changed(facts_sd=[1.0]),
-        _changed(checks=[["a"]]),
+        _changed(checks=["a"]),
+        _changed(checks=[0.1]),
+        _changed(stake=2),
+        _changed(thresholds=[0.12345]),
     ],
 )
 def test_a_file_that_no_release_wrote_is_refused(tree: object) -> None:
@@ -204,7 +207,7 @@ def test_a_damaged_router_in_a_table_is_refused() -> None:
     "changes",
     [
         {"router": None},
-        {"policy": replace(POLICY, least_score=0.1)},
+        {"policy": replace(POLICY, least_score=0.1, segments=(threshold_name(0.1),))},
         {"policy": Policy(kind="switch", incumbent="old", candidate="new")},
     ],
 )
@@ -216,7 +219,12 @@ def test_a_route_needs_the_router_of_its_policy(changes: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "changes",
-    [{"least_score": None}, {"fact": "segment"}, {"kind": "switch", "segments": (), "least_score": None}],
+    [
+        {"least_score": None},
+        {"least_score": 0.1},
+        {"fact": "segment"},
+        {"kind": "switch", "segments": (), "least_score": None},
+    ],
 )
 def test_a_policy_has_a_least_score_exactly_for_scores(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as raised:

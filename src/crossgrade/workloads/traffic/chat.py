@@ -4,8 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from crossgrade.dialects import USAGE_FIELDS, logged_counts
-from crossgrade.workloads.traffic.calls import ASKABLE, call_of
-from crossgrade.workloads.traffic.request import LoggedRequest, count, listing, mapping, number, text
+from crossgrade.workloads.traffic.request import (
+    ASKABLE,
+    LoggedRequest,
+    call_of,
+    count,
+    listing,
+    mapping,
+    number,
+    text,
+)
 
 _COUNTS = ("_tokens", "TokenCount")
 _MEDIA = frozenset(

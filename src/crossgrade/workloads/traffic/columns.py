@@ -11,10 +11,9 @@ from typing import IO, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.calls import call_of
 from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, shared_head, unfit
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
-from crossgrade.workloads.traffic.request import LoggedRequest
+from crossgrade.workloads.traffic.request import LoggedRequest, call_of
 
 Column = NDArray[Any]
 UNKNOWN = -1

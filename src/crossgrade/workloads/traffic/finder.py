@@ -16,7 +16,6 @@ from crossgrade.domain import Estimate, Price, Reason
 from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
-from crossgrade.workloads.traffic.calls import ASKABLE, COMPARED
 from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
@@ -24,6 +23,7 @@ from crossgrade.workloads.traffic.kinds import Kind
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 from crossgrade.workloads.traffic.rates import growth as growth_of
 from crossgrade.workloads.traffic.rates import monthly, no_interval
+from crossgrade.workloads.traffic.request import ASKABLE, COMPARED
 from crossgrade.workloads.traffic.saving import Thrifty
 
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crossgrade.workloads._redact import redact_text
-from crossgrade.workloads.traffic.calls import call_of
 from crossgrade.workloads.traffic.chat import question_of, system_of, tool_names
-from crossgrade.workloads.traffic.request import LoggedRequest, mapping
+from crossgrade.workloads.traffic.request import LoggedRequest, call_of, mapping
 
 _MOST_KINDS = 50_000
 _HEAD_CHARACTERS = 400

@@ -12,7 +12,7 @@ from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.usage import UNKNOWN, UsageColumns
-from crossgrade.workloads.traffic.calls import ASKABLE, call_of
+from crossgrade.workloads.traffic.request import ASKABLE, call_of
 
 _CHUNK = 1 << 17
 _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere")

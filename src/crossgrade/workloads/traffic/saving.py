@@ -87,12 +87,7 @@ class Thrifty:
         if newer is not None and newer_usd is not None:
             saves = month(self.spend - newer_usd)
             if saves is not None and saves > 0:
-                yield Thrift(
-                    way=f"newer model of {newer.offer.provider}",
-                    saves_usd_per_month=saves,
-                    needs="after a test, as for any candidate",
-                    offer=newer.offer.name,
-                )
+                yield newer.thrift(saves)
 
     def beyond(
         self,

@@ -15,8 +15,8 @@ from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer
 from crossgrade.pricing.usage import stated_traffic
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
-from crossgrade.workloads.traffic.calls import call_of
 from crossgrade.workloads.traffic.money import alternatives
+from crossgrade.workloads.traffic.request import call_of
 from tests.codes import check_reason, names
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
