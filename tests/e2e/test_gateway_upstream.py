@@ -63,7 +63,7 @@ ANSWERS: dict[str, tuple[Pieces, set[int]]] = {
     "HTML error": ([b"HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<html>hi</html>"], {502, 503}),
     "200 with an error": ([json_answer({"error": {"message": "overloaded", "type": "server_error"}})], {502, 503}),
     "half a JSON": ([json_answer(b'{"id":"c1","choices":[')], {502}),
-    "a redirect": ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/steal\r\nContent-Length: 0\r\n\r\n"], {502}),
+    "a redirect": ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/steal\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"], {502}),
     "429 for a year": ([json_answer({"error": {"message": "slow down"}}, "Retry-After: 31536000", status="429 Too Many Requests")], {429}),
     "500": ([json_answer({"error": {"message": "oops"}}, status="500 Internal Server Error")], {500, 502, 503}),
     "reset": ([b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"], {502}),
@@ -191,7 +191,7 @@ REDIRECTS = ("301 Moved Permanently", "302 Found", "307 Temporary Redirect", "30
 def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, RawUpstream]]:
     """A gateway whose provider redirects to another host, and that host."""
     with RawUpstream({name: [json_answer(completion())] for name in REDIRECTS}) as elsewhere:
-        head = f"Location: {elsewhere.base_url}/chat/completions\r\nContent-Length: 0\r\n\r\n"
+        head = f"Location: {elsewhere.base_url}/chat/completions\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         with RawUpstream({name: [f"HTTP/1.1 {name}\r\n{head}".encode()] for name in REDIRECTS}) as first:
             model = {
                 "provider": "openai-compatible", "model": "m", "base_url": first.base_url,
