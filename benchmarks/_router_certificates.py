@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks._table import Row
 from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, train_router
-from crossgrade.decide._certify import certify
+from crossgrade.decide._certify import tested_hypotheses
 from crossgrade.decide._router import certifying
 from crossgrade.decide._view import make_view
 from crossgrade.routing import position
@@ -190,5 +190,5 @@ def _certified(pool: Evidence, draw: np.ndarray, floor: float) -> int:
     )
     scores = replace(routing, trained=np.zeros(len(draw), dtype=np.bool_), score=routing.score[draw])
     view = make_view(replace(sample, routing=scores), DecisionSettings(mode="fixed", floor=floor))
-    certificates, _ = certify(view, ())
-    return sum(one.certified for one in certificates if one.tested)
+    passes = [one.p <= view.settings.alpha for one in tested_hypotheses(view, ())]
+    return passes.index(False) if False in passes else len(passes)

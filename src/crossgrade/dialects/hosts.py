@@ -27,9 +27,11 @@ class Host:
     `key_prefix` goes before the key in `key_header`. `price_id` is the host's name in
     genai-prices (None: no list price).
 
-    Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or
-    only `object`: any JSON object); `stream_usage` (usage in a stream must be asked for);
-    `seed_field` (None: takes no seed); `batch` (which batch API it has); `headers` of every call.
+    Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or only
+    `object`: any JSON object); `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
+    takes no seed); `choosing_fields` (top-level fields with which a request chooses another model, host
+    or region there, which the gateway refuses from callers); `batch` (which batch API it has); `headers`
+    of every call.
 
     Other tools' names: `litellm` are LiteLLM's prefixes of its models, the one that exports write first
     (empty: LiteLLM reaches it as an OpenAI-compatible address); `litellm_prices` are further names in
@@ -49,6 +51,7 @@ class Host:
     schema: SchemaSupport = "strict"
     stream_usage: bool = True
     seed_field: str | None = "seed"
+    choosing_fields: tuple[str, ...] = ()
     batch: BatchKind | None = None
     price_id: str | None = None
     litellm: tuple[str, ...] = ()
@@ -90,9 +93,11 @@ _ROWS = (
     Host(name="anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1",
          key_env=("ANTHROPIC_API_KEY",), key_header="x-api-key", key_prefix="",
          headers=(("anthropic-version", "2023-06-01"),), seed_field=None, batch="anthropic",
+         choosing_fields=("inference_geo",),
          price_id="anthropic", litellm=("anthropic",), litellm_models=("claude",), openrouter="anthropic/"),
     Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
          key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure",
+         choosing_fields=("data_sources",),
          litellm=("azure",), litellm_prices=("azure_ai",)),
     Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
          key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws",
@@ -113,7 +118,8 @@ _ROWS = (
          key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"), key_header="x-goog-api-key", key_prefix="",
          batch="gemini", price_id="google", litellm=("gemini",), litellm_models=("gemini-",)),
     Host(name="groq", base_url="https://api.groq.com/openai/v1", key_env=("GROQ_API_KEY",),
-         max_tokens_field=_COMPLETION, batch="openai", price_id="groq", litellm=("groq",)),
+         max_tokens_field=_COMPLETION, batch="openai", price_id="groq", litellm=("groq",),
+         choosing_fields=("compound_custom",)),
     Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
          schema="plain", litellm=("huggingface",)),
     Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True),
@@ -133,15 +139,16 @@ _ROWS = (
          key_env=("OPENAI_API_KEY",), max_tokens_field="max_output_tokens", seed_field=None,
          batch="openai", price_id="openai", openrouter="openai/"),
     Host(name="openrouter", base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",),
-         batch="openrouter", price_id="openrouter", litellm=("openrouter",), openrouter=""),
+         batch="openrouter", price_id="openrouter", litellm=("openrouter",), openrouter="",
+         choosing_fields=("models", "plugins", "preset", "provider", "route", "transforms")),
     Host(name="sambanova", base_url="https://api.sambanova.ai/v1", key_env=("SAMBANOVA_API_KEY",),
          schema="plain", seed_field=None, litellm=("sambanova",)),
     Host(name="sglang", base_url="http://localhost:30000/v1", key_env=("SGLANG_API_KEY",), key_optional=True,
-         schema="plain"),
+         schema="plain", choosing_fields=("bootstrap_host", "bootstrap_port", "bootstrap_room", "lora_path")),
     Host(name="together", base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",),
          schema="plain", batch="together", price_id="together", litellm=("together_ai",)),
     Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
-         schema="plain", litellm=("hosted_vllm", "vllm")),
+         schema="plain", litellm=("hosted_vllm", "vllm"), choosing_fields=("kv_transfer_params",)),
     Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai",
          litellm=("xai",)),
 )  # fmt: skip

@@ -101,16 +101,6 @@ class Breaker:
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 
-_CHOOSING: Mapping[str, frozenset[str]] = {
-    "anthropic": frozenset(("inference_geo",)),
-    "azure": frozenset(("data_sources",)),
-    "groq": frozenset(("compound_custom",)),
-    "openrouter": frozenset(("models", "plugins", "preset", "provider", "route", "transforms")),
-    "sglang": frozenset(("bootstrap_host", "bootstrap_port", "bootstrap_room", "lora_path")),
-    "vllm": frozenset(("kv_transfer_params",)),
-}
-"""By provider, the top-level fields with which a request chooses another model, host or region there."""
-
 UNLEARNED_TOKENS = 32_768
 """The output tokens reserved from budgets, at first, for a request that does not bound its answer."""
 
@@ -209,10 +199,13 @@ def _host(target: Target) -> Host:
 
 def _choosing(target: Target, address: Address) -> frozenset[str]:
     """Return the fields that choose at the target's provider, which its address may name as well."""
-    for name, fields in _CHOOSING.items():
-        if name == target.provider or f"//{address.host}/" in (HOSTS[name].base_url or ""):
-            return fields
-    return frozenset()
+    rows = (row for row in HOSTS.values() if row.choosing_fields)
+    found = (
+        row.choosing_fields
+        for row in rows
+        if row.name == target.provider or f"//{address.host}/" in (row.base_url or "")
+    )
+    return frozenset(next(found, ()))
 
 
 def _header_lines(target: Target, address: Address, key: str | None) -> str:
