@@ -158,7 +158,7 @@ def train_router(
 
     Segments that a guard finds unfit have no part in the training and no score, so they stay with the
     incumbent. Evidence that is unfit as a whole is returned as it is. Raises `DataError` for more than one
-    candidate or too few samples.
+    candidate, too few samples, and samples without segments and texts.
     """
     view = make_view(evidence, settings)
     if len(evidence.candidates) != 1:
@@ -182,6 +182,12 @@ def train_router(
             hint=f"add about {2 * (_FEWEST - int(rows.sum()))} samples, or decide without a router",
         )
     half = _half(view, model, rows, units)
+    if not half.known and half.texts is None:
+        raise DataError(
+            "the samples have neither segments nor texts, so a router cannot tell requests apart",
+            code="router-facts",
+            hint="name a column with --segment, or add the texts of the requests as `input`",
+        )
     kind, gains = _kind(half)
     report = RouterReport(kind=kind or "none", trained_on=half.n, gains=gains)
     if kind is None:

@@ -125,7 +125,8 @@ def _keep(found: Findings, floor: str) -> str:
     if best is not None and best.segment is not None and best.shown_below:
         tested = [one for one in found.certificates if one.tested]
         every = all(one.shown_below for one in tested)
-        why += "; so is every other segment" if every and len(tested) > 1 else "; no segment may move"
+        part = "threshold" if found.view.thresholds else "segment"
+        why += f"; so is every other {part}" if every and len(tested) > 1 else f"; no {part} may move"
     if missed and (best is None or not best.shown_below):
         why = f"but candidates miss {listed(missed)}"
     return f"{kept}: {_best(found)}, {why} ({floor})."

@@ -214,6 +214,8 @@ def test_samples_of_one_cluster_are_in_one_half() -> None:
             "router-candidates",
         ),
         ({"n": 150}, "router-samples"),
+        ({"input": None}, "router-facts"),
+        ({"input": None, "segment": np.full(1200, "one", dtype=np.object_)}, "router-facts"),
     ],
 )
 def test_what_cannot_train_a_router_is_an_error(changes: dict[str, Any], code: str) -> None:
