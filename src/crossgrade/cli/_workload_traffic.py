@@ -182,6 +182,8 @@ def _record(created: "Created", drawn: "Drawn") -> dict[str, object]:
         "doubles_merged": drawn.doubles,
         "left_out": dict(drawn.left_out),
         "redacted": dict(drawn.redacted),
+        "client_api": drawn.client_api,
+        "not_carried": sum(row["weight"] for row in drawn.rows if row.get("uncarried")),
         "scorer": created.scorer,
         "incumbent": created.incumbent,
         "candidates": list(created.candidates),

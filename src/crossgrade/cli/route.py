@@ -88,6 +88,9 @@ def apply(
             )
         table = project.routing.apply(stored.id, canary=canary, names=names)
         _say(project, table, stored.verdict.workload, as_json=as_json)
+        for reason in stored.verdict.reasons:
+            if reason.code == "other-api" and reason.candidate == stored.verdict.policy.candidate:
+                note(reason.text, code="not-carried")
 
 
 @command.command()

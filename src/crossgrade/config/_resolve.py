@@ -1,6 +1,6 @@
 """From sections to domain objects: names, overrides and paths resolved, rules across keys checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from crossgrade.config._schema import (
 )
 from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
-from crossgrade.dialects import Host
+from crossgrade.dialects import CLIENTS, Host
 from crossgrade.domain import (
     PLACEHOLDER,
     GenerationSettings,
@@ -56,7 +56,11 @@ class Resolver:
 
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
         """Return the workloads by name, without those in which a name does not resolve."""
-        built = {name: self._workload(name, section, offers) for name, section in file.workloads.items()}
+        dropping = _dropping(file)
+        built = {
+            name: self._workload(name, section, offers, drops=name in dropping)
+            for name, section in file.workloads.items()
+        }
         found = {name: workload for name, workload in built.items() if workload is not None}
         for name, section in file.workloads.items():
             self._check_router(f"workloads.{name}", section, file)
@@ -177,7 +181,9 @@ class Resolver:
             message = f"{shown(host.name)} has no batch API that Crossgrade speaks"
             self._refuse(f"{where}.batch", message, "remove `batch: true`", code="batch-unsupported")
 
-    def _workload(self, name: str, section: WorkloadSection, offers: dict[str, Offer]) -> Workload | None:
+    def _workload(
+        self, name: str, section: WorkloadSection, offers: dict[str, Offer], *, drops: bool
+    ) -> Workload | None:
         where = f"workloads.{name}"
         incumbent = self._variant(f"{where}.incumbent", section.incumbent, section, offers)
         candidates = [
@@ -200,11 +206,26 @@ class Resolver:
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**values(section.requirements)),
             "probes": tuple(section.probes),
+            "across": self._across(section, known),
+            "dropped": frozenset(CLIENTS[section.client_api].parameters)
+            if drops and section.client_api is not None
+            else frozenset(),
             "logged_traffic": None
             if section.logged_traffic is None
             else LoggedTraffic(**values(section.logged_traffic)),
         }
         return Workload(name=name, **fields)
+
+    def _across(self, section: WorkloadSection, candidates: Sequence[Variant]) -> tuple[str, ...]:
+        """Return the candidates that speak another API than the workload's clients."""
+        if section.client_api is None:
+            return ()
+        return tuple(
+            each.name
+            for each in candidates
+            if (host := self.hosts.get(each.offer.provider)) is not None
+            and host.dialect != section.client_api
+        )
 
     def _variant(
         self, where: str, variant: VariantSection, workload: WorkloadSection, offers: dict[str, Offer]
@@ -288,3 +309,12 @@ def _merged(default: SectionT, override: SectionT | None) -> SectionT:
         return default
     written = {name: getattr(override, name) for name in override.model_fields_set}
     return default.model_copy(update=written)
+
+
+def _dropping(file: ConfigFile) -> frozenset[str]:
+    """Return the workloads whose routes all drop parameters that another API does not have."""
+    drops: dict[str, bool] = {}
+    for route in (file.routes or {}).values():
+        if route.workload is not None:
+            drops[route.workload] = drops.get(route.workload, True) and route.unsupported == "drop"
+    return frozenset(name for name, each in drops.items() if each)

@@ -5,7 +5,7 @@ The descriptions are the source of docs/reference/config.md and of the JSON sche
 
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -298,6 +298,16 @@ class WorkloadSection(Section):
         default=None,
         description="Requests a month that the samples stand for, used for savings per month. Without it "
         "they are unknown.",
+    )
+    client_api: Literal["openai", "openai-responses", "anthropic"] | None = Field(
+        default=None,
+        description="API that the workload's clients speak. A candidate of another API is not asked about "
+        "requests that its API cannot express. These stay with the incumbent.",
+    )
+    uncarried_field: Text = Field(
+        default="uncarried",
+        description="Dataset field that names what keeps a request from other APIs, such as `logit_bias`. "
+        "Null or missing: nothing does.",
     )
     logged_traffic: LoggedTrafficSection | None = Field(
         default=None, description="What the log behind the samples says of the traffic."

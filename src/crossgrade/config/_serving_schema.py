@@ -83,6 +83,12 @@ class RouteSection(Section):
         default=None,
         description="Name under which `POST /v1/feedback` reports the outcome of an answer of this route.",
     )
+    unsupported: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What becomes of parameters, such as `frequency_penalty`, that the API of another model "
+        "does not have. `refuse` sends the request to a model of the client's own API. `drop` leaves them "
+        "out.",
+    )
 
 
 class LimitSection(Section):

@@ -33,8 +33,7 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     yield "planned", repr((evidence.planned, sorted(evidence.planned_by_segment.items()))).encode()
     if evidence.unbroken is not None:
         yield "unbroken", repr((evidence.unbroken, sorted(evidence.unbroken_by_segment.items()))).encode()
-    if evidence.body_bytes is not None:
-        yield "body_bytes", _numbers(evidence.body_bytes)
+    yield from _limits(evidence)
     if evidence.design is not None:
         yield "design", msgspec.json.encode(evidence.design, order="deterministic")
         for name in ("position", "cluster_size", "cluster_size_in_segment"):
@@ -53,6 +52,14 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     for model in (evidence.incumbent, *evidence.candidates):
         for name, content in _model_parts(model):
             yield f"{model.model}\0{name}", content
+
+
+def _limits(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    """Iterate over what says which requests a candidate may answer."""
+    if evidence.body_bytes is not None:
+        yield "body_bytes", _numbers(evidence.body_bytes)
+    if evidence.uncarried is not None:
+        yield "uncarried", _texts(evidence.uncarried)
 
 
 def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:

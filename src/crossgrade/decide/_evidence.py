@@ -125,9 +125,10 @@ class Evidence:
     `heaviest` is the largest weight among the planned samples (None: among these). `judge`
     names the model that scored, None if no model did.
 
-    `unbroken` is how many entries of `order` come before the first planned sample that nobody was
-    asked about (None: there is none), `unbroken_by_segment` the same for the samples of a segment.
-    `body_bytes` is the length of each request, which a policy may be limited by (NaN: unknown).
+    `unbroken` is how many entries of `order` come before the first planned sample that nobody was asked about
+    (None: there is none), `unbroken_by_segment` the same for the samples of a segment. `body_bytes` is the
+    length of each request, which a policy may be limited by (NaN: unknown). `uncarried` names the field that
+    keeps a request from models of other APIs than the clients' (None: nothing).
 
     `design` says how the run turned samples into observations (None: results that were imported, or an older
     run, which paired every sample and shuffled them one by one). `position` is then each sample's place
@@ -160,6 +161,7 @@ class Evidence:
     unbroken: int | None = None
     unbroken_by_segment: dict[str, int] = field(default_factory=dict)
     body_bytes: FloatColumn | None = None
+    uncarried: TextColumn | None = None
     design: Design | None = None
     position: NDArray[np.int64] | None = None
     cluster_size: NDArray[np.int64] | None = None

@@ -3,6 +3,7 @@
 `docs/reference/verdict.md` lists the codes, as they stand here and in `_changes.py`.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,9 @@ from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
 
+_MOST_FIELDS = 5
+"""Fields that keep requests from another API, as far as a reason names them."""
+
 
 def reasons(found: Findings) -> tuple[Remark, ...]:
     """Return why the verdict is what it is, the loudest first."""
@@ -26,7 +30,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_warnings(found),
                 *router_reasons(found),
                 *_quality(found),
-                *_lengths(found),
+                *_not_answered(found),
                 *_family(found),
                 *_money(found),
                 *_limits(found),
@@ -237,9 +241,25 @@ def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
         )
 
 
-def _lengths(found: Findings) -> Iterator[Remark]:
-    """Yield which requests are too long for a candidate, and how that is known."""
+def _not_answered(found: Findings) -> Iterator[Remark]:
+    """Yield which requests a candidate may not answer, and how that is known."""
     view = found.view
+    for model in view.settings.across:
+        bound, fields = ~view.carried(model), view.evidence.uncarried
+        counts = Counter([] if fields is None else [str(each) for each in fields[bound]])
+        named = ", ".join(f"`{name}` {n:,}" for name, n in counts.most_common(_MOST_FIELDS))
+        what = (
+            f"All {view.evidence.n:,} samples can be carried to it."
+            if not counts
+            else f"{int(bound.sum()):,} of {view.evidence.n:,} samples ({percent(view.share_of(bound))} of "
+            f"the requests) cannot be carried to it, because of {named}. They are not in its test, and such "
+            f"requests stay with {found.incumbent}."
+        )
+        yield Remark(
+            "other-api",
+            f"{model} does not speak the clients' API, {view.settings.client_api}. {what}",
+            candidate=model,
+        )
     for model, most in view.settings.max_bytes.items():
         inside = int(view.within(model).sum())
         yield Remark(

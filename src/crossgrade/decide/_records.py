@@ -82,9 +82,11 @@ class DecisionSettings:
     all workloads of a family: this one begins with `alpha_share` of it, and `siblings` are the hypotheses of
     the others. `max_bytes` are the longest requests that a candidate may answer, in bytes by its name: what
     is tested is the policy that leaves longer ones to the incumbent; `limit_sources` say in words where the
-    limits come from. `logged_traffic` is what the log behind the samples says of the traffic: where a part of
-    it is known not to be represented, a policy moves plain requests only. `plugins` are the scorer and the
-    guards that are no part of Crossgrade. `every_model` says how the candidates were found if none was named.
+    limits come from. `across` are the candidates whose API is not `client_api`, the clients' own: requests
+    that cannot be carried to them are not in their test and stay with the incumbent. `logged_traffic` is what
+    the log behind the samples says of the traffic: where a part of it is known not to be represented, a
+    policy moves plain requests only. `plugins` are the scorer and the guards that are no part of Crossgrade.
+    `every_model` says how the candidates were found if none was named.
     """
 
     floor: float = 0.85
@@ -107,6 +109,8 @@ class DecisionSettings:
     siblings: tuple[Sibling, ...] = ()
     max_bytes: Mapping[str, int] = field(default_factory=dict)
     limit_sources: tuple[str, ...] = ()
+    client_api: str | None = None
+    across: tuple[str, ...] = ()
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from crossgrade.decide._advice import Advice
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import (
@@ -193,18 +191,20 @@ def _rest(found: Findings) -> str:
 
 
 def _up_to(found: Findings) -> str:
-    """Return which requests are too long for the chosen policy's candidate, where any are."""
+    """Return which requests the chosen policy's candidate may not answer, where there are any."""
     assert found.chosen is not None
-    policy = found.chosen.policy
-    if policy.max_bytes is None:
-        return ""
-    view = found.view
-    weight = np.ones(view.evidence.n) if view.weight is None else view.weight
-    longer = float(weight[~view.within(policy.candidate)].sum() / weight.sum())
-    return (
-        f"; requests of more than {policy.max_bytes:,} bytes ({percent(longer)} of these) stay with "
-        f"{policy.incumbent}"
-    )
+    policy, view = found.chosen.policy, found.view
+    stay = []
+    if policy.max_bytes is not None:
+        longer = percent(view.share_of(~view.short(policy.candidate)))
+        stay.append(f"requests of more than {policy.max_bytes:,} bytes ({longer} of these)")
+    bound = ~view.carried(policy.candidate)
+    if bound.any():
+        api = view.settings.client_api
+        stay.append(
+            f"requests that only the API {api} can express ({percent(view.share_of(bound))} of these)"
+        )
+    return f"; {' and '.join(stay)} stay with {policy.incumbent}" if stay else ""
 
 
 def _certified_but(found: Findings, option: Option, floor: str) -> str:

@@ -96,15 +96,15 @@ class Stopping:
         incumbent_score: float | None,
         scores: Mapping[str, float | None],
         *,
-        too_long: Collection[str] = (),
+        untested: Collection[str] = (),
     ) -> None:
         """Take the next sample with the scores in [0, 1] of whoever was asked; None is unscored.
 
-        `position` counts from 0 in the shuffled order. `too_long` are candidates that are not tested on
+        `position` counts from 0 in the shuffled order. `untested` are candidates that are not tested on
         this sample. A decided hypothesis takes no more.
         """
         self._taken += 1
-        for candidate in (*scores, *(each for each in too_long if each not in scores)):
+        for candidate in (*scores, *(each for each in untested if each not in scores)):
             for key in self._informed(candidate, sample.segment):
                 asked = AskedSample(
                     position=position,
@@ -113,7 +113,7 @@ class Stopping:
                     weight=sample.weight,
                     cluster=sample.cluster,
                     cluster_size=self._sizes.get((key[1], sample.cluster or ""), 1),
-                    counts=candidate not in too_long,
+                    counts=candidate not in untested,
                 )
                 self._followers[key].take([asked])
             self._settle(candidate)

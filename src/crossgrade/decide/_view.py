@@ -248,7 +248,7 @@ class View:
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:
         """Return a mask of the rows in `rows` on which both the incumbent and the candidate have a score.
 
-        Rows with weight 0 are left out, and so are requests longer than the candidate's length limit.
+        Rows with weight 0 are left out, and so are requests that the candidate may not answer.
         """
         both = np.isfinite(self.incumbent) & np.isfinite(self.candidate(model))
         found: BoolColumn = rows & both & self.within(model)
@@ -257,6 +257,23 @@ class View:
         return found
 
     def within(self, model: str | None) -> BoolColumn:
+        """Return a mask of the rows that a candidate may answer: short enough, and carried to its API."""
+        return self.short(model) & self.carried(model)
+
+    def share_of(self, rows: BoolColumn) -> float:
+        """Return the share of the traffic that some rows stand for, in [0, 1]."""
+        weight = np.ones(self.evidence.n) if self.weight is None else self.weight
+        return float(weight[rows].sum() / weight.sum())
+
+    def carried(self, model: str | None) -> BoolColumn:
+        """Return a mask of the rows whose request a candidate's API can express."""
+        fields = self.evidence.uncarried
+        if fields is None or model not in self.settings.across:
+            return np.ones(self.evidence.n, dtype=np.bool_)
+        found: BoolColumn = fields == None  # noqa: E711 -- of each entry of the column
+        return found
+
+    def short(self, model: str | None) -> BoolColumn:
         """Return a mask of the rows whose request is short enough for a candidate: all without a limit."""
         most = self.settings.max_bytes.get(model or "")
         if most is None:

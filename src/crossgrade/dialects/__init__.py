@@ -11,7 +11,8 @@ Towards an upstream, `DIALECTS[name]`:
 
 Towards a client, `CLIENTS[name]` (`openai`, `openai-text`, `openai-responses`, `anthropic`):
 
-- `read_request(body) -> InboundRequest`; raises `BadRequestError` naming the field,
+- `read_request(body, drop=False) -> InboundRequest`; raises `BadRequestError` naming the field,
+- `parameters`: those that `drop` leaves out, because no other API has them,
 - `render_answer(answer, inbound, id, created) -> bytes`,
 - `render_error(status, message, *, kind=None, code=None, request_id=None, details={}) -> bytes`,
 - `stream_error(status, message, kind, code, details) -> bytes`: one event, for a stream that failed,
@@ -24,7 +25,7 @@ bytes`, `end() -> bytes`, `fail(error) -> bytes`, then `done`, `failure`, `usage
 
 from collections.abc import Mapping
 
-from crossgrade.dialects._client import ClientApi, ClientName, Clients, Writer
+from crossgrade.dialects._client import ClientApi, ClientName, Clients, Writer, uncarried
 from crossgrade.dialects._counts import NO_COUNTS, Counts
 from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
@@ -122,4 +123,5 @@ __all__ = [
     "logged_counts",
     "register_hosts",
     "secret_of",
+    "uncarried",
 ]

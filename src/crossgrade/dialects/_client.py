@@ -11,6 +11,7 @@ import msgspec
 from crossgrade.dialects._inbound import InboundRequest
 from crossgrade.dialects.deltas import Delta
 from crossgrade.domain import ModelAnswer
+from crossgrade.errors import BadRequestError
 
 _MADE_UP = re.compile(r"(call_\d{1,4})?")
 
@@ -91,24 +92,48 @@ class RenderError(Protocol):
         """
 
 
+class ReadRequest(Protocol):
+    """Reads a request's body."""
+
+    def __call__(self, body: bytes, *, drop: bool = ...) -> InboundRequest:
+        """Return the request; raises `BadRequestError`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientApi:
     """One client API's translators, all pure.
 
-    `read_request(body)` raises `BadRequestError` naming a field that is wrong or cannot be
-    carried. `render_answer(answer, inbound, id, created)` writes a whole answer, `writer(inbound,
-    id, created)` a streamed one; `id` is the answer's, made of `id_prefix` and a unique token of
-    letters and digits, `created` in Unix seconds. `render_error(status, message, kind=, code=,
-    request_id=, details=)` writes an error's body, `stream_error(status, message, kind, code,
+    `read_request(body, drop=)` raises `BadRequestError` naming a field that is wrong or cannot be carried;
+    with `drop`, the API's own `parameters` are left out. `render_answer(answer, inbound, id, created)` writes
+    a whole answer, `writer(inbound, id, created)` a streamed one; `id` is the answer's, made of `id_prefix`
+    and a unique token of letters and digits, `created` in Unix seconds. `render_error(status, message, kind=,
+    code=, request_id=, details=)` writes an error's body, `stream_error(status, message, kind, code,
     details)` the event that ends a stream that failed.
     """
 
     id_prefix: str
-    read_request: Callable[[bytes], InboundRequest]
+    read_request: ReadRequest
+    parameters: tuple[str, ...]
     render_answer: Callable[[ModelAnswer, InboundRequest, str, int], bytes]
     writer: Callable[[InboundRequest, str, int], Writer]
     render_error: RenderError
     stream_error: Callable[[int, str, str | None, str | None, Mapping[str, Any]], bytes]
+
+
+_NOT_CARRIED = frozenset({"field-not-carried", "assistant-turn-last", "too-many-objects", "item-not-stored"})
+
+
+def uncarried(client: ClientApi, body: bytes, *, drop: bool = False) -> str | None:
+    """Return the place of the first field that keeps a request from models of other APIs.
+
+    None says that the request is carried, or that it is invalid in its own API too. `drop` is as for
+    `read_request`.
+    """
+    try:
+        client.read_request(body, drop=drop)
+    except BadRequestError as error:
+        return str(error.details["param"]) if error.code in _NOT_CARRIED else None
+    return None
 
 
 class Clients(Mapping[ClientName, ClientApi]):

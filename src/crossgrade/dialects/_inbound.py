@@ -47,6 +47,7 @@ def _too_many(what: str) -> BadRequestError:
         f"the body has too many {what} to be carried to a model of another API",
         code="too-many-objects",
         hint=f"send fewer, longer messages: at most {MOST_OBJECTS} messages, pieces and tools",
+        details={"param": "messages"},
     )
 
 
@@ -144,6 +145,11 @@ class Fields:
         for name in names:
             self._left.pop(name, None)
 
+    def drop_if(self, wanted: bool, names: Sequence[str]) -> None:  # noqa: FBT001 -- the subject
+        """Leave out parameters of this API alone, if the route drops what cannot be carried."""
+        if wanted:
+            self.drop(*names)
+
     def neutral(self, name: str, *values: JSON) -> None:
         """Leave out a field that says nothing, by one of these values; any other is refused."""
         if self._left.get(name) in values:
@@ -161,6 +167,7 @@ class Fields:
             f"`{self.place(name)}` {why}",
             code=code,
             hint=f"leave `{name}` out, or ask a model whose own API has it",
+            details={"param": self.place(name)},
         )
 
     def end(self) -> None:
@@ -230,6 +237,7 @@ def check_last_turn(name: str, messages: Sequence[Message]) -> None:
             f"`{name}` ends with the assistant's turn, which models of other APIs do not continue",
             code="assistant-turn-last",
             hint="end the conversation with the user's turn",
+            details={"param": name},
         )
 
 

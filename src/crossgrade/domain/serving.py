@@ -56,14 +56,14 @@ class Shadow:
 class RouteSpec:
     """A named stream of requests as configured; the route table says which model answers it now.
 
-    `incumbent` is the offer that answers while the table has no route of this name. `models` are
-    the names under which clients may ask for it, besides its own. `fallbacks` are offers tried,
-    in order, when the picked one fails before its first byte; the incumbent is always the last.
-    `sticky` is what a canary and a conversation stay with. `tiers` and `teams` may use the
-    route (empty: all). `canary_steps` are the rising shares of `route promote`. An offer is not
-    asked with more than its `max_body_bytes`. `outcome` names the feedback that says how an
-    answer turned out. `regions` are those that the workload allows (empty: all): a candidate elsewhere is
-    not asked.
+    `incumbent` is the offer that answers while the table has no route of this name. `models` are the names
+    under which clients may ask for it, besides its own. `fallbacks` are offers tried, in order, when the
+    picked one fails before its first byte; the incumbent is always the last. `sticky` is what a canary and a
+    conversation stay with. `tiers` and `teams` may use the route (empty: all). `canary_steps` are the rising
+    shares of `route promote`. An offer is not asked with more than its `max_body_bytes`. `outcome` names the
+    feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
+    API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.
+    `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked.
     """
 
     name: str
@@ -79,6 +79,7 @@ class RouteSpec:
     attempts: int = 3
     shadow: Shadow | None = None
     outcome: str | None = None
+    unsupported: Literal["refuse", "drop"] = "refuse"
     regions: tuple[str, ...] = ()
 
 

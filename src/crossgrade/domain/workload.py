@@ -66,14 +66,17 @@ class Workload:
     """A workload as configured: variants, dataset, scorer, and the test's settings.
 
     `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is this
-    workload's part of `family_alpha` where all workloads of a project share one; `planned` the largest
-    number of samples asked (None: the whole dataset); `requests_per_month` counts the requests that the
-    samples stand for and prices the decision (None: unknown); `logged_traffic` is what the log said of
-    them. `segment` and `cluster` name dataset fields. With `splits_only` each segment is tested for itself
-    and nothing moves the whole. With `blocks` the incumbent may answer fewer samples than the candidates.
-    With `every_hypothesis` a run goes on when the verdict is certain and hypotheses are open. With `router`
-    half of the samples train a router, and the others certify what it moves. `probes` are ids of context
-    probes whose certified lengths limit what candidates may answer.
+    workload's part of `family_alpha` where all workloads of a project share one; `planned` the largest number
+    of samples asked (None: the whole dataset); `requests_per_month` counts the requests that the samples
+    stand for and prices the decision (None: unknown); `logged_traffic` is what the log said of them.
+    `segment` and `cluster` name dataset fields. With `splits_only` each segment is tested for itself and
+    nothing moves the whole. With `blocks` the incumbent may answer fewer samples than the candidates. With
+    `every_hypothesis` a run goes on when the verdict is certain and hypotheses are open. With `router` half
+    of the samples train a router, and the others certify what it moves. `client_api` is the API that the
+    workload's clients speak, and `across` the candidates whose API is another. A sample may name, in the
+    field `uncarried_field`, the field of its request that no other API can express: then it is not put to
+    these, unless it is one of the parameters in `dropped`, which the gateway leaves out. `probes` are ids of
+    context probes whose certified lengths limit what candidates may answer.
     """
 
     name: str
@@ -101,5 +104,9 @@ class Workload:
     every_hypothesis: bool = False
     blocks: bool = True
     router: bool = False
+    client_api: str | None = None
+    uncarried_field: str = "uncarried"
+    across: tuple[str, ...] = ()
+    dropped: frozenset[str] = frozenset()
     probes: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)

@@ -29,6 +29,7 @@ from crossgrade.evaluate._prompt import (
     request_bytes,
     request_digests,
     request_text,
+    uncarried,
 )
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
@@ -74,5 +75,6 @@ __all__ = [
     "run_workload",
     "scorer_kind",
     "scorer_kinds",
+    "uncarried",
     "validate_options",
 ]

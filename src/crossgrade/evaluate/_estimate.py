@@ -11,11 +11,11 @@ from crossgrade.decide import RunDesign
 from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.evaluate._prepare import (
     askable_samples,
-    check_lengths,
+    check_answerable,
     new_design,
     planned_samples,
 )
-from crossgrade.evaluate._prompt import Prompt, fits
+from crossgrade.evaluate._prompt import Prompt, may_answer
 from crossgrade.evaluate.judges import PAIRWISE_KIND
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
@@ -132,14 +132,21 @@ def asked_samples(
 
     Raises as `estimate_run` does.
     """
-    check_lengths(workload, samples, max_bytes)
+    check_answerable(workload, samples, max_bytes)
     paired = [each for at, each in enumerate(samples) if design.pairs_at(at)]
     if workload.scorer.kind == PAIRWISE_KIND:
         return [(workload.incumbent, paired), *((variant, list(samples)) for variant in workload.candidates)]
     return [
         (workload.incumbent, paired),
         *(
-            (variant, [each for each in samples if fits(workload, each, max_bytes.get(variant.name))])
+            (
+                variant,
+                [
+                    each
+                    for each in samples
+                    if may_answer(workload, each, variant.name, max_bytes.get(variant.name))
+                ],
+            )
             for variant in workload.candidates
         ),
     ]

@@ -341,8 +341,8 @@ class Flow:
         pairs_without = incumbent in means and means[incumbent] is None
         incumbent_score = means.pop(incumbent, None)
         self._unscored += sum(pairs_without or score is None for score in means.values())
-        too_long = {each.name for each in self._plan.candidates if not self._plan.tests(each.name, sample)}
-        self._stopping.update(sample, case.position, incumbent_score, means, too_long=too_long)
+        untested = {each.name for each in self._plan.candidates if not self._plan.tests(each.name, sample)}
+        self._stopping.update(sample, case.position, incumbent_score, means, untested=untested)
 
     def _pass_over(self, case: Case) -> None:
         self._done += 1

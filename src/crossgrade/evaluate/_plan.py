@@ -8,7 +8,7 @@ from typing import Protocol
 from crossgrade.decide import RunDesign
 from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate._case import OpenVariant
-from crossgrade.evaluate._prompt import fits
+from crossgrade.evaluate._prompt import may_answer
 from crossgrade.stats import Retention
 
 
@@ -37,8 +37,8 @@ class RunPlan:
         return self.in_pairs or self.tests(candidate, sample)
 
     def tests(self, candidate: str, sample: Sample) -> bool:
-        """Return whether a sample is short enough to be part of a candidate's test."""
-        return fits(self.workload, sample, self.max_bytes.get(candidate))
+        """Return whether a sample is part of a candidate's test: it is one that the candidate may answer."""
+        return may_answer(self.workload, sample, candidate, self.max_bytes.get(candidate))
 
     @property
     def variants(self) -> tuple[OpenVariant, ...]:
@@ -63,7 +63,7 @@ class StoppingRule(Protocol):
         incumbent_score: float | None,
         scores: Mapping[str, float | None],
         *,
-        too_long: Collection[str] = (),
+        untested: Collection[str] = (),
     ) -> None:
         """Take the next sample with its scores, in the order in which samples were shuffled."""
 
@@ -90,7 +90,7 @@ class NeverStop:
         incumbent_score: float | None,
         scores: Mapping[str, float | None],
         *,
-        too_long: Collection[str] = (),
+        untested: Collection[str] = (),
     ) -> None:
         """Nothing is followed."""
 

@@ -13,7 +13,7 @@ from crossgrade.decide import LARGEST_BLOCK, RunDesign
 from crossgrade.domain import JSON, ModelAnswer, Sample, Variant, Workload
 from crossgrade.errors import UsageError
 from crossgrade.evaluate._case import OpenVariant
-from crossgrade.evaluate._prompt import request_bytes
+from crossgrade.evaluate._prompt import may_answer, request_bytes, uncarried
 from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
 from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
@@ -92,20 +92,28 @@ def _together(one: Sample, other: Sample) -> bool:
 def idle_samples(
     workload: Workload, plan: Sequence[Sample], design: RunDesign, max_bytes: Mapping[str, int]
 ) -> frozenset[str]:
-    """Return the ids of planned samples that no model is asked: unpaired and too long for every candidate."""
+    """Return the ids of planned samples that no model is asked: unpaired, and for no candidate to answer."""
     names = [variant.name for variant in workload.candidates]
-    if design.blocks is None or not all(name in max_bytes for name in names):
+    if design.blocks is None or not all(name in max_bytes or name in workload.across for name in names):
         return frozenset()
-    most = max(max_bytes[name] for name in names)
     return frozenset(
         sample.id
         for position, sample in enumerate(plan)
-        if not design.pairs_at(position) and request_bytes(workload, sample) > most
+        if not design.pairs_at(position)
+        and not any(may_answer(workload, sample, name, max_bytes.get(name)) for name in names)
     )
 
 
-def check_lengths(workload: Workload, samples: Sequence[Sample], max_bytes: Mapping[str, int]) -> None:
-    """Raise `UsageError` for a candidate that may answer none of the planned samples: all are too long."""
+def check_answerable(workload: Workload, samples: Sequence[Sample], max_bytes: Mapping[str, int]) -> None:
+    """Raise `UsageError` for a candidate that may answer none of the planned samples."""
+    for name in workload.across:
+        if samples and all(uncarried(workload, sample) is not None for sample in samples):
+            raise UsageError(
+                f"none of the {len(samples):,} planned samples of `{workload.name}` can be carried from the "
+                f"API `{workload.client_api}` to that of `{name}`: {uncarried(workload, samples[0])}",
+                code="samples-not-carried",
+                hint=f"take `{name}` out of `candidates`, or let the clients leave these fields out",
+            )
     for name, most in max_bytes.items():
         shortest = min((request_bytes(workload, sample) for sample in samples), default=0)
         if shortest > most:
@@ -190,6 +198,8 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
     }
     if workload.probes:
         settings["probes"] = list(workload.probes)
+    if workload.across:
+        settings["across"] = {"client_api": workload.client_api, "candidates": list(workload.across)}
     if workload.logged_traffic is not None:
         settings["represented_share"] = workload.logged_traffic.represented_share
     # As they will be read back, so that they can be compared.

@@ -147,8 +147,19 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
     return len(msgspec.json.encode(tree))
 
 
-def fits(workload: Workload, sample: Sample, most_bytes: int | None) -> bool:
-    """Return whether the request about a sample fits in `most_bytes`; None means no limit."""
+def uncarried(workload: Workload, sample: Sample) -> str | None:
+    """Return the field that keeps a sample's request from models of other APIs, None if nothing does."""
+    found = sample.fields.get(workload.uncarried_field)
+    return None if not found or found in workload.dropped else as_text(found)
+
+
+def may_answer(workload: Workload, sample: Sample, candidate: str, most_bytes: int | None) -> bool:
+    """Return whether a candidate may answer the request about a sample.
+
+    It must fit in `most_bytes` (None: no limit), and the candidate's API must be able to express it.
+    """
+    if candidate in workload.across and uncarried(workload, sample) is not None:
+        return False
     return most_bytes is None or request_bytes(workload, sample) <= most_bytes
 
 

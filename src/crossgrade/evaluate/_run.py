@@ -29,7 +29,7 @@ from crossgrade.evaluate._plan import NeverStop, Progress, RunPlan, StoppingRule
 from crossgrade.evaluate._prepare import (
     askable_samples,
     begin,
-    check_lengths,
+    check_answerable,
     check_samples,
     new_design,
 )
@@ -115,7 +115,7 @@ async def run_workload(
     )
     design = design or new_design(workload, dataset)
     samples = askable_samples(workload, dataset, design)
-    check_lengths(workload, samples[: design.samples], max_bytes or {})
+    check_answerable(workload, samples[: design.samples], max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
     run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
     plan = RunPlan(

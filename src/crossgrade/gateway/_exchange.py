@@ -102,6 +102,7 @@ class Exchange(RequestState):
                 self.refuse(access_problem(error))
                 return
         self.permit = permit
+        payload.drops = route.spec.unsupported == "drop"
         self._choose(route, payload)
         if permit.counters:
             self._reserve(payload, permit)

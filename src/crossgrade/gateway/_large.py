@@ -84,6 +84,7 @@ class LargePayload:
         self.modality: str | None = None
         self.plain: bool | None = None
         self.answer_id: str | None = None
+        self.drops = False
         self._exchange = exchange
         self._client = client
         self._request = request
@@ -229,6 +230,10 @@ class LargePayload:
             return None  # it is not sent anything
         self._target = target
         return field_problem(self._scan.names, target)
+
+    def carried(self, target: TargetState) -> bool:
+        """Return whether the target's API is the client's: so large a body is not translated."""
+        return target.target.dialect == self._endpoint.dialect
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write the head, and start to write the body."""

@@ -27,6 +27,7 @@ Reason = Literal[
     "unknown_fact",
     "too_long",
     "not_plain",
+    "not_carried",
     "region",
     "direct",
     "shadow",

@@ -38,12 +38,14 @@ from crossgrade.routing import opening_text
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes.
-    `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
-    it needs a fresh connection. `answer_id` is the id that a translated answer has, None for any other.
+    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes. `drops` says
+    that parameters without an equal in a target's API are left out. `repeatable` says whether the body can be
+    sent, or sent again. A `one_shot` body can be sent once only, so it needs a fresh connection. `answer_id`
+    is the id that a translated answer has, None for any other.
     """
 
     answer_id: str | None
+    drops: bool
     fields: BodyFields
     size: int
     repeatable: bool
@@ -63,6 +65,9 @@ class Payload(Protocol):
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
+
+    def carried(self, target: TargetState) -> bool:
+        """Return whether the target's API can express the request."""
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body; raises BadRequestError if the target's API cannot carry the request."""
@@ -98,7 +103,7 @@ class Payload(Protocol):
 class ParsedPayload:
     """A body that was parsed."""
 
-    __slots__ = ("_inbound", "_span", "answer_id", "body", "endpoint", "fields", "size")
+    __slots__ = ("_encoded", "_inbound", "_span", "answer_id", "body", "drops", "endpoint", "fields", "size")
 
     repeatable = True
     one_shot = False
@@ -112,13 +117,24 @@ class ParsedPayload:
         self.size = len(body)
         self._span = span
         self._inbound: InboundRequest | None = None
+        self._encoded: tuple[TargetState, tuple[str, bytes]] | None = None
         self.answer_id: str | None = None
+        self.drops = False
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why the target may not be sent the body as it is. A translation has no such field."""
         if self._is_translated(target):
             return None
         return field_problem(top_level_names(self.body), target)
+
+    def carried(self, target: TargetState) -> bool:
+        """Return whether the target's API can express the request. What was translated is kept for `send`."""
+        if self._is_translated(target):
+            try:
+                self._encoded = target, self._translated(target)
+            except Exception:  # noqa: BLE001  # whatever the reason, another target must answer
+                return False
+        return True
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write head and body in one piece."""
@@ -131,7 +147,8 @@ class ParsedPayload:
         endpoint = self.endpoint
         settings = target.target
         if self._is_translated(target):
-            return self._translated(target)
+            encoded, self._encoded = self._encoded, None
+            return encoded[1] if encoded is not None and encoded[0] is target else self._translated(target)
         fields = self.fields
         ask_usage = bool(fields.stream) and settings.stream_usage and settings.dialect == "openai"
         body = rewritten(self.body, self._span, target.model_json, fields.stream_options, ask_usage=ask_usage)
@@ -186,7 +203,7 @@ class ParsedPayload:
                 raise BadRequestError(
                     "embeddings are for targets that speak OpenAI's API only", code="embeddings-not-carried"
                 )
-            self._inbound = CLIENTS[self._client].read_request(self.body)
+            self._inbound = CLIENTS[self._client].read_request(self.body, drop=self.drops)
         return self._inbound
 
     def follower(self, target: TargetState) -> AnswerFollower:

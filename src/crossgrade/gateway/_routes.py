@@ -1,6 +1,7 @@
 """Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, TypeAlias
@@ -106,6 +107,7 @@ class ServedRoute:
     `table_route` is the route table's route of that name. While it is None, the configured incumbent
     answers. `fixed` is the choice if no fact of a request matters. `outside` is the candidate's target if it
     is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id.
+    `candidate` is the target that the policy may move requests to, None if it moves none.
     `retries` is the budget of retries, `is_single` says that none is allowed. `sizes` are what is expected
     of each target's answers. A direct route stands for a
     target that a request asked for by the target's own name.
@@ -113,6 +115,7 @@ class ServedRoute:
 
     __slots__ = (
         "_choices",
+        "candidate",
         "fixed",
         "headers",
         "incumbent",
@@ -159,6 +162,9 @@ class ServedRoute:
         self.outside = None if table_route is None else table_route.outside(spec.regions, regions)
         if self.outside is not None:
             self.fixed = Choice(self._choices[incumbent], "region", "incumbent", 1.0)
+        self.candidate: TargetState | None = None
+        if table_route is not None and table_route.policy.candidate is not None:
+            self.candidate = self._choices[table_route.targets[table_route.policy.candidate]].plain[0]
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 
@@ -175,11 +181,12 @@ class ServedRoute:
         """Return the facts of a request. A policy that needs an unknown fact picks the incumbent.
 
         A router's score, and whether the request is plain, are looked for only if the policy needs them.
+        Whether it can be carried to the candidate's API is looked for if the candidate would answer.
         """
         table_route = self.table_route
         router = None if table_route is None else table_route.router
         asks_plain = table_route is not None and table_route.policy.plain_only
-        return RequestFacts(
+        facts = RequestFacts(
             route=self.name,
             key=principal.id,
             tenant=principal.tenant,
@@ -189,6 +196,11 @@ class ServedRoute:
             plain=payload.plain if asks_plain else None,
             score=None if router is None else router.score(payload.opening_text(), segment),
         )
+        candidate = self.candidate
+        if table_route is None or candidate is None:
+            return facts
+        stays = table_route.policy.pick(facts) == table_route.policy.incumbent
+        return facts if stays or payload.carried(candidate) else replace(facts, carried=False)
 
     def part_of(self, facts: RequestFacts) -> str | None:
         """Return the part of the certificate that a request belongs to, as `watch` tests it.
@@ -218,6 +230,8 @@ class ServedRoute:
             elif route.share < 1.0:
                 reason = "canary"
                 probability = route.share if moved else 1.0 - route.share
+        elif facts.carried is False:
+            reason = "not_carried"
         elif not policy.fits(facts.body_bytes):
             reason = "too_long"
         elif policy.plain_only and not facts.plain:

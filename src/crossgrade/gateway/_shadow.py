@@ -92,7 +92,7 @@ class Shadows:
             self.skip(route.name, "opt_out")
         elif shadow.tiers and tier not in shadow.tiers:
             self.skip(route.name, "tier")
-        elif choice.reason in {"too_long", "not_plain"}:
+        elif choice.reason in {"too_long", "not_plain", "not_carried"}:
             self.skip(route.name, choice.reason)  # the certificate does not cover these
         elif route.other(choice) is not None:
             return Copy(route, choice, payload, conversation_of(request, payload))

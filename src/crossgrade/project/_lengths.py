@@ -63,6 +63,18 @@ def request_lengths(
     return np.array([request_bytes(workload, by_id[name]) for name in sample_ids], dtype=np.float64)
 
 
+def uncarried_fields(
+    workload: Workload, sample_ids: Sequence[str], samples: Sequence[Sample]
+) -> "NDArray[np.object_]":
+    """Return what keeps each sample's request from other APIs: None if nothing does."""
+    import numpy as np
+
+    from crossgrade.evaluate import uncarried
+
+    by_id = {sample.id: sample for sample in samples}
+    return np.array([uncarried(workload, by_id[name]) for name in sample_ids], dtype=np.object_)
+
+
 def with_openings(evidence: "Evidence", workload: Workload, dataset: "Dataset") -> "Evidence":
     """Return the evidence with the text for each input that a router reads in the gateway."""
     import numpy as np

@@ -12,7 +12,7 @@ import msgspec
 from crossgrade.config import Config
 from crossgrade.domain import JSON, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
-from crossgrade.project._lengths import length_limits, request_lengths
+from crossgrade.project._lengths import length_limits, request_lengths, uncarried_fields
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset, Results
 
-RULES = {"floor", "alpha", "mode", "errors_count_as_zero", "splits_only", "probes", "represented_share"}
+RULES = {
+    "floor",
+    "alpha",
+    "mode",
+    "errors_count_as_zero",
+    "splits_only",
+    "probes",
+    "across",
+    "represented_share",
+}
 """Settings of a run that say when it stops, not what it measures."""
 
 
@@ -86,7 +95,7 @@ def run_evidence(
         idle=idle,
         file_order=[sample.id for sample in dataset.samples],
         errors_as_zero=workload.errors_count_as_zero,
-        alone=bool(workload.probes),
+        alone=bool(workload.probes or workload.across),
         labelled=None if label_file is None else labels_of(run, answers, label_file, judge=judge),
         source=f"run {run.id}",
     )
@@ -99,6 +108,9 @@ def run_evidence(
         judge=judge,
         body_bytes=request_lengths(workload, evidence.sample_ids.tolist(), samples)
         if workload.probes
+        else None,
+        uncarried=uncarried_fields(workload, evidence.sample_ids.tolist(), samples)
+        if workload.across
         else None,
     )
 
@@ -205,6 +217,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
         workload, dataset_digest=run.dataset_digest, scorer_digest=str(run.settings["scorer_digest"])
     )
     settings.setdefault("probes", None)
+    settings.setdefault("across", None)
     settings.setdefault("represented_share", None)
     recorded, scorer = run.settings.get("scorer"), settings["scorer"]
     if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
@@ -251,6 +264,8 @@ def decision_settings(
         errors_count_as_zero=workload.errors_count_as_zero,
         parity_declared=_differ(workload),
         splits_only=workload.splits_only,
+        client_api=workload.client_api,
+        across=workload.across,
         max_bytes={each.candidate: each.max_bytes for each in limits},
         limit_sources=tuple(each.words for each in limits),
     )

@@ -394,6 +394,8 @@ def _configured(
         entry["cluster_field"] = "conversation"
     if drawn.traffic.requests_per_month is not None:
         entry["requests_per_month"] = drawn.traffic.requests_per_month
+    if drawn.client_api is not None:
+        entry["client_api"] = drawn.client_api.removesuffix("-text")
     entry["logged_traffic"] = _plain(drawn.traffic)
     workloads[name] = entry
     out = io.StringIO()

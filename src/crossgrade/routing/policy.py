@@ -17,7 +17,8 @@ class RequestFacts:
     """The facts of a request that are known when it arrives. None is unknown.
 
     `segment` is the value of the workload's segment field, if the caller sends it. A plain request is text
-    alone, without tools, their calls or their results. `score` is that of the route's router.
+    alone, without tools, their calls or their results. `carried` says whether the candidate's API can express
+    the request; it always can where the client speaks the same API. `score` is that of the route's router.
     """
 
     route: str | None = None
@@ -27,6 +28,7 @@ class RequestFacts:
     modality: str | None = None
     body_bytes: int | None = None
     plain: bool | None = None
+    carried: bool | None = None
     score: float | None = None
 
 
@@ -66,6 +68,8 @@ class Policy:
         if self.candidate is None or self.kind == "keep":
             return self.incumbent
         if not self.fits(facts.body_bytes) or (self.plain_only and not facts.plain):
+            return self.incumbent
+        if facts.carried is False:
             return self.incumbent
         if self.kind == "switch":
             return self.candidate

@@ -1,5 +1,6 @@
-"""A candidate that may answer short requests only: what is tested, what it costs, what is said."""
+"""A candidate that may answer a part of the requests only: what is tested, what it costs, what is said."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -47,6 +48,23 @@ def test_with_a_limit_the_short_ones_move() -> None:
     # Three requests in four cost a tenth.
     assert cost.per_request_usd.value == pytest.approx(0.25 * 0.01 + 0.75 * 0.001)
     assert verdict_from_json(verdict_to_json(verdict)).policy == verdict.policy
+
+
+def test_what_the_candidates_api_cannot_express_stays() -> None:
+    rng = np.random.default_rng(1)
+    incumbent, candidate = rng.random(N) < 0.9, np.where(LONG, rng.random(N) < 0.3, rng.random(N) < 0.9)
+    bound = np.where(LONG, "logit_bias", None)
+    found = evidence(incumbent.astype(float), candidate.astype(float), uncarried=bound)
+    across = DecisionSettings(client_api="openai", across=("candidate",))
+    verdict = decide_policy(found, across, now=NOW)
+    assert verdict.name == "switch"
+    assert verdict.certificates[0].retention.n == int((~LONG).sum())
+    assert all(names(verdict.sentence, each) for each in ("openai", "25 %"))
+    assert said(verdict.reasons, "other-api", "openai", 100, 400, "logit_bias", candidate="candidate")
+    cost = next(each for each in verdict.costs if each.policy == verdict.policy)
+    assert cost.per_request_usd.value == pytest.approx(0.25 * 0.01 + 0.75 * 0.001)
+    # A candidate of the clients' own API answers them all.
+    assert decide_policy(found, replace(across, across=()), now=NOW).name in {"keep", "undecided"}
 
 
 def test_segments_are_limited_too() -> None:

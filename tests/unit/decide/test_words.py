@@ -71,8 +71,12 @@ def switches(make, counts, now):
         ),
         max_bytes={"b": 1_000},
         limit_sources=("probe p-1",),
+        client_api="openai",
+        across=("b",),
     )
-    yield make(*counts(150, 12, 12, 26), body_bytes=np.repeat([900.0, 9_000.0], [160, 40])), stated
+    bound = np.array([None] * 190 + ["logit_bias"] * 7 + ["n"] * 3, dtype=np.object_)
+    sizes = np.repeat([900.0, 9_000.0], [160, 40])
+    yield make(*counts(150, 12, 12, 26), body_bytes=sizes, uncarried=bound), stated
     n = 600
     paired = np.arange(n) % 4 == 3
     run = RunDesign(samples=n, first_samples=n, blocks=Blocks(size=4, blend=0.7, pilot=0, pairs=150))

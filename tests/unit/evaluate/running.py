@@ -98,10 +98,10 @@ class Rule:
         incumbent_score: float | None,
         scores: Mapping[str, float | None],
         *,
-        too_long: Collection[str] = (),
+        untested: Collection[str] = (),
     ) -> None:
         for candidate, score in scores.items():
-            if incumbent_score is not None and score is not None and candidate not in too_long:
+            if incumbent_score is not None and score is not None and candidate not in untested:
                 self.fed.append((candidate, sample.segment, incumbent_score, score))
 
     def replan(self, *_: Any, **__: Any) -> None:

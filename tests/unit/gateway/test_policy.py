@@ -90,6 +90,30 @@ def test_the_policy_picks(both, make, tmp_path, table, headers, target, reason):
         assert record.side == ("candidate" if target == "small" else "incumbent")
 
 
+@pytest.mark.parametrize(
+    ("fields", "unsupported", "target"),
+    [
+        ({}, "refuse", "small"),
+        ({"logit_bias": {"1": 1}}, "refuse", "big"),
+        ({"messages": [USER, MORE[0]]}, "refuse", "big"),
+        ({"web_search_options": {}}, "drop", "big"),
+        ({"logit_bias": {"1": 1}, "n": 2}, "drop", "small"),
+    ],
+)
+def test_what_the_candidates_api_cannot_express_stays_with_the_incumbent(
+    run, make, fake, tmp_path, fields, unsupported, target
+):
+    publish(tmp_path, table())
+    targets = [make.target(fake), make.target(fake, "small", dialect="anthropic")]
+    route = RouteSpec(name="support", incumbent="big", unsupported=unsupported)
+    with run(targets, [route]) as world:
+        answer = world.post(make.chat(**fields))
+        assert (answer.status, answer.headers["x-crossgrade-target"]) == (200, target)
+        record = world.settled()[0]
+        assert record.reason == ("policy" if target == "small" else "not_carried")
+        assert record.side == ("candidate" if target == "small" else "incumbent")
+
+
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
 IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
 CALLED = {"role": "tool", "tool_call_id": "c", "content": "12:40"}

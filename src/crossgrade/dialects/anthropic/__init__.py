@@ -3,7 +3,7 @@
 from crossgrade.dialects._client import ClientApi
 from crossgrade.dialects._dialect import Dialect
 from crossgrade.dialects._errors import anthropic_error, message_stream_error
-from crossgrade.dialects.anthropic.inbound import read_message
+from crossgrade.dialects.anthropic.inbound import PARAMETERS, read_message
 from crossgrade.dialects.anthropic.render import MessageWriter, render_message
 from crossgrade.dialects.anthropic.upstream import MessageFollower, MessageReader, decode, encode
 from crossgrade.dialects.anthropic.usage import anthropic_counts
@@ -15,6 +15,7 @@ ANTHROPIC = Dialect(
 MESSAGES = ClientApi(
     id_prefix="msg_",
     read_request=read_message,
+    parameters=PARAMETERS,
     render_answer=render_message,
     writer=MessageWriter,
     render_error=anthropic_error,

@@ -26,11 +26,14 @@ from crossgrade.domain import JSON, GenerationSettings, Message, ModelRequest, P
 from crossgrade.errors import BadRequestError
 
 _WITHOUT_MEANING = ("cache_control", "diagnostics", "service_tier", "speed", "thinking")
+PARAMETERS = ("betas", "top_k")
+"""Parameters of this API that a route may drop where they cannot be carried."""
+
 _MODES = {"any": "required", "auto": "auto", "none": "none"}
 
 
-def read_message(body: bytes) -> InboundRequest:
-    """Read a message's request.
+def read_message(body: bytes, *, drop: bool = False) -> InboundRequest:
+    """Read a message's request. `drop` leaves out its `PARAMETERS`.
 
     Raises `BadRequestError` naming a field that is wrong or cannot be carried to another API.
     """
@@ -59,6 +62,7 @@ def read_message(body: bytes) -> InboundRequest:
         response_schema=schema,
     )
     stream = fields.flag("stream") or False
+    fields.drop_if(drop, PARAMETERS)
     _leave_out(fields)
     _check_turns(messages)
     return InboundRequest(

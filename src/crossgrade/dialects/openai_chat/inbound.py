@@ -27,12 +27,27 @@ _WITHOUT_MEANING = (
     "service_tier",
     "store",
 )
+PARAMETERS = (
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "min_p",
+    "n",
+    "prediction",
+    "presence_penalty",
+    "repetition_penalty",
+    "top_k",
+    "top_logprobs",
+    "verbosity",
+)
+"""Parameters of this API, and of hosts that speak it, that a route may drop where they cannot be carried."""
+
 _EARLIER_ANSWER = ("annotations", "audio", "reasoning", "reasoning_content", "reasoning_details")
 _MARKS = ("cache_control", "prompt_cache_breakpoint")
 
 
-def read_chat(body: bytes) -> InboundRequest:
-    """Read a chat completion's request.
+def read_chat(body: bytes, *, drop: bool = False) -> InboundRequest:
+    """Read a chat completion's request. `drop` leaves out its `PARAMETERS`.
 
     Raises `BadRequestError` naming a field that is wrong or cannot be carried to another API.
     """
@@ -56,6 +71,7 @@ def read_chat(body: bytes) -> InboundRequest:
     _penalties(fields)
     fields.neutral("modalities", ["text"])
     fields.neutral("verbosity", "medium")
+    fields.drop_if(drop, PARAMETERS)
     fields.end()
     if not request.messages:
         raise BadRequestError(
@@ -72,8 +88,8 @@ def read_chat(body: bytes) -> InboundRequest:
     )
 
 
-def read_text(body: bytes) -> InboundRequest:
-    """Read a text completion's request, of one prompt. Raises as `read_chat` does."""
+def read_text(body: bytes, *, drop: bool = False) -> InboundRequest:
+    """Read a text completion's request, of one prompt. `drop` and what is raised are as for `read_chat`."""
     fields = read_body(body)
     stream, include_usage = _streaming(fields)
     prompt = fields.any("prompt")
@@ -89,6 +105,7 @@ def read_text(body: bytes) -> InboundRequest:
     fields.neutral("best_of", 1)
     fields.neutral("echo", False)
     fields.neutral("suffix", "")
+    fields.drop_if(drop, PARAMETERS)
     fields.end()
     return InboundRequest(request=request, stream=stream, include_usage=include_usage, user=user)
 

@@ -4,7 +4,7 @@ from crossgrade.dialects._client import ClientApi
 from crossgrade.dialects._dialect import Dialect
 from crossgrade.dialects._errors import openai_error, response_stream_error
 from crossgrade.dialects.openai_chat.usage import openai_counts
-from crossgrade.dialects.openai_responses.inbound import read_response
+from crossgrade.dialects.openai_responses.inbound import PARAMETERS, read_response
 from crossgrade.dialects.openai_responses.render import ResponseWriter, render_response
 from crossgrade.dialects.openai_responses.upstream import ResponseFollower, ResponseReader, decode, encode
 
@@ -15,6 +15,7 @@ OPENAI_RESPONSES = Dialect(
 RESPONSES = ClientApi(
     id_prefix="resp_",
     read_request=read_response,
+    parameters=PARAMETERS,
     render_answer=render_response,
     writer=ResponseWriter,
     render_error=openai_error,

@@ -23,11 +23,14 @@ from crossgrade.domain import JSON, GenerationSettings, Message, ModelRequest, P
 from crossgrade.errors import BadRequestError
 
 _WITHOUT_MEANING = ("prompt_cache_options", "prompt_cache_retention", "service_tier", "store")
+PARAMETERS = ("include", "max_tool_calls", "top_logprobs", "truncation")
+"""Parameters of this API that a route may drop where they cannot be carried."""
+
 _TEXTS = {"input_text": "text", "output_text": "text", "refusal": "refusal", "text": "text"}
 
 
-def read_response(body: bytes) -> InboundRequest:
-    """Read a response's request.
+def read_response(body: bytes, *, drop: bool = False) -> InboundRequest:
+    """Read a response's request. `drop` leaves out its `PARAMETERS`.
 
     Raises `BadRequestError` naming a field that is wrong or cannot be carried to another API.
     """
@@ -56,6 +59,7 @@ def read_response(body: bytes) -> InboundRequest:
         conversation=conversation(metadata, fields.text("prompt_cache_key")),
         metadata=metadata,
     )
+    fields.drop_if(drop, PARAMETERS)
     _leave_out(fields)
     check_last_turn("input", request.messages)
     return inbound

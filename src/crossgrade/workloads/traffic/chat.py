@@ -25,6 +25,7 @@ def take_request(into: LoggedRequest, body: Mapping[str, Any]) -> None:
     """Take messages, tools and settings from a request's body."""
     if not body:
         return
+    into.body = body if into.body is None else {**into.body, **body}
     into.messages = listing(body.get("messages")) or listing(body.get("input")) or into.messages
     system = body.get("system") or body.get("instructions")
     if into.messages is not None and isinstance(system, str):

@@ -4,15 +4,17 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from crossgrade.catalog import Catalog
+from crossgrade.dialects import CLIENTS, ClientName, uncarried
 from crossgrade.domain import LoggedTraffic
 from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
@@ -28,6 +30,21 @@ from crossgrade.workloads.traffic.scanning import GroupRows, Scanner
 
 _SCHEMA_BYTES = 32 * 1024
 
+_ANTHROPIC = frozenset({"system", "stop_sequences", "anthropic_version", "thinking"})
+"""Fields that only Anthropic's requests have."""
+
+_CONTENT = ("web_search_options", "mcp_servers", "previous_response_id", "conversation", "background")
+"""Fields that a route never drops, because they change what is asked."""
+
+_CHAT = {"model": "-", "max_tokens": 1, "messages": [{"role": "user", "content": "-"}]}
+_BARE: Mapping[ClientName, Mapping[str, Any]] = {
+    "anthropic": _CHAT,
+    "openai": _CHAT,
+    "openai-responses": {"model": "-", "input": "-"},
+    "openai-text": {"model": "-", "prompt": "-"},
+}
+"""The least request of each API, to which a log's parameters are added."""
+
 _MOST_LABELS, _LONGEST_LABEL, _LABELLED = 12, 40, 20
 
 
@@ -38,8 +55,10 @@ class Drawn:
     `weight` in a row is the number of requests that it stands for. `requests` counts the workload's answered
     requests, `left_out` those of them that no sample can stand for, by cause; `traffic` says the same in
     shares, with the volume of the others. `redacted` counts what was taken out of texts, by kind. `settings`
-    are those that the log says most requests had; `answered` holds, by row, the log's request where it was
-    sent with exactly these to the incumbent and nothing was redacted: its answer is what a run would pay for.
+    are those that the log says most requests had; `client_api` is the API that most clients spoke (None:
+    unknown), and a row's `uncarried` names what keeps the request from models of other APIs; `answered`
+    holds, by row, the log's request where it was sent with exactly these to the incumbent and nothing was
+    redacted: its answer is what a run would pay for.
     """
 
     workload: str
@@ -51,6 +70,7 @@ class Drawn:
     incumbent: str | None
     provider: str | None
     settings: Mapping[str, float | int]
+    client_api: ClientName | None
     response_schema: Mapping[str, Any] | None
     has_system: bool
     has_history: bool
@@ -171,7 +191,7 @@ def _drawn(
     rows = [row for row, _ in chosen.values()]
     for number, row in enumerate(rows, start=1):
         row["id"] = f"r{number:05d}"
-    empty = {name for name in ("system", "history") if not any(row[name] for row in rows)}
+    empty = {name for name in ("system", "history", "uncarried") if not any(row[name] for row in rows)}
     rows = [{name: value for name, value in row.items() if name not in empty} for row in rows]
     model, provider = _incumbent(taken)
     settings, schema = _settings(taken), _schema(taken)
@@ -189,6 +209,7 @@ def _drawn(
         incumbent=model,
         provider=provider,
         settings=settings,
+        client_api=_most_common(map(client_api, taken)),
         response_schema=schema,
         has_system="system" not in empty,
         has_history="history" not in empty,
@@ -242,9 +263,39 @@ def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, An
         "logged": None if answer is None else redactor.text(answer),
         "at": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
         "model": request.model,
+        "uncarried": _uncarried(request),
         "conversation": subject_of(request.session or repr(conversation_start(request)), key),
         "subject": _pseudonym(key, request.user),
     }
+
+
+def client_api(request: LoggedRequest) -> ClientName | None:
+    """Return the API in which a logged request was made, None if the log does not tell."""
+    body = request.body or {}
+    if request.format.startswith("litellm"):
+        return "openai"
+    if "input" in body or "responses" in (request.call or ""):
+        return "openai-responses"
+    if "messages" not in body:
+        return "openai-text" if "prompt" in body else None
+    return "anthropic" if _ANTHROPIC & body.keys() else "openai"
+
+
+def _uncarried(request: LoggedRequest) -> str | None:
+    """Return the parameter that keeps a request of text from models of other APIs, None if nothing does."""
+    api = client_api(request)
+    if api is None:
+        return None
+    client, given = CLIENTS[api], request.body or {}
+    names = (*client.parameters, *_CONTENT)
+    body = {**_BARE[api]} | {name: given[name] for name in names if given.get(name) is not None}
+    encoded = msgspec.json.encode(body)
+    return uncarried(client, encoded, drop=True) or uncarried(client, encoded)
+
+
+def _most_common(apis: Iterable[ClientName | None]) -> ClientName | None:
+    known = Counter(api for api in apis if api is not None)
+    return known.most_common(1)[0][0] if known else None
 
 
 def _pseudonym(key: bytes, name: str | None) -> str | None:

@@ -39,10 +39,11 @@ _decode = msgspec.json.Decoder().decode
 class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request as it was logged.
 
-    `input` includes the cached tokens, `output` the reasoning ones. `route` is what the team calls
-    the application: a route, team, tag or key. `call` is the kind of call in the log's word: a type, an
-    operation or a path. `calls` marks a sum of so many requests.
-    `messages` and `tools` are as in OpenAI's chat API. `cost_usd` is what the log says.
+    `input` includes the cached tokens, `output` the reasoning ones. `route` is what the team calls the
+    application: a route, team, tag or key. `call` is the kind of call in the log's word: a type, an operation
+    or a path. `calls` marks a sum of so many requests. `messages` and `tools` are as in OpenAI's chat API.
+    `body` is what the log has of the request's own body, or of its parameters. `cost_usd` is what the log
+    says.
     """
 
     format: str
@@ -66,6 +67,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     session: str | None = None
     messages: list[Any] | None = None
     tools: list[Any] | None = None
+    body: Mapping[str, Any] | None = None
     response_format: Any = None
     temperature: float | None = None
     max_tokens: int | None = None

@@ -16,6 +16,7 @@ from tests.codes import raises_code
 
 START = 1_793_000_000 - 1_793_000_000 % 86_400
 KEY = b"k" * 32
+ASKED = [{"role": "user", "content": "What is this about?"}]
 
 
 def row(number: int, question: str, **changes: Any) -> dict[str, Any]:
@@ -277,3 +278,45 @@ def test_a_scorer_is_proposed_from_the_answers(
 def test_a_workload_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     with raises_code("log-workload-unknown", "support"):
         drawn(tmp_path, [row(n, f"Question {n}") for n in range(5)], name="suport")
+
+
+@pytest.mark.parametrize(
+    ("body", "provider", "api", "uncarried"),
+    [
+        ({"messages": ASKED}, "openai", "openai", None),
+        ({"messages": ASKED, "frequency_penalty": 0.5}, "openai", "openai", "frequency_penalty"),
+        ({"messages": ASKED, "frequency_penalty": 0, "n": 1}, "openai", "openai", None),
+        (
+            {"messages": ASKED, "top_logprobs": 3, "web_search_options": {}},
+            "openai",
+            "openai",
+            "web_search_options",
+        ),
+        (
+            {"messages": ASKED, "max_tokens": 9, "system": "Be brief.", "top_k": 5},
+            "anthropic",
+            "anthropic",
+            "top_k",
+        ),
+        ({"input": ASKED, "truncation": "auto"}, "openai", "openai-responses", "truncation"),
+    ],
+)
+def test_what_no_other_api_can_express_is_named(
+    tmp_path: Path, body: dict[str, Any], provider: str, api: str, uncarried: str | None
+) -> None:
+    rows = [
+        {
+            "timestamp": START + at, "provider": provider, "route": "support",
+            "request": {"model": "m", **body},
+            "response": {"id": f"a{at}", "choices": [{"message": {"content": "billing"}}]},
+        }
+        for at in range(5)
+    ]  # fmt: skip
+    found = drawn(tmp_path, rows)
+    assert found.client_api == api
+    assert {each.get("uncarried") for each in found.rows} == {uncarried}
+
+
+def test_a_log_without_bodies_does_not_tell_the_clients_api(tmp_path: Path) -> None:
+    found = drawn(tmp_path, [row(at, f"question {at}") for at in range(5)])
+    assert found.client_api is None

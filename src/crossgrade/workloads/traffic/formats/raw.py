@@ -187,6 +187,7 @@ def _take(found: LoggedRequest, asked: Mapping[str, Any], got: Mapping[str, Any]
     if schema := mapping(mapping(body.get("text")).get("format")):
         body["response_format"] = {"type": schema.get("type"), "json_schema": schema}
     take_request(found, body)
+    found.body = asked
     if texts:
         take_response(found, got)
         _take_parts(found, got)
