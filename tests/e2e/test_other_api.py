@@ -78,7 +78,7 @@ def test_the_verdict_says_which_share_stays(across: tuple[Served, bool]) -> None
         assert project.verify(stored.id).holds
     values = () if drops else ("logit_bias",)
     assert said(verdict.reasons, "other-api", "openai", SAMPLES, *values, candidate="new")
-    assert names(verdict.sentence, "20.0 %") is not drops
+    assert names(verdict.sentence, "20 %") is not drops
 
 
 @pytest.mark.parametrize("more", [{}, BOUND])

@@ -16,6 +16,9 @@ BoolColumn: TypeAlias = NDArray[np.bool_]
 TextColumn: TypeAlias = NDArray[np.object_]
 IntColumn: TypeAlias = NDArray[np.int64]
 
+RouterKind: TypeAlias = Literal["table", "topics", "text"]
+"""A table of segments, a table of discovered ones, or a score of the text."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelColumns:
@@ -59,24 +62,37 @@ class RouterGain:
     `mean` is the mean gain in score over all shares that could be moved, with its standard error.
     """
 
-    kind: Literal["table", "text"]
-    against: Literal["random", "table", "text"]
+    kind: RouterKind
+    against: Literal["random"] | RouterKind
     mean: float
     standard_error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveredSegment:
+    """A segment that was found in the training samples' texts, named by the words that set it apart.
+
+    `n` counts the training samples in it. `examples` are the ids of up to ten that are nearest to its middle.
+    """
+
+    name: str
+    n: int
+    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterReport:
     """What the training half of the samples said about routers.
 
-    `kind` is "table" (a score for each segment), "text" (a score of the request's text, too) or "none": no
-    router beat a simpler one by more than noise. `gains` are the comparisons. `trained_on` counts
-    samples, which have no part in the certificates.
+    `kind` is "table" (a score for each segment), "topics" (one for each `discovered` segment), "text" (a
+    score of the request's text, too) or "none": no router beat a simpler one by more than noise. `gains` are
+    the comparisons. `trained_on` counts samples, which have no part in the certificates.
     """
 
-    kind: Literal["table", "text", "none"]
+    kind: RouterKind | Literal["none"]
     trained_on: int
     gains: tuple[RouterGain, ...]
+    discovered: tuple[DiscoveredSegment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,27 +4,32 @@ Which half a sample belongs to follows from its name (its cluster's, where it ha
 every machine. Everything that scores decide about the policy is decided on the training half: the kind of
 router, the thresholds, and the first one to be tested. The other half decides nothing but the certificate.
 
-Two kinds are compared, by scores of folds that a router was not trained on: a table of the segments, and a
-router that also reads the text. The text must beat the table, and either must beat moving requests at
-random, by more than noise. Otherwise it is left out.
+Kinds are compared by scores of folds that a router was not trained on: a table of the segments, or of
+segments that were discovered in the texts where none are given, and a router that also reads the text. The
+text must beat the table, and either must beat moving requests at random, by more than noise. Otherwise it is
+left out.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import ndtr
 
 from crossgrade.decide._evidence import (
     BoolColumn,
+    DiscoveredSegment,
     Evidence,
     FloatColumn,
     ModelColumns,
     RouterGain,
+    RouterKind,
     RouterReport,
     RouterScores,
+    TextColumn,
 )
 from crossgrade.decide._guards import (
     GUARDS,
@@ -35,11 +40,10 @@ from crossgrade.decide._guards import (
 )
 from crossgrade.decide._logistic import Features
 from crossgrade.decide._records import DecisionSettings
+from crossgrade.decide._topics import Discovered, discover
 from crossgrade.decide._view import View, make_view
 from crossgrade.errors import DataError
 from crossgrade.routing import THRESHOLD_UNITS, Router, position
-
-Kind = Literal["table", "text"]
 
 BITS = 16
 _FOLDS = 5
@@ -66,6 +70,7 @@ class _Half:
     candidate: FloatColumn
     floor: float
     fold: FloatColumn
+    discovered: Discovered | None = None
 
     @property
     def n(self) -> int:
@@ -88,12 +93,24 @@ class _Half:
         segments = self.segments if self.known else (None,) * self.n
         return Features.of(self.texts, segments, BITS)
 
+    @cached_property
+    def labels(self) -> tuple[str | None, ...]:
+        """The samples' segments, or the discovered ones where none are given."""
+        if self.known or self.discovered is None or self.texts is None:
+            return self.segments
+        return tuple(map(self.discovered.topics.of, self.texts))
+
+    @property
+    def labelled(self) -> RouterKind | None:
+        """The kind of router that is a table of `labels`, None if there are none."""
+        return "table" if self.known else None if self.discovered is None else "topics"
+
     def table(self, rows: BoolColumn) -> dict[str, float]:
         """Return the score of each segment, from these rows, drawn towards the mean of all."""
         mean = float(self.gain[rows].mean())
         by_segment: dict[str, list[int]] = {}
         for row in np.flatnonzero(rows).tolist():
-            segment = self.segments[row]
+            segment = self.labels[row]
             if segment is not None:
                 by_segment.setdefault(segment, []).append(row)
         return {
@@ -102,24 +119,24 @@ class _Half:
         }
 
     @cached_property
-    def crossed(self) -> dict[Kind, FloatColumn]:
+    def crossed(self) -> dict[RouterKind, FloatColumn]:
         """The scores of the kinds of router that the samples allow, each row's from the folds without it."""
-        found: dict[Kind, FloatColumn] = {}
-        if self.known:
-            found["table"] = self._scores("table")
+        found: dict[RouterKind, FloatColumn] = {}
+        if self.labelled is not None:
+            found[self.labelled] = self._scores(self.labelled)
         if self.texts is not None:
             found["text"] = self._scores("text")
         return found
 
-    def _scores(self, kind: Kind) -> FloatColumn:
+    def _scores(self, kind: RouterKind) -> FloatColumn:
         """Return each row's score by a router that was trained on the other folds (NaN: it has none)."""
         found = np.full(self.n, np.nan)
         for fold in range(_FOLDS):
             rest, here = self.fold != fold, self.fold == fold
             table = self.table(rest)
-            if kind == "table":
+            if kind != "text":
                 found[here] = [
-                    table.get(str(self.segments[row]), np.nan) for row in np.flatnonzero(here).tolist()
+                    table.get(str(self.labels[row]), np.nan) for row in np.flatnonzero(here).tolist()
                 ]
             else:
                 candidate, incumbent = (self.features.head(rest, each) for each in self._right)
@@ -132,12 +149,13 @@ class _Half:
     def _right(self) -> tuple[FloatColumn, FloatColumn]:
         return self.candidate, self.incumbent
 
-    def router(self, kind: Kind) -> Router:
+    def router(self, kind: RouterKind) -> Router:
         """Return the router that is trained on all rows."""
         everything = np.ones(self.n, dtype=np.bool_)
-        table = self.table(everything) if self.known else None
-        if kind == "table":
-            router = Router(stake=self.floor, segments=table)
+        table = self.table(everything) if self.known or kind == "topics" else None
+        if kind != "text":
+            topics = None if kind == "table" or self.discovered is None else self.discovered.topics
+            router = Router(stake=self.floor, segments=table, topics=topics)
             return replace(router, checks=router.check_scores())
         heads = tuple(self.features.head(everything, each) for each in self._right)
         router = Router(
@@ -182,6 +200,8 @@ def train_router(
             hint=f"add about {2 * (_FEWEST - int(rows.sum()))} samples, or decide without a router",
         )
     half = _half(view, model, rows, units)
+    if not half.known and half.texts is not None:
+        half = replace(half, discovered=discover(half.texts, settings.seed))
     if not half.known and half.texts is None:
         raise DataError(
             "the samples have neither segments nor texts, so a router cannot tell requests apart",
@@ -189,14 +209,21 @@ def train_router(
             hint="name a column with --segment, or add the texts of the requests as `input`",
         )
     kind, gains = _kind(half)
-    report = RouterReport(kind=kind or "none", trained_on=half.n, gains=gains)
+    report = RouterReport(
+        kind=kind or "none",
+        trained_on=half.n,
+        gains=gains,
+        discovered=_reported(half, evidence.sample_ids[rows].tolist()),
+    )
     if kind is None:
         return replace(evidence, routing=RouterScores(report=report, trained=trained))
     router = half.router(kind)
     router = replace(router, thresholds=_thresholds(half, kind, router, int((~trained & sound).sum())))
-    table = half.router("table") if kind == "text" and half.known else None
+    table = half.router(half.labelled) if kind == "text" and half.labelled is not None else None
+    found = table if kind == "text" else router
     return replace(
         evidence,
+        group=_topics(found, evidence) if evidence.group is None else evidence.group,
         routing=RouterScores(
             report=report,
             trained=trained,
@@ -204,6 +231,26 @@ def train_router(
             score=_scores(router, evidence),
             table_score=None if table is None else _scores(table, evidence),
         ),
+    )
+
+
+def _topics(router: Router | None, evidence: Evidence) -> TextColumn | None:
+    """Return the discovered segment of each sample, None if the router knows none."""
+    if router is None or router.topics is None:
+        return None
+    labels = [None if text is None else router.topics.of(text) for text in _texts(evidence)]
+    return np.array(labels, dtype=np.object_)
+
+
+def _reported(half: _Half, names: Sequence[str]) -> tuple[DiscoveredSegment, ...]:
+    """Return what is recorded of the discovered segments, with the ids of the samples that show each best."""
+    found = half.discovered
+    if found is None:
+        return ()
+    counts = Counter(half.labels)
+    return tuple(
+        DiscoveredSegment(name=name, n=counts[name], examples=tuple(str(names[row]) for row in rows))
+        for name, rows in zip(found.topics.names, found.examples, strict=True)
     )
 
 
@@ -237,7 +284,7 @@ def _labels(evidence: Evidence) -> list[str | None]:
     return [None] * evidence.n if evidence.segment is None else evidence.segment.tolist()
 
 
-def _kind(half: _Half) -> tuple[Kind | None, tuple[RouterGain, ...]]:
+def _kind(half: _Half) -> tuple[RouterKind | None, tuple[RouterGain, ...]]:
     """Return the kind of router that is worth it (None: none is), and the comparisons.
 
     The value of a score is the mean gain over all shares that could be moved by it: the mean of (the share of
@@ -264,7 +311,7 @@ def _moved_share(scores: FloatColumn) -> FloatColumn:
     return found
 
 
-def _thresholds(half: _Half, kind: Kind, router: Router, n: int) -> tuple[float, ...]:
+def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[float, ...]:
     """Return the least scores to test on n other samples, the strictest first.
 
     The scores of a table are its segments'. Those of texts are taken from folds left out, because a router
@@ -274,9 +321,9 @@ def _thresholds(half: _Half, kind: Kind, router: Router, n: int) -> tuple[float,
     """
     crossed = half.crossed[kind]
     known = crossed[np.isfinite(crossed)]
-    if kind == "table":
+    if kind != "text":
         table = router.segments or {}
-        known = np.array([table[each] for each in half.segments if each is not None])
+        known = np.array([table[each] for each in half.labels if each is not None])
     wanted = np.arange(1, _SHARES + 1) / _SHARES
     lowest = np.quantile(known, 1 - wanted, method="higher")
     grid = np.unique(np.floor(lowest * THRESHOLD_UNITS) / THRESHOLD_UNITS)[::-1]

@@ -9,8 +9,13 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, listed, percent, retained
+from crossgrade.routing import Router
 
-_KINDS = {"table": "a score for each segment", "text": "a score of each request's text"}
+_KINDS = {
+    "table": "a score for each segment",
+    "topics": "a score for each segment that was discovered in the texts",
+    "text": "a score of each request's text",
+}
 
 
 def router_reasons(found: Findings) -> Iterator[Remark]:
@@ -31,10 +36,32 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         )
         return
     yield Remark("router", f"The router is {_KINDS[report.kind]}, {trained}.")
+    if report.kind == "topics":
+        yield _discovered(found, routing.router)
     policy = None if found.chosen is None else found.chosen.policy
     if policy is not None and policy.fact == "score":
         yield from _moved(found, found.certificate(str(policy.candidate), policy.segments[0]))
     yield from _next(found)
+
+
+def _discovered(found: Findings, router: Router) -> Remark:
+    """Return the discovered segments, in the order in which they may move."""
+    policy = None if found.chosen is None else found.chosen.policy
+    least = None if policy is None else policy.least_score
+    scores = sorted((router.segments or {}).items(), key=lambda each: -each[1])
+    view = found.view
+    shares = {str(part.label): view.share_of(part.rows) for part in view.parts}
+    moved, kept = list[str](), list[str]()
+    for name, score in scores:
+        words = f"“{name}” ({percent(shares.get(name, 0.0))})"
+        (moved if least is not None and score >= least else kept).append(words)
+    ways = [f"{', '.join(names)} {verb}" for names, verb in ((moved, "move"), (kept, "stay")) if names]
+    return Remark(
+        "discovered-segments",
+        f"No segments were given, so {len(scores)} were discovered in the training samples' texts, each "
+        f"named by the words that set it apart: {'; '.join(ways)}.",
+        segments=tuple(name for name, _ in scores),
+    )
 
 
 def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
@@ -60,7 +87,7 @@ def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
         candidate=candidate,
     )
     below = []
-    for part in view.segments:
+    for part in view.parts:
         inside = part.rows[rows] & moved
         if inside.any() and _ratio(b[inside], c[inside], weight[inside]) < view.settings.floor:
             below.append(str(part.label))

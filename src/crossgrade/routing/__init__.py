@@ -15,15 +15,16 @@ from crossgrade.routing.router import (
     opening_text,
     read_router,
     router_tree,
-    scored_text,
     text_facts,
     threshold_name,
 )
 from crossgrade.routing.table import Route, RouteTable, aborted, by_weight, position, promoted
+from crossgrade.routing.topics import WORD, Topics, scored_text, topic_words
 
 __all__ = [
     "FACTS",
     "THRESHOLD_UNITS",
+    "WORD",
     "ZERO_WEIGHT",
     "Head",
     "Policy",
@@ -33,6 +34,7 @@ __all__ = [
     "RouteTable",
     "Router",
     "SegmentFact",
+    "Topics",
     "aborted",
     "buckets",
     "by_weight",
@@ -47,4 +49,5 @@ __all__ = [
     "scored_text",
     "text_facts",
     "threshold_name",
+    "topic_words",
 ]

@@ -23,12 +23,10 @@ from typing import Any
 from zlib import crc32
 
 from crossgrade.errors import UsageError
+from crossgrade.routing.topics import WORD, Topics, read_topics, scored_text, topics_tree
 
 ROUTER_VERSION = 1
 """The version of the features and of the written form: a router of another version is refused."""
-
-HEAD_CHARACTERS, TAIL_CHARACTERS = 3000, 1000
-"""A longer text is scored by its beginning and its end."""
 
 THRESHOLD_UNITS = 10_000
 """Thresholds are whole multiples of one in so many, so that their names say them exactly."""
@@ -47,7 +45,6 @@ MOST_STAKE = 2.0
 MAX_BITS = 18
 _CLOSE = 1e-6  # two machines may add floats in another order
 
-_WORD = re.compile(rb"[0-9A-Z_a-z\x80-\xff]+")
 _NUMBER = re.compile(rb"[0-9]+")
 _CODE = re.compile(rb"```|\bdef \w+\(|\bclass \w+|#include|\bimport \w+|;\n|=>")
 _DIGITS, _CAPITALS, _OPERATORS = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"-+*/=^<>"
@@ -80,13 +77,6 @@ def opening_text(messages: Iterable[tuple[str, str]]) -> str:
     return "\n".join(texts)
 
 
-def scored_text(text: str) -> bytes:
-    """Return the part of a text that a router reads, in UTF-8: all of it, or its beginning and its end."""
-    if len(text) > HEAD_CHARACTERS + TAIL_CHARACTERS:
-        text = f"{text[:HEAD_CHARACTERS]} {text[-TAIL_CHARACTERS:]}"
-    return text.encode("utf-8", "replace")
-
-
 def text_facts(text: bytes) -> tuple[float, ...]:
     """Return the facts of a text, as `FACTS` names them: shares in [0, 1], and logarithms of 1 + a count."""
     size = len(text) or 1
@@ -112,7 +102,7 @@ def _count(text: bytes, kinds: bytes) -> int:
 def buckets(text: bytes, bits: int, segment: str | None = None) -> set[int]:
     """Return the distinct buckets, below 2**bits, of a text's words, pairs of words, and its segment."""
     mask = (1 << bits) - 1
-    words = list(map(crc32, _WORD.findall(text.lower())))
+    words = list(map(crc32, WORD.findall(text.lower())))
     found = {word & mask for word in words}
     found.update([(first * _PAIR ^ second) >> 3 & mask for first, second in pairwise(words)])
     if segment is not None:
@@ -144,14 +134,16 @@ class Router:
     `stake` weighs the incumbent in the score, in (0, 2): it is the floor that what moves must keep.
     `segments` maps each segment that the router was trained on to its score (None: it was trained without
     segments). A request of any other segment, or of an unknown one, has no score and stays with the
-    incumbent. `heads` are the candidate's and the incumbent's regressions over 2**`bits` buckets; without
-    them the score is the segment's. `thresholds` are the least scores that a policy may ask for, the
-    strictest first, in whole units of 1 / `THRESHOLD_UNITS`. `checks` are the scores of `CHECKED_TEXTS`
-    in the first segment, which a reader computes again.
+    incumbent. With `topics`, the text tells the segment, and what a caller names is not looked at. `heads`
+    are the candidate's and the incumbent's regressions over 2**`bits` buckets; without them the score is the
+    segment's. `thresholds` are the least scores that a policy may ask for, the strictest first, in whole
+    units of 1 / `THRESHOLD_UNITS`. `checks` are the scores of `CHECKED_TEXTS` in the first segment, which a
+    reader computes again.
     """
 
     stake: float
     segments: Mapping[str, float] | None = None
+    topics: Topics | None = None
     bits: int = 16
     facts_mean: tuple[float, ...] = ()
     facts_sd: tuple[float, ...] = ()
@@ -167,6 +159,8 @@ class Router:
 
     def score(self, text: str | None, segment: str | None = None) -> float | None:
         """Return the score of a request, in [-stake, 1], or None for one that the router cannot judge."""
+        if self.topics is not None:
+            segment = None if text is None else self.topics.of(text)
         if self.segments is not None and segment not in self.segments:
             return None
         if self.heads is None:
@@ -192,6 +186,8 @@ class Router:
             return f"the stake {self.stake} is not in (0, {MOST_STAKE:g})"
         if self.segments is None and self.heads is None:
             return "it has neither segments nor regressions"
+        if self.topics is not None and (self.heads is not None or self.segments is None):
+            return "topics are for a table of segments"
         if any(later >= earlier for earlier, later in pairwise(self.thresholds)):
             return "its thresholds do not fall"
         if any(round(each * THRESHOLD_UNITS) / THRESHOLD_UNITS != each for each in self.thresholds):
@@ -224,7 +220,7 @@ class Router:
         """Return the scores of `CHECKED_TEXTS` in the first segment, as this machine computes them."""
         segment = None if self.segments is None else min(self.segments, default=None)
         scores = (self.score(text, segment) for text in CHECKED_TEXTS)
-        return tuple(score for score in scores if score is not None)
+        return tuple(score or 0.0 for score in scores)
 
 
 _HINT = "decide again with `--router` to train a new one; routers are not edited by hand"
@@ -237,8 +233,10 @@ def threshold_name(least_score: float) -> str:
 
 def router_tree(router: Router) -> dict[str, Any]:
     """Return the router as plain JSON values; weights are base64 of one byte each."""
+    topics = {} if router.topics is None else {"topics": topics_tree(router.topics)}
     return {
         "router_version": ROUTER_VERSION,
+        **topics,
         "stake": router.stake,
         "segments": None if router.segments is None else dict(sorted(router.segments.items())),
         "bits": router.bits,
@@ -288,7 +286,7 @@ def read_router(tree: object) -> Router:
 
 
 def _read(tree: dict[str, Any]) -> Router:
-    if tree.keys() != _KEYS:
+    if tree.keys() - {"topics"} != _KEYS:
         raise KeyError(f"its keys are {sorted(map(str, tree))}")
     segments, heads, bits = tree["segments"], tree["heads"], tree["bits"]
     if type(bits) is not int:
@@ -301,6 +299,7 @@ def _read(tree: dict[str, Any]) -> Router:
     return Router(
         stake=_number(tree["stake"]),
         segments=segments,
+        topics=read_topics(tree["topics"]) if "topics" in tree else None,
         bits=bits,
         facts_mean=_numbers(tree["facts_mean"]),
         facts_sd=_numbers(tree["facts_sd"]),

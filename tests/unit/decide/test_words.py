@@ -24,13 +24,16 @@ from crossgrade.decide import (
     Verdict,
     decide_policy,
     make_design,
+    train_router,
 )
 from crossgrade.domain import Origin, Requirements, Sample
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
+from tests.unit.decide.test_topics import made as topical
 
 DEAR, CHEAP = {"cost_usd": 0.01}, {"cost_usd": 0.001}
 SEQUENTIAL = DecisionSettings(mode="sequential")
+ROUTED = DecisionSettings(mode="fixed")
 STATED = {"a": 0.01, "b": 0.001}
 
 
@@ -101,6 +104,14 @@ def splits(make, counts, now):
     candidate = replace(found.candidates[0], cost_usd=0.7 * after)
     found = replace(found, incumbent=replace(found.incumbent, cost_usd=before), candidates=(candidate,))
     yield found, DecisionSettings(splits_only=True)
+
+
+def routed(make, counts, now):
+    yield train_router(topical()[0], replace(ROUTED, floor=0.9)), replace(ROUTED, floor=0.9)
+    b, c, parts = joined(counts, (900, 10, 10, 80), (320, 130, 10, 40))
+    yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), ROUTED), ROUTED
+    alike = make(*counts(340, 20, 20, 20), segment=["x", "y"] * 200, inc=DEAR, cand=CHEAP)
+    yield train_router(alike, ROUTED), ROUTED
 
 
 def keeps(make, counts, now):
@@ -184,7 +195,7 @@ def broken(make, counts, now):
     yield make(b, np.maximum(c, np.arange(200) % 2), judge="judge-1", **people), DecisionSettings()
 
 
-KINDS = (switches, splits, keeps, undecided, judged, stopped, broken)
+KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from crossgrade.routing import (
     Route,
     Router,
     RouteTable,
+    Topics,
     buckets,
     opening_text,
     read_route_table,
@@ -236,3 +237,27 @@ def test_an_opening_ends_with_the_users_first_message() -> None:
     said = [("system", "Be short."), ("user", "Hi"), ("assistant", "Yes?"), ("user", "More")]
     assert opening_text(said) == "Be short.\nHi"
     assert opening_text([]) == ""
+
+
+TOPICS = Topics(names=("a", "b"), bits=4, weights=bytes([128] * 32))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"names": ("a",)}, {"names": ("a", "a")}, {"bits": 0}, {"bits": 17}, {"weights": bytes(31)}],
+)
+def test_topics_that_do_not_fit_together_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as raised:
+        replace(TOPICS, **changes)
+    assert raised.value.code == "router-invalid"
+
+
+@pytest.mark.parametrize(
+    "change", [{"names": "ab"}, {"bits": "4"}, {"weights": 4}, {"more": 1}, {"names": [1, 2]}]
+)
+def test_a_file_with_damaged_topics_is_refused(change: dict[str, Any]) -> None:
+    tree = router_tree(Router(stake=0.85, segments={"a": 0.1, "b": 0.2}, topics=TOPICS))
+    assert read_router(tree).topics == TOPICS
+    with pytest.raises(UsageError) as raised:
+        read_router({**tree, "topics": {**tree["topics"], **change}})
+    assert raised.value.code == "router-invalid"

@@ -1,0 +1,100 @@
+"""Segments that are discovered in texts: found again by their words, named by them, and no part of the test."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, Evidence, decide_policy, train_router, verify
+from crossgrade.decide._topics import EXAMPLES, discover
+from crossgrade.routing import read_router, router_tree
+from tests.codes import said
+from tests.unit.decide.test_router import columns
+
+WORDS = {
+    "invoice": "invoice payment refund receipt billing account charge",
+    "delivery": "parcel courier delivery tracking address warehouse shipped",
+    "medical": "patient symptom doctor medicine diagnosis treatment fever",
+    "code": "python function variable compile exception syntax module",
+    "travel": "flight hotel passport luggage airport ticket boarding",
+}
+HARD = ("medical", "code")
+SETTINGS = DecisionSettings(mode="fixed", floor=0.9)
+
+
+def made(n: int = 1500, seed: int = 0) -> tuple[Evidence, list[str]]:
+    """Return samples of five kinds of text without segments, and the kind of each."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice(list(WORDS), n).tolist()
+    texts = [
+        " ".join([*rng.choice(WORDS[kind].split(), 4, replace=False), *rng.choice(FILLER, 5), f"n{at}"])
+        for at, kind in enumerate(kinds)
+    ]
+    b = (rng.random(n) < 0.9).astype(float)
+    hard = np.isin(kinds, HARD)
+    c = np.where(hard, rng.random(n) < 0.4, b).astype(float)
+    return Evidence(
+        workload="w",
+        sample_ids=np.array([f"s{at}" for at in range(n)], dtype=np.object_),
+        incumbent=columns("old", b, 0.01),
+        candidates=(columns("new", c, 0.001),),
+        input=np.array(texts, dtype=np.object_),
+    ), kinds
+
+
+FILLER = ["please", "could", "somebody", "tell", "when", "what", "where", "this", "that", "about", "again"]
+
+
+def test_the_kinds_of_text_are_found_and_named() -> None:
+    found, kinds = made()
+    discovered = discover(found.input.tolist(), seed=1)
+    assert discovered is not None
+    topics = discovered.topics
+    for name in topics.names:
+        inside = Counter(
+            kind for text, kind in zip(found.input, kinds, strict=True) if topics.of(text) == name
+        )
+        (kind, n), *_ = inside.most_common()
+        assert n > 0.95 * sum(inside.values())
+        assert set(name.split(" (")[0].split("/")) <= set(WORDS[kind].split())
+    assert {len(rows) for rows in discovered.examples} == {EXAMPLES}
+    assert discover(found.input.tolist(), seed=1) == discovered
+
+
+def test_what_moves_are_the_segments_that_hold() -> None:
+    found, kinds = made()
+    routed = train_router(found, SETTINGS)
+    assert routed.routing.report.kind == "topics"
+    router = read_router(router_tree(routed.routing.router))
+    verdict = decide_policy(routed, SETTINGS, now=datetime(2026, 11, 28, tzinfo=UTC))
+    assert verdict.name == "split", verdict.sentence
+    moved = [verdict.policy.reaches(router.score(text)) for text in found.input]
+    right = [kind not in HARD for kind in kinds]
+    assert np.mean(np.equal(moved, right)) > 0.97
+    segments = verdict.routing.discovered
+    assert said(verdict.reasons, "discovered-segments", *(each.name for each in segments))
+    assert {each.segment for each in verdict.groups} == {each.name for each in segments}
+    assert sum(each.n for each in segments) == verdict.routing.trained_on
+    ids = set(found.sample_ids[routed.routing.trained].tolist())
+    assert all(len(each.examples) == EXAMPLES and ids.issuperset(each.examples) for each in segments)
+    assert verify(verdict, routed) == ()
+
+
+def test_a_caller_cannot_name_a_discovered_segment() -> None:
+    router = train_router(made()[0], SETTINGS).routing.router
+    best = max(router.segments, key=router.segments.__getitem__)
+    assert router.score("python function variable compile", best) == router.score(
+        "python function variable compile"
+    )
+    assert router.score(None, best) is None
+
+
+@pytest.mark.parametrize("text", ["", "駅はどこですか。", "zzz qqq"])
+def test_a_text_of_words_that_were_never_seen_has_no_score(text: str) -> None:
+    assert train_router(made()[0], SETTINGS).routing.router.score(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "same words in every text", "1 2 3"])
+def test_texts_that_do_not_differ_have_no_segments(text: str) -> None:
+    assert discover([text] * 200, seed=1) is None
