@@ -203,11 +203,17 @@ class Accounts:
             window.tabled -= grown
             window.dirty = True
 
-    def disown(self) -> None:
-        """Note that the database freed every lease of this broker: what workers have is leased again."""
-        for window in self._windows.values():
-            window.tabled = 0
-            window.dirty = True
+    def reconcile(self, leases: Mapping[LeaseId, int]) -> None:
+        """Take what the database has lent to this broker: what differs goes back, or is leased again.
+
+        They differ after the database has freed the leases of this broker, and after a loan whose answer was
+        lost.
+        """
+        for lease in {*self._windows, *leases}:
+            window, leased = self._window(lease), leases.get(lease, 0)
+            if window.tabled != leased and self._is_tabled(lease):
+                window.tabled = leased
+                window.dirty = True
 
     def known(self) -> list[tuple[LeaseId, int, int]]:
         """Return the windows in use, each with its cap and its spent amount (of `parallel`: in flight)."""

@@ -54,7 +54,7 @@ from crossgrade.gateway import (
 from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
-from crossgrade.serve._counting import Counting, broker_name
+from crossgrade.serve._counting import Counting, Settlement, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.serve._variables import REDIS_URL_ENV
@@ -111,6 +111,8 @@ class Broker:
         self._pids: dict[int, int] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._began: asyncio.Task[None] | None = None
+        self._sent: Settlement | None = None
+        self._unsure = False
         self._background: set[asyncio.Task[None]] = set()
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
@@ -147,6 +149,8 @@ class Broker:
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
+        if self._sent is not None:
+            await self._commit(is_due=True)
         await self._commit(is_due=True)
         self._files.close()
         await self._in_thread(self._counting.close)
@@ -169,6 +173,7 @@ class Broker:
             loan = await self._in_thread(self._counting.lend, lease, cap, need)
         except StoreError as error:
             self._warn("limits_unavailable", error)
+            self._unsure = True
             self._accounts.funded(lease, None)
         else:
             self._accounts.funded(lease, loan.amount, loan.spent)
@@ -366,17 +371,23 @@ class Broker:
         self._accounts.open(leases)
 
     async def _commit(self, *, is_due: bool) -> None:
-        """Sync the log; if due, write in one transaction what was spent and how far the log is counted."""
+        """Sync the log; if due, write in one transaction what was spent and how far the log is counted.
+
+        A settlement whose answer was lost is sent again as it was, before the next one.
+        """
         sync = self._files.syncing()
-        position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None
-        changes = self._accounts.changes() if begun and is_due else {}
+        if begun and is_due and self._sent is None:
+            changes = self._accounts.changes()
+            if changes or self._ticks % _HEARTBEAT_TICKS == 0:
+                self._sent = Settlement.now(changes, (self._files.segment, self._files.position))
         try:
             if sync is not None:
                 await asyncio.to_thread(sync)
-            if changes or (begun and self._ticks % _HEARTBEAT_TICKS == 0):
-                await self._settle(changes, position)
+            if self._sent is not None:
+                await self._settle(self._sent)
             if begun and self._ticks % _TIDY_TICKS == 0:
+                self._unsure = True  # a call whose answer was lost can have come late
                 now = utc_now()
                 silent_since = now - timedelta(seconds=_SILENT_S)
                 ended_before = now.timestamp() - _KEPT_WINDOWS_S
@@ -384,15 +395,19 @@ class Broker:
         except (CrossgradeError, OSError) as error:
             self._warn("not_committed", error)
 
-    async def _settle(self, changes: dict[LeaseId, tuple[int, int]], position: tuple[str, int]) -> None:
-        try:
-            committed = await self._in_thread(self._counting.commit, changes, position)
-        except CrossgradeError:
-            self._accounts.undo(changes)
-            raise
+    async def _settle(self, sent: Settlement) -> None:
+        committed = await self._in_thread(self._counting.commit, sent)
+        self._sent = None
         if not committed:
-            self._accounts.undo(changes)
-            self._accounts.disown()
+            self._accounts.undo(sent.changes)
+        if self._unsure or not committed:
+            self._unsure = False
+            try:
+                leases = await self._in_thread(self._counting.leases)
+            except CrossgradeError:
+                self._unsure = True
+                raise
+            self._accounts.reconcile(leases)
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Run a database call. All of them run in one thread, in the order in which they are made."""

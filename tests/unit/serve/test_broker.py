@@ -27,8 +27,10 @@ from crossgrade.gateway import (
 from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
-from crossgrade.store import Budgets, Store
+from crossgrade.serve._redis import RedisCounters
+from crossgrade.store import Budgets, LimitWindow, Store
 from tests.unit.serve.driving import Machine, Worker, run, until
+from tests.unit.serve.running import redis
 
 Make = Callable[..., Machine]
 A_DOLLAR = Limit(scope="key", unit="usd", cap=1.0, window_s=86_400)
@@ -406,6 +408,39 @@ def test_two_machines_share_a_limit(machines: Make, shared: dict[str, str]) -> N
             assert served == 40
 
     run(use())
+
+
+@pytest.mark.needs("command:redis-server", "module:redis")
+def test_what_a_stalled_redis_did_not_answer_counts_once(machines: Make) -> None:
+    with redis() as (server, url):
+        # Its patience is shorter than a second, so that it tries more than once during a stall.
+        machine = machines(A_DOLLAR, environ={"CROSSGRADE_REDIS_URL": f"{url}?socket_timeout=0.2"})
+
+        async def use() -> None:
+            async with machine.worker() as worker:
+                for stall in (False, True):  # the first settlement makes its script known
+                    hold = await worker.reserve(0.1)
+                    assert isinstance(hold, Hold)
+                    worker.limits.settle(hold, 0.1, 0)
+                    if stall:
+                        server.send_signal(signal.SIGSTOP)
+                    await _written(worker)
+                    await asyncio.sleep(2.5)  # three tries
+                assert isinstance(await worker.reserve(0.7), LimitRefusal)  # its loan gets no answer either
+                server.send_signal(signal.SIGCONT)
+                await asyncio.sleep(1.5)
+
+        run(use())
+        machine.end()
+        counters = RedisCounters.open(url)
+        (broker,) = (name.rpartition(":")[2] for name in counters._redis.scan_iter("*keeper:*"))
+        assert counters.spent([_day()]) == {_day(): 200_000_000}
+        assert counters.leases(broker) == {}, "nothing is lent for ever"
+        counters.close()
+
+
+def _day() -> LimitWindow:
+    return LimitWindow("key", "key-1", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
 
 
 @pytest.mark.needs("postgresql")
