@@ -218,11 +218,15 @@ class Flush(msgspec.Struct, tag="flush", omit_defaults=True):
 
 
 class Ask(msgspec.Struct, tag="ask"):
-    """Ask for at least `need` of a limit whose cap is `cap`; answered by `Grant` or `Deny`."""
+    """Ask for at least `need` of a limit whose cap is `cap`; answered by `Grant` or `Deny`.
+
+    `alone` asks for it only if no other worker has anything in flight.
+    """
 
     lease: LeaseId
     cap: int
     need: int
+    alone: bool = False
 
 
 class Keep(msgspec.Struct, tag="keep"):
@@ -285,10 +289,11 @@ class Ack(msgspec.Struct, tag="ack"):
 
 
 class Grant(msgspec.Struct, tag="grant"):
-    """The worker may use `amount` more."""
+    """The worker may use `amount` more; `alone` if it asked whether any other has something in flight."""
 
     lease: LeaseId
     amount: int
+    alone: bool = False
 
 
 class Deny(msgspec.Struct, tag="deny"):
