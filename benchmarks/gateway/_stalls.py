@@ -34,7 +34,7 @@ UNSETTLED_S = 0.5
 """What a killed worker may lose, as docs/reference/limits.md states."""
 
 _STALL_S = 1.3
-_AFTER_S = 0.9
+_AFTER_S = 0.6
 _PAUSE_S = 0.004
 _REDIS_PATIENCE_S = 0.2
 _MONTH_S = 2_592_000
@@ -175,9 +175,11 @@ def _event(number: int, database: Database, served: Served, traffic: Traffic) ->
     else:
         module = b"serve.broker" if event == "broker killed" else b"crossgrade.gateway"
         pids = sorted(children(served, module))
-        if pids:
-            killed_at = time.time() if event == "worker killed" else None
-            os.kill(pids[number // len(EVENTS) % len(pids)], signal.SIGKILL)
+        killed = pids[number // len(EVENTS) % len(pids)]
+        killed_at = time.time() if event == "worker killed" else None
+        os.kill(killed, signal.SIGKILL)
+        while killed in (again := children(served, module)) or len(again) < len(pids):
+            time.sleep(0.05)
     time.sleep(_AFTER_S)
     return killed_at
 

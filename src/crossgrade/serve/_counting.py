@@ -88,17 +88,14 @@ class Counting:
         since = self._since = counters.join(self._broker, _checkpoint(until))
         if not is_known:
             return {}  # its leases are unknown too, so the log before now is counted already, or void
-        spent: dict[LeaseId, int] = {}
-        for settled in files.settled((since.segment, since.position), until):
-            for spend in settled.spends:
-                spent[spend.lease] = spent.get(spend.lease, 0) + spend.spent
+        spent = files.spent((since.segment, since.position), until)
         leases = self.leases()
         changes = {
             lease: (amount, max(0, leases.get(lease, 0) - amount) - leases.get(lease, 0))
             for lease, amount in spent.items()
             if amount
         }
-        if not self.commit(Settlement.now(changes, until)):
+        if self.commit(Settlement.now(changes, until), files) is not None:
             return self.begin(files, until)
         all_spent = counters.spent(map(_window, leases))
         return {
@@ -114,20 +111,24 @@ class Counting:
         """Return what the database has lent to this broker."""
         return {_lease(window): amount for window, amount in self._open().leases(self._broker).items()}
 
-    def commit(self, settlement: Settlement) -> bool:
+    def commit(self, settlement: Settlement, files: RecordFiles) -> dict[LeaseId, int] | None:
         """Commit what was spent and how leases changed, together with how far the log is counted.
 
         After a StoreError the database may have the settlement or not. The same one is then committed again,
-        before any other, and counts once. Returns False if nothing of it counts, since the database has this
-        broker elsewhere or has freed its leases. The broker is then registered again.
+        before any other, and counts once. Returns None if it is committed. Otherwise nothing of it counts,
+        since the database has this broker elsewhere or has freed its leases. The broker is then registered
+        again. What it had committed and the database has lost, as Redis may at a restart, is returned.
         """
         counters = self._open()
         windows = {_window(lease): change for lease, change in settlement.changes.items()}
         if counters.settle(self._broker, windows, self._since, settlement.until):
             self._since = settlement.until
-            return True
+            return None
+        before, known = self._since, counters.checkpoint(self._broker)
         self._since = counters.join(self._broker, settlement.until)
-        return False
+        if known is None or known.at >= before.at:
+            return {}
+        return files.spent((known.segment, known.position), (before.segment, before.position))
 
     def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
         """Free the leases of brokers that are gone, and forget windows that ended long ago."""

@@ -396,11 +396,12 @@ class Broker:
             self._warn("not_committed", error)
 
     async def _settle(self, sent: Settlement) -> None:
-        committed = await self._in_thread(self._counting.commit, sent)
+        lost = await self._in_thread(self._counting.commit, sent, self._files)
         self._sent = None
-        if not committed:
+        if lost is not None:
             self._accounts.undo(sent.changes)
-        if self._unsure or not committed:
+            self._accounts.undo({lease: (spent, 0) for lease, spent in lost.items()})
+        if self._unsure or lost is not None:
             self._unsure = False
             try:
                 leases = await self._in_thread(self._counting.leases)

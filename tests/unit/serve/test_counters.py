@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.gateway import LeaseId, Spend
-from crossgrade.serve._counting import Counters, Counting, broker_name
+from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
@@ -153,6 +153,34 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
     assert third.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     assert third.lend(lease, 100, 1) == (0, 30)
     third.close()
+
+
+@pytest.mark.needs("module:fakeredis")
+def test_what_redis_has_lost_is_counted_again_from_the_log(tmp_path: Path) -> None:
+    import fakeredis
+
+    lease = LeaseId("key", "a|b", "usd", 86_400, DAY.begins)
+    files = RecordFiles(tmp_path / "requests")
+    client = fakeredis.FakeRedis(decode_responses=True)
+    counting = Counting("", None, "me", shared=True)
+    counting._counters = RedisCounters(client)
+
+    def spend(amount: int, more: int = 0) -> dict[LeaseId, int] | None:
+        files.append(b"", 0, Settled("life", 1, [Spend(lease, amount, amount, 0)]))
+        changes = {lease: (amount + more, -amount - more)}
+        return counting.commit(Settlement.now(changes, (files.segment, files.position)), files)
+
+    assert counting.begin(files, (files.segment, files.position)) == {}
+    counting.lend(lease, 1_000, 800)
+    assert spend(30) is None
+    kept = {name: client.hgetall(name) for name in client.scan_iter() if name != "{crossgrade}:keepers"}
+    assert spend(20) is None
+    for name, values in kept.items():
+        client.hset(name, mapping=values)
+    assert spend(5) == {lease: 20}
+    assert spend(7, more=20 + 5) is None
+    assert counting._counters.spent([DAY]) == {DAY: 30 + 20 + 5 + 7}
+    client.close()
 
 
 def test_a_broker_has_one_name_for_good(tmp_path: Path) -> None:
