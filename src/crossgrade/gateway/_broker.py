@@ -22,6 +22,7 @@ from crossgrade.gateway._messages import (
     Deny,
     Done,
     Fetch,
+    Find,
     Flush,
     FromBroker,
     Grant,
@@ -30,6 +31,7 @@ from crossgrade.gateway._messages import (
     LeaseId,
     Outcome,
     Recall,
+    Remember,
     Report,
     RequestRecord,
     Resume,
@@ -166,6 +168,20 @@ class BrokerLink(asyncio.Protocol):
         """Have an issuer's keys fetched again; `on_done` is called when that is over, whatever the result."""
         number = self._next()
         self._request(number, Fetch(number, issuer), lambda _: on_done())
+
+    def remember(self, message: Remember) -> None:
+        """Hand over a response to be kept, unless the broker is away or busy: it keeps it in memory only."""
+        transport = self._transport
+        if self._ready and transport is not None and transport.get_write_buffer_size() < MOST_UNWRITTEN_BYTES:
+            self._send(message)
+
+    def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None:
+        """Look for kept responses; `on_done` receives None without a broker."""
+        if self._ready:
+            number = self._next()
+            self._request(number, message(number), on_done)
+        else:
+            on_done(None)
 
     async def close(self, patience_s: float = 1.0) -> None:
         """Send what is left, wait for the broker's acknowledgement, and disconnect."""

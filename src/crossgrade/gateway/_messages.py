@@ -133,6 +133,9 @@ ADMIN = "admin"
 DENIED = "denied"
 """The `Done.error` of feedback on another caller's response."""
 
+TOO_LARGE = "too large"
+"""The `Done.error` of a conversation that is longer than a body may be."""
+
 UNKNOWN_RESPONSE = "unknown"
 """The `Done.error` of feedback on a response that the request log does not have."""
 
@@ -257,6 +260,35 @@ class Fetch(msgspec.Struct, tag="fetch"):
     issuer: str
 
 
+class Remember(msgspec.Struct, tag="remember"):
+    """Keep a translated response for later requests of its caller: its own input, and its output by id.
+
+    `previous` is the response that it followed.
+    """
+
+    tenant: str
+    id: str
+    previous: str | None
+    input: msgspec.Raw
+    output: list[tuple[str, msgspec.Raw]]
+
+
+class Find(msgspec.Struct, tag="find"):
+    """Ask for a kept response with all before it, and for items; answered by `Done` with a `Found`."""
+
+    number: int
+    tenant: str
+    previous: str | None
+    items: list[str]
+
+
+class Found(msgspec.Struct):
+    """The items of a conversation up to a response (None if it is unknown), and those asked for by id."""
+
+    input: list[msgspec.Raw] | None = None
+    items: dict[str, msgspec.Raw] = {}
+
+
 class Survey(msgspec.Struct, tag="survey"):
     """Ask for the state of workers and limits; answered by `Done` with JSON."""
 
@@ -325,7 +357,9 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
     error: str | None = None
 
 
-FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected
+FromWorker: TypeAlias = (
+    Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected | Remember | Find
+)
 FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done
 
 

@@ -27,6 +27,7 @@ from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
     DENIED,
     NANO,
+    TOO_LARGE,
     UNKNOWN_RESPONSE,
     Ack,
     Ask,
@@ -35,6 +36,7 @@ from crossgrade.gateway import (
     Deny,
     Done,
     Fetch,
+    Find,
     Flush,
     FromWorker,
     GatewaySettings,
@@ -43,6 +45,7 @@ from crossgrade.gateway import (
     Keep,
     LeaseId,
     Recall,
+    Remember,
     Report,
     Resume,
     Scrape,
@@ -55,6 +58,7 @@ from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, Settlement, broker_name
+from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.serve._variables import REDIS_URL_ENV
@@ -106,6 +110,8 @@ class Broker:
         self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
+        stored = settings.serving.stored_responses
+        self._kept_responses = None if stored is None else KeptResponses(stored)
         self._meter = Meter()
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
@@ -240,9 +246,7 @@ class Broker:
                 if self._accounts.workers >= self._settings.serving.workers:
                     self._all_resumed.set()
             case Scrape():
-                self._scrapes.append((message, writer))
-                if len(self._scrapes) == 1:  # later ones get the same text
-                    self._spawn(self._scraped())
+                self._scrape(message, writer)
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
                 _send(writer, Done(message.number, text=text))
@@ -250,6 +254,8 @@ class Broker:
                 self._spawn(self._fetched(message, writer))
             case Keep() | Report():
                 self._spawn(self._kept(message, writer))
+            case Remember() | Find():
+                self._earlier(message, writer)
 
     def _flushed(self, worker: int, life: str, flush: Flush, lines: bytes) -> None:
         if flush.seq > self._flushes.get(life, 0):
@@ -277,6 +283,28 @@ class Broker:
             self._warn("archive", StoreError(error, code="archive-failed"))
         _send(writer, Done(message.number, error=error))
 
+    def _earlier(self, message: Remember | Find, writer: _Writer) -> None:
+        kept = self._kept_responses
+        assert kept is not None
+        if isinstance(message, Remember):
+            kept.keep(message)
+        else:
+            self._spawn(self._look_up(message, writer, kept))
+
+    async def _look_up(self, message: Find, writer: _Writer, kept: KeptResponses) -> None:
+        """Find kept responses. What is missing may be on its way from another worker."""
+        most = self._settings.serving.body_parse_bytes
+        found = kept.find(message, most)
+        if found is not None and (
+            len(found.items) < len(set(message.items)) or (message.previous and found.input is None)
+        ):
+            await self._collect()
+            found = kept.find(message, most)
+        if found is None:
+            _send(writer, Done(message.number, error=TOO_LARGE))
+        else:
+            _send(writer, Done(message.number, text=_encoder.encode(found).decode()))
+
     async def _collect(self) -> None:
         """Have the workers send their records: one of them may have that of the response still."""
         self._rounds += 1
@@ -302,6 +330,11 @@ class Broker:
         _send(writer, Done(message.number))
 
     # Metrics and state.
+
+    def _scrape(self, message: Scrape, writer: _Writer) -> None:
+        self._scrapes.append((message, writer))
+        if len(self._scrapes) == 1:  # later ones get the same text
+            self._spawn(self._scraped())
 
     async def _scraped(self) -> None:
         alarms: Mapping[tuple[str, str], int] = {}
@@ -386,6 +419,8 @@ class Broker:
                 await asyncio.to_thread(sync)
             if self._sent is not None:
                 await self._settle(self._sent)
+            if self._kept_responses is not None and self._ticks % _TIDY_TICKS == 0:
+                self._kept_responses.forget()
             if begun and self._ticks % _TIDY_TICKS == 0:
                 self._unsure = True  # a call whose answer was lost can have come late
                 now = utc_now()

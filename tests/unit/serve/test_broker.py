@@ -9,17 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from crossgrade.domain import Limit
+from crossgrade.domain import Limit, StoredResponses
 from crossgrade.gateway import (
     ADMIN,
     DENIED,
     UNKNOWN_RESPONSE,
+    Done,
+    Find,
     Outcome,
+    Remember,
     RequestRecord,
     ShadowAnswer,
     ShadowPair,
@@ -265,6 +270,37 @@ def test_feedback_finds_a_response_that_another_worker_has_not_written_yet(
             one.broker.record(_record(1))
             outcome = Outcome(response_id="chatcmpl-1", name="solved", value=1.0, at=time.time())
             assert await _report(two, outcome) is None
+
+    run(use())
+
+
+def test_a_response_is_found_by_another_worker_at_once_and_is_gone_with_the_broker(machines: Make) -> None:
+    machine = machines(workers=2, stored_responses=StoredResponses())
+    asked = partial(Find, tenant="key-1", previous="resp_1", items=["msg_1", "msg_2"])
+
+    async def find(worker: Worker) -> Done | None:
+        found: asyncio.Future[Done | None] = asyncio.get_running_loop().create_future()
+        worker.broker.find(asked, found.set_result)
+        return await found
+
+    async def use() -> None:
+        async with machine.worker(0) as one, machine.worker(1) as two:
+            item = msgspec.Raw(b'{"a":"\\n"}')
+            given = msgspec.Raw(b"[1]")
+            finding = asyncio.create_task(find(one))
+            await asyncio.sleep(0)
+            two.broker.remember(Remember("key-1", "resp_1", None, given, [("msg_1", item)]))
+            done = await finding
+            assert done is not None
+            assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_1": {"a": "\n"}}}
+            machine.end(signal.SIGKILL)
+            await until(lambda: not one.broker.connected)
+            assert await find(one) is None
+            machine.start()
+            await until(lambda: one.broker.connected)
+            done = await find(one)
+            assert done is not None
+            assert json.loads(done.text) == {"input": None, "items": {}}
 
     run(use())
 
