@@ -14,13 +14,13 @@ from benchmarks._table import Row, measure_parts
 from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
+from benchmarks.gateway._promises import carry_rows, feedback_rows, overspend_rows
 from benchmarks.gateway._rows import rows
 from benchmarks.gateway._runs import add_run, notes, recorded_runs, summary
-from benchmarks.gateway._spend import carry_rows, overspend_rows
 from benchmarks.gateway._stalls import stall_rows
 from benchmarks.gateway_watch import watch_rows
 
-PARTS = ("load", "spend", "carry", "stalls", "watch")
+PARTS = ("load", "spend", "carry", "stalls", "feedback", "watch")
 _PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
 _NOTE = (
     "One upstream without cost and one load generator, both in C, share a core; the gateway under test has the other, "
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
         "spend": overspend_rows,
         "carry": carry_rows,
         "stalls": stall_rows,
+        "feedback": feedback_rows,
         "watch": watch_rows,
     }
     if only or chosen.target:

@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks._table import Row
+from benchmarks.gateway._promises import WORKERS, Caller
 from benchmarks.gateway._server import NotMeasured, tree
-from benchmarks.gateway._spend import WORKERS, Caller
 from benchmarks.gateway._tools import free_port
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, LimitWindow
