@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._limits import WAIT_S, Limits
 from crossgrade.gateway._messages import (
     Ack,
     Ask,
@@ -169,19 +169,23 @@ class BrokerLink(asyncio.Protocol):
         number = self._next()
         self._request(number, Fetch(number, issuer), lambda _: on_done())
 
-    def remember(self, message: Remember) -> None:
-        """Hand over a response to be kept, unless the broker is away or busy: it keeps it in memory only."""
-        transport = self._transport
-        if self._ready and transport is not None and transport.get_write_buffer_size() < MOST_UNWRITTEN_BYTES:
-            self._send(message)
+    def remember(self, message: Callable[[int], Remember]) -> None:
+        """Hand over a response to be kept; `message` makes it with its number."""
+        number = self._next()
+        self._request(number, message(number), lambda _: None)
 
     def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None:
-        """Look for kept responses; `on_done` receives None without a broker."""
-        if self._ready:
-            number = self._next()
-            self._request(number, message(number), on_done)
-        else:
-            on_done(None)
+        """Look for kept responses; `on_done` receives None without an answer within `WAIT_S` seconds."""
+        assert self._loop is not None
+        number = self._next()
+        self._request(number, message(number), on_done)
+        self._loop.call_later(WAIT_S, self._give_up, number)
+
+    def _give_up(self, number: int) -> None:
+        asked = self._asked.pop(number, None)
+        if asked is not None:
+            self._asked_bytes -= len(asked[0])
+            asked[1](None)
 
     async def close(self, patience_s: float = 1.0) -> None:
         """Send what is left, wait for the broker's acknowledgement, and disconnect."""

@@ -35,7 +35,7 @@ OnReady: TypeAlias = Callable[[ParsedPayload | Problem, Turn | None], None]
 
 
 class _Broker(Protocol):
-    def remember(self, message: Remember) -> None: ...
+    def remember(self, message: Callable[[int], Remember]) -> None: ...
 
     def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None: ...
 
@@ -124,7 +124,14 @@ class EarlierResponses:
         output = [_named(item) for item in response.output]
         items = [msgspec.Raw(msgspec.json.format(item, indent=-1)) for item in turn.items]  # one line
         self.broker.remember(
-            Remember(turn.tenant, response.id, turn.previous, msgspec.Raw(_encode(items)), output)
+            partial(
+                Remember,
+                tenant=turn.tenant,
+                id=response.id,
+                previous=turn.previous,
+                input=msgspec.Raw(_encode(items)),
+                output=output,
+            )
         )
 
 

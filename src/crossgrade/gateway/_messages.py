@@ -263,9 +263,10 @@ class Fetch(msgspec.Struct, tag="fetch"):
 class Remember(msgspec.Struct, tag="remember"):
     """Keep a translated response for later requests of its caller: its own input, and its output by id.
 
-    `previous` is the response that it followed.
+    `previous` is the response that it followed. Answered by `Done`.
     """
 
+    number: int
     tenant: str
     id: str
     previous: str | None

@@ -34,8 +34,7 @@ return {amount, spent}
 """
 _SETTLE = """
 local known = redis.call('HMGET', KEYS[1], 'at', 'freed')
-if known[1] == ARGV[4] then return 1 end
-if known[1] ~= ARGV[1] or known[2] ~= '0' then return 0 end
+if known[1] ~= ARGV[1] or known[2] ~= '0' then return known[1] == ARGV[4] and 1 or 0 end
 redis.call('HSET', KEYS[1], 'segment', ARGV[2], 'position', ARGV[3], 'at', ARGV[4])
 for i = 3, #KEYS do
   local at = 4 + (i - 3) * 4

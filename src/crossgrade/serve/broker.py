@@ -288,6 +288,7 @@ class Broker:
         assert kept is not None
         if isinstance(message, Remember):
             kept.keep(message)
+            _send(writer, Done(message.number))
         else:
             self._spawn(self._look_up(message, writer, kept))
 

@@ -32,8 +32,8 @@ class MemoryBroker:
         self.connected = True
         self.kept = KeptResponses(StoredResponses())
 
-    def remember(self, message: Remember) -> None:
-        self.kept.keep(msgspec.json.decode(msgspec.json.encode(message), type=Remember))
+    def remember(self, message: Callable[[int], Remember]) -> None:
+        self.kept.keep(msgspec.json.decode(msgspec.json.encode(message(1)), type=Remember))
 
     def find(self, message: Callable[[int], Find], on_done: Any) -> None:
         found = self.kept.find(message(1), 10_000)

@@ -289,18 +289,21 @@ def test_a_response_is_found_by_another_worker_at_once_and_is_gone_with_the_brok
             given = msgspec.Raw(b"[1]")
             finding = asyncio.create_task(find(one))
             await asyncio.sleep(0)
-            two.broker.remember(Remember("key-1", "resp_1", None, given, [("msg_1", item)]))
+            remember = partial(Remember, tenant="key-1", id="resp_1", previous=None, input=given)
+            two.broker.remember(partial(remember, output=[("msg_1", item)]))
             done = await finding
             assert done is not None
             assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_1": {"a": "\n"}}}
             machine.end(signal.SIGKILL)
             await until(lambda: not one.broker.connected)
-            assert await find(one) is None
+            one.broker.remember(partial(remember, output=[("msg_2", item)]))
+            finding = asyncio.create_task(find(one))
             machine.start()
-            await until(lambda: one.broker.connected)
-            done = await find(one)
+            done = await finding
             assert done is not None
-            assert json.loads(done.text) == {"input": None, "items": {}}
+            assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_2": {"a": "\n"}}}
+            machine.end(signal.SIGKILL)
+            assert await find(one) is None
 
     run(use())
 

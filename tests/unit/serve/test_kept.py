@@ -22,7 +22,7 @@ def response(name: str, tenant: str = "a", previous: str | None = None, size: in
     """Return a response with one item of input and one of output."""
     given = msgspec.Raw(json.dumps([f"to {name}"]).encode())
     return Remember(
-        tenant, name, previous, given, [(f"msg_{name}", msgspec.Raw(json.dumps("x" * size).encode()))]
+        1, tenant, name, previous, given, [(f"msg_{name}", msgspec.Raw(json.dumps("x" * size).encode()))]
     )
 
 
