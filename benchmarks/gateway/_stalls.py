@@ -33,6 +33,9 @@ CLIENTS = 4
 UNSETTLED_S = 0.5
 """What a killed worker may lose, as docs/reference/limits.md states."""
 
+_LAG_S = 0.1
+"""How late a timer or a client of a busy machine may be when it takes that half second."""
+
 _STALL_S = 1.3
 _AFTER_S = 0.6
 _PAUSE_S = 0.004
@@ -189,7 +192,7 @@ def _judged(database: Database, traffic: Traffic, routes: list[str], kills: list
     twice = lost = stated = 0
     for route in routes:
         times = traffic.answered.get(route, [])
-        fresh = sum(any(at - UNSETTLED_S <= each <= at for at in kills) for each in times)
+        fresh = sum(any(at - UNSETTLED_S - _LAG_S <= each <= at + _LAG_S for at in kills) for each in times)
         missing = max(0, len(times) - spent.get(route, 0))
         lost += max(0, missing - fresh)
         stated += min(missing, fresh)

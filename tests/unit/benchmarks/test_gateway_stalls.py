@@ -11,10 +11,10 @@ def test_what_one_event_loses_does_not_hide_what_another_counts_twice() -> None:
     spent = {"right": 3, "twice": 6, "lost": 1, "broken": 4, "killed": 1, "long before": 1}
     served: Any = None
     traffic = Traffic(
-        served, answered={route: [100.0, 100.1, 100.2] for route in spent}, failed=Counter(broken=1)
+        served, answered={route: [200.0, 200.1, 200.2] for route in spent}, failed=Counter(broken=1)
     )
     traffic.answered["killed"] = [99.9, 99.7, 99.6]
-    traffic.answered["long before"] = [99.9, 99.4, 99.3]
+    traffic.answered["long before"] = [99.9, 99.3, 99.2]
     database = Database("one", {}, lambda: 0, lambda: None, lambda _: spent)
     outcome = _judged(database, traffic, list(spent), [99.95])
     assert (outcome.twice, outcome.lost, outcome.stated) == (3, 2 + 1, 2 + 1)
