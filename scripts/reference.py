@@ -95,6 +95,7 @@ SECTIONS = {
     "LimitSection": "`serve.limits[]`",
     "IssuerSection": "`serve.issuers[]`",
     "TierRuleSection": "`serve.issuers[].rules[]`",
+    "StoredResponsesSection": "`serve.stored_responses`",
     "WatchSection": "`watch`",
 }
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gateway [load] [watch]` writes docs/benchmarks/gateway.md.
+"""`python -m benchmarks.gateway [PART ...]` writes docs/benchmarks/gateway.md.
 
 A run of the part `load` is added to those recorded before; the table is the median of all runs of that state.
 """
@@ -14,11 +14,13 @@ from benchmarks._table import Row, measure_parts
 from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
+from benchmarks.gateway._promises import carry_rows, feedback_rows, overspend_rows
 from benchmarks.gateway._rows import rows
 from benchmarks.gateway._runs import add_run, notes, recorded_runs, summary
+from benchmarks.gateway._stalls import stall_rows
 from benchmarks.gateway_watch import watch_rows
 
-PARTS = ("load", "watch")
+PARTS = ("load", "spend", "carry", "stalls", "feedback", "watch")
 _PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
 _NOTE = (
     "One upstream without cost and one load generator, both in C, share a core; the gateway under test has the other, "
@@ -50,6 +52,10 @@ def main(arguments: list[str]) -> None:
     only = set(filter(None, chosen.only.split(",")))
     measures: dict[str, Callable[[], list[Row]]] = {
         "load": lambda: summary(add_run(rows(measure(ours, chosen.rounds, only)))),
+        "spend": overspend_rows,
+        "carry": carry_rows,
+        "stalls": stall_rows,
+        "feedback": feedback_rows,
         "watch": watch_rows,
     }
     if only or chosen.target:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,8 @@ from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, command, free_port, serving
+from tests.e2e.serving import Served, command, serving
+from tests.unit.serve.running import redis as running_redis
 
 CAP = 24
 COST_USD = (5 * 10 + 5 * 20) / 1e6
@@ -25,13 +25,8 @@ COST_USD = (5 * 10 + 5 * 20) / 1e6
 
 @contextlib.contextmanager
 def redis() -> Iterator[dict[str, str]]:
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as process:
-        try:
-            yield {"CROSSGRADE_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
-        finally:
-            process.terminate()
+    with running_redis() as (_, url):
+        yield {"CROSSGRADE_REDIS_URL": url}
 
 
 @contextlib.contextmanager

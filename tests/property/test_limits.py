@@ -61,8 +61,9 @@ class Worker:
     def ready(self, outcome: Hold | LimitRefusal) -> None:
         (self.holds if isinstance(outcome, Hold) else self.refused).append(outcome)  # type: ignore[arg-type]
 
-    def reserve(self, usd: float) -> None:
-        outcome = self.limits.reserve(self.limits.resolve(WHO, "route"), usd, 10, self.ready)
+    def reserve(self, usd: float, *, is_open: bool = False) -> None:
+        counters = self.limits.resolve(WHO, "route")
+        outcome = self.limits.reserve(counters, usd, 10, self.ready, is_open)
         if outcome is not None:
             self.ready(outcome)
 
@@ -275,6 +276,30 @@ def test_more_than_was_reserved_counts() -> None:
     assert 0 < worker.refused[-1].retry_after_s <= 86_400
     machine.settle()
     assert list(table.spent.values()) == [1_250_000_000]
+
+
+def test_what_is_less_than_a_guess_is_spent_by_one_request_of_all_workers() -> None:
+    clock, table = Clock(), Table()
+    limits = [Limit(scope=scope, unit="usd", cap=1.0, window_s=86_400) for scope in ("key", "route")]
+    machine = Machine(3, limits, clock, table, shared=False)
+    for worker in machine.workers:
+        worker.reserve(0.3, is_open=True)
+        machine.quiesce()
+        worker.limits.settle(worker.holds.pop(), 0.3, 0)
+    for _ in range(2):
+        for worker in machine.workers:
+            worker.reserve(0.3, is_open=True)
+        machine.quiesce()
+        assert [len(worker.holds) for worker in machine.workers].count(1) == 1
+        clock.now += 1
+    (last,) = [worker for worker in machine.workers if worker.holds]
+    last.limits.settle(last.holds.pop(), 0.3, 0)
+    last.flush()
+    machine.quiesce()
+    for worker in machine.workers:
+        worker.reserve(0.3, is_open=True)
+        machine.quiesce()
+    assert not any(worker.holds for worker in machine.workers)
 
 
 def test_a_worker_that_is_gone_leaves_what_it_had_in_flight_as_spent() -> None:

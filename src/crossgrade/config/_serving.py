@@ -25,6 +25,7 @@ from crossgrade.domain import (
     RouteSpec,
     Serving,
     Shadow,
+    StoredResponses,
     TierRule,
     TokenIssuer,
     Watching,
@@ -72,6 +73,8 @@ class ServingResolver:
         fields = values(section)
         fields["limits"] = tuple(self._limits(section, routes))
         fields["issuers"] = tuple(self._issuers(section))
+        if section.stored_responses is not None:
+            fields["stored_responses"] = StoredResponses(**values(section.stored_responses))
         if section.open_on_loopback and not is_loopback(section.host):
             message = f"`open_on_loopback` serves without keys, and {shown(section.host)} is not this machine"
             hint = "remove it and make keys with `crossgrade keys create`, or set `host: 127.0.0.1`"

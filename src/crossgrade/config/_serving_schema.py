@@ -147,6 +147,21 @@ class IssuerSection(Section):
     )
 
 
+class StoredResponsesSection(Section):
+    """Translated responses that their callers may refer to by id. They are kept in memory."""
+
+    max_count: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=10_000, description="Maximum number of responses."
+    )
+    max_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 34)] = Field(
+        default=1 << 26,
+        description="Maximum size of all of them, in bytes. One takes at most an eighth of it.",
+    )
+    max_age_s: Seconds = Field(
+        default=3600.0, description="Seconds after its last use at which a response is forgotten."
+    )
+
+
 class ServeSection(Section):
     """Where the gateway listens, and which requests it accepts. Requests need a key or a token."""
 
@@ -199,6 +214,11 @@ class ServeSection(Section):
         default="refuse",
         description="What a budget in dollars does with a call whose model has no known price. `allow` lets "
         "it pass uncounted.",
+    )
+    stored_responses: StoredResponsesSection | None = Field(
+        default=None,
+        description="Keep translated responses, for `previous_response_id` and `item_reference`. By default "
+        "nothing is kept.",
     )
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
 

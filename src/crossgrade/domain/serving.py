@@ -114,6 +114,19 @@ class TokenIssuer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResponses:
+    """How many translated responses are kept, for clients that refer to them by id.
+
+    They are at most `max_count`, have `max_bytes` together, and are forgotten `max_age_s` seconds after
+    their last use.
+    """
+
+    max_count: int = 10_000
+    max_bytes: int = 1 << 26
+    max_age_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """The `serve` section: where to listen, what is refused, who is let in.
 
@@ -121,7 +134,8 @@ class Serving:
     cannot keep them out (None: no such port). With `open_on_loopback` requests need no key, and the server
     listens on loopback only. `body_parse_bytes` is the largest body that is parsed; larger ones
     are checked by a scan. `unpriced` says whether a budget in dollars refuses calls of a model without a
-    known price, or lets them pass uncounted. `log_prompts` writes prompts into the request log.
+    known price, or lets them pass uncounted. `stored_responses` bounds what is kept of translated responses
+    (None: nothing is). `log_prompts` writes prompts into the request log.
     """
 
     host: str = "127.0.0.1"
@@ -141,6 +155,7 @@ class Serving:
     idle_timeout_s: float = 75.0
     max_connections: int = 2_000
     unpriced: Literal["refuse", "allow"] = "refuse"
+    stored_responses: StoredResponses | None = None
     log_prompts: bool = False
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import msgspec
 
-from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._limits import WAIT_S, Limits
 from crossgrade.gateway._messages import (
     Ack,
     Ask,
@@ -22,6 +22,7 @@ from crossgrade.gateway._messages import (
     Deny,
     Done,
     Fetch,
+    Find,
     Flush,
     FromBroker,
     Grant,
@@ -30,6 +31,7 @@ from crossgrade.gateway._messages import (
     LeaseId,
     Outcome,
     Recall,
+    Remember,
     Report,
     RequestRecord,
     Resume,
@@ -166,6 +168,24 @@ class BrokerLink(asyncio.Protocol):
         """Have an issuer's keys fetched again; `on_done` is called when that is over, whatever the result."""
         number = self._next()
         self._request(number, Fetch(number, issuer), lambda _: on_done())
+
+    def remember(self, message: Callable[[int], Remember]) -> None:
+        """Hand over a response to be kept; `message` makes it with its number."""
+        number = self._next()
+        self._request(number, message(number), lambda _: None)
+
+    def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None:
+        """Look for kept responses; `on_done` receives None without an answer within `WAIT_S` seconds."""
+        assert self._loop is not None
+        number = self._next()
+        self._request(number, message(number), on_done)
+        self._loop.call_later(WAIT_S, self._give_up, number)
+
+    def _give_up(self, number: int) -> None:
+        asked = self._asked.pop(number, None)
+        if asked is not None:
+            self._asked_bytes -= len(asked[0])
+            asked[1](None)
 
     async def close(self, patience_s: float = 1.0) -> None:
         """Send what is left, wait for the broker's acknowledgement, and disconnect."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import AccessError
 from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._earlier import EarlierResponses
 from crossgrade.gateway._limits import LimitRefusal, Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
@@ -24,8 +25,9 @@ class WorkerContext:
     """The routes, targets, limits and clocks that all requests of one worker share.
 
     `routes` is replaced as a whole when the route table changes. `unpriced` says whether budgets in dollars
-    let calls pass whose price is unknown. `now` is the monotonic time and `wall` the
-    time since 1970, both in seconds. `is_ready` is true while the worker accepts requests.
+    let calls pass whose price is unknown. `earlier` is None if no responses are kept. `now` is the monotonic
+    time and `wall` the time since 1970, both in seconds. `is_ready` is true while the worker accepts
+    requests.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class WorkerContext:
         metrics: Metrics,
         log_prompts: bool,
         unpriced: bool,
+        earlier: EarlierResponses | None,
     ) -> None:
         self.loop = loop
         self.worker = worker
@@ -53,6 +56,7 @@ class WorkerContext:
         self.metrics = metrics
         self.log_prompts = log_prompts
         self.unpriced = unpriced
+        self.earlier = earlier
         self.is_ready = False
         self.now = time.monotonic
         self.wall = time.time

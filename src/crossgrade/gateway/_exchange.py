@@ -23,6 +23,7 @@ from crossgrade.gateway._answers import (
 from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
 from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.gateway._payload import Payload
@@ -52,6 +53,7 @@ class Exchange(RequestState):
     """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
     copy: Copy | None = None
+    turn: Turn | None = None
     done = False
     size: Size | None = None
     _delivery: Delivery | None = None
@@ -398,6 +400,8 @@ class Exchange(RequestState):
         except ProviderError as error:
             self.failed(error)
             return
+        if self.turn is not None:
+            self._keep(self.turn, body)
         charge = self._bill(usage, output_tokens)
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
@@ -446,8 +450,18 @@ class Exchange(RequestState):
             connection.detach()
         self.response_id = response_id or self._answer_id()
         self.target.breaker.succeeded()
+        if self.turn is not None:
+            self._keep(self.turn, last)
         self._close(self._status, self._bill(usage, output_tokens))
         self._delivery.end(last)
+
+    def _keep(self, turn: Turn, answer: bytes) -> None:
+        """Have a translated answer kept, before the client can refer to it."""
+        assert self.target is not None
+        assert self.payload is not None
+        assert self._context.earlier is not None
+        if not self.payload.passes(self.target):
+            self._context.earlier.keep(turn, answer)
 
     def _answer_id(self) -> str | None:
         """Return the id of the answer that the client got or gets a part of, None if it has none."""

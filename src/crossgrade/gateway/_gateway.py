@@ -1,15 +1,17 @@
 """The entrance of a worker: it passes each request to a page or to an exchange."""
 
 import os
+from functools import partial
 
 from crossgrade.errors import AccessError
 from crossgrade.gateway._context import WorkerContext
+from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request, locate
 from crossgrade.gateway._large import MOST_SPOOLED_BYTES, LargePayload, Spool
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._pages import Pages
-from crossgrade.gateway._payload import read_payload
+from crossgrade.gateway._payload import ParsedPayload, read_payload
 from crossgrade.gateway._problems import Problem, access_problem
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._who import LOCAL, Callers
@@ -47,10 +49,13 @@ class Gateway:
         try:
             self._handle(client, request)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next request must be served
-            context = {"message": "a request could not be handled", "exception": error}
-            self.context.loop.call_exception_handler(context)
-            message = "The gateway failed: its log says why."
-            client.refuse(Problem(status=500, message=message, code="internal_error"))
+            self._failed(client, error)
+
+    def _failed(self, client: ClientConnection, error: Exception) -> None:
+        context = {"message": "a request could not be handled", "exception": error}
+        self.context.loop.call_exception_handler(context)
+        message = "The gateway failed: its log says why."
+        client.refuse(Problem(status=500, message=message, code="internal_error"))
 
     def _handle(self, client: ClientConnection, request: Request) -> None:
         place = locate(request.target)
@@ -100,8 +105,26 @@ class Gateway:
         payload = read_payload(endpoint, parts[0] if len(parts) == 1 else b"".join(parts))
         if isinstance(payload, Problem):
             exchange.refuse(payload)
+        elif context.earlier is not None and endpoint.name == "responses":
+            ready = partial(self._resolved, exchange, path_route)
+            context.earlier.resolve(payload, principal, ready)
         else:
             exchange.begin(payload, path_route)
+
+    def _resolved(
+        self, exchange: Exchange, path_route: str | None, payload: ParsedPayload | Problem, turn: Turn | None
+    ) -> None:
+        """Begin a request whose references to earlier responses are resolved."""
+        if exchange.done:
+            return
+        exchange.turn = turn
+        try:
+            if isinstance(payload, Problem):
+                exchange.refuse(payload)
+            else:
+                exchange.begin(payload, path_route)
+        except Exception as error:  # noqa: BLE001  # as in `handle`
+            self._failed(exchange.client, error)
 
     def handle_health(self, client: ClientConnection, request: Request) -> None:
         """Answer a request on the port for health checks, which has no other path."""

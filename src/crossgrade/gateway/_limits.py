@@ -154,7 +154,7 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 
 
 class _Waiting:
-    __slots__ = ("amounts", "counters", "is_last", "is_open", "ready", "since")
+    __slots__ = ("alone", "amounts", "counters", "is_last", "is_open", "ready", "since")
 
     def __init__(
         self,
@@ -169,6 +169,7 @@ class _Waiting:
         self.amounts = amounts
         self.is_open = is_open
         self.is_last = False
+        self.alone: dict[Counter, Lease] = {}
         self.ready = ready
         self.since = since
 
@@ -234,8 +235,8 @@ class Limits:
 
         The broker is asked in that case. With `usd` None (the price is unknown) nothing counts against
         budgets. `is_open` says that `usd` is a guess: the request is then not refused while no other is in
-        flight and something is left. `ready` is called once, at most `WAIT_S` seconds later. A caller that is
-        gone by then settles the hold with 0.
+        flight, in any worker, and something is left. `ready` is called once, at most `WAIT_S` seconds later.
+        A caller that is gone by then settles the hold with 0.
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
@@ -307,7 +308,7 @@ class Limits:
     def _wait(self, entry: _Waiting, counter: Counter) -> None:
         counter.waiting.append(entry)
         self._live.add(counter)
-        self._ask(counter, entry.amounts[counter.index])
+        self._ask(counter, entry)
 
     def _attempt(self, entry: _Waiting, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
@@ -317,9 +318,24 @@ class Limits:
                 return outcome
             entry.amounts, entry.is_last = (1, *entry.amounts[1:]), True
         for counter in entry.counters:
-            if counter.unit == "usd" and counter.lease.reserved > 0:
-                return counter.refusal(now)
+            lease = self._current(counter, now)
+            if counter.unit != "usd" or entry.alone.get(counter) is lease:
+                continue
+            is_denied = now < counter.denied_until and counter.denied_need <= 1
+            if lease.reserved == 0 and not is_denied:
+                return counter
+            self._let_go(entry)
+            return counter.refusal(now)
+        self._let_go(entry)
         return self._try(entry.counters, entry.amounts, now)
+
+    def _let_go(self, entry: _Waiting) -> None:
+        """Put back what a request holds so that no other is in flight."""
+        while entry.alone:
+            lease = entry.alone.popitem()[1]
+            lease.left += 1
+            if not lease.dirty:
+                self._mark(lease)
 
     def _try(
         self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
@@ -352,9 +368,12 @@ class Limits:
             counter.asked = False
         return lease
 
-    def _ask(self, counter: Counter, need: int) -> None:
+    def _ask(self, counter: Counter, entry: _Waiting) -> None:
         if not counter.asked:
-            counter.asked = self.send(Ask(counter.lease.id, counter.cap, need))
+            alone = entry.is_last and counter.unit == "usd"
+            counter.asked = self.send(
+                Ask(counter.lease.id, counter.cap, entry.amounts[counter.index], alone=alone)
+            )
 
     def granted(self, grant: Grant) -> None:
         """Take a grant of the broker; one for a window that is over is handed back."""
@@ -371,6 +390,9 @@ class Limits:
         counter.lease.used_at = self._clock()
         counter.asked = False
         counter.denied_until = 0.0
+        if grant.alone and counter.waiting and counter.waiting[0].is_last:
+            counter.lease.left -= 1
+            counter.waiting[0].alone[counter] = counter.lease
         self._serve(counter)
 
     def denied(self, deny: Deny) -> None:
@@ -402,7 +424,7 @@ class Limits:
             entry = waiting[0]
             outcome = self._attempt(entry, now)
             if outcome is counter:
-                self._ask(counter, entry.amounts[counter.index])
+                self._ask(counter, entry)
                 return
             waiting.popleft()
             if isinstance(outcome, Counter):
@@ -476,7 +498,9 @@ class Limits:
             counter.retry_at, counter.unavailable = now + 1.0, True
             refusal = counter.refusal(now)
             counter.asked = False
-            counter.waiting.popleft().ready(refusal)
+            entry = counter.waiting.popleft()
+            self._let_go(entry)
+            entry.ready(refusal)
 
 
 def _key(lease: LeaseId) -> _Key:

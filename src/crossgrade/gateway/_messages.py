@@ -134,6 +134,9 @@ ADMIN = "admin"
 DENIED = "denied"
 """The `Done.error` of feedback on another caller's response."""
 
+TOO_LARGE = "too large"
+"""The `Done.error` of a conversation that is longer than a body may be."""
+
 UNKNOWN_RESPONSE = "unknown"
 """The `Done.error` of feedback on a response that the request log does not have."""
 
@@ -219,11 +222,15 @@ class Flush(msgspec.Struct, tag="flush", omit_defaults=True):
 
 
 class Ask(msgspec.Struct, tag="ask"):
-    """Ask for at least `need` of a limit whose cap is `cap`; answered by `Grant` or `Deny`."""
+    """Ask for at least `need` of a limit whose cap is `cap`; answered by `Grant` or `Deny`.
+
+    `alone` asks for it only if no other worker has anything in flight.
+    """
 
     lease: LeaseId
     cap: int
     need: int
+    alone: bool = False
 
 
 class Keep(msgspec.Struct, tag="keep"):
@@ -252,6 +259,36 @@ class Fetch(msgspec.Struct, tag="fetch"):
 
     number: int
     issuer: str
+
+
+class Remember(msgspec.Struct, tag="remember"):
+    """Keep a translated response for later requests of its caller: its own input, and its output by id.
+
+    `previous` is the response that it followed. Answered by `Done`.
+    """
+
+    number: int
+    tenant: str
+    id: str
+    previous: str | None
+    input: msgspec.Raw
+    output: list[tuple[str, msgspec.Raw]]
+
+
+class Find(msgspec.Struct, tag="find"):
+    """Ask for a kept response with all before it, and for items; answered by `Done` with a `Found`."""
+
+    number: int
+    tenant: str
+    previous: str | None
+    items: list[str]
+
+
+class Found(msgspec.Struct):
+    """The items of a conversation up to a response (None if it is unknown), and those asked for by id."""
+
+    input: list[msgspec.Raw] | None = None
+    items: dict[str, msgspec.Raw] = {}
 
 
 class Survey(msgspec.Struct, tag="survey"):
@@ -286,10 +323,11 @@ class Ack(msgspec.Struct, tag="ack"):
 
 
 class Grant(msgspec.Struct, tag="grant"):
-    """The worker may use `amount` more."""
+    """The worker may use `amount` more; `alone` if it asked whether any other has something in flight."""
 
     lease: LeaseId
     amount: int
+    alone: bool = False
 
 
 class Deny(msgspec.Struct, tag="deny"):
@@ -321,7 +359,9 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
     error: str | None = None
 
 
-FromWorker: TypeAlias = Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected
+FromWorker: TypeAlias = (
+    Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected | Remember | Find
+)
 FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done
 
 

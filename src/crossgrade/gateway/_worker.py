@@ -18,6 +18,7 @@ from crossgrade.domain import Serving
 from crossgrade.errors import ConfigError, CrossgradeError
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._context import WorkerContext
+from crossgrade.gateway._earlier import EarlierResponses
 from crossgrade.gateway._gateway import Gateway
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
@@ -84,6 +85,7 @@ class Worker:
             metrics=self.metrics,
             log_prompts=settings.serving.log_prompts,
             unpriced=settings.serving.unpriced == "allow",
+            earlier=None if settings.serving.stored_responses is None else EarlierResponses(self.broker),
         )
         self.gateway = gateway = Gateway(self.context, settings)
         gateway.callers.reload = lambda: self._reload(0.0)

@@ -33,7 +33,7 @@ class _Window:
         self.lent: dict[int, int] = {}
         self.reserved: dict[int, int] = {}
         self.total = 0
-        self.pending: deque[tuple[int, int]] = deque()
+        self.pending: deque[tuple[int, Ask]] = deque()
         self.funding = False
         self.recalling: set[int] = set()
         self.recalled = False
@@ -134,7 +134,7 @@ class Accounts:
             excess = window.spent_before + window.funds - window.cap
             if excess > 0:  # the cap was lowered
                 self._fund(window, -min(excess, max(0, window.free)))
-        window.pending.append((worker, ask.need))
+        window.pending.append((worker, ask))
         self._serve(window)
 
     def flushed(self, worker: int, spends: Iterable[Spend], recalled: Iterable[LeaseId] = ()) -> None:
@@ -164,8 +164,8 @@ class Accounts:
         window = self._window(lease)
         window.funding = False
         if amount is None:
-            for worker, need in window.pending:
-                self._send(worker, Deny(lease, need, 1.0, unavailable=True))
+            for worker, ask in window.pending:
+                self._send(worker, Deny(lease, ask.need, 1.0, unavailable=True))
             window.pending.clear()
             return
         if amount:
@@ -203,11 +203,17 @@ class Accounts:
             window.tabled -= grown
             window.dirty = True
 
-    def disown(self) -> None:
-        """Note that the database freed every lease of this broker: what workers have is leased again."""
-        for window in self._windows.values():
-            window.tabled = 0
-            window.dirty = True
+    def reconcile(self, leases: Mapping[LeaseId, int]) -> None:
+        """Take what the database has lent to this broker: what differs goes back, or is leased again.
+
+        They differ after the database has freed the leases of this broker, and after a loan whose answer was
+        lost.
+        """
+        for lease in {*self._windows, *leases}:
+            window, leased = self._window(lease), leases.get(lease, 0)
+            if window.tabled != leased and self._is_tabled(lease):
+                window.tabled = leased
+                window.dirty = True
 
     def known(self) -> list[tuple[LeaseId, int, int]]:
         """Return the windows in use, each with its cap and its spent amount (of `parallel`: in flight)."""
@@ -239,20 +245,20 @@ class Accounts:
         """Answer those who wait for a window, in their order, as far as possible now."""
         now = self._clock()
         while window.pending and self._is_open:
-            worker, need = window.pending[0]
+            worker, ask = window.pending[0]
             if not self._is_tabled(window.lease):
                 window.funds = window.cap
-            free = window.free
-            if free < need and self._more(window, need - max(0, free), now):
+            free, need = window.free, ask.need
+            if (free < need or ask.alone) and self._more(window, max(1, need - max(0, free)), now):
                 return
             window.pending.popleft()
             window.recalled = False
-            if free >= need:
+            if free < need or (ask.alone and window.total > window.lent.get(worker, 0)):
+                self._send(worker, Deny(window.lease, need, self._retry_s(window, now)))
+            else:
                 amount = self._slice(free, need)
                 window.lend(worker, amount)
-                self._send(worker, Grant(window.lease, amount))
-            else:
-                self._send(worker, Deny(window.lease, need, self._retry_s(window, now)))
+                self._send(worker, Grant(window.lease, amount, ask.alone))
 
     def _more(self, window: _Window, need: int, now: float) -> bool:
         """Try to get more, from the database and then from other workers; return False if both were tried."""

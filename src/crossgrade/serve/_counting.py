@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from crossgrade.errors import StoreError
 from crossgrade.gateway import LeaseId
@@ -34,12 +34,16 @@ class Counters(Protocol):
         """Lease at least `need` of a window; 0 if that would exceed the cap."""
 
     def settle(
-        self, broker: str, changes: "Mapping[LimitWindow, tuple[int, int]]", checkpoint: "Checkpoint"
+        self,
+        broker: str,
+        changes: "Mapping[LimitWindow, tuple[int, int]]",
+        since: "Checkpoint",
+        until: "Checkpoint",
     ) -> bool:
-        """Commit spends and growths of leases; return False if the broker is unknown."""
+        """Commit spends and growths of leases at `since`; return whether the broker is at `until`."""
 
-    def join(self, broker: str, checkpoint: "Checkpoint") -> None:
-        """Register a broker."""
+    def join(self, broker: str, checkpoint: "Checkpoint") -> "Checkpoint":
+        """Register a broker; return its checkpoint."""
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of silent brokers."""
@@ -51,6 +55,18 @@ class Counters(Protocol):
         """Disconnect."""
 
 
+class Settlement(NamedTuple):
+    """Spends and growths of leases, and how far the log is counted with them."""
+
+    changes: Mapping[LeaseId, tuple[int, int]]
+    until: "Checkpoint"
+
+    @classmethod
+    def now(cls, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> Self:
+        """Return a settlement of the present moment, which no other one shares."""
+        return cls(changes, _checkpoint(position))
+
+
 class Counting:
     """The database calls of one broker. They block and run in one thread; the first one connects."""
 
@@ -60,32 +76,27 @@ class Counting:
         self._broker = broker
         self._share = 0.125 if shared else 1.0
         self._counters: Counters | None = None
+        self._since: Checkpoint
 
     def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, tuple[int, int]]:
         """Count what an earlier life had written but not committed.
 
         Returns the broker's leases, each with what is spent of its window.
         """
-        from crossgrade.store import Checkpoint
-
         counters = self._open()
-        known = counters.checkpoint(self._broker)
-        if known is None:
-            # Its leases are unknown too, so the log before now is counted already, or void.
-            counters.join(self._broker, Checkpoint(segment=until[0], position=until[1]))
-            return {}
-        counters.join(self._broker, known)
-        spent: dict[LeaseId, int] = {}
-        for settled in files.settled((known.segment, known.position), until):
-            for spend in settled.spends:
-                spent[spend.lease] = spent.get(spend.lease, 0) + spend.spent
-        leases = {_lease(window): amount for window, amount in counters.leases(self._broker).items()}
+        is_known = counters.checkpoint(self._broker) is not None
+        since = self._since = counters.join(self._broker, _checkpoint(until))
+        if not is_known:
+            return {}  # its leases are unknown too, so the log before now is counted already, or void
+        spent = files.spent((since.segment, since.position), until)
+        leases = self.leases()
         changes = {
             lease: (amount, max(0, leases.get(lease, 0) - amount) - leases.get(lease, 0))
             for lease, amount in spent.items()
             if amount
         }
-        self.commit(changes, until)
+        if self.commit(Settlement.now(changes, until), files) is not None:
+            return self.begin(files, until)
         all_spent = counters.spent(map(_window, leases))
         return {
             lease: (amount + changes.get(lease, (0, 0))[1], all_spent.get(_window(lease), 0))
@@ -96,20 +107,28 @@ class Counting:
         """Lease some of a window to this broker."""
         return self._open().lend(self._broker, _window(lease), cap=cap, need=need, share=self._share)
 
-    def commit(self, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> bool:
+    def leases(self) -> dict[LeaseId, int]:
+        """Return what the database has lent to this broker."""
+        return {_lease(window): amount for window, amount in self._open().leases(self._broker).items()}
+
+    def commit(self, settlement: Settlement, files: RecordFiles) -> dict[LeaseId, int] | None:
         """Commit what was spent and how leases changed, together with how far the log is counted.
 
-        Returns False if others have freed this broker's leases. The broker is then registered again.
+        After a StoreError the database may have the settlement or not. The same one is then committed again,
+        before any other, and counts once. Returns None if it is committed. Otherwise nothing of it counts,
+        since the database has this broker elsewhere or has freed its leases. The broker is then registered
+        again. What it had committed and the database has lost, as Redis may at a restart, is returned.
         """
-        from crossgrade.store import Checkpoint
-
         counters = self._open()
-        checkpoint = Checkpoint(segment=position[0], position=position[1])
-        windows = {_window(lease): change for lease, change in changes.items()}
-        if counters.settle(self._broker, windows, checkpoint):
-            return True
-        counters.join(self._broker, checkpoint)
-        return False
+        windows = {_window(lease): change for lease, change in settlement.changes.items()}
+        if counters.settle(self._broker, windows, self._since, settlement.until):
+            self._since = settlement.until
+            return None
+        before, known = self._since, counters.checkpoint(self._broker)
+        self._since = counters.join(self._broker, settlement.until)
+        if known is None or known.at >= before.at:
+            return {}
+        return files.spent((known.segment, known.position), (before.segment, before.position))
 
     def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
         """Free the leases of brokers that are gone, and forget windows that ended long ago."""
@@ -149,6 +168,12 @@ def broker_name(folder: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror})", code="file-unwritable") from error
+
+
+def _checkpoint(position: tuple[str, int]) -> "Checkpoint":
+    from crossgrade.store import Checkpoint, utc_now
+
+    return Checkpoint(segment=position[0], position=position[1], at=utc_now().isoformat())
 
 
 def _window(lease: LeaseId) -> "LimitWindow":

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from crossgrade.errors import StoreError
-from crossgrade.gateway import RequestRecord, Spend
+from crossgrade.gateway import LeaseId, RequestRecord, Spend
 
 SEGMENT_BYTES = 64 << 20
 KEPT_BYTES = 8 << 30
@@ -131,6 +131,14 @@ class RecordFiles:
             begin = since[1] if path.name == since[0] else 0
             end = until[1] if until is not None and path.name == until[0] else path.stat().st_size
             yield from _settled(path, begin, end)
+
+    def spent(self, since: tuple[str, int], until: tuple[str, int]) -> dict[LeaseId, int]:
+        """Return what was spent of each lease between two positions."""
+        found: dict[LeaseId, int] = {}
+        for settled in self.settled(since, until):
+            for spend in settled.spends:
+                found[spend.lease] = found.get(spend.lease, 0) + spend.spent
+        return found
 
     def last_flushes(self) -> dict[str, int]:
         """Return the last written flush of each worker's life, from the newest two files."""

@@ -33,10 +33,11 @@ redis.call('HINCRBY', KEYS[2], ARGV[5], string.format('%.0f', amount))
 return {amount, spent}
 """
 _SETTLE = """
-if redis.call('HGET', KEYS[1], 'freed') ~= '0' then return 0 end
-redis.call('HSET', KEYS[1], 'segment', ARGV[1], 'position', ARGV[2], 'at', ARGV[3])
+local known = redis.call('HMGET', KEYS[1], 'at', 'freed')
+if known[1] ~= ARGV[1] or known[2] ~= '0' then return known[1] == ARGV[4] and 1 or 0 end
+redis.call('HSET', KEYS[1], 'segment', ARGV[2], 'position', ARGV[3], 'at', ARGV[4])
 for i = 3, #KEYS do
-  local at = 3 + (i - 3) * 4
+  local at = 4 + (i - 3) * 4
   redis.call('HINCRBY', KEYS[i], 'spent', ARGV[at + 1])
   redis.call('HINCRBY', KEYS[i], 'leased', ARGV[at + 2])
   redis.call('EXPIRE', KEYS[i], ARGV[at + 3])
@@ -66,11 +67,17 @@ def redis_client(url: str) -> "Redis":
     """
     try:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"counting limits in Redis ({REDIS_URL_ENV})", "redis") from error
     try:
         return redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S
+            url,
+            decode_responses=True,
+            socket_timeout=_PATIENCE_S,
+            socket_connect_timeout=_PATIENCE_S,
+            retry=Retry(NoBackoff(), 0),  # a loan that is asked for twice is lent twice
         )
     except ValueError:
         # The text may hold a password, so the message does not repeat it.
@@ -107,7 +114,9 @@ class RedisCounters:
         """Return how far a broker has counted, None if the broker is unknown."""
         with _plainly():
             row = self._redis.hgetall(_broker(broker))
-        return Checkpoint(segment=row["segment"], position=int(row["position"])) if row else None
+        return (
+            Checkpoint(segment=row["segment"], position=int(row["position"]), at=row["at"]) if row else None
+        )
 
     def leases(self, broker: str) -> dict[LimitWindow, int]:
         """Return what a broker has of each window."""
@@ -131,26 +140,32 @@ class RedisCounters:
         return Loan(int(amount), int(spent))
 
     def settle(
-        self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
+        self,
+        broker: str,
+        changes: Mapping[LimitWindow, tuple[int, int]],
+        since: Checkpoint,
+        until: Checkpoint,
     ) -> bool:
-        """Commit spends and growths of leases at once; return False if the broker is unknown."""
+        """Commit spends and growths of leases at once; return whether the broker is at `until`."""
         keys = [_broker(broker), _leases(broker)]
-        arguments: list[str | int] = [checkpoint.segment, checkpoint.position, utc_now().isoformat()]
+        arguments: list[str | int] = [since.at, until.segment, until.position, until.at]
         for window, (spent, grown) in changes.items():
             keys.append(_PREFIX + _name(window))
             arguments += [spent, grown, _kept_s(window), _name(window)]
         with _plainly():
             return bool(self._settle(keys=keys, args=arguments))
 
-    def join(self, broker: str, checkpoint: Checkpoint) -> None:
-        """Register a broker, or mark it as active again; a known one keeps its checkpoint."""
-        key = _broker(broker)
+    def join(self, broker: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Register a broker, or mark it as active again; return its checkpoint. A known one keeps it."""
+        key, now = _broker(broker), utc_now().isoformat()
         with _plainly(), self._redis.pipeline() as batch:
             batch.hsetnx(key, "segment", checkpoint.segment)
             batch.hsetnx(key, "position", checkpoint.position)
-            batch.hset(key, mapping={"at": utc_now().isoformat(), "freed": "0"})
+            batch.hset(key, mapping={"at": now, "freed": "0"})
             batch.sadd(_PREFIX + "keepers", broker)
-            batch.execute()
+            batch.hmget(key, "segment", "position")
+            segment, position = batch.execute()[-1]
+        return Checkpoint(segment=segment, position=int(position), at=now)
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of brokers that have not settled since a time; return those brokers."""

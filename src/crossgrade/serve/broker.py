@@ -27,6 +27,7 @@ from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
     DENIED,
     NANO,
+    TOO_LARGE,
     UNKNOWN_RESPONSE,
     Ack,
     Ask,
@@ -35,6 +36,7 @@ from crossgrade.gateway import (
     Deny,
     Done,
     Fetch,
+    Find,
     Flush,
     FromWorker,
     GatewaySettings,
@@ -43,6 +45,7 @@ from crossgrade.gateway import (
     Keep,
     LeaseId,
     Recall,
+    Remember,
     Report,
     Resume,
     Scrape,
@@ -54,7 +57,8 @@ from crossgrade.gateway import (
 from crossgrade.identity import is_subject
 from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
-from crossgrade.serve._counting import Counting, broker_name
+from crossgrade.serve._counting import Counting, Settlement, broker_name
+from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.serve._variables import REDIS_URL_ENV
@@ -106,11 +110,15 @@ class Broker:
         self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
+        stored = settings.serving.stored_responses
+        self._kept_responses = None if stored is None else KeptResponses(stored)
         self._meter = Meter()
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="counting")
         self._began: asyncio.Task[None] | None = None
+        self._sent: Settlement | None = None
+        self._unsure = False
         self._background: set[asyncio.Task[None]] = set()
         self._warned: dict[str, float] = {}
         self._all_resumed = asyncio.Event()
@@ -147,6 +155,8 @@ class Broker:
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
+        if self._sent is not None:
+            await self._commit(is_due=True)
         await self._commit(is_due=True)
         self._files.close()
         await self._in_thread(self._counting.close)
@@ -169,6 +179,7 @@ class Broker:
             loan = await self._in_thread(self._counting.lend, lease, cap, need)
         except StoreError as error:
             self._warn("limits_unavailable", error)
+            self._unsure = True
             self._accounts.funded(lease, None)
         else:
             self._accounts.funded(lease, loan.amount, loan.spent)
@@ -235,9 +246,7 @@ class Broker:
                 if self._accounts.workers >= self._settings.serving.workers:
                     self._all_resumed.set()
             case Scrape():
-                self._scrapes.append((message, writer))
-                if len(self._scrapes) == 1:  # later ones get the same text
-                    self._spawn(self._scraped())
+                self._scrape(message, writer)
             case Survey():
                 text = _encoder.encode(self._survey()).decode()
                 _send(writer, Done(message.number, text=text))
@@ -245,6 +254,8 @@ class Broker:
                 self._spawn(self._fetched(message, writer))
             case Keep() | Report():
                 self._spawn(self._kept(message, writer))
+            case Remember() | Find():
+                self._earlier(message, writer)
 
     def _flushed(self, worker: int, life: str, flush: Flush, lines: bytes) -> None:
         if flush.seq > self._flushes.get(life, 0):
@@ -272,6 +283,29 @@ class Broker:
             self._warn("archive", StoreError(error, code="archive-failed"))
         _send(writer, Done(message.number, error=error))
 
+    def _earlier(self, message: Remember | Find, writer: _Writer) -> None:
+        kept = self._kept_responses
+        assert kept is not None
+        if isinstance(message, Remember):
+            kept.keep(message)
+            _send(writer, Done(message.number))
+        else:
+            self._spawn(self._look_up(message, writer, kept))
+
+    async def _look_up(self, message: Find, writer: _Writer, kept: KeptResponses) -> None:
+        """Find kept responses. What is missing may be on its way from another worker."""
+        most = self._settings.serving.body_parse_bytes
+        found = kept.find(message, most)
+        if found is not None and (
+            len(found.items) < len(set(message.items)) or (message.previous and found.input is None)
+        ):
+            await self._collect()
+            found = kept.find(message, most)
+        if found is None:
+            _send(writer, Done(message.number, error=TOO_LARGE))
+        else:
+            _send(writer, Done(message.number, text=_encoder.encode(found).decode()))
+
     async def _collect(self) -> None:
         """Have the workers send their records: one of them may have that of the response still."""
         self._rounds += 1
@@ -297,6 +331,11 @@ class Broker:
         _send(writer, Done(message.number))
 
     # Metrics and state.
+
+    def _scrape(self, message: Scrape, writer: _Writer) -> None:
+        self._scrapes.append((message, writer))
+        if len(self._scrapes) == 1:  # later ones get the same text
+            self._spawn(self._scraped())
 
     async def _scraped(self) -> None:
         alarms: Mapping[tuple[str, str], int] = {}
@@ -366,17 +405,25 @@ class Broker:
         self._accounts.open(leases)
 
     async def _commit(self, *, is_due: bool) -> None:
-        """Sync the log; if due, write in one transaction what was spent and how far the log is counted."""
+        """Sync the log; if due, write in one transaction what was spent and how far the log is counted.
+
+        A settlement whose answer was lost is sent again as it was, before the next one.
+        """
         sync = self._files.syncing()
-        position = (self._files.segment, self._files.position)
         begun = self._began is not None and self._began.done() and self._began.exception() is None
-        changes = self._accounts.changes() if begun and is_due else {}
+        if begun and is_due and self._sent is None:
+            changes = self._accounts.changes()
+            if changes or self._ticks % _HEARTBEAT_TICKS == 0:
+                self._sent = Settlement.now(changes, (self._files.segment, self._files.position))
         try:
             if sync is not None:
                 await asyncio.to_thread(sync)
-            if changes or (begun and self._ticks % _HEARTBEAT_TICKS == 0):
-                await self._settle(changes, position)
+            if self._sent is not None:
+                await self._settle(self._sent)
+            if self._kept_responses is not None and self._ticks % _TIDY_TICKS == 0:
+                self._kept_responses.forget()
             if begun and self._ticks % _TIDY_TICKS == 0:
+                self._unsure = True  # a call whose answer was lost can have come late
                 now = utc_now()
                 silent_since = now - timedelta(seconds=_SILENT_S)
                 ended_before = now.timestamp() - _KEPT_WINDOWS_S
@@ -384,15 +431,20 @@ class Broker:
         except (CrossgradeError, OSError) as error:
             self._warn("not_committed", error)
 
-    async def _settle(self, changes: dict[LeaseId, tuple[int, int]], position: tuple[str, int]) -> None:
-        try:
-            committed = await self._in_thread(self._counting.commit, changes, position)
-        except CrossgradeError:
-            self._accounts.undo(changes)
-            raise
-        if not committed:
-            self._accounts.undo(changes)
-            self._accounts.disown()
+    async def _settle(self, sent: Settlement) -> None:
+        lost = await self._in_thread(self._counting.commit, sent, self._files)
+        self._sent = None
+        if lost is not None:
+            self._accounts.undo(sent.changes)
+            self._accounts.undo({lease: (spent, 0) for lease, spent in lost.items()})
+        if self._unsure or lost is not None:
+            self._unsure = False
+            try:
+                leases = await self._in_thread(self._counting.leases)
+            except CrossgradeError:
+                self._unsure = True
+                raise
+            self._accounts.reconcile(leases)
 
     async def _in_thread(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Run a database call. All of them run in one thread, in the order in which they are made."""

@@ -6,7 +6,7 @@ reservation. Amounts are whole numbers. Dollars are in billionths.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -46,10 +46,14 @@ class Loan(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The position up to which a broker's request records are counted: a file name and a byte offset."""
+    """The position up to which a broker's request records are counted: a file name and a byte offset.
+
+    `at` is when the broker came so far (RFC 3339). No two settlements of a broker have the same.
+    """
 
     segment: str = ""
     position: int = 0
+    at: str = ""
 
 
 class Budgets:
@@ -85,7 +89,7 @@ class Budgets:
         """Return the checkpoint of a broker, or None for an unknown broker."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
-        return None if row is None else Checkpoint(segment=row.segment, position=row.position)
+        return None if row is None else _checkpoint(row)
 
     def leases(self, broker: str) -> dict[LimitWindow, int]:
         """Return the lease of a broker in each window."""
@@ -121,32 +125,42 @@ class Budgets:
         return Loan(0, spent)
 
     def settle(
-        self, broker: str, changes: Mapping[LimitWindow, tuple[int, int]], checkpoint: Checkpoint
+        self,
+        broker: str,
+        changes: Mapping[LimitWindow, tuple[int, int]],
+        since: Checkpoint,
+        until: Checkpoint,
     ) -> bool:
-        """Commit amounts spent, changes of leases and the checkpoint in one transaction.
+        """Commit amounts spent, changes of leases and the checkpoint `until` in one transaction.
 
-        `changes` has, for each window, the amount spent since the last call and the growth of the broker's
-        lease. Returns False and commits nothing if the broker is unknown, or if its leases were freed because
-        it was silent.
+        `changes` has, for each window, the amount spent since the checkpoint `since` and the growth of the
+        broker's lease. Returns True if the broker is at `until`, even if an earlier call committed that. A
+        call that got no answer can so be repeated. Returns False and commits nothing if the broker is at
+        another checkpoint or unknown, or if its leases were freed because it was silent.
         """
         rows = [
             {**window._asdict(), "keeper": broker, "more": spent, "grown": grown}
             for window, (spent, grown) in changes.items()
         ]
         with self._database.writing() as connection:
-            if not _move(connection, broker, checkpoint):
-                return False
+            if not _move(connection, broker, since, until):
+                return _is_counted(connection, broker, since, until)
             if rows:
                 connection.execute(_MAKE_WINDOW, rows)
                 connection.execute(_SETTLE, rows)
                 connection.execute(_GROW_LEASE, rows)
         return True
 
-    def join(self, broker: str, checkpoint: Checkpoint) -> None:
-        """Register a broker, or mark it alive again. A known broker keeps its checkpoint."""
+    def join(self, broker: str, checkpoint: Checkpoint) -> Checkpoint:
+        """Register a broker, or mark it alive again. A known broker keeps its position.
+
+        Returns the broker's checkpoint. Settlements from before that arrive late are not committed any more.
+        """
+        mine = t.keepers.c.id == broker
         with self._database.writing() as connection:
-            connection.execute(_MAKE_BROKER, {"id": broker, **_checkpoint_row(checkpoint)})
-            connection.execute(update(t.keepers).where(t.keepers.c.id == broker).values(at=_now()))
+            connection.execute(_MAKE_BROKER, {"id": broker, **asdict(checkpoint)})
+            connection.execute(update(t.keepers).where(mine).values(at=utc_now().isoformat()))
+            return _checkpoint(connection.execute(select(t.keepers).where(mine)).one())
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of brokers that have not settled since a time, and return their ids."""
@@ -178,19 +192,27 @@ class Budgets:
                 connection.execute(delete(table).where(ended))
 
 
-def _move(connection: Connection, broker: str, checkpoint: Checkpoint) -> bool:
-    """Set a broker's checkpoint. Return False if it is unknown or its leases were freed."""
+def _move(connection: Connection, broker: str, since: Checkpoint, until: Checkpoint) -> bool:
+    """Move a broker from one checkpoint to another. Return False if it is not at the first."""
     k = t.keepers.c
-    mine = update(t.keepers).where(k.id == broker, k.at != _FREED)
-    return connection.execute(mine.values(**_checkpoint_row(checkpoint))).rowcount == 1
+    mine = update(t.keepers).where(k.id == broker, k.at == since.at, k.at != _FREED)
+    return connection.execute(mine.values(**asdict(until))).rowcount == 1
 
 
-def _checkpoint_row(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"segment": checkpoint.segment, "position": checkpoint.position, "at": _now()}
+def _is_counted(connection: Connection, broker: str, since: Checkpoint, until: Checkpoint) -> bool:
+    """Return whether a broker is at `until` already, also if its leases were freed since."""
+    row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
+    if row is None or row.at != _FREED:
+        return row is not None and row.at == until.at
+    return _place(until) == _place(_checkpoint(row)) != _place(since)
 
 
-def _now() -> str:
-    return utc_now().isoformat()
+def _checkpoint(row: Any) -> Checkpoint:
+    return Checkpoint(segment=row.segment, position=row.position, at=row.at)
+
+
+def _place(checkpoint: Checkpoint) -> tuple[str, int]:
+    return checkpoint.segment, checkpoint.position
 
 
 def _window(row: Any) -> LimitWindow:

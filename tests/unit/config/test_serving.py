@@ -14,6 +14,7 @@ from crossgrade.domain import (
     RouteSpec,
     Serving,
     Shadow,
+    StoredResponses,
     TierRule,
     TokenIssuer,
     Watching,
@@ -65,6 +66,7 @@ serve:
       rules:
         - {claim: realm_access.roles, operator: contains, value: llm, tier: standard, team_claim: team}
         - {claim: sub, operator: in, value: [a, b], tier: special}
+  stored_responses: {max_count: 50, max_age_s: 60}
   log_prompts: true
 watch:
   interval_s: 10
@@ -145,6 +147,7 @@ def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
     )
     assert (config.serving.host, config.serving.port, config.serving.workers) == ("0.0.0.0", 8080, 2)
     assert config.serving.log_prompts
+    assert config.serving.stored_responses == StoredResponses(max_count=50, max_age_s=60.0)
     assert config.watching.webhook_secret_env == "HOOK_SECRET"
     assert (config.watching.interval_s, config.watching.keep_text_days) == (10, 7)
 
@@ -155,6 +158,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         ("RouteSection", RouteSpec, {"name", "regions"}),
         ("ShadowSection", Shadow, {"regions"}),
         ("ServeSection", Serving, set()),
+        ("StoredResponsesSection", StoredResponses, set()),
         ("IssuerSection", TokenIssuer, set()),
         ("TierRuleSection", TierRule, set()),
         ("WatchSection", Watching, set()),

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 
-from crossgrade.domain import RouteSpec, Serving
-from crossgrade.gateway._messages import RequestRecord
+from crossgrade.domain import RouteSpec, Serving, StoredResponses
+from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Remember, RequestRecord
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
+from crossgrade.serve._kept import KeptResponses
 from crossgrade.testing import FakeProvider
 
 
@@ -28,6 +30,15 @@ class MemoryBroker:
         self.pairs: list[Any] = []
         self.fetches: list[str] = []
         self.connected = True
+        self.kept = KeptResponses(StoredResponses())
+
+    def remember(self, message: Callable[[int], Remember]) -> None:
+        self.kept.keep(msgspec.json.decode(msgspec.json.encode(message(1)), type=Remember))
+
+    def find(self, message: Callable[[int], Find], on_done: Any) -> None:
+        found = self.kept.find(message(1), 10_000)
+        error = TOO_LARGE if found is None else None
+        on_done(Done(1, text=msgspec.json.encode(found).decode(), error=error))
 
     def record(self, record: RequestRecord) -> None:
         self.records.append(record)
@@ -228,6 +239,8 @@ def running(
         worker.context.broker = broker
         worker.context.shadows.broker = broker
         worker.gateway.callers.broker = broker
+        if worker.context.earlier is not None:
+            worker.context.earlier.broker = broker
         await worker.start(_listen("127.0.0.1", 0))
         made.append(worker)
 

@@ -44,7 +44,7 @@ class Lender:
         else:
             amount = max(ask.need, left // 8)
             self._lent[unit] += amount
-            loop.call_soon(self._limits.granted, Grant(ask.lease, amount))
+            loop.call_soon(self._limits.granted, Grant(ask.lease, amount, ask.alone))
         return True
 
     def _count(self) -> None:

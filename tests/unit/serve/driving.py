@@ -46,6 +46,7 @@ class Machine:
     environ: dict[str, str]
     limits: tuple[Limit, ...]
     workers: int = 1
+    serving: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +56,7 @@ class Machine:
     def start(self) -> None:
         write_settings(
             GatewaySettings(
-                serving=Serving(limits=self.limits, workers=self.workers),
+                serving=Serving(limits=self.limits, workers=self.workers, **self.serving),
                 routes=(),
                 targets=(),
                 state=str(self.folder),

@@ -1,5 +1,6 @@
-"""A running `crossgrade serve`, as its users start it."""
+"""A running `crossgrade serve`, as its users start it, and a running Redis."""
 
+import contextlib
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 CONFIG = """\
@@ -33,6 +35,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Run a Redis server that keeps nothing on disk; yield its process and its address."""
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process, f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
 
 
 class Gateway:

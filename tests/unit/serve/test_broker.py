@@ -9,17 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from crossgrade.domain import Limit
+from crossgrade.domain import Limit, StoredResponses
 from crossgrade.gateway import (
     ADMIN,
     DENIED,
     UNKNOWN_RESPONSE,
+    Done,
+    Find,
     Outcome,
+    Remember,
     RequestRecord,
     ShadowAnswer,
     ShadowPair,
@@ -27,8 +32,10 @@ from crossgrade.gateway import (
 from crossgrade.gateway._limits import Hold, LimitRefusal
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
-from crossgrade.store import Budgets, Store
+from crossgrade.serve._redis import RedisCounters
+from crossgrade.store import Budgets, LimitWindow, Store
 from tests.unit.serve.driving import Machine, Worker, run, until
+from tests.unit.serve.running import redis
 
 Make = Callable[..., Machine]
 A_DOLLAR = Limit(scope="key", unit="usd", cap=1.0, window_s=86_400)
@@ -267,6 +274,40 @@ def test_feedback_finds_a_response_that_another_worker_has_not_written_yet(
     run(use())
 
 
+def test_a_response_is_found_by_another_worker_at_once_and_is_gone_with_the_broker(machines: Make) -> None:
+    machine = machines(workers=2, stored_responses=StoredResponses())
+    asked = partial(Find, tenant="key-1", previous="resp_1", items=["msg_1", "msg_2"])
+
+    async def find(worker: Worker) -> Done | None:
+        found: asyncio.Future[Done | None] = asyncio.get_running_loop().create_future()
+        worker.broker.find(asked, found.set_result)
+        return await found
+
+    async def use() -> None:
+        async with machine.worker(0) as one, machine.worker(1) as two:
+            item = msgspec.Raw(b'{"a":"\\n"}')
+            given = msgspec.Raw(b"[1]")
+            finding = asyncio.create_task(find(one))
+            await asyncio.sleep(0)
+            remember = partial(Remember, tenant="key-1", id="resp_1", previous=None, input=given)
+            two.broker.remember(partial(remember, output=[("msg_1", item)]))
+            done = await finding
+            assert done is not None
+            assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_1": {"a": "\n"}}}
+            machine.end(signal.SIGKILL)
+            await until(lambda: not one.broker.connected)
+            one.broker.remember(partial(remember, output=[("msg_2", item)]))
+            finding = asyncio.create_task(find(one))
+            machine.start()
+            done = await finding
+            assert done is not None
+            assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_2": {"a": "\n"}}}
+            machine.end(signal.SIGKILL)
+            assert await find(one) is None
+
+    run(use())
+
+
 def test_feedback_counts_from_the_key_that_got_the_response_or_its_team(machines: Make) -> None:
     """Request ids can be guessed, and outcomes take routes back."""
     machine = machines()
@@ -406,6 +447,39 @@ def test_two_machines_share_a_limit(machines: Make, shared: dict[str, str]) -> N
             assert served == 40
 
     run(use())
+
+
+@pytest.mark.needs("command:redis-server", "module:redis")
+def test_what_a_stalled_redis_did_not_answer_counts_once(machines: Make) -> None:
+    with redis() as (server, url):
+        # Its patience is shorter than a second, so that it tries more than once during a stall.
+        machine = machines(A_DOLLAR, environ={"CROSSGRADE_REDIS_URL": f"{url}?socket_timeout=0.2"})
+
+        async def use() -> None:
+            async with machine.worker() as worker:
+                for stall in (False, True):  # the first settlement makes its script known
+                    hold = await worker.reserve(0.1)
+                    assert isinstance(hold, Hold)
+                    worker.limits.settle(hold, 0.1, 0)
+                    if stall:
+                        server.send_signal(signal.SIGSTOP)
+                    await _written(worker)
+                    await asyncio.sleep(2.5)  # three tries
+                assert isinstance(await worker.reserve(0.7), LimitRefusal)  # its loan gets no answer either
+                server.send_signal(signal.SIGCONT)
+                await asyncio.sleep(1.5)
+
+        run(use())
+        machine.end()
+        counters = RedisCounters.open(url)
+        (broker,) = (name.rpartition(":")[2] for name in counters._redis.scan_iter("*keeper:*"))
+        assert counters.spent([_day()]) == {_day(): 200_000_000}
+        assert counters.leases(broker) == {}, "nothing is lent for ever"
+        counters.close()
+
+
+def _day() -> LimitWindow:
+    return LimitWindow("key", "key-1", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
 
 
 @pytest.mark.needs("postgresql")

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.gateway import LeaseId, Spend
-from crossgrade.serve._counting import Counters, Counting, broker_name
+from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
@@ -18,6 +18,11 @@ from tests.codes import raises_code
 
 DAY = LimitWindow("key", "a|b", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
 START = Checkpoint(segment="s", position=0)
+
+
+def later(position: int) -> Checkpoint:
+    """Return a checkpoint of the present moment."""
+    return Checkpoint(segment="t", position=position, at=utc_now().isoformat())
 
 
 @pytest.fixture(
@@ -51,12 +56,12 @@ def counters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Counter
 
 
 def test_no_more_is_lent_than_the_cap_allows(counters: Counters) -> None:
-    for name in ("one", "two"):
-        counters.join(name, START)
+    one = counters.join("one", START)
+    counters.join("two", START)
     assert counters.lend("one", DAY, cap=100, need=10, share=0.5) == (50, 0)
     assert counters.lend("two", DAY, cap=100, need=30, share=0.125) == (30, 0)
     assert counters.lend("two", DAY, cap=100, need=21) == (0, 0)
-    assert counters.settle("one", {DAY: (40, -50)}, START)
+    assert counters.settle("one", {DAY: (40, -50)}, one, later(1))
     assert counters.lend("two", DAY, cap=100, need=30) == (30, 40)
     assert counters.leases("two") == {DAY: 60}
     assert counters.lend("one", DAY, cap=100, need=1) == (0, 40)
@@ -64,36 +69,63 @@ def test_no_more_is_lent_than_the_cap_allows(counters: Counters) -> None:
 
 
 def test_large_amounts_are_exact(counters: Counters) -> None:
-    counters.join("one", START)
+    one = counters.join("one", START)
     cap = 1_000_000_000_000_001  # a million dollars, in billionths, and one
     assert counters.lend("one", DAY, cap=cap, need=1) == (cap, 0)
-    assert counters.settle("one", {DAY: (cap - 1, -(cap - 1))}, START)
+    assert counters.settle("one", {DAY: (cap - 1, -(cap - 1))}, one, later(1))
     assert counters.leases("one") == {DAY: 1}
     assert counters.lend("one", DAY, cap=cap, need=1) == (0, cap - 1)
 
 
 def test_a_broker_keeps_its_checkpoint_when_it_joins_again(counters: Counters) -> None:
     assert counters.checkpoint("one") is None
-    counters.join("one", START)
-    assert counters.settle("one", {}, Checkpoint(segment="t", position=9))
-    counters.join("one", START)
-    assert counters.checkpoint("one") == Checkpoint(segment="t", position=9)
+    one, nine = counters.join("one", START), later(9)
+    assert counters.settle("one", {}, one, nine)
+    again = counters.join("one", START)
+    assert (again.segment, again.position) == ("t", 9)
+    assert counters.checkpoint("one") == again != nine
+
+
+def test_a_settlement_that_got_no_answer_is_repeated_and_counts_once(counters: Counters) -> None:
+    one, first, second = counters.join("one", START), later(1), later(2)
+    counters.lend("one", DAY, cap=100, need=60, share=0.0)
+    for _ in range(3):
+        assert counters.settle("one", {DAY: (40, -50)}, one, first)
+    assert (counters.spent([DAY]), counters.leases("one")) == ({DAY: 40}, {DAY: 10})
+    assert counters.settle("one", {DAY: (5, -5)}, first, second)
+    # A late one of before counts no more, and neither does one of before the broker joined again.
+    assert not counters.settle("one", {DAY: (40, -50)}, one, first)
+    third = counters.join("one", START)
+    assert not counters.settle("one", {DAY: (3, -3)}, second, later(3))
+    assert (third.segment, third.position, counters.spent([DAY])) == ("t", 2, {DAY: 45})
+
+
+def test_a_settlement_is_known_to_count_although_the_leases_were_freed_since(counters: Counters) -> None:
+    one, first = counters.join("one", START), later(1)
+    counters.lend("one", DAY, cap=100, need=60, share=0.0)
+    assert counters.settle("one", {DAY: (40, -50)}, one, first)
+    counters.reclaim(silent_since=utc_now() + timedelta(minutes=1))
+    assert counters.settle("one", {DAY: (40, -50)}, one, first)
+    assert not counters.settle("one", {DAY: (5, -5)}, first, later(2))
+    assert (counters.spent([DAY]), counters.leases("one")) == ({DAY: 40}, {})
 
 
 def test_leases_of_a_silent_broker_are_freed_and_it_hears_of_it(counters: Counters) -> None:
-    for name in ("one", "two"):
-        counters.join(name, START)
+    one = counters.join("one", START)
+    counters.join("two", START)
     counters.lend("one", DAY, cap=100, need=60, share=0.0)
     assert counters.reclaim(silent_since=utc_now() - timedelta(minutes=1)) == []
     assert counters.lend("two", DAY, cap=100, need=60).amount == 0
-    later = utc_now() + timedelta(minutes=1)
-    assert counters.reclaim(silent_since=later) == ["one", "two"]
-    assert counters.reclaim(silent_since=later) == []
+    soon = utc_now() + timedelta(minutes=1)
+    assert counters.reclaim(silent_since=soon) == ["one", "two"]
+    assert counters.reclaim(silent_since=soon) == []
     assert counters.leases("one") == {}
-    assert not counters.settle("one", {DAY: (5, -5)}, START)
+    assert not counters.settle("one", {DAY: (5, -5)}, one, later(1))
     counters.join("two", START)
     assert counters.lend("two", DAY, cap=100, need=100) == (100, 0)
-    assert counters.checkpoint("one") == START
+    known = counters.checkpoint("one")
+    assert known is not None
+    assert (known.segment, known.position) == ("s", 0)
 
 
 def test_old_windows_are_forgotten(counters: Counters) -> None:
@@ -121,6 +153,34 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
     assert third.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     assert third.lend(lease, 100, 1) == (0, 30)
     third.close()
+
+
+@pytest.mark.needs("module:fakeredis")
+def test_what_redis_has_lost_is_counted_again_from_the_log(tmp_path: Path) -> None:
+    import fakeredis
+
+    lease = LeaseId("key", "a|b", "usd", 86_400, DAY.begins)
+    files = RecordFiles(tmp_path / "requests")
+    client = fakeredis.FakeRedis(decode_responses=True)
+    counting = Counting("", None, "me", shared=True)
+    counting._counters = RedisCounters(client)
+
+    def spend(amount: int, more: int = 0) -> dict[LeaseId, int] | None:
+        files.append(b"", 0, Settled("life", 1, [Spend(lease, amount, amount, 0)]))
+        changes = {lease: (amount + more, -amount - more)}
+        return counting.commit(Settlement.now(changes, (files.segment, files.position)), files)
+
+    assert counting.begin(files, (files.segment, files.position)) == {}
+    counting.lend(lease, 1_000, 800)
+    assert spend(30) is None
+    kept = {name: client.hgetall(name) for name in client.scan_iter() if name != "{crossgrade}:keepers"}
+    assert spend(20) is None
+    for name, values in kept.items():
+        client.hset(name, mapping=values)
+    assert spend(5) == {lease: 20}
+    assert spend(7, more=20 + 5) is None
+    assert counting._counters.spent([DAY]) == {DAY: 30 + 20 + 5 + 7}
+    client.close()
 
 
 def test_a_broker_has_one_name_for_good(tmp_path: Path) -> None:
