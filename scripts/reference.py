@@ -158,6 +158,7 @@ PYTHON_KINDS = (
     ("Project", "Project", "project"),
     ("Routes", "Routing", "project.routing"),
     ("Probes", "ProjectProbes", "project.probes"),
+    ("Live checks", "ProjectLive", "project.live"),
     ("Traffic", "ProjectTraffic", "project.traffic"),
 )
 # What of `crossgrade.stats` is on the page.

@@ -41,6 +41,7 @@ class LoggedTraffic:
     `represented_share` is the share of the workload's requests that the samples stand for, in [0, 1], and
     `left_out` the shares of all others by cause. `requests_per_month` counts the represented requests. It
     has the 95 % interval `low` to `high`, or none where the log is too short. `hours` is the log's length.
+    `peak_tokens_per_minute` counts the tokens in its busiest minute, of all requests of the workload.
     """
 
     represented_share: float | None = None
@@ -49,6 +50,7 @@ class LoggedTraffic:
     requests_per_month: int | None = None
     low: float | None = None
     high: float | None = None
+    peak_tokens_per_minute: int | None = None
 
     @property
     def is_partial(self) -> bool:

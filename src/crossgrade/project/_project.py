@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ScorerCalls,
     )
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._rescoring import Rescoring
@@ -353,6 +354,13 @@ class Project(OpenProject):
         from crossgrade.project._traffic import ProjectTraffic
 
         return ProjectTraffic(self)
+
+    @property
+    def live(self) -> "ProjectLive":
+        """Live checks of the project's models."""
+        from crossgrade.project._live import ProjectLive
+
+        return ProjectLive(self)
 
     @property
     def routing(self) -> "Routing":

@@ -58,6 +58,7 @@ class Serve:
         self._broker: Child | None = None
         self._admin: Child | None = None
         self._starting_admin: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._useless: str | None = None
         self._ending = asyncio.Event()
         self._reloading = asyncio.Event()
@@ -120,6 +121,16 @@ class Serve:
         self._on_event(f"ready: {where} ({serving.workers} worker{plural}, pid {os.getpid()})")
         self._report_openness(serving)
         self._starting_admin = asyncio.create_task(self._start_admin(serving))
+        self._telling = asyncio.create_task(self._tell_records(project))
+
+    async def _tell_records(self, project: Project) -> None:
+        """Say what live checks saw of the routes' models, after the start: requests do not wait for it."""
+        try:
+            lines = await asyncio.to_thread(project.live.route_lines)
+        except CrossgradeError as error:
+            lines = [f"the records of live checks cannot be read: {error.message}"]
+        for line in lines:
+            self._on_event(f"warning: {line}")
 
     async def _compile(self, project: Project) -> GatewaySettings:
         """Compile the settings; local servers get their addresses the first time."""
@@ -320,7 +331,7 @@ class Serve:
         self._ending.set()
 
     async def _stop(self) -> None:
-        for task in (self._starting_admin, self._days):
+        for task in (self._starting_admin, self._telling, self._days):
             if task is not None:
                 task.cancel()
         self._drain(self._workers)

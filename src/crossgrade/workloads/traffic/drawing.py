@@ -226,6 +226,7 @@ def _traffic(rows: GroupRows) -> LoggedTraffic:
         requests_per_month=None if volume.value is None else max(1, round(volume.value)),
         low=volume.low,
         high=volume.high,
+        peak_tokens_per_minute=rows.peak_tokens,
     )
 
 

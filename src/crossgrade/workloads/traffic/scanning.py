@@ -22,7 +22,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
-from crossgrade.workloads.traffic.rates import monthly
+from crossgrade.workloads.traffic.rates import monthly, peak_minute
 from crossgrade.workloads.traffic.reading import Reading
 
 LABEL_USD = 0.5
@@ -69,7 +69,8 @@ class GroupRows:
     """A workload's requests that can be samples: where they stand in the order of reading, times, kinds.
 
     `requests` counts all of the workload's that were answered, `left_out` those that cannot be samples, by
-    cause. `volume` is the number a month of those that can.
+    cause. `volume` is the number a month of those that can. `peak_tokens` counts the tokens in the busiest
+    minute of all that were answered, as far as counts are known (None: no count or no time is).
     """
 
     group: Group
@@ -80,6 +81,7 @@ class GroupRows:
     left_out: Mapping[str, int]
     volume: Interval
     span: tuple[float, float] | None
+    peak_tokens: int | None = None
 
 
 class Scanner:
@@ -216,7 +218,12 @@ class Scanner:
             left_out={cause: n for cause, n in zip(CAUSES, causes[1:], strict=True) if n},
             volume=monthly(at[wanted], self.span),
             span=self.span,
+            peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
         )
+
+    def _peak_minute(self, rows: NDArray[np.bool_]) -> int | None:
+        tokens = [np.maximum(self._column(name)[rows], 0).astype(np.int64) for name in ("input", "output")]
+        return peak_minute(self._column("at")[rows], tokens[0] + tokens[1])
 
     def _findings(self) -> tuple[list[Finding], float, int]:
         """Return the workloads, the spend of the whole log, and of how many requests it is."""

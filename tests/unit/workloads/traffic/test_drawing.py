@@ -60,6 +60,7 @@ def test_samples_are_spread_over_time_and_stand_for_all_requests(tmp_path: Path)
         int((datetime.fromisoformat(each["at"]).timestamp() - START) / 60.5 / 20) for each in found.rows
     ]
     assert sorted(stretch) == list(range(50))
+    assert found.traffic.peak_tokens_per_minute == 110
     assert [each["id"] for each in found.rows] == [f"r{n:05d}" for n in range(1, 51)]
 
 
@@ -277,3 +278,13 @@ def test_a_scorer_is_proposed_from_the_answers(
 def test_a_workload_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     with raises_code("log-workload-unknown", "support"):
         drawn(tmp_path, [row(n, f"Question {n}") for n in range(5)], name="suport")
+
+
+def test_the_busiest_minute_counts_the_tokens_that_are_known(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n} about invoices") for n in range(40)]
+    for n in (3, 4, 5):
+        rows[n] |= {"timestamp": START + 600 + n, "input_tokens": 1_000 * n}
+    rows[5]["status"] = 500  # a request that failed is no traffic
+    rows.append(row(40, "A question of unknown length", timestamp=START + 601, input_tokens=None))
+    busiest = 3_010 + 4_010 + 10
+    assert drawn(tmp_path, rows, n=20).traffic.peak_tokens_per_minute == busiest + 110
