@@ -132,7 +132,7 @@ REMARKS_HEAD = f"""\
 """
 
 # Where each list of a verdict is made, and what makes a remark: which argument is its code.
-REMARKS = {"reasons": "_reasons.py", "would_change": "_changes.py"}
+REMARKS = {"reasons": ("_reasons.py", "_thrift_reasons.py"), "would_change": ("_changes.py",)}
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
 REASONS_HEAD = f"""\
@@ -407,8 +407,8 @@ def _calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.AST | None, ast.Cal
 def remark_codes(place: str) -> dict[str, set[str]]:
     """Return every code that a list of a verdict can have, with its sentences as they stand in the code."""
     found: dict[str, set[str]] = {}
-    tree = ast.parse((PACKAGE / "decide" / REMARKS[place]).read_text(encoding="utf-8"))
-    for function in ast.walk(tree):
+    trees = [ast.parse((PACKAGE / "decide" / name).read_text(encoding="utf-8")) for name in REMARKS[place]]
+    for function in (node for tree in trees for node in ast.walk(tree)):
         if not isinstance(function, ast.FunctionDef) or function.name in REMARK_MAKERS:
             continue
         for call in ast.walk(function):

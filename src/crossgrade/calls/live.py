@@ -218,7 +218,8 @@ class LiveChecks:
         try:
             response = await self.calls.answer(call, send=send)
         except ProviderError as error:
-            may_cost = isinstance(error, UpstreamError | ProviderTimeoutError) and error.status is None
+            is_cut = isinstance(error, UpstreamError | ProviderTimeoutError) and error.status is None
+            may_cost = is_cut and error.code != "connect-failed"
             return _Tried(
                 status=_status(error), seen=excerpt(error.message), cost_usd=None if may_cost else Decimal(0)
             )

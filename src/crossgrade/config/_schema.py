@@ -247,6 +247,11 @@ class LoggedTrafficSection(Section):
         description="Input and output tokens in the busiest minute of the log. `doctor --live` compares them "
         "with the limits that a provider states.",
     )
+    cache_saving_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Share of the represented requests' cost that reading repeated system prompts from the "
+        "provider's cache would have saved. A verdict compares a move with that bill too.",
+    )
 
 
 class WorkloadSection(Section):

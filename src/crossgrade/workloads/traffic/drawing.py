@@ -227,6 +227,7 @@ def _traffic(rows: GroupRows) -> LoggedTraffic:
         low=volume.low,
         high=volume.high,
         peak_tokens_per_minute=rows.peak_tokens,
+        cache_saving_share=rows.cache_share,
     )
 
 

@@ -24,6 +24,7 @@ from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
 from crossgrade.workloads.traffic.reading import Reading
+from crossgrade.workloads.traffic.saving import Thrifty
 
 LABEL_USD = 0.5
 """What labelling one sample is taken to cost where nobody says: a minute of somebody's work."""
@@ -71,6 +72,7 @@ class GroupRows:
     `requests` counts all of the workload's that were answered, `left_out` those that cannot be samples, by
     cause. `volume` is the number a month of those that can. `peak_tokens` counts the tokens in the busiest
     minute of all that were answered, as far as counts are known (None: no count or no time is).
+    `cache_share` is the share of the cost of those that can be samples that caching would save.
     """
 
     group: Group
@@ -82,6 +84,7 @@ class GroupRows:
     volume: Interval
     span: tuple[float, float] | None
     peak_tokens: int | None = None
+    cache_share: float | None = None
 
 
 class Scanner:
@@ -219,6 +222,15 @@ class Scanner:
             volume=monthly(at[wanted], self.span),
             span=self.span,
             peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
+            cache_share=self._thrifty(groups[number], spend, wanted).cache_share,
+        )
+
+    def _thrifty(self, found: Group, spend: NDArray[np.float64], rows: NDArray[np.bool_]) -> Thrifty:
+        return Thrifty(
+            column=lambda name: self._column(name)[rows],
+            spend=spend[rows],
+            prices=self._prices(),
+            is_batch=found.kind.call == "batch",
         )
 
     def _peak_minute(self, rows: NDArray[np.bool_]) -> int | None:

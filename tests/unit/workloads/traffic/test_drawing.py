@@ -288,3 +288,22 @@ def test_the_busiest_minute_counts_the_tokens_that_are_known(tmp_path: Path) -> 
     rows.append(row(40, "A question of unknown length", timestamp=START + 601, input_tokens=None))
     busiest = 3_010 + 4_010 + 10
     assert drawn(tmp_path, rows, n=20).traffic.peak_tokens_per_minute == busiest + 110
+
+
+def test_what_caching_would_have_saved_goes_with_the_workload(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "You answer tickets of the harbour office. " * 200}
+    rows = [
+        row(
+            n,
+            f"Question {n}",
+            messages=[system, {"role": "user", "content": f"Question {n}"}],
+            input_tokens=2_100,
+        )
+        for n in range(60)
+    ]
+    share = drawn(tmp_path, rows, n=20).traffic.cache_saving_share
+    assert share is not None
+    assert 0.5 < share < 0.75  # nearly all input, at a quarter of its price
+    rare = [each | {"timestamp": START + n * 3_600} for n, each in enumerate(rows)]
+    assert drawn(tmp_path, rare, n=20).traffic.cache_saving_share == 0
+    assert drawn(tmp_path, [row(n, f"Question {n}") for n in range(60)], n=20).traffic.cache_saving_share == 0
