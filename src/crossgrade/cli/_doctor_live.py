@@ -59,7 +59,8 @@ def spent_words(result: "LiveResult") -> str:
     more = f", and an unknown amount at {unknown} model{'s' * (unknown != 1)}" if unknown else ""
     calls, models = sum(record.calls for record in result.records), len(result.records)
     spent = f"${known:.4f}" if known >= _CENT or not known else f"${known:.6f}"
-    return f"{calls} call{'s' * (calls != 1)} to {models} model{'s' * (models != 1)} cost {spent}{more}; the records are kept"
+    asked = f"{calls} call{'s' * (calls != 1)} to {models} model{'s' * (models != 1)}"
+    return f"{asked} cost {spent}{more}; the records are kept"
 
 
 def _cost_words(plan: "LivePlan", limit: Decimal) -> str:
