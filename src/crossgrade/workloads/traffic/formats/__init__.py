@@ -95,10 +95,10 @@ def unpack(value: Any, formats: Mapping[str, LogFormat] = LOG_FORMATS) -> list[A
         return [value]
     for name in _WRAPPERS:
         inner = value.get(name)
+        if isinstance(inner, dict) and len(value) == 1 and recognise(inner, formats):
+            inner = [inner]
         if isinstance(inner, list) and not recognise(value, formats):
             return inner
-        if isinstance(inner, dict) and len(value) == 1 and recognise(inner, formats):
-            return [inner]
     return [value]
 
 
