@@ -133,7 +133,10 @@ REMARKS_HEAD = f"""\
 """
 
 # Where each list of a verdict is made, and what makes a remark: which argument is its code.
-REMARKS = {"reasons": ("_reasons.py", "_router_reasons.py"), "would_change": ("_changes.py",)}
+REMARKS = {
+    "reasons": ("_reasons.py", "_router_reasons.py", "_thrift_reasons.py"),
+    "would_change": ("_changes.py",),
+}
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
 REASONS_HEAD = f"""\
@@ -159,6 +162,7 @@ PYTHON_KINDS = (
     ("Project", "Project", "project"),
     ("Routes", "Routing", "project.routing"),
     ("Probes", "ProjectProbes", "project.probes"),
+    ("Live checks", "ProjectLive", "project.live"),
     ("Traffic", "ProjectTraffic", "project.traffic"),
 )
 # What of `crossgrade.stats` is on the page.
@@ -407,7 +411,7 @@ def _calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.AST | None, ast.Cal
 def remark_codes(place: str) -> dict[str, set[str]]:
     """Return every code that a list of a verdict can have, with its sentences as they stand in the code."""
     found: dict[str, set[str]] = {}
-    trees = [ast.parse((PACKAGE / "decide" / file).read_text(encoding="utf-8")) for file in REMARKS[place]]
+    trees = [ast.parse((PACKAGE / "decide" / name).read_text(encoding="utf-8")) for name in REMARKS[place]]
     for function in (node for tree in trees for node in ast.walk(tree)):
         if not isinstance(function, ast.FunctionDef) or function.name in REMARK_MAKERS:
             continue

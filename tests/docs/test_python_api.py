@@ -11,7 +11,12 @@ from pathlib import Path
 import crossgrade.project as api
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/python.md").read_text(encoding="utf-8")
-TOPICS = {"probes": api.ProjectProbes, "routing": api.Routing, "traffic": api.ProjectTraffic}
+TOPICS = {
+    "live": api.ProjectLive,
+    "probes": api.ProjectProbes,
+    "routing": api.Routing,
+    "traffic": api.ProjectTraffic,
+}
 
 
 def public(kind: type, prefix: str) -> Iterator[str]:

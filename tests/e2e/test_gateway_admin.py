@@ -172,6 +172,8 @@ def test_its_state_is_that_of_the_gateway(gateway: Served, admin: Any) -> None:
 def test_a_canary_is_promoted_and_aborted_while_it_serves(gateway: Served, admin: Any) -> None:
     (route,) = admin("GET", "/routes").json["routes"]
     assert (route["name"], route["candidate"], route["share"]) == ("echo", "new", 0.5)
+    assert route["records"] == {"old": None, "new": None}
+    until(lambda: "warning: never asked for a record: old" in log(gateway))
     assert targets(gateway) == {"old", "new"}
     promoted = admin("POST", "/routes/echo/promote")
     assert promoted.status == 200, promoted.body

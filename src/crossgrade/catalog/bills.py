@@ -17,7 +17,7 @@ from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.moving import MovingCosts
-from crossgrade.pricing.thrift import Thrift, thrifts
+from crossgrade.pricing.thrift import WAITING, Thrift, thrifts
 from crossgrade.pricing.usage import TokenMix, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iter
         return
     now = bill(offer.name, traffic, price, batch=offer.batch).usd_per_month
     ways = thrifts(price, offer.provider, None if now is None else float(now))
-    yield from (each for each in ways if not (offer.batch and each.way in {"batch", "flex tier"}))
+    yield from (each for each in ways if not (offer.batch and each.way in WAITING))
     usage = traffic.usage
     longest = int((usage.input_tokens + usage.output_tokens).max(initial=0))
     newer = successor(catalog, offer, on, context=longest)

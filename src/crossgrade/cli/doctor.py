@@ -1,4 +1,4 @@
-"""`crossgrade doctor`: look at the installation and the project, change nothing."""
+"""`crossgrade doctor`: look at the installation and the project; with `--live` ask its models too."""
 
 import importlib.util
 import os
@@ -18,16 +18,23 @@ import click
 from crossgrade._version import __version__
 from crossgrade.cli._errors import EXIT_DONE, EXIT_FAILED
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
-from crossgrade.cli._output import one_line, print_json, styled
-from crossgrade.errors import AuthError, ConfigError, CrossgradeError
+from crossgrade.cli._output import note, one_line, print_json, styled
+from crossgrade.cli._params import complete_model
+from crossgrade.cli._spending import Dollars
+from crossgrade.errors import AuthError, ConfigError, CrossgradeError, UsageError
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from crossgrade.config import Config
+    from crossgrade.project import LiveResult
+    from crossgrade.store import CompatibilityRecord
 
 Status = Literal["ok", "warn", "fail", "none"]
 
 MIN_FREE_BYTES = 1 << 30
 OLD_PRICES_DAYS = 60
+OLD_RECORD_DAYS = 30
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "none": "blue"}
 
 
@@ -42,28 +49,76 @@ class Check:
 
 
 @click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL…]", shell_complete=complete_model)
+@click.option("--live", is_flag=True, help="Ask each MODEL (all by default) a few small questions.")
+@click.option(
+    "--max-cost", type=Dollars(), metavar="USD", help="Stop before `--live` costs more.  [default: 1]"
+)
+@click.option("--yes", is_flag=True, help="Do not ask before `--live` calls a model of unknown price.")
 @config_option
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="Show the checks that passed too.")
-def command(config_path: str, *, as_json: bool, verbose: bool) -> int:
+def command(
+    models: tuple[str, ...],
+    config_path: str,
+    *,
+    live: bool,
+    max_cost: "Decimal | None",
+    yes: bool,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     """Check the installation and the project; change nothing.
 
     Names what is missing and one next step each. Keys are never shown, only the names of the
     variables that hold them. Exit code 3 when a check fails.
+
+    With `--live`, asks each model with your own keys: usage against price, streaming, a tool, a
+    schema, the batch API and the account's limits. Each record is kept with its date, and `doctor`
+    and `serve` show it.
     """
-    checks = run_checks(config_path)
+    if not live and (models or max_cost is not None or yes):
+        raise UsageError(
+            "MODEL, `--max-cost` and `--yes` are for `--live`", code="live-not-asked", hint="add `--live`"
+        )
+    checks, result = run_checks(config_path, shows_records=not live), None
+    if live:
+        result = _ask(config_path, models, max_cost, go_on=yes)
+        checks += [check for record in result.records for check in _live_checks(record)]
+        checks += [
+            Check(name="live", status="fail", seen=f"{name}: {why}") for name, why in result.skipped.items()
+        ]
     failed = any(check.status == "fail" for check in checks)
     if as_json:
-        print_json({"ok": not failed, "checks": checks}, schema_version=1)
+        records = {} if result is None else {"live": result.records}
+        print_json({"ok": not failed, "checks": checks, **records}, schema_version=1)
     else:
         _print(checks, verbose=verbose)
     return EXIT_FAILED if failed else EXIT_DONE
 
 
+def _ask(config_path: str, models: Sequence[str], max_cost: "Decimal | None", *, go_on: bool) -> "LiveResult":
+    from crossgrade.cli._doctor_live import check_live, spent_words
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        result = check_live(project, models, max_cost, go_on=go_on)
+    note(spent_words(result), code="live-kept")
+    return result
+
+
+def _live_checks(record: "CompatibilityRecord") -> list[Check]:
+    status: Mapping[str, Status] = {"works": "ok", "fails": "fail", "unknown": "warn", "none": "none"}
+    return [
+        Check(name="live", status=status[each.status], seen=f"{record.offer}: {each.name}: {each.seen}")
+        for each in record.checks
+    ]
+
+
 def _print(checks: Sequence[Check], *, verbose: bool) -> None:
     width = max(len(check.name) for check in checks)
     for check in checks:
-        if check.status == "ok" and not verbose:
+        if check.status == "ok" and check.name != "live" and not verbose:
             continue
         status = styled(f"{check.status:4}", sys.stdout, fg=_COLOURS[check.status])
         click.echo(f"{status}  {check.name:{width}}  {one_line(check.seen)}")
@@ -77,8 +132,13 @@ def _print(checks: Sequence[Check], *, verbose: bool) -> None:
     )
 
 
-def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> list[Check]:
-    """Run every check; one that breaks itself is reported as failed."""
+def run_checks(
+    config_path: str, environ: Mapping[str, str] = os.environ, *, shows_records: bool = True
+) -> list[Check]:
+    """Run every check that asks no model; one that breaks itself is reported as failed.
+
+    `shows_records` adds what earlier live checks saw.
+    """
     config: Config | None = None
 
     def read() -> list[Check]:
@@ -100,6 +160,7 @@ def run_checks(config_path: str, environ: Mapping[str, str] = os.environ) -> lis
         lambda: _disk(config),
         _catalogue,
         lambda: _prices(config, environ),
+        lambda: _records(config, environ) if shows_records else [],
         lambda: _terminal(environ),
     ]
     return [check for each in checks for check in _safely(each)]
@@ -216,9 +277,7 @@ def _store(config: "Config | None") -> list[Check]:
 
 def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
     """Look for live routes that today's method would not certify; the store is only read."""
-    if config is None or ("://" not in config.store and not Path(config.store).exists()):
-        return []
-    if _stored_tables(config.store).status != "ok":
+    if config is None or not _is_readable(config):
         return []
     from crossgrade.project import Project
 
@@ -228,6 +287,48 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         return []
     hint = "decide again on today's samples, or `crossgrade route abort` until then"
     return [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
+
+
+def _records(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
+    """Show what each model's newest live check saw; the store is only read."""
+    from crossgrade.project import Project
+
+    if config is None:
+        return []
+    found: Mapping[str, CompatibilityRecord] = {}
+    if _is_readable(config):
+        with Project(config, environ) as project:
+            found = project.live.newest(config.offers.values())
+    checks = [_record(record) for record in found.values()]
+    never = [name for name in config.offers if name not in found]
+    if never:
+        hint = f"`crossgrade doctor --live {' '.join(never)}` asks them a few small questions"
+        checks.append(Check(name="record", status="none", seen=f"never asked: {', '.join(never)}", hint=hint))
+    return checks
+
+
+def _record(record: "CompatibilityRecord") -> Check:
+    days = (datetime.now(UTC) - record.at).days
+    again, old = f"crossgrade doctor --live {record.offer}", days > OLD_RECORD_DAYS
+    ago = "today" if not days else f"{days} day{'s' * (days != 1)} ago"
+    parts = [f"{record.offer}: asked {ago} ({record.at:%Y-%m-%d})"]
+    failing = [each.name for each in record.failing]
+    unknown = [each.name for each in record.checks if each.status == "unknown"]
+    for words, names in (("failed", failing), ("unknown", unknown)):
+        parts += [f"{words}: {', '.join(names)}"] if names else []
+    seen = "; ".join(parts)
+    return Check(
+        name="record",
+        status="warn" if failing or old else "ok",
+        seen=seen,
+        hint=again * (bool(failing) or old),
+    )
+
+
+def _is_readable(config: "Config") -> bool:
+    """Return whether there is a store with this version's tables, which reading does not change."""
+    is_there = "://" in config.store or Path(config.store).exists()
+    return is_there and _stored_tables(config.store).status == "ok"
 
 
 def _stored_tables(store: str) -> Check:

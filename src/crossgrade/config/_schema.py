@@ -242,6 +242,16 @@ class LoggedTrafficSection(Section):
         "the workload is the log's.",
     )
     high: Annotated[float, Field(ge=0)] | None = Field(default=None, description="Upper end of the interval.")
+    peak_tokens_per_minute: Annotated[int, Field(ge=1, le=10**15)] | None = Field(
+        default=None,
+        description="Input and output tokens in the busiest minute of the log. `doctor --live` compares them "
+        "with the limits that a provider states.",
+    )
+    cache_saving_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="Share of the represented requests' cost that reading repeated system prompts from the "
+        "provider's cache would have saved. A verdict compares a move with that bill too.",
+    )
 
 
 class WorkloadSection(Section):

@@ -10,7 +10,14 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._records import Certificate, DecisionSettings, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
-from crossgrade.pricing.saving import logged_volume, mean_cost, policy_savings
+from crossgrade.pricing.saving import (
+    logged_volume,
+    mean_cost,
+    per_month,
+    policy_savings,
+    without_interval,
+)
+from crossgrade.pricing.thrift import best_share
 from crossgrade.routing import Policy, position, threshold_name
 from crossgrade.stats import Retention, retention
 
@@ -98,7 +105,33 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_per_request_usd=savings.saving_per_request_usd,
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
+        **_beyond_thrift(view, policy, paid),
     )
+
+
+def _beyond_thrift(view: View, policy: Policy, paid: _Paid) -> dict[str, Estimate]:
+    """Return what a policy saves against the least bill with the incumbent; nothing if none is known.
+
+    What stays with the incumbent costs less in both. By batch the candidate counts with its batch price.
+    """
+    best = best_share(view.settings.thrifts)
+    if best is None or best.share is None or policy.candidate is None:
+        return {}
+    rows = paid.rows
+    kept = paid.incumbent_usd * (1 - best.share)
+    taken = paid.policy_usd * (1 - best.others.get(policy.candidate, 0.0))
+    saving = mean_cost(
+        kept[rows],
+        less=np.where(paid.moved, taken, kept)[rows],
+        weight=view.traffic_weights(rows)[rows],
+        cluster=None if view.clusters is None else view.clusters[rows],
+        level=saving_level(view),
+    )
+    saving = without_interval(saving) if paid.stated else saving
+    return {
+        "beyond_thrift_per_request_usd": saving,
+        "beyond_thrift_per_month_usd": per_month(saving, _volume(view.settings)),
+    }
 
 
 def _volume(settings: DecisionSettings) -> Estimate | None:

@@ -15,6 +15,7 @@ from crossgrade.decide._options import Option, closed_beats_open, only_open_cand
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings
+from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
 
@@ -33,6 +34,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_not_answered(found),
                 *_family(found),
                 *_money(found),
+                *thrift_reasons(found),
                 *_limits(found),
                 *_doubts(found),
             ]

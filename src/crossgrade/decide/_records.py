@@ -13,6 +13,7 @@ from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.domain import Estimate, LoggedTraffic, PluginUse, Requirements
+from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -86,7 +87,8 @@ class DecisionSettings:
     that cannot be carried to them are not in their test and stay with the incumbent. `logged_traffic` is what
     the log behind the samples says of the traffic: where a part of it is known not to be represented, a
     policy moves plain requests only. `plugins` are the scorer and the guards that are no part of Crossgrade.
-    `every_model` says how the candidates were found if none was named.
+    `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
+    incumbent, without a move.
     """
 
     floor: float = 0.85
@@ -113,6 +115,7 @@ class DecisionSettings:
     across: tuple[str, ...] = ()
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
+    thrifts: tuple[ThriftShare, ...] = ()
 
     @property
     def workloads(self) -> int:
@@ -184,6 +187,8 @@ class PolicyCost:
     `saving_share` is 1 - policy cost / incumbent cost; `per_solved_usd` is the cost per point
     of score. Unknown is an `Estimate` without value, never zero. `retention` is what the policy keeps of
     the incumbent's score, with its interval, for reading beside the cost: certificates are the claim.
+    `beyond_thrift_per_request_usd` is what the policy saves against the least bill with the incumbent
+    (`settings.thrifts`), by batch with the batch price of the candidate; None if no such way is known.
     """
 
     policy: Policy
@@ -193,6 +198,8 @@ class PolicyCost:
     saving_per_month_usd: Estimate
     saving_share: Estimate
     retention: Estimate | None = None
+    beyond_thrift_per_request_usd: Estimate | None = None
+    beyond_thrift_per_month_usd: Estimate | None = None
 
     @property
     def costs_more(self) -> bool:

@@ -55,7 +55,7 @@ def policy_savings(
 
     def estimate(cost: Column, less: Column | None, per: Column | None, unit: str) -> Estimate:
         found = mean_cost(cost, less=less, per=per, weight=weight, cluster=cluster, level=level, unit=unit)
-        return _without_interval(found) if stated else found
+        return without_interval(found) if stated else found
 
     saving = estimate(incumbent_usd, policy_usd, None, "USD/request")
     return Savings(
@@ -170,7 +170,7 @@ def _length(hours: float) -> str:
     return f"{hours * 60:,.0f} minutes"
 
 
-def _without_interval(found: Estimate) -> Estimate:
+def without_interval(found: Estimate) -> Estimate:
     """Return the estimate as a stated figure: no interval, since nothing was measured."""
     return replace(found, low=None, high=None, method="stated")
 

@@ -12,6 +12,7 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 if TYPE_CHECKING:
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._evaluating import open_judge
+    from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
@@ -33,7 +34,10 @@ __all__ = [
     "Created",
     "Export",
     "Forgotten",
+    "LivePlan",
+    "LiveResult",
     "OfferMove",
+    "OnLiveCheck",
     "OnProbeProgress",
     "Onboarded",
     "OutdatedRoute",
@@ -42,6 +46,7 @@ __all__ = [
     "ProbeOptions",
     "ProbePlan",
     "Project",
+    "ProjectLive",
     "ProjectProbes",
     "ProjectTraffic",
     "Publication",
@@ -67,6 +72,7 @@ __all__ = [
 _LATE = {
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     "open_judge": "_evaluating",
+    **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),

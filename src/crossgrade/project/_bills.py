@@ -34,7 +34,7 @@ from crossgrade.pricing.moving import (
     win_back,
 )
 from crossgrade.pricing.saving import mean_cost, per_month
-from crossgrade.pricing.thrift import best_thrift
+from crossgrade.pricing.thrift import BATCH, best_thrift
 from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic, UsageColumns
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _beyond_thrift(bills: Bills, rival: OfferBill, commitment: Commitment) -> De
         return None
     kept = now.bill.usd_per_month - Decimal(repr(best.saves_usd_per_month))
     then = rival.bill.usd_per_month
-    if best.way == "batch" and rival.batch is not None and rival.batch.usd_per_month is not None:
+    if best.way == BATCH and rival.batch is not None and rival.batch.usd_per_month is not None:
         then = min(then, rival.batch.usd_per_month)
     return commitment.paid(kept) - commitment.minimum_usd_per_month - then
 

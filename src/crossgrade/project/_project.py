@@ -49,7 +49,9 @@ if TYPE_CHECKING:
         Scorer,
         ScorerCalls,
     )
+    from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._rescoring import Rescoring
@@ -200,7 +202,7 @@ class Project(OpenProject):
 
         verdict = decide_policy(
             case.evidence,
-            replace(case.settings, siblings=siblings),
+            replace(case.settings, siblings=siblings, thrifts=self._thrifts(case.run.workload)),
             now=now,
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
@@ -214,6 +216,14 @@ class Project(OpenProject):
             return replace(known, verdict=ShownVerdict.of(known.verdict))
         identifier = self.store.verdicts.append(verdict, case.evidence)
         return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
+
+    def _thrifts(self, name: str) -> "tuple[ThriftShare, ...]":
+        """Return how a workload's incumbent could cost less today."""
+        from crossgrade.project._thrift import thrifts_of
+
+        workload = self.workload(name)
+        prices = self._prices(offers_of(workload))
+        return thrifts_of(workload, prices, self.catalog, datetime.now(UTC).date())
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
@@ -353,6 +363,13 @@ class Project(OpenProject):
         from crossgrade.project._traffic import ProjectTraffic
 
         return ProjectTraffic(self)
+
+    @property
+    def live(self) -> "ProjectLive":
+        """Live checks of the project's models."""
+        from crossgrade.project._live import ProjectLive
+
+        return ProjectLive(self)
 
     @property
     def routing(self) -> "Routing":

@@ -12,8 +12,8 @@ from crossgrade.project._records import Source, as_files
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import ListCost
-    from crossgrade.decide import ModelFacts
     from crossgrade.domain import Usage
+    from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.workloads import ImporterKind, Results
 
@@ -83,7 +83,7 @@ def decide_results(
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
     stated of a model that has no rows, or outside the scale.
     """
-    from crossgrade.decide import DecisionSettings, decide_policy, train_router
+    from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, train_router
     from crossgrade.outlook import default_valid_days
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
@@ -122,10 +122,11 @@ def decide_results(
         priced += [name for name in candidates if name in found.usd]
         aside = () if every_model is None else every_model.set_aside
         costs = {name: cost for name, cost in costs.items() if name not in aside}
-    stated, facts = _at_list_prices(priced, options.typical, costs, now)
+    stated, listed = _at_list_prices(priced, options.typical, costs, now)
     if options.typical is None:
         compared = {incumbent, *candidates} if candidates else set(results.model_names)
-        results, facts = _at_recorded_tokens(results, compared - set(costs), now)
+        results, listed = _at_recorded_tokens(results, compared - set(costs), now)
+    average = "" if options.typical else "on average "
     evidence = pair(
         results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
     )
@@ -138,8 +139,12 @@ def decide_results(
         parity_declared=options.parity_declared,
         splits_only=options.splits_only,
         stated_cost_usd=stated,
-        facts=facts,
+        facts=tuple(
+            ModelFacts(model=model, open_weights=cost.open_weights, price_source=average + cost.words)
+            for model, cost in listed.items()
+        ),
         every_model=every_model,
+        thrifts=_thrifts(listed, evidence.incumbent.model),
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
     if options.router:
@@ -147,11 +152,19 @@ def decide_results(
     return ShownVerdict.of(decide_policy(evidence, settings, now=now))
 
 
+def _thrifts(listed: "Mapping[str, ListCost]", incumbent: str) -> "tuple[ThriftShare, ...]":
+    """Return how the incumbent could cost less at the provider of its list price; nothing without one."""
+    from crossgrade.pricing.thrift import thrift_shares
+
+    own = listed.get(incumbent)
+    others = {model: cost.price for model, cost in listed.items() if model != incumbent}
+    return () if own is None else thrift_shares(own.price, own.provider, others)
+
+
 def _at_recorded_tokens(
     results: "Results", models: "Set[str | None]", now: datetime
-) -> "tuple[Results, tuple[ModelFacts, ...]]":
-    """Return the results with costs where they have tokens alone, and where their prices were read."""
-    from crossgrade.decide import ModelFacts
+) -> "tuple[Results, dict[str, ListCost]]":
+    """Return the results with costs where they have tokens alone, and the list prices of these."""
     from crossgrade.workloads import mean_usage, with_prices
 
     found: dict[str, ListCost | None] = {}
@@ -160,22 +173,16 @@ def _at_recorded_tokens(
             found |= list_prices([model], usage, now.date())
     known = {model: cost for model, cost in found.items() if cost is not None}
     if not known:
-        return results, ()
-    facts = tuple(
-        ModelFacts(model=model, open_weights=cost.open_weights, price_source=f"on average {cost.words}")
-        for model, cost in known.items()
-    )
-    return with_prices(results, {model: cost.price for model, cost in known.items()}), facts
+        return results, {}
+    return with_prices(results, {model: cost.price for model, cost in known.items()}), known
 
 
 def _at_list_prices(
     models: Sequence[str | None], typical: "Usage | None", stated: Mapping[str, float], now: datetime
-) -> "tuple[Mapping[str, float], tuple[ModelFacts, ...]]":
-    """Return the stated costs with list prices for models without one, and where these were read."""
-    from crossgrade.decide import ModelFacts
-
+) -> "tuple[Mapping[str, float], dict[str, ListCost]]":
+    """Return the stated costs with list prices for models without one, and these list prices."""
     if typical is None:
-        return stated, ()
+        return stated, {}
     named = [model for model in models if model is not None and model not in stated]
     found = list_prices(named, typical, now.date())
     for model, cost in found.items():
@@ -186,8 +193,4 @@ def _at_list_prices(
                 hint=f"give its cost per request with `--cost {model}=USD`",
             )
     priced = {model: cost for model, cost in found.items() if cost is not None}
-    facts = tuple(
-        ModelFacts(model=model, open_weights=cost.open_weights, price_source=cost.words)
-        for model, cost in priced.items()
-    )
-    return {**stated, **{model: float(cost.usd) for model, cost in priced.items()}}, facts
+    return {**stated, **{model: float(cost.usd) for model, cost in priced.items()}}, priced

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
+from crossgrade.providers._http import HttpResponse
 from crossgrade.providers.batch import BatchProvider, open_batches
 from crossgrade.providers.cores import usable_cores
-from crossgrade.providers.hosted import Account, HostedProvider, account_of, open_hosted
+from crossgrade.providers.hosted import Account, HostedProvider, OnResponse, account_of, open_hosted
 from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings
 from crossgrade.providers.models import find_model
@@ -21,8 +22,10 @@ __all__ = [
     "Account",
     "BatchProvider",
     "HostedProvider",
+    "HttpResponse",
     "LocalProvider",
     "LocalSettings",
+    "OnResponse",
     "Provider",
     "account_of",
     "find_model",
@@ -62,11 +65,13 @@ async def open_provider(
     root: Path | None = None,
     local: LocalSettings | None = None,
     key_needed: bool = True,
+    on_response: OnResponse = lambda _: None,
 ) -> AsyncIterator[Provider]:
     """Open an offer for the duration of a `with` block.
 
     `environ` holds keys, addresses and proxies. With `measure_ttft` answers are streamed and
-    carry their time to first token. `root` and `local` (how to run it) are for local models.
+    carry their time to first token. `root` and `local` (how to run it) are for local models, and
+    `on_response` is for hosted ones.
     Raises `UsageError` or `AuthError` if the offer cannot be opened; nothing is sent yet. Without
     `key_needed`, for an offer that may never be used, a missing key is an error of the first request.
     """
@@ -74,6 +79,12 @@ async def open_provider(
     if offer.provider == "local":
         opened = open_local(offer, environ=environ, settings=local, root=root, measure_ttft=measure_ttft)
     else:
-        opened = open_hosted(offer, environ=environ, measure_ttft=measure_ttft, key_needed=key_needed)
+        opened = open_hosted(
+            offer,
+            environ=environ,
+            measure_ttft=measure_ttft,
+            key_needed=key_needed,
+            on_response=on_response,
+        )
     async with opened as provider:
         yield provider

@@ -17,6 +17,7 @@ from crossgrade.dialects import DIALECTS, failure, secret_of
 from crossgrade.dialects.batches import (
     BATCH_DIALECTS,
     BatchDialect,
+    BatchList,
     BatchOrder,
     BatchResult,
     BatchStatus,
@@ -51,6 +52,9 @@ _LATER = timedelta(minutes=30)
 
 class BatchProvider(Protocol):
     """An offer whose provider has a batch API."""
+
+    async def reach(self) -> None:
+        """List one page of batches, which costs nothing. Raises a `ProviderError` if that fails."""
 
     def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
         """Split requests, by custom id, into batches that the provider accepts."""
@@ -93,6 +97,10 @@ class HostedBatches:
         self._timeout_s = timeout_s
         self._secret = secret_of(account.key)
 
+    async def reach(self) -> None:
+        """List one page of batches."""
+        await self._page(self._dialect.list_query)
+
     def parts(self, requests: Mapping[str, ModelRequest]) -> list[Mapping[str, ModelRequest]]:
         """Split requests by the dialect's limits of number and size."""
         parts: list[dict[str, ModelRequest]] = []
@@ -128,7 +136,7 @@ class HostedBatches:
                     return []
             query: str | None = dialect.list_query
             for _ in range(_MOST_LIST_PAGES):
-                page = dialect.listed(await self._get(f"{dialect.path}?{query}" if query else dialect.path))
+                page = await self._page(query)
                 found = [each.id for each in page.batches if self._may_be(each, label, files, size, since)]
                 oldest = page.batches[-1].made_at if page.batches else None
                 query = page.next_query
@@ -137,6 +145,10 @@ class HostedBatches:
         except BadRequestError:
             return []
         return []
+
+    async def _page(self, query: str | None) -> BatchList:
+        path = self._dialect.path
+        return self._dialect.listed(await self._get(f"{path}?{query}" if query else path))
 
     def _may_be(self, batch: ListedBatch, label: str, files: set[str], size: int, since: datetime) -> bool:
         if self._dialect.labelled == "batch":

@@ -29,6 +29,9 @@ from crossgrade.providers._http import HttpClient, HttpResponse, open_http
 LARGEST_ANSWER = 16 * 2**20
 """The default limit of an answer's size, in bytes after decompression."""
 
+OnResponse = Callable[[HttpResponse], None]
+"""Receives each response before it is read, for what an answer does not carry: headers and the raw body."""
+
 _VAGUE_TYPES = {"", "application/octet-stream", "text/json", "text/plain"}
 
 
@@ -91,8 +94,10 @@ class HostedProvider:
         measure_ttft: bool,
         largest: int,
         no_key: AuthError | None = None,
+        on_response: OnResponse = lambda _: None,
     ) -> None:
         self._offer = offer
+        self._on_response = on_response
         self._account = account
         self._http = http
         self._dialect = DIALECTS[account.host.dialect]
@@ -169,6 +174,7 @@ class HostedProvider:
             "POST", wire.path, wire.encode(), timeout_s=self._offer.timeout_s, largest=self._largest
         )
         body = self._scrub(response.body)
+        self._on_response(replace(response, body=body))
         self._check(response, "application/json", body)
         answer = self._dialect.decode(body, request)
         return replace(answer, latency_ms=response.latency_ms)
@@ -240,12 +246,14 @@ async def open_hosted(
     ssl_context: ssl.SSLContext | None = None,
     keeps_alive: bool = True,
     key_needed: bool = True,
+    on_response: OnResponse = lambda _: None,
 ) -> AsyncIterator[HostedProvider]:
     """Open an offer at a hosted API for the duration of a `with` block.
 
     `environ` has keys, addresses and proxies. `largest` limits the size of an answer in bytes. Without
-    `keeps_alive`, every call has its own connection. Raises the errors of `account_of`; without
-    `key_needed`, the `AuthError` is raised by the first call instead. Nothing is sent before that call.
+    `keeps_alive`, every call has its own connection. `on_response` sees the response to each whole call.
+    Raises the errors of `account_of`; without `key_needed`, the `AuthError` is raised by the first call
+    instead. Nothing is sent before that call.
     """
     no_key: AuthError | None = None
     try:
@@ -267,4 +275,12 @@ async def open_hosted(
         ssl_context=ssl_context,
         keeps_alive=keeps_alive,
     ) as http:
-        yield HostedProvider(offer, account, http, measure_ttft=measure_ttft, largest=largest, no_key=no_key)
+        yield HostedProvider(
+            offer,
+            account,
+            http,
+            measure_ttft=measure_ttft,
+            largest=largest,
+            no_key=no_key,
+            on_response=on_response,
+        )

@@ -15,6 +15,7 @@ from crossgrade.decide import (
     sentences,
     shown_first,
 )
+from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline, needed_for
 from crossgrade.routing import Policy
@@ -138,7 +139,14 @@ def _saving(verdict: Verdict) -> list[tuple[str, str]]:
     if cost is not None:
         month, whose = cost.saving_per_month_usd, f"none; with {cost.policy.candidate} it would be "
     shown = fmt.estimate(month, reason=month.value is not None)
-    return [("saving a month", shown if month.value is None else f"{whose}{shown}")]
+    facts = [("saving a month", shown if month.value is None else f"{whose}{shown}")]
+    way = best_share(verdict.settings.thrifts)
+    moved = next((each for each in verdict.costs if each.policy == verdict.policy), None)
+    beyond = None if moved is None else moved.beyond_thrift_per_month_usd
+    if way is not None and beyond is not None and beyond.value is not None:
+        shown = fmt.estimate(beyond, reason=False)
+        facts.append((f"against {way.way}", f"{shown}, {way.needs}" if way.needs else shown))
+    return facts
 
 
 def _error_rate(verdict: Verdict) -> str:

@@ -4,7 +4,7 @@ No cookie and no form is ever read, so no web page can make an authorised reques
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
 from crossgrade.serve._broker_client import report, survey
+from crossgrade.store import CompatibilityRecord
 
 MOST_BYTES = 65_536
 _T = TypeVar("_T")
@@ -114,8 +115,9 @@ class _Admin:
 
     async def routes(self, _request: Request) -> Response:
         states = await run_in_threadpool(self._project.routing.states)
+        records = await run_in_threadpool(self._project.live.newest, self._project.config.offers.values())
         now = datetime.now(UTC)
-        return _json({"routes": [_route(state, now) for state in states]})
+        return _json({"routes": [_route(state, now, records) for state in states]})
 
     async def promote(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -196,18 +198,26 @@ def _table(table: RouteTable | None) -> dict[str, Any] | None:
     return None if table is None else {"version": table.version, "digest": route_table_digest(table)}
 
 
-def _route(state: RouteState, now: datetime) -> dict[str, Any]:
+def _route(state: RouteState, now: datetime, records: Mapping[str, CompatibilityRecord]) -> dict[str, Any]:
     route = state.route
+    incumbent = route.policy.incumbent if route else state.spec.incumbent if state.spec else None
+    candidate = route.policy.candidate if route else None
+    asked = {name: records.get(name) for name in (incumbent, candidate) if name is not None}
     return {
         "name": state.name,
         "status": state.status(now),
-        "incumbent": route.policy.incumbent if route else state.spec.incumbent if state.spec else None,
-        "candidate": route.policy.candidate if route else None,
+        "incumbent": incumbent,
+        "candidate": candidate,
         "policy": route.policy.kind if route else "keep",
         "share": route.share if route else None,
         "valid_until": route.valid_until if route else None,
         "verdict_id": route.verdict_id if route else None,
+        "records": {name: None if each is None else _record(each) for name, each in asked.items()},
     }
+
+
+def _record(record: CompatibilityRecord) -> dict[str, Any]:
+    return {"at": record.at, "checks": {each.name: each.status for each in record.checks}}
 
 
 def _key(record: KeyRecord, now: datetime) -> dict[str, Any]:

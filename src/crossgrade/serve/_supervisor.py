@@ -57,7 +57,7 @@ class Serve:
         self._workers: list[Child] = []
         self._broker: Child | None = None
         self._admin: Child | None = None
-        self._starting_admin: asyncio.Task[None] | None = None
+        self._after_start: asyncio.Task[None] | None = None
         self._useless: str | None = None
         self._ending = asyncio.Event()
         self._reloading = asyncio.Event()
@@ -119,7 +119,21 @@ class Serve:
         plural = "" if serving.workers == 1 else "s"
         self._on_event(f"ready: {where} ({serving.workers} worker{plural}, pid {os.getpid()})")
         self._report_openness(serving)
-        self._starting_admin = asyncio.create_task(self._start_admin(serving))
+        self._after_start = asyncio.create_task(self._finish_start(project, serving))
+
+    async def _finish_start(self, project: Project, serving: Serving) -> None:
+        """Do what requests do not need: start the admin API, and read the records of live checks."""
+        await self._start_admin(serving)
+        await self._tell_records(project)
+
+    async def _tell_records(self, project: Project) -> None:
+        """Say what live checks saw of the routes' models."""
+        try:
+            lines = await asyncio.to_thread(project.live.route_lines)
+        except CrossgradeError as error:
+            lines = [f"the records of live checks cannot be read: {error.message}"]
+        for line in lines:
+            self._on_event(f"warning: {line}")
 
     async def _compile(self, project: Project) -> GatewaySettings:
         """Compile the settings; local servers get their addresses the first time."""
@@ -192,7 +206,7 @@ class Serve:
         return fresh
 
     async def _start_admin(self, serving: Serving) -> None:
-        """Start the admin API after the workers: requests do not need it."""
+        """Start the admin API."""
         if not self._environ.get(ADMIN_KEY_ENV):
             self._on_event(
                 f"the admin API is off: set {ADMIN_KEY_ENV} to have it on port {serving.admin_port}"
@@ -320,7 +334,7 @@ class Serve:
         self._ending.set()
 
     async def _stop(self) -> None:
-        for task in (self._starting_admin, self._days):
+        for task in (self._after_start, self._days):
             if task is not None:
                 task.cancel()
         self._drain(self._workers)

@@ -32,6 +32,7 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
     from crossgrade.store._database import HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
@@ -51,10 +52,13 @@ __all__ = [
     "Batch",
     "Budgets",
     "Checkpoint",
+    "CompatibilityRecord",
     "Erased",
     "Feedback",
     "Keys",
     "LimitWindow",
+    "LiveCheck",
+    "LiveStatus",
     "Loan",
     "OnboardingKind",
     "OnboardingStep",
@@ -80,6 +84,7 @@ __all__ = [
 ]
 
 _LATE = {
+    **dict.fromkeys(("CompatibilityRecord", "LiveCheck", "LiveStatus"), "_compatibility"),
     "Erased": "_erasure",
     "HEAD": "_database",
     "Keys": "_keys",

@@ -10,6 +10,7 @@ from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
+from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, connect, file_lock, migrate, session_lock
 from crossgrade.store._keys import Keys
 from crossgrade.store._onboarding import Onboardings
@@ -42,6 +43,7 @@ class Store:
         self.alarms = Alarms(database)
         self.keys = Keys(database, folder)
         self.onboardings = Onboardings(database)
+        self.compatibility = Compatibility(database)
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:

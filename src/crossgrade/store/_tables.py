@@ -341,6 +341,19 @@ onboarding_steps = Table(
     Index("ix_onboarding_steps_offer", "offer", "workload"),
 )
 
+compatibility = Table(
+    "compatibility",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("offer", String, nullable=False),
+    Column("provider", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("host", String),
+    Column("record", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_compatibility_offer", "offer", "id"),
+)
+
 route_tables = Table(
     "route_tables",
     metadata,

@@ -71,9 +71,9 @@ def _reply(request: ReceivedRequest, reply: Reply) -> Sending:
     if request.stream:
         chunks = [_chunk(event) for event in _render.events(request, reply)]
         chunks[-1] += b"0\r\n\r\n"
-        head = _head(200, {**_STREAM, "transfer-encoding": "chunked"})
+        head = _head(200, {**_STREAM, "transfer-encoding": "chunked", **reply.headers})
         return Sending(head, chunks, reply.delay_s, reply.token_delay_s)
-    sending = json_answer(_render.body(request, reply))
+    sending = json_answer(_render.body(request, reply), headers=reply.headers)
     return Sending(sending.head, sending.pieces, reply.delay_s)
 
 

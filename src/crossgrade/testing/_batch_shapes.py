@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from crossgrade.testing import _render
 from crossgrade.testing._script import Fault, ReceivedRequest, Reply
 
 Outcome: TypeAlias = tuple[str, dict[str, Any] | None, str]
@@ -205,21 +204,6 @@ def gemini_call(path: str, body: Mapping[str, Any]) -> ReceivedRequest:
     model = path.rpartition("/")[2].partition(":")[0]
     chat = {"model": model, "messages": messages}
     return ReceivedRequest("POST", "/v1/chat/completions", {}, msgspec.json.encode(chat))
-
-
-def gemini_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
-    """Return a whole answer of generateContent."""
-    usage = _render.body(request, reply)["usage"]
-    counts = usage if isinstance(usage, dict) else {}
-    content = {"role": "model", "parts": [{"text": reply.text}]}
-    return {
-        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
-        "usageMetadata": {
-            "promptTokenCount": counts.get("prompt_tokens"),
-            "candidatesTokenCount": counts.get("completion_tokens"),
-        },
-        "modelVersion": request.model,
-    }
 
 
 def played(

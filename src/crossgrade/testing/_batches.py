@@ -121,7 +121,7 @@ class FakeBatches:
 
     def _gemini_call(self, path: str, item: dict[str, Any]) -> Outcome:
         request = shapes.gemini_call(path, item["request"])
-        return shapes.played(item["metadata"]["key"], request, self._play(request), shapes.gemini_body)
+        return shapes.played(item["metadata"]["key"], request, self._play(request), _render.gemini_body)
 
     def _poll(self, name: str) -> Sending | None:
         batch = self._batches.get(name)

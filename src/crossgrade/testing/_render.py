@@ -23,12 +23,16 @@ _APIS: dict[str, ClientName] = {
     "/responses": "openai-responses",
 }
 
-CALLS = tuple(_APIS)
+_GEMINI = (":generateContent", ":streamGenerateContent")
+
+CALLS = (*_APIS, *_GEMINI)
 """How the paths end that call a model."""
 
 
 def body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
     """Return a whole answer of the API that was called."""
+    if _is_gemini(request):
+        return gemini_body(request, reply)
     api, inbound = _called(request)
     whole = CLIENTS[api].render_answer(_answer(request, reply), inbound, f"{CLIENTS[api].id_prefix}fake", 1)
     return _with_usage(msgspec.json.decode(whole), reply.usage)
@@ -36,11 +40,50 @@ def body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
 
 def events(request: ReceivedRequest, reply: Reply) -> list[bytes]:
     """Return a streamed answer of the API that was called, its text a word at a time, its end last."""
+    if _is_gemini(request):
+        return _gemini_events(request, reply)
     api, inbound = _called(request)
     writer = CLIENTS[api].writer(inbound, f"{CLIENTS[api].id_prefix}fake", 1)
     deltas = [piece for delta in deltas_of(_answer(request, reply)) for piece in _pieces(delta)]
     written = b"".join([*(writer.write(delta) for delta in deltas), writer.end()])
     return [_with_usage_event(event, reply.usage) for event in re.findall(rb".+?\n\n", written, re.DOTALL)]
+
+
+def gemini_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
+    """Return a whole answer of generateContent."""
+    prompt, output = _tokens(request, reply)
+    counts: Any = (
+        {"prompt_tokens": prompt, "completion_tokens": output} if reply.usage is None else reply.usage
+    )
+    calls: list[Any] = [
+        {"functionCall": {"name": call.name, "args": msgspec.json.decode(call.arguments)}}
+        for call in reply.tool_calls
+    ]
+    content = {"role": "model", "parts": calls or [{"text": reply.text}]}
+    return {
+        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {
+            "promptTokenCount": counts.get("prompt_tokens"),
+            "candidatesTokenCount": counts.get("completion_tokens"),
+        },
+        "modelVersion": request.model,
+    }
+
+
+def _gemini_events(request: ReceivedRequest, reply: Reply) -> list[bytes]:
+    """Return the pieces of streamGenerateContent; the last has the finish reason and the usage."""
+    last = gemini_body(request, reply)
+    texts = [] if reply.tool_calls else pieces(reply.text)
+    if texts:
+        last["candidates"][0]["content"]["parts"] = []
+    bodies: list[dict[str, Any]] = [
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": each}]}}]} for each in texts
+    ]
+    return [b"data: " + msgspec.json.encode(each) + b"\r\n\r\n" for each in (*bodies, last)]
+
+
+def _is_gemini(request: ReceivedRequest) -> bool:
+    return request.path.partition("?")[0].endswith(_GEMINI)
 
 
 def _called(request: ReceivedRequest) -> tuple[ClientName, InboundRequest]:

@@ -35,7 +35,7 @@ class Reply:
     """An answer as it should come.
 
     Tokens are counted in words where not given; `usage` replaces the whole usage object as sent.
-    The answer waits `delay_s`, a streamed one also `token_delay_s` before each piece.
+    The answer waits `delay_s`, a streamed one also `token_delay_s` before each piece. `headers` are sent too.
     """
 
     text: str = "ok"
@@ -48,6 +48,7 @@ class Reply:
     usage: JSON = None
     delay_s: float = 0.0
     token_delay_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +88,20 @@ class ReceivedRequest:
     @property
     def model(self) -> str:
         """The model asked for."""
-        return str(self._get("model") or "")
+        return str(self._get("model") or self.path.rpartition("/models/")[2].partition(":")[0])
 
     @property
     def stream(self) -> bool:
         """Whether the answer should be streamed."""
-        return bool(self._get("stream"))
+        return bool(self._get("stream")) or ":streamGenerateContent" in self.path
 
     @property
     def prompt(self) -> str:
         """The text of the last message, or the raw prompt."""
-        messages = self._get("messages")
+        messages = self._get("messages") or self._get("contents") or self._get("input")
         if not isinstance(messages, list) or not messages:
-            return str(self._get("prompt") or "")
-        content = messages[-1].get("content")
+            return str(messages or self._get("prompt") or "")
+        content = messages[-1].get("content") or messages[-1].get("parts")
         if isinstance(content, list):
             return "".join(str(part.get("text") or part.get("content") or "") for part in content)
         return str(content or "")

@@ -26,7 +26,7 @@ from crossgrade.testing._server import ServerConnection
 
 
 class FakeProvider:
-    """A loopback server that speaks OpenAI's and Anthropic's APIs and plays a script.
+    """A loopback server that speaks OpenAI's, Anthropic's and Gemini's APIs and plays a script.
 
     It serves chat and text completions, responses, messages (whole and streamed), embeddings, models,
     files and batches, with or without `/v1` in the path. The script decides the answers of

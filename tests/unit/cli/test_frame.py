@@ -148,11 +148,11 @@ hint: see `crossgrade --help`
 
 
 def test_an_unknown_option_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["doctor", "--jsn"]) == 2
+    assert run(["runs", "--jsn"]) == 2
     words = capsys.readouterr().err.replace("'", "").replace(": --", " --")  # click 8.4 words it anew
     assert words.startswith("error: No such option --jsn")
     assert "Did you mean --json?" in words
-    assert words.endswith("hint: see `crossgrade doctor --help`\n")
+    assert words.endswith("hint: see `crossgrade runs --help`\n")
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from crossgrade.decide import (
     train_router,
 )
 from crossgrade.domain import Origin, Requirements, Sample
+from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
 from tests.unit.decide.test_topics import made as topical
@@ -195,7 +196,17 @@ def broken(make, counts, now):
     yield make(b, np.maximum(c, np.arange(200) % 2), judge="judge-1", **people), DecisionSettings()
 
 
-KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken)
+def thrifty(make, counts, now):
+    batch = ThriftShare(way="batch", share=0.5, needs="if it can wait up to a day")
+    cache = ThriftShare(way="prompt caching", share=None, reason="how much of the input repeats is not known")
+    newer = ThriftShare(way="newer model of openai", share=0.7, needs="list prices", offer="a-mini")
+    noise = np.maximum(0.0049 + 0.002 * np.random.default_rng(3).standard_normal(200), 0.0)
+    for usd, ways in ((0.001, (batch, cache, newer)), (0.006, (batch,)), (noise, (batch,))):
+        found = make(*counts(150, 12, 12, 26), inc=DEAR, cand={"cost_usd": usd})
+        yield found, DecisionSettings(thrifts=ways, requests_per_month=100_000)
+
+
+KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty)
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,24 @@ def test_nothing_is_found_where_there_is_no_list() -> None:
         assert run(offer, lambda batches: batches.find(LABEL, size=1, since=datetime.now(UTC))) == []
 
 
+@pytest.mark.parametrize("provider", HOSTS)
+def test_the_api_is_reached_by_its_list_alone(provider: str) -> None:
+    with FakeProvider(script) as fake:
+        run(fake.offer(provider=provider, model="m"), lambda batches: batches.reach())
+        run(
+            fake.offer(provider=provider, model="m"), lambda batches: batches.submit(requests(1), label=LABEL)
+        )
+        asked = len(fake.requests)
+        run(fake.offer(provider=provider, model="m"), lambda batches: batches.reach())
+        assert len(fake.requests) == asked
+
+
+def test_an_address_without_batches_is_not_reached() -> None:
+    with FakeProvider(script) as fake, raises_code("bad-request"):
+        offer = fake.offer(provider="openai", base_url=f"{fake.url}/elsewhere")
+        run(offer, lambda batches: batches.reach())
+
+
 def test_a_batch_is_split_by_number_and_size() -> None:
     many = {f"s-{at}": requests(1)["s-0"] for at in range(12_000)}
     long = {

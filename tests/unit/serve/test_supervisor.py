@@ -47,7 +47,7 @@ def test_it_serves_restarts_what_dies_and_drains(tmp_path: Path) -> None:
         gateway.await_line("admin API: ")
         url = f"http://127.0.0.1:{gateway.admin_port}/status"
         request = urllib.request.Request(url, headers={"authorization": "Bearer an-admin-key-of-length"})
-        for _ in range(500):
+        for _ in range(6_000):
             try:
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     status = json.load(answer)

@@ -247,6 +247,8 @@ def _traffic(rows: GroupRows) -> LoggedTraffic:
         requests_per_month=None if volume.value is None else max(1, round(volume.value)),
         low=volume.low,
         high=volume.high,
+        peak_tokens_per_minute=rows.peak_tokens,
+        cache_saving_share=rows.cache_share,
     )
 
 

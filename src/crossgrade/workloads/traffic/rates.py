@@ -47,6 +47,15 @@ def monthly(
     )
 
 
+def peak_minute(at: NDArray[np.float64], amount: NDArray[Any]) -> int | None:
+    """Return the largest sum of amounts in a minute of the log; None without times."""
+    known = ~np.isnan(at)
+    if not known.any():
+        return None
+    _, minute = np.unique(np.floor(at[known] / 60), return_inverse=True)
+    return int(np.bincount(minute, weights=amount[known]).max()) or None
+
+
 def growth(at: NDArray[np.float64], span: tuple[float, float] | None) -> Interval:
     """Return requests of the second half of the log's whole days over those of the first."""
     days = [] if span is None else list(whole_days(span))

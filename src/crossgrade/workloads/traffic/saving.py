@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from crossgrade.catalog import Successor
 from crossgrade.domain import Price
-from crossgrade.pricing.thrift import Thrift, thrifts
+from crossgrade.pricing.thrift import BATCH, FLEX, Thrift, thrifts
 from crossgrade.workloads.traffic.columns import Column
 from crossgrade.workloads.traffic.rates import monthly
 
@@ -63,6 +63,14 @@ class Thrifty:
             saved = np.where(codes == code, gain / _MTOK, saved)
         return saved
 
+    @property
+    def cache_share(self) -> float | None:
+        """The share of the rows' known spend that caching would save, None if no text or no cost is known."""
+        spend = float(np.nansum(self.spend))
+        if self.by_cache is None or spend <= 0:
+            return None
+        return min(max(float(self.by_cache[~np.isnan(self.spend)].sum()) / spend, 0.0), 1.0)
+
     def ways(
         self,
         incumbent: tuple[str, Price] | None,
@@ -80,9 +88,9 @@ class Thrifty:
             provider, price = incumbent
             cached = month(self.by_cache)
             for each in thrifts(price, provider, None, cached=None if cached is None else max(cached, 0.0)):
-                if each.way == "batch":
+                if each.way == BATCH:
                     yield replace(each, saves_usd_per_month=None if self.is_batch else month(self.by_batch))
-                elif not (self.is_batch and each.way == "flex tier"):
+                elif not (self.is_batch and each.way == FLEX):
                     yield each
         if newer is not None and newer_usd is not None:
             saves = month(self.spend - newer_usd)

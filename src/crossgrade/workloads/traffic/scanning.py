@@ -22,8 +22,9 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
-from crossgrade.workloads.traffic.rates import monthly
+from crossgrade.workloads.traffic.rates import monthly, peak_minute
 from crossgrade.workloads.traffic.reading import Reading
+from crossgrade.workloads.traffic.saving import Thrifty
 
 LABEL_USD = 0.5
 """What labelling one sample is taken to cost where nobody says: a minute of somebody's work."""
@@ -69,7 +70,9 @@ class GroupRows:
     """A workload's requests that can be samples: where they stand in the order of reading, times, kinds.
 
     `requests` counts all of the workload's that were answered, `left_out` those that cannot be samples, by
-    cause. `volume` is the number a month of those that can.
+    cause. `volume` is the number a month of those that can. `peak_tokens` counts the tokens in the busiest
+    minute of all that were answered, as far as counts are known (None: no count or no time is).
+    `cache_share` is the share of the cost of those that can be samples that caching would save.
     """
 
     group: Group
@@ -80,6 +83,8 @@ class GroupRows:
     left_out: Mapping[str, int]
     volume: Interval
     span: tuple[float, float] | None
+    peak_tokens: int | None = None
+    cache_share: float | None = None
 
 
 class Scanner:
@@ -216,7 +221,21 @@ class Scanner:
             left_out={cause: n for cause, n in zip(CAUSES, causes[1:], strict=True) if n},
             volume=monthly(at[wanted], self.span),
             span=self.span,
+            peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
+            cache_share=self._thrifty(groups[number], spend, wanted).cache_share,
         )
+
+    def _thrifty(self, found: Group, spend: NDArray[np.float64], rows: NDArray[np.bool_]) -> Thrifty:
+        return Thrifty(
+            column=lambda name: self._column(name)[rows],
+            spend=spend[rows],
+            prices=self._prices(),
+            is_batch=found.kind.call == "batch",
+        )
+
+    def _peak_minute(self, rows: NDArray[np.bool_]) -> int | None:
+        tokens = [np.maximum(self._column(name)[rows], 0).astype(np.int64) for name in ("input", "output")]
+        return peak_minute(self._column("at")[rows], tokens[0] + tokens[1])
 
     def _findings(self) -> tuple[list[Finding], float, int]:
         """Return the workloads, the spend of the whole log, and of how many requests it is."""

@@ -61,6 +61,7 @@ def test_samples_are_spread_over_time_and_stand_for_all_requests(tmp_path: Path)
         int((datetime.fromisoformat(each["at"]).timestamp() - START) / 60.5 / 20) for each in found.rows
     ]
     assert sorted(stretch) == list(range(50))
+    assert found.traffic.peak_tokens_per_minute == 110
     assert [each["id"] for each in found.rows] == [f"r{n:05d}" for n in range(1, 51)]
 
 
@@ -320,3 +321,32 @@ def test_what_no_other_api_can_express_is_named(
 def test_a_log_without_bodies_does_not_tell_the_clients_api(tmp_path: Path) -> None:
     found = drawn(tmp_path, [row(at, f"question {at}") for at in range(5)])
     assert found.client_api is None
+
+
+def test_the_busiest_minute_counts_the_tokens_that_are_known(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n} about invoices") for n in range(40)]
+    for n in (3, 4, 5):
+        rows[n] |= {"timestamp": START + 600 + n, "input_tokens": 1_000 * n}
+    rows[5]["status"] = 500  # a request that failed is no traffic
+    rows.append(row(40, "A question of unknown length", timestamp=START + 601, input_tokens=None))
+    busiest = 3_010 + 4_010 + 10
+    assert drawn(tmp_path, rows, n=20).traffic.peak_tokens_per_minute == busiest + 110
+
+
+def test_what_caching_would_have_saved_goes_with_the_workload(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "You answer tickets of the harbour office. " * 200}
+    rows = [
+        row(
+            n,
+            f"Question {n}",
+            messages=[system, {"role": "user", "content": f"Question {n}"}],
+            input_tokens=2_100,
+        )
+        for n in range(60)
+    ]
+    share = drawn(tmp_path, rows, n=20).traffic.cache_saving_share
+    assert share is not None
+    assert 0.5 < share < 0.75  # nearly all input, at a quarter of its price
+    rare = [each | {"timestamp": START + n * 3_600} for n, each in enumerate(rows)]
+    assert drawn(tmp_path, rare, n=20).traffic.cache_saving_share == 0
+    assert drawn(tmp_path, [row(n, f"Question {n}") for n in range(60)], n=20).traffic.cache_saving_share == 0

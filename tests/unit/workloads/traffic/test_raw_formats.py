@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from crossgrade.workloads.traffic import LoggedRequest, Reading
+from crossgrade.workloads.traffic.chat import question_of
+from crossgrade.workloads.traffic.request import call_of
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -181,8 +183,8 @@ def test_openrouter(tmp_path: Path) -> None:
     path = tmp_path / "openrouter_activity.csv"
     path.write_text(
         "generation_id,created_at,cost_total,tokens_prompt,tokens_completion,tokens_reasoning,tokens_cached,"
-        "model_permaslug,provider_name,generation_time_ms,app_name\n"
-        "gen-1,2026-11-02 08:00:00,0.25,10,5,3,4,openai/gpt-4.1-2025-04-14,OpenAI,250,support\n"
+        "model_permaslug,provider_name,generation_time_ms,app_name,streamed\n"
+        "gen-1,2026-11-02 08:00:00,0.25,10,5,3,4,openai/gpt-4.1-2025-04-14,OpenAI,250,support,true\n"
     )
     ((_, found),) = Reading(files=[path]).requests()
     assert facts(found, "id", "model", "provider", "route") == (
@@ -192,7 +194,7 @@ def test_openrouter(tmp_path: Path) -> None:
         "support",
     )
     assert facts(found, "input", "cached", "output", "reasoning", "cost_usd") == (10, 4, 5, 3, 0.25)
-    assert facts(found, "started_at", "latency_s", "calls") == (1793606400.0, 0.25, None)
+    assert facts(found, "started_at", "latency_s", "calls", "stream") == (1793606400.0, 0.25, None, True)
     day = {
         "date": "2026-11-02",
         "model": "openai/gpt-4.1",
@@ -202,6 +204,15 @@ def test_openrouter(tmp_path: Path) -> None:
     counts = {"usage": 0.5, "prompt_tokens": 70, "completion_tokens": 14, "reasoning_tokens": 0}
     (summed,) = read(tmp_path, day | counts)
     assert facts(summed, "calls", "input", "output", "cost_usd") == (7, 70, 14, 0.5)
+    generation = {
+        "id": "gen-2",
+        "model": "m",
+        "native_tokens_prompt": 64,
+        "total_cost": 0.001,
+        "streamed": True,
+    }
+    (single,) = read(tmp_path, {"data": generation})
+    assert facts(single, "format", "id", "input", "stream") == ("openrouter", "gen-2", 64, True)
 
 
 def test_rows_of_litellm_without_a_status(tmp_path: Path) -> None:
@@ -220,3 +231,74 @@ def test_rows_of_litellm_without_a_status(tmp_path: Path) -> None:
         (429, True),
         (None, None),
     ]
+
+
+def test_the_own_bodies_of_models_at_bedrock(tmp_path: Path) -> None:
+    asked = {"max_gen_len": 8, "temperature": 0.5, "prompt": "Q"}
+    titan = {"inputText": "Q", "textGenerationConfig": {"maxTokenCount": 8, "temperature": 0.5}}
+    calls: list[tuple[str, dict[str, Any], Any]] = [
+        ("meta.llama3-1-70b-instruct-v1:0", asked, {"generation": "A B", "stop_reason": "stop"}),
+        (
+            "meta.llama3-1-70b-instruct-v1:0",
+            asked,
+            [{"generation": "A", "stop_reason": None}, {"generation": " B", "stop_reason": "stop"}],
+        ),
+        (
+            "amazon.titan-text-express-v1",
+            titan,
+            {"results": [{"outputText": "A B", "completionReason": "FINISH"}]},
+        ),
+        (
+            "amazon.titan-text-express-v1",
+            titan,
+            [{"outputText": "A"}, {"outputText": " B", "completionReason": "FINISH"}],
+        ),
+        (
+            "mistral.mistral-large-2402-v1:0",
+            {"prompt": "Q", "max_tokens": 8, "temperature": 0.5},
+            {"outputs": [{"text": "A B", "stop_reason": "stop"}]},
+        ),
+        (
+            "amazon.nova-lite-v1:0",
+            {
+                "messages": [{"role": "user", "content": [{"text": "Q"}]}],
+                "inferenceConfig": {"max_new_tokens": 8, "temperature": 0.5},
+            },
+            [
+                {"messageStart": {"role": "assistant"}},
+                {"contentBlockDelta": {"delta": {"text": "A"}}},
+                {"contentBlockDelta": {"delta": {"text": " B"}}},
+                {"messageStop": {"stopReason": "end_turn"}},
+            ],
+        ),
+        (
+            "anthropic.claude-sonnet-4-5",
+            {"messages": [{"role": "user", "content": "Q"}], "max_tokens": 8, "temperature": 0.5},
+            [
+                {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "A B"}},
+                {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+            ],
+        ),
+    ]
+    rows = [
+        CONVERSE
+        | {"modelId": model, "operation": "InvokeModel"}
+        | {"input": {"inputBodyJson": body, "inputTokenCount": 5}}
+        | {"output": {"outputBodyJson": answer, "outputTokenCount": 2}}
+        for model, body, answer in calls
+    ]
+    for found in read(tmp_path, *rows):
+        assert facts(found, "completion", "finish_reason", "tool_calls") == ("A B", "stop", None), found.model
+        assert facts(found, "max_tokens", "temperature", "input", "output") == (8, 0.5, 5, 2), found.model
+        assert question_of(found.messages or []) == "Q"
+        is_chat = "messages" in next(body for model, body, _ in calls if model == found.model)
+        assert call_of(found.call, found.model, batch=False) == ("chat" if is_chat else "completion")
+    assert {facts(each, "messages", "completion") for each in read(tmp_path, *rows, texts=False)} == {
+        (None, None)
+    }
+    embedded = {
+        "input": {"inputBodyJson": {"inputText": "Q"}},
+        "output": {"outputBodyJson": {"embedding": [1]}},
+    }
+    (found,) = read(tmp_path, CONVERSE | embedded | {"modelId": "amazon.titan-embed-text-v2:0"})
+    assert call_of(found.call, found.model, batch=False) == "embedding"

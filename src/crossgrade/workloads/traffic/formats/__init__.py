@@ -84,7 +84,7 @@ def recognise(row: Mapping[str, Any], formats: Mapping[str, LogFormat] = LOG_FOR
 
 
 def unpack(value: Any, formats: Mapping[str, LogFormat] = LOG_FORMATS) -> list[Any]:
-    """Return the rows that one JSON value holds: an array's, a page's of an API, an export's spans."""
+    """Return the rows that one JSON value holds: an array's, those of an API's answer, an export's spans."""
     if isinstance(value, list):
         return value
     if not isinstance(value, dict) or len(value) > _MOST_AROUND:
@@ -95,6 +95,8 @@ def unpack(value: Any, formats: Mapping[str, LogFormat] = LOG_FORMATS) -> list[A
         return [value]
     for name in _WRAPPERS:
         inner = value.get(name)
+        if isinstance(inner, dict) and len(value) == 1 and recognise(inner, formats):
+            inner = [inner]
         if isinstance(inner, list) and not recognise(value, formats):
             return inner
     return [value]

@@ -7,6 +7,7 @@ from crossgrade.workloads.traffic.chat import plain, take_request, take_response
 from crossgrade.workloads.traffic.formats import tables
 from crossgrade.workloads.traffic.request import (
     LoggedRequest,
+    call_of,
     count,
     dollars,
     first_text,
@@ -19,6 +20,9 @@ from crossgrade.workloads.traffic.request import (
 )
 
 _ENDED = {
+    "FINISH": "stop",
+    "LENGTH": "length",
+    "CONTENT_FILTERED": "content_filter",
     "end_turn": "stop",
     "stop_sequence": "stop",
     "completed": "stop",
@@ -26,6 +30,7 @@ _ENDED = {
     "max_output_tokens": "length",
     "tool_use": "tool_calls",
 }
+_LENGTHS = ("max_tokens", "max_gen_len", "maxTokens", "max_new_tokens", "maxTokenCount")
 _TEXTS = ("messages", "input", "system", "instructions", "prompt")
 _TIMES = ("timestamp", "started_at", "created_at", "time", "at")
 
@@ -79,7 +84,11 @@ def response(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
 
 
 def bedrock(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
-    """Read a model invocation log of Bedrock, whose count of input tokens leaves out the cache."""
+    """Read a model invocation log of Bedrock, whose count of input tokens leaves out the cache.
+
+    The body of InvokeModel is the model's own: Anthropic's and Nova's have messages, Llama's, Mistral's and
+    Titan's one prompt. A stream is logged as the list of its events.
+    """
     given, got = mapping(row.get("input")), mapping(row.get("output"))
     asked, answered = mapping(given.get("inputBodyJson")), mapping(got.get("outputBodyJson"))
     metadata = mapping(row.get("requestMetadata"))
@@ -97,16 +106,28 @@ def bedrock(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         route=first_text(*(metadata.get(name) for name in ("route", "team", "app")), _role(row)),
         user=text(metadata.get("user")),
     )
-    settings = mapping(asked.get("inferenceConfig"))
+    settings = mapping(asked.get("inferenceConfig")) or mapping(asked.get("textGenerationConfig"))
     tools = mapping(asked.get("toolConfig")).get("tools")
     inner = {
         **asked,
         "messages": [_typed(each) for each in listing(asked.get("messages")) or ()],
-        "max_tokens": asked.get("max_tokens") or settings.get("maxTokens"),
+        "max_tokens": next((asked[name] for name in _LENGTHS if asked.get(name)), None)
+        or next((settings[name] for name in _LENGTHS if settings.get(name)), None),
         "temperature": asked.get("temperature", settings.get("temperature")),
         "tools": asked.get("tools") or tools,
     }
-    _take(found, inner, answered or {"content": _streamed(got.get("outputBodyJson"))}, texts=texts)
+    prompt = first_text(asked.get("prompt"), asked.get("inputText"))
+    if prompt is not None and call_of(None, found.model, batch=False) == "chat":
+        found.call = "text_completion"
+        inner["messages"] = [{"role": "user", "content": prompt}]
+    pieces = listing(got.get("outputBodyJson")) or [answered]
+    said = [piece for each in pieces if (piece := _piece(mapping(each)))]
+    if said:
+        answered = {
+            "content": [{"type": "text", "text": "".join(each for each, _ in said)}],
+            "stop_reason": next((reason for _, reason in reversed(said) if reason), None),
+        }
+    _take(found, inner, answered, texts=texts)
     counts = {
         "input_tokens": given.get("inputTokenCount"),
         "cache_read_input_tokens": given.get("cacheReadInputTokenCount"),
@@ -141,6 +162,7 @@ def openrouter(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:  # noqa
         user=first_text(row.get("user"), row.get("external_user")),
         finish_reason=first_text(row.get("finish_reason_normalized"), row.get("finish_reason")),
         calls=count(row.get("requests")),
+        stream={"true": True, "false": False}.get(str(row.get("streamed")).lower()),
     )
 
 
@@ -217,7 +239,22 @@ def _take_parts(found: LoggedRequest, got: Mapping[str, Any]) -> None:
         found.completion, found.tool_calls = plain(texts), calls or None
 
 
-def _streamed(chunks: Any) -> list[dict[str, str]]:
-    """Return the text of a stream that Bedrock logged as a list of events."""
-    deltas = (mapping(mapping(chunk).get("delta")).get("text") for chunk in listing(chunks) or ())
-    return [{"type": "text", "text": "".join(each for each in deltas if isinstance(each, str))}]
+def _piece(body: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    """Return the text and the reason to stop of an event of Bedrock, or of an answer to one prompt.
+
+    None if it has neither, as the answers that hold a message do.
+    """
+    delta = mapping(body.get("delta")) or mapping(mapping(body.get("contentBlockDelta")).get("delta"))
+    first = next(map(mapping, listing(body.get("outputs")) or listing(body.get("results")) or ()), delta)
+    ended = mapping(body.get("messageStop"))
+    said = first_text(
+        first.get("text"), first.get("outputText"), body.get("generation"), body.get("outputText")
+    )
+    reason = first_text(
+        first.get("stop_reason"),
+        first.get("completionReason"),
+        ended.get("stopReason"),
+        body.get("completionReason"),
+        body.get("stop_reason") if "generation" in body else None,
+    )
+    return (said or "", reason) if said or reason else None
