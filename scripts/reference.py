@@ -96,6 +96,9 @@ SECTIONS = {
     "IssuerSection": "`serve.issuers[]`",
     "TierRuleSection": "`serve.issuers[].rules[]`",
     "WatchSection": "`watch`",
+    "TeamSection": "`team`",
+    "PermissionSection": "`team.permitted[]`",
+    "ContractSection": "`team.contracts[]`",
 }
 
 

@@ -10,7 +10,14 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._records import Certificate, DecisionSettings, PolicyCost
 from crossgrade.decide._view import View
 from crossgrade.domain import Estimate
-from crossgrade.pricing.saving import logged_volume, mean_cost, policy_savings
+from crossgrade.pricing.commitment import Commitment
+from crossgrade.pricing.saving import (
+    Contracts,
+    contracted_savings,
+    logged_volume,
+    mean_cost,
+    policy_savings,
+)
 from crossgrade.routing import Policy, position, threshold_name
 from crossgrade.stats import Retention, retention
 
@@ -81,14 +88,26 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
     score = view.incumbent
     if policy.candidate is not None:
         score = np.where(paid.moved, view.block_means(view.candidate(policy.candidate)), score)
+    weight, volume = view.traffic_weights(rows)[rows], _volume(view.settings)
+    cluster = None if view.clusters is None else view.clusters[rows]
     savings = policy_savings(
         paid.incumbent_usd[rows],
         paid.policy_usd[rows],
         score[rows],
-        weight=view.traffic_weights(rows)[rows],
-        cluster=None if view.clusters is None else view.clusters[rows],
-        requests_per_month=_volume(view.settings),
+        weight=weight,
+        cluster=cluster,
+        requests_per_month=volume,
         level=saving_level(view),
+        stated=paid.stated,
+    )
+    savings = contracted_savings(
+        savings,
+        paid.incumbent_usd[rows],
+        paid.policy_usd[rows],
+        contracts=_contracts(view.settings, policy, paid.moved[rows]),
+        requests_per_month=volume,
+        weight=weight,
+        cluster=cluster,
         stated=paid.stated,
     )
     return PolicyCost(
@@ -98,6 +117,19 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_per_request_usd=savings.saving_per_request_usd,
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
+        owed_usd_per_month=savings.owed_usd_per_month,
+    )
+
+
+def _contracts(settings: DecisionSettings, policy: Policy, moved: BoolColumn) -> Contracts:
+    """Return the minimums that are owed to the providers of a policy's two models."""
+    leaving = settings.contracts.get(policy.incumbent)
+    joining = settings.contracts.get(str(policy.candidate))
+    return Contracts(
+        leaving=Commitment.of(leaving),
+        joining=Commitment.of(joining),
+        same_provider=leaving is not None and joining is not None and leaving.provider == joining.provider,
+        moved=moved,
     )
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
-from crossgrade.domain import Estimate, LoggedTraffic, PluginUse, Requirements
+from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -85,6 +85,8 @@ class DecisionSettings:
     limits come from. `logged_traffic` is what the log behind the samples says of the traffic: where a part of
     it is known not to be represented, a policy moves plain requests only. `plugins` are the scorer and the
     guards that are no part of Crossgrade. `every_model` says how the candidates were found if none was named.
+    `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
+    models' providers that have a minimum, by the model.
     """
 
     floor: float = 0.85
@@ -109,6 +111,8 @@ class DecisionSettings:
     limit_sources: tuple[str, ...] = ()
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
+    clauses: tuple[Clause, ...] = ()
+    contracts: Mapping[str, Contract] = field(default_factory=dict)
 
     @property
     def workloads(self) -> int:
@@ -180,6 +184,7 @@ class PolicyCost:
     `saving_share` is 1 - policy cost / incumbent cost; `per_solved_usd` is the cost per point
     of score. Unknown is an `Estimate` without value, never zero. `retention` is what the policy keeps of
     the incumbent's score, with its interval, for reading beside the cost: certificates are the claim.
+    `owed_usd_per_month` is what contracts take away from the saving, which is without it.
     """
 
     policy: Policy
@@ -189,6 +194,7 @@ class PolicyCost:
     saving_per_month_usd: Estimate
     saving_share: Estimate
     retention: Estimate | None = None
+    owed_usd_per_month: float = 0.0
 
     @property
     def costs_more(self) -> bool:

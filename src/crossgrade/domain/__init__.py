@@ -35,6 +35,7 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
+from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -54,6 +55,9 @@ __all__ = [
     "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",
+    "Clause",
+    "ClauseCode",
+    "Contract",
     "DialectName",
     "Estimate",
     "EvidenceClass",
@@ -72,6 +76,7 @@ __all__ = [
     "Offer",
     "Origin",
     "Part",
+    "Permission",
     "PluginScorerSpec",
     "PluginUse",
     "Price",
@@ -85,8 +90,10 @@ __all__ = [
     "ScoredAnswer",
     "ScorerSpec",
     "Serving",
+    "Severity",
     "Shadow",
     "StickyUnit",
+    "Team",
     "TierRule",
     "TokenIssuer",
     "Tool",

@@ -8,6 +8,7 @@ After a change of words, renew it and read what changed:
 
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from crossgrade.decide import (
     decide_policy,
     make_design,
 )
-from crossgrade.domain import Origin, Requirements, Sample
+from crossgrade.domain import Clause, Contract, Origin, Requirements, Sample
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
 
@@ -180,7 +181,27 @@ def broken(make, counts, now):
     yield make(b, np.maximum(c, np.arange(200) % 2), judge="judge-1", **people), DecisionSettings()
 
 
-KINDS = (switches, splits, keeps, undecided, judged, stopped, broken)
+def terms(make, counts, now):
+    said = {"model": "b", "source": "its licence", "read_on": now.date()}
+    clauses = (
+        Clause(code="territory-withheld", severity="forbidden", text="It is withheld in the EU.", **said),
+        Clause(code="retention-unknown", severity="unknown", text="Its retention is not known.", model="b"),
+        Clause(
+            code="users-above",
+            severity="permitted",
+            text="You have too many users.",
+            because="a letter",
+            **said,
+        ),
+        Clause(code="display-due", severity="condition", text="It asks for a notice.", **said),
+    )
+    contracts = {"a": Contract(provider="openai", minimum_usd_per_month=Decimal(800))}
+    b, c = counts(900, 10, 25, 65)
+    yield make(b, c, inc=DEAR, cand=CHEAP), DecisionSettings(clauses=clauses)
+    yield make(b, c, inc=DEAR, cand=CHEAP), DecisionSettings(contracts=contracts, requests_per_month=100_000)
+
+
+KINDS = (switches, splits, keeps, undecided, judged, stopped, broken, terms)
 
 
 @pytest.fixture(scope="module")
