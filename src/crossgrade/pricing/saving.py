@@ -121,15 +121,18 @@ def contracted_savings(
     known = np.isfinite(incumbent_usd) & np.isfinite(policy_usd)
     share = np.ones(len(known)) if weight is None else weight
     rest = float(np.average(rest_usd[known], weights=share[known]))
-    bill, left, taken = saving.value + cost.value, saving.value + cost.value - rest, cost.value - rest
+    bill = saving.value + cost.value
+    left, taken = (Decimal(repr((each - rest) * volume)) for each in (bill, cost.value))
     owed = owed_anyway(
-        *(Decimal(repr(each * volume)) for each in (left, taken)),
+        left,
+        taken,
         bill=Decimal(repr(bill * volume)),
         leaving=contracts.leaving,
         joining=contracts.joining,
         same_provider=contracts.same_provider,
     )
-    value = saving.value - float(owed.usd) / volume
+    # Exact where nothing is saved, so that no rounding error reads as a saving.
+    value = float(left - taken - owed.usd) / volume
     depends = mean_cost(
         owed.by_bill * incumbent_usd + owed.by_left * left_usd,
         less=owed.by_rest * rest_usd + owed.by_taken * taken_usd,
