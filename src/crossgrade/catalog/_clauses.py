@@ -46,8 +46,8 @@ def _clause(model: str, code: ClauseCode, severity: Severity, text: str, term: T
 
 def _licence(model: str, terms: Terms, team: Team) -> Iterator[Clause]:
     if terms.licence is None or not terms.of_model.keys() - {"licence", "maker"}:
-        which = "its licence" if terms.licence is None else f"the licence {terms.licence!r}"
-        yield _clause(model, "licence-unknown", "unknown", f"Nothing is known of {which}.")
+        which = "its licence" if terms.licence is None else f"the licence {terms.licence}"
+        yield _clause(model, "licence-unknown", "unknown", f"It is not known what {which} says.")
         return
     withheld = terms.of_model.get("withheld")
     if withheld is not None:
