@@ -97,6 +97,9 @@ SECTIONS = {
     "TierRuleSection": "`serve.issuers[].rules[]`",
     "StoredResponsesSection": "`serve.stored_responses`",
     "WatchSection": "`watch`",
+    "TeamSection": "`team`",
+    "PermissionSection": "`team.permitted[]`",
+    "ContractSection": "`team.contracts[]`",
 }
 
 

@@ -1,15 +1,18 @@
 """The catalogue of prices and facts: the team's dated rates, the packaged ones, and genai-prices."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from typing import Literal, TypeVar
 
+from crossgrade.catalog._clauses import clauses
 from crossgrade.catalog._listed import base_context, base_listings, base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate, packaged_rates
+from crossgrade.catalog._terms import terms_of
 from crossgrade.dialects import HOSTS
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import Clause, Contract, Offer, Price, Team
+from crossgrade.pricing.commitment import Commitment, discounted
 
 ValueT = TypeVar("ValueT")
 SOON_DAYS = 90
@@ -24,7 +27,8 @@ class OfferFacts:
 
     `retires_on` is the day on which its provider stops selling it. `delisted_on` is the first day on
     which it was gone from the price catalogues, though it may still be sold. `seen_on` and `source` are
-    those of the newest observation.
+    those of the newest observation. `clauses` are what licence and host say to the team, empty if it has
+    stated nothing that they could be compared with.
     """
 
     context_tokens: int | None = None
@@ -34,6 +38,8 @@ class OfferFacts:
     delisted_on: date | None = None
     seen_on: date | None = None
     source: str | None = None
+    licence: str | None = None
+    clauses: tuple[Clause, ...] = ()
 
     def status(self, on: date) -> Status:
         """Return whether the offer can be bought on a day; "unknown" if no source has it."""
@@ -78,15 +84,45 @@ class Catalog:
     """Prices and facts of offers as of a day.
 
     `extra` are the rates of the team's own files. They take precedence over the packaged rates (the
-    history) and over genai-prices (the base).
+    history) and over genai-prices (the base). `team` has the contracts, whose discounts are taken off list
+    prices, and the facts that the clauses of licences and hosts are compared with.
     """
 
-    def __init__(self, extra: Sequence[Rate] = ()) -> None:
+    def __init__(self, extra: Sequence[Rate] = (), team: Team | None = None) -> None:
+        self.team = team or Team()
         self._own = _Series(extra)
         self._history = _packaged_series()
 
     def price(self, offer: Offer, on: date) -> Price | None:
-        """Return the price of an offer on a day, or None if it is unknown.
+        """Return what the team pays at an offer on a day, or None if it is unknown.
+
+        That is the list price, less the discount of a contract with the provider. Prices that the team states
+        itself, in the configuration or in its own rates, are what it pays already.
+        """
+        listed = self.list_price(offer, on)
+        contract = self.contract(offer.provider, on)
+        if listed is None or contract is None or not contract.discount or self._is_own_price(offer, on):
+            return listed
+        off = f"less {float(contract.discount):.4g} by contract"
+        return replace(discounted(listed, contract.discount), source=f"{listed.source}, {off}")
+
+    def commitment(self, provider: str, on: date) -> Commitment | None:
+        """Return the minimum that the team owes a provider on a day, or None if it owes none."""
+        return Commitment.of(self.contract(provider, on))
+
+    def contract(self, provider: str, on: date) -> Contract | None:
+        """Return the team's contract with a provider that is in force on a day, or None if there is none."""
+        name = provider_name(provider)
+        mine = (each for each in self.team.contracts if provider_name(each.provider) == name)
+        return next((each for each in mine if each.holds(on)), None)
+
+    def _is_own_price(self, offer: Offer, on: date) -> bool:
+        if any(price.valid_from is None or price.valid_from <= on for price in offer.prices):
+            return True
+        return self._own.price(provider_name(offer.provider), offer.model, on) is not None
+
+    def list_price(self, offer: Offer, on: date) -> Price | None:
+        """Return the price of an offer on a day without the team's discount, or None if it is unknown.
 
         The first of these sources that has a price is used:
 
@@ -122,6 +158,17 @@ class Catalog:
 
     def facts(self, offer: Offer, on: date) -> OfferFacts:
         """Return the facts of an offer on a day; those in its configuration take precedence."""
+        facts = self._facts(offer, on)
+        terms = terms_of(offer, open_weights=facts.open_weights)
+        found = clauses(offer.name, terms, self.team, region=offer.region) if self.team.is_stated else ()
+        return replace(facts, licence=terms.licence if terms.has_licence else None, clauses=found)
+
+    def clauses(self, offer: Offer, on: date) -> tuple[Clause, ...]:
+        """Return what licence and host say to the team, even if it has stated nothing of itself."""
+        terms = terms_of(offer, open_weights=self._facts(offer, on).open_weights)
+        return clauses(offer.name, terms, self.team, region=offer.region)
+
+    def _facts(self, offer: Offer, on: date) -> OfferFacts:
         if not _is_listed(offer):
             return OfferFacts(
                 context_tokens=offer.context_tokens,
@@ -157,7 +204,7 @@ class Catalog:
                 model = model_name(rate.model)
                 listing = Listing(provider=provider_name(rate.provider), model=model, identifier=rate.model)
                 found.setdefault((listing.provider, model), listing)
-        priced = (each for each in found.values() if self.price(each.offer(), on) is not None)
+        priced = (each for each in found.values() if self.list_price(each.offer(), on) is not None)
         return sorted(priced, key=lambda listing: (listing.model, listing.provider))
 
     def rates(self, provider: str, identifier: str) -> list[Rate]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts
 from crossgrade.catalog._listed import base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate
+from crossgrade.catalog._terms import packaged_terms
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import UsageError
@@ -72,7 +73,7 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
     listings = catalog.listings(on)
     by_model: dict[str, list[tuple[Listing, Price]]] = {}
     for listing in listings:
-        price = catalog.price(listing.offer(), on)
+        price = catalog.list_price(listing.offer(), on)
         if price is not None:
             by_model.setdefault(listing.model, []).append((listing, price))
     doubts = [
@@ -87,6 +88,7 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
         and not (rule == "stale" and _seen_since(catalog, listing, on))
     ]
     doubts += [doubt for listing in listings for doubt in _disagreements(catalog, listing, on)]
+    doubts += _stale_terms(on)
     if history:
         sold = {model: [listing for listing, _ in hosts] for model, hosts in by_model.items()}
         doubts += _history_doubts(catalog, sold)
@@ -107,7 +109,7 @@ def price_doubts(catalog: Catalog, on: date) -> dict[str, tuple[str, ...]]:
 def offer_doubts(
     offer: Offer, facts: OfferFacts, on: date, doubts: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Return what speaks against recommending an offer: a doubtful price, its end, no way to call it.
+    """Return what speaks against recommending an offer: terms, a doubtful price, its end, no way to call it.
 
     `doubts` are those of the catalogue's prices. Prices that the configuration states are the team's own.
     """
@@ -116,10 +118,25 @@ def offer_doubts(
     ends = facts.ends_soon(on)
     callable_ = offer.base_url is not None or offer.provider in HOSTS
     return (
+        *(each.text for each in facts.clauses if each.blocks),
         *found,
         *((ends,) if ends else ()),
         *(() if callable_ else (f"Crossgrade cannot call {offer.provider}",)),
     )
+
+
+def _stale_terms(on: date) -> Iterator[Doubt]:
+    """Yield a doubt for each licence or host whose terms were read more than a year ago."""
+    for term in packaged_terms():
+        if (on - term.read_on).days > _STALE_AFTER_DAYS:
+            seen = f"{term.fact} was read on {term.read_on.isoformat()}: check that it still holds"
+            yield Doubt(
+                listing=f"terms of {term.names}",
+                rule="stale",
+                seen=seen,
+                source=term.source,
+                seen_on=term.read_on,
+            )
 
 
 def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterator[Doubt]:
@@ -128,7 +145,7 @@ def _history_doubts(catalog: Catalog, sold: dict[str, list[Listing]]) -> Iterato
         if not rate.has_price:
             continue
         price, listings = rate.price(), sold.get(model_name(rate.model), [])
-        then = (catalog.price(listing.offer(), rate.seen_on) for listing in listings)
+        then = (catalog.list_price(listing.offer(), rate.seen_on) for listing in listings)
         found = (
             *_price_doubts(price, _amounts(price), rate.seen_on),
             *_outlier(price, [each for each in then if each is not None]),

@@ -18,6 +18,9 @@ import re
 
 from crossgrade.dialects import host_known_as
 
+MAKERS = ("openai", "anthropic", "gemini")
+"""Providers that sell the closed models they make."""
+
 _FREE = ":free"
 
 

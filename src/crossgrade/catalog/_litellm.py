@@ -79,7 +79,7 @@ def new_rates(rates: tuple[Rate, ...], catalog: Catalog, on: date) -> Iterator[R
     """Yield the rates that differ from the catalogue on a day, or add a price or a retirement to it."""
     for rate in rates:
         offer = Offer(name=rate.model, provider=rate.provider, model=rate.model)
-        price, facts = catalog.price(offer, on), catalog.facts(offer, on)
+        price, facts = catalog.list_price(offer, on), catalog.facts(offer, on)
         is_new = price is None or (
             (rate.input, rate.output) != (price.input_per_mtok, price.output_per_mtok)
             or (rate.cached_input is not None and rate.cached_input != price.cache_read_per_mtok)

@@ -6,13 +6,12 @@ from functools import lru_cache
 
 from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import offer_doubts, price_doubts
+from crossgrade.catalog._listed import MAKERS
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing import blended_per_mtok
 from crossgrade.pricing.thrift import Thrift
 
 _BLEND = 3
-MAKERS = ("openai", "anthropic", "gemini")
-"""Providers that sell the closed models they make."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

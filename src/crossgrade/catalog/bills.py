@@ -10,12 +10,13 @@ import numpy as np
 
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
-from crossgrade.catalog._listed import model_name
+from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._successors import successor
 from crossgrade.domain import Estimate, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.commitment import Commitment
 from crossgrade.pricing.moving import MovingCosts
 from crossgrade.pricing.thrift import WAITING, Thrift, thrifts
 from crossgrade.pricing.usage import TokenMix, Traffic, UsageColumns
@@ -36,6 +37,7 @@ class OfferBill:
     """
 
     offer: str
+    provider: str
     bill: Bill
     batch: Bill | None
     price: Price | None
@@ -65,6 +67,7 @@ class Bills:
     Offers with a known cost come first, cheapest first. Offers with an unknown cost follow, then those
     that are no longer sold. `moving` has the costs of a move. `boxes` has the bills of your own GPUs
     for the same work, empty if they were not asked for. `thrifts` are ways to pay the incumbent less.
+    `commitments` are the minimums that the team owes providers, by provider.
     """
 
     on: date
@@ -75,6 +78,7 @@ class Bills:
     moving: MovingCosts = field(default_factory=MovingCosts)
     boxes: "tuple[BoxBill, ...]" = ()
     thrifts: tuple[Thrift, ...] = ()
+    commitments: Mapping[str, Commitment] = field(default_factory=dict)
 
     @property
     def of_incumbent(self) -> OfferBill | None:
@@ -125,7 +129,14 @@ def bill_offers(
         offers=tuple(sorted(found, key=_order)),
         incumbent=incumbent,
         thrifts=() if paid is None else tuple(_thrifts(paid, traffic, catalog, on)),
+        commitments=_commitments(offers, catalog, on),
     )
+
+
+def _commitments(offers: Iterable[Offer], catalog: Catalog, on: date) -> dict[str, Commitment]:
+    providers = {provider_name(offer.provider) for offer in offers}
+    found = {provider: catalog.commitment(provider, on) for provider in sorted(providers)}
+    return {provider: each for provider, each in found.items() if each is not None}
 
 
 def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iterator[Thrift]:
@@ -170,6 +181,7 @@ def _offer_bill(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> O
     by_batch = bill(offer.name, traffic, price, batch=True)
     return OfferBill(
         offer=offer.name,
+        provider=provider_name(offer.provider),
         bill=bill(offer.name, traffic, price, batch=offer.batch),
         batch=by_batch if by_batch.per_call_usd.value is not None else None,
         price=price,

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from crossgrade.domain import Estimate
     from crossgrade.hosting.boxes import BoxBill
     from crossgrade.pricing.bill import Bill
-    from crossgrade.pricing.moving import Commitment, WinBack
+    from crossgrade.pricing.commitment import Commitment
+    from crossgrade.pricing.moving import WinBack
     from crossgrade.pricing.thrift import Thrift
     from crossgrade.project import OfferMove
 

@@ -52,7 +52,7 @@ def list_(
     if as_json:
         print_json({"on": today, "unit": "USD per million tokens", "offers": rows}, schema_version=1)
         return
-    headers = ("offer", *_MONEY, "context", "status", "retires_on")
+    headers = ("offer", *_MONEY, "context", "status", "retires_on", "licence")
     print_table(headers, [[row[name] for name in headers] for row in rows], right=(*_MONEY, "context"))
     note(f"{len(rows):,} offers on {today}, US dollars per million tokens")
     if gone and not everything:
@@ -100,6 +100,7 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
         "price_source": price.source,
         "facts_source": facts.source,
         "doubts": validate_price(price, today=today),
+        "clauses": catalog.clauses(listing.offer(), today),
         "rates": [
             {"seen_on": rate.seen_on, "event": rate.event, "input": rate.input, "output": rate.output}
             | {"cached": rate.cached_input, "source": rate.source}
@@ -109,8 +110,11 @@ def show(name: str, on: datetime | None, config_path: str, *, as_json: bool) -> 
     if as_json:
         print_json({"on": today, "offer": record}, schema_version=1)
         return
-    rates = record.pop("rates")
+    rates, said = record.pop("rates"), record.pop("clauses")
     print_fields(record)
+    if said:
+        click.echo("licence and host:")
+        print_table(("clause", "severity", "what"), [(each.code, each.severity, each.words) for each in said])
     if rates:
         click.echo("rates:")
         print_table(
@@ -165,7 +169,11 @@ def check(
 
     catalog, today = catalog_here(config_path), day(on)
     wanted = {each.name for each in priced(catalog, patterns, today)}
-    doubts = [each for each in check_catalog(catalog, today, history=history) if each.listing in wanted]
+    doubts = [
+        each
+        for each in check_catalog(catalog, today, history=history)
+        if not patterns or each.listing in wanted
+    ]
     if as_json:
         print_json({"on": today, "doubts": doubts}, schema_version=1)
         return
@@ -276,6 +284,7 @@ def _row(catalog: "Catalog", listing: "Listing", today: date) -> dict[str, Any]:
         "context": facts.context_tokens,
         "status": facts.status(today),
         "retires_on": facts.retires_on,
+        "licence": facts.licence,
     }
 
 

@@ -21,7 +21,8 @@ from crossgrade.errors import NotFoundError, UsageError, nearest
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
     from crossgrade.hosting.boxes import BoxBill
-    from crossgrade.pricing.moving import Commitment, MovingCosts
+    from crossgrade.pricing.commitment import Commitment
+    from crossgrade.pricing.moving import MovingCosts
     from crossgrade.pricing.usage import Traffic
 
 SCHEMA_VERSION = 1
@@ -137,7 +138,7 @@ def command(
     today = day(on)
     bills = _bills(workload, config_path, today, options)
     costs = _moving_costs(bills, options)
-    money = _commitment(options)
+    money = _commitment(bills, options)
     rows = [offer_row(bills, row, money) for row in bills.offers]
     boxes = _boxes(bills, options, has_project=workload is not None or _has_project(config_path))
     move = cheapest_move(bills, money, costs)
@@ -274,11 +275,15 @@ def _calls(text: str | None) -> Decimal | None:
     return calls
 
 
-def _commitment(options: Mapping[str, Any]) -> "Commitment":
-    from crossgrade.pricing.moving import Commitment
+def _commitment(bills: "Bills", options: Mapping[str, Any]) -> "Commitment":
+    """Return what is owed to the incumbent's provider: as the options say, else by the team's contract."""
+    from crossgrade.pricing.commitment import Commitment
 
-    return Commitment(
-        minimum_usd_per_month=options["committed_usd"] or Decimal(0),
+    now = bills.of_incumbent
+    agreed = Commitment() if now is None else bills.commitments.get(now.provider, Commitment())
+    stated = options["committed_usd"]
+    return replace(
+        agreed if stated is None else Commitment(minimum_usd_per_month=stated),
         discount=Decimal(repr(options["discount"] or 0)),
     )
 

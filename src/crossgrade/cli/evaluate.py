@@ -9,10 +9,12 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_workload
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
+from crossgrade.cli._terms import tell_clauses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crossgrade.domain import Clause
     from crossgrade.evaluate import ExpectedUse, RunEstimate
     from crossgrade.project import Project
 
@@ -67,10 +69,14 @@ def command(
     from crossgrade.project import Project
 
     with Project.open(config_path) as project:
+        clauses = project.clauses(workload)
+        if not dry_run:
+            project.check_terms(workload)
+        tell_clauses(project, clauses)
         estimate = project.estimate(workload, reuse=not no_reuse)
         if dry_run:
             expected = project.expected(workload, reuse=not no_reuse)
-            _show_estimate(estimate, expected, as_json=as_json)
+            _show_estimate(estimate, expected, clauses, as_json=as_json)
             _warn_gone(project, workload)
             return
         note(estimate_words(estimate), code="estimate")
@@ -157,9 +163,17 @@ def _run(
         print_verdict(recorded.verdict)
 
 
-def _show_estimate(estimate: "RunEstimate", expected: "Sequence[ExpectedUse]", *, as_json: bool) -> None:
+def _show_estimate(
+    estimate: "RunEstimate",
+    expected: "Sequence[ExpectedUse]",
+    clauses: "Sequence[Clause]",
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
-        print_json({"estimate": estimate, "expected": expected}, schema_version=SCHEMA_VERSION)
+        print_json(
+            {"estimate": estimate, "expected": expected, "clauses": clauses}, schema_version=SCHEMA_VERSION
+        )
         return
     rows = []
     for model in (*estimate.models, *([estimate.scorer] if estimate.scorer else ())):

@@ -10,6 +10,7 @@ from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
 from crossgrade.cli._spending import Dollars, confirm, estimate_words
+from crossgrade.cli._terms import tell_clauses
 
 if TYPE_CHECKING:
     from crossgrade.project import Onboarded, Project
@@ -61,11 +62,15 @@ def command(
 
     with Project.open(config_path) as project:
         with project.trying(offer, workload) as tried:
+            clauses = tried.clauses(workload)
+            if not dry_run:
+                tried.check_terms(workload)
+            tell_clauses(tried, clauses)
             estimate = tried.estimate(workload)
         note(estimate_words(estimate), code="estimate")
         if dry_run:
             if as_json:
-                print_json({"estimate": estimate}, schema_version=1)
+                print_json({"estimate": estimate, "clauses": clauses}, schema_version=1)
             return 0
         if canary:
             _warn_replaced(project, offer, workload)

@@ -17,7 +17,7 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
-from crossgrade.domain import Offer, RouteSpec, Serving, Watching, Workload
+from crossgrade.domain import Offer, RouteSpec, Serving, Team, Watching, Workload
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -44,6 +44,7 @@ class Config:
     watching: Watching
     store: str
     price_files: tuple[Path, ...]
+    team: Team
     valid_days: int | None
     canonical: str
     digest: str
@@ -98,6 +99,7 @@ def load_config(
     price_files = tuple(
         resolver.path(f"price_files.{index}", text) for index, text in enumerate(file.price_files)
     )
+    team = resolver.team(file, offers)
     serve, watch = serving.serving(file.serve, routes), serving.watching(file.watch)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
@@ -111,6 +113,7 @@ def load_config(
         watching=watch,
         store=store,
         price_files=price_files,
+        team=team,
         valid_days=file.valid_days,
         canonical=canonical.decode(),
         digest=hashlib.sha256(canonical).hexdigest(),

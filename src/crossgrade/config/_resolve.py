@@ -18,13 +18,16 @@ from crossgrade.config._yaml import YamlTree
 from crossgrade.dialects import CLIENTS, Host
 from crossgrade.domain import (
     PLACEHOLDER,
+    Contract,
     GenerationSettings,
     LoggedTraffic,
     Offer,
+    Permission,
     Price,
     PromptTemplate,
     Requirements,
     ScorerSpec,
+    Team,
     Variant,
     Workload,
     heads_of,
@@ -108,6 +111,37 @@ class Resolver:
         for place, (message, applies, hint) in problems.items():
             if section.router and applies:
                 self._refuse(place, message, hint, code="router-settings")
+
+    def team(self, file: ConfigFile, offers: Mapping[str, Offer]) -> Team:
+        """Return the team, whose permissions name models and whose contracts name providers."""
+        section = file.team
+        for index, permission in enumerate(section.permitted):
+            if permission.model not in offers:
+                self._refuse(
+                    f"team.permitted.{index}.model",
+                    f"no model {shown(permission.model)} under `models`",
+                    hint_among(permission.model, offers),
+                    code="model-undefined",
+                )
+        for index, contract in enumerate(section.contracts):
+            if contract.provider not in self.hosts:
+                self._refuse(
+                    f"team.contracts.{index}.provider",
+                    f"unknown provider {shown(contract.provider)}",
+                    hint_among(contract.provider, self.hosts),
+                    code="provider-undefined",
+                )
+            if any(each.provider == contract.provider for each in section.contracts[:index]):
+                self._refuse(
+                    f"team.contracts.{index}.provider",
+                    f"{shown(contract.provider)} has a contract already",
+                    "state one contract for each provider",
+                    code="contract-repeated",
+                )
+        fields = values(section)
+        fields["permitted"] = tuple(Permission(**values(each)) for each in section.permitted)
+        fields["contracts"] = tuple(Contract(**values(each)) for each in section.contracts)
+        return Team(**fields)
 
     def path(self, where: str, text: str) -> Path:
         """Resolve a path against the project's folder; outside it (links included) is a problem."""

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
 from crossgrade.config._serving_schema import RouteSection, ServeSection, WatchSection
+from crossgrade.config._team_schema import TeamSection
 from crossgrade.domain import EvidenceClass, Mode
 
 
@@ -380,6 +381,10 @@ class ConfigFile(Section):
         default=None,
         description="Accepted probability of certifying anything wrongly over all workloads together. Each "
         "workload begins with an equal part of it. By default each workload has its own `alpha`.",
+    )
+    team: TeamSection = Field(
+        default=TeamSection(),
+        description="Facts of your company that licences and hosts ask for, and your contracts.",
     )
     price_files: Annotated[list[Text], Field(max_length=32)] = Field(
         default=[],

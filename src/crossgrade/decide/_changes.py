@@ -6,6 +6,7 @@ from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Remark
+from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
 from crossgrade.decide._words import bound, count, dollars, percent
 from crossgrade.domain import Estimate
@@ -31,7 +32,14 @@ def _changes(found: Findings) -> Iterator[Remark]:
         if not option.priced:
             yield remark(option, "price-known", f"A price for {' and '.join(_unpriced(found, option))}.")
     for check in found.checks:
-        if check.met is not True:
+        if check.met is not True and check.name == TERMS:
+            yield Remark(
+                "permission-stated",
+                f"Permission to use {check.candidate}, stated under `team.permitted` with your reason.",
+                candidate=check.candidate,
+                requirement=check.name,
+            )
+        elif check.met is not True:
             yield Remark(
                 "requirement-met",
                 f"{check.candidate} shown to meet {check.name} ({check.wanted}).",

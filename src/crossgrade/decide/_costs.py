@@ -9,18 +9,23 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import BoolColumn, FloatColumn, ModelColumns
 from crossgrade.decide._records import Certificate, DecisionSettings, PolicyCost
 from crossgrade.decide._view import View
-from crossgrade.domain import Estimate
+from crossgrade.domain import Estimate, Reason
+from crossgrade.pricing.commitment import Commitment
 from crossgrade.pricing.saving import (
+    Contracts,
+    contracted_savings,
     logged_volume,
     mean_cost,
     per_month,
     policy_savings,
+    unknown_estimate,
     without_interval,
 )
 from crossgrade.pricing.thrift import best_share
 from crossgrade.routing import Policy, position, threshold_name
 from crossgrade.stats import Retention, retention
 
+_UNDER_A_MINIMUM = Reason("contract-minimum", "a contract's minimum is owed with or without the move")
 _RULE_OF_THREE = 3
 
 
@@ -88,14 +93,26 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
     score = view.incumbent
     if policy.candidate is not None:
         score = np.where(paid.moved, view.block_means(view.candidate(policy.candidate)), score)
+    weight, volume = view.traffic_weights(rows)[rows], _volume(view.settings)
+    cluster = None if view.clusters is None else view.clusters[rows]
     savings = policy_savings(
         paid.incumbent_usd[rows],
         paid.policy_usd[rows],
         score[rows],
-        weight=view.traffic_weights(rows)[rows],
-        cluster=None if view.clusters is None else view.clusters[rows],
-        requests_per_month=_volume(view.settings),
+        weight=weight,
+        cluster=cluster,
+        requests_per_month=volume,
         level=saving_level(view),
+        stated=paid.stated,
+    )
+    savings = contracted_savings(
+        savings,
+        paid.incumbent_usd[rows],
+        paid.policy_usd[rows],
+        contracts=_contracts(view.settings, policy, paid.moved[rows]),
+        requests_per_month=volume,
+        weight=weight,
+        cluster=cluster,
         stated=paid.stated,
     )
     return PolicyCost(
@@ -106,6 +123,19 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_per_month_usd=savings.saving_per_month_usd,
         saving_share=savings.saving_share,
         **_beyond_thrift(view, policy, paid),
+        owed_usd_per_month=savings.owed_usd_per_month,
+    )
+
+
+def _contracts(settings: DecisionSettings, policy: Policy, moved: BoolColumn) -> Contracts:
+    """Return the minimums that are owed to the providers of a policy's two models."""
+    leaving = settings.contracts.get(policy.incumbent)
+    joining = settings.contracts.get(str(policy.candidate))
+    return Contracts(
+        leaving=Commitment.of(leaving),
+        joining=Commitment.of(joining),
+        same_provider=leaving is not None and joining is not None and leaving.provider == joining.provider,
+        moved=moved,
     )
 
 
@@ -117,6 +147,9 @@ def _beyond_thrift(view: View, policy: Policy, paid: _Paid) -> dict[str, Estimat
     best = best_share(view.settings.thrifts)
     if best is None or best.share is None or policy.candidate is None:
         return {}
+    if not view.settings.contracts.keys().isdisjoint({policy.incumbent, policy.candidate}):
+        unknown = unknown_estimate(_UNDER_A_MINIMUM, unit="USD")
+        return dict.fromkeys(("beyond_thrift_per_request_usd", "beyond_thrift_per_month_usd"), unknown)
     rows = paid.rows
     kept = paid.incumbent_usd * (1 - best.share)
     taken = paid.policy_usd * (1 - best.others.get(policy.candidate, 0.0))

@@ -82,14 +82,23 @@ def certified_options(
 
 
 def cheapest(options: Iterable[Option]) -> Option | None:
-    """Return the eligible policy that costs least per request; a switch before a split at one price."""
+    """Return the eligible policy that costs least per request; a switch before a split at one price.
+
+    If contracts leave a part of a saving owed, it is the policy that saves most.
+    """
     eligible = [option for option in options if option.eligible]
-    return min(eligible, key=_price, default=None)
+    owed = any(option.cost.owed_usd_per_month for option in eligible)
+    return min(eligible, key=_least_saving if owed else _price, default=None)
 
 
 def _price(option: Option) -> tuple[float, bool]:
     value = option.cost.per_request_usd.value
     return (float("inf") if value is None else value, option.policy.kind != "switch")
+
+
+def _least_saving(option: Option) -> tuple[float, bool]:
+    value = option.cost.saving_per_request_usd.value
+    return (float("inf") if value is None else -value, option.policy.kind != "switch")
 
 
 def closed_beats_open(view: View, options: Sequence[Option]) -> tuple[str, str] | None:

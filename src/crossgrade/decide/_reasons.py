@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
+from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._thrift_reasons import thrift_reasons
@@ -76,12 +78,30 @@ def _warnings(found: Findings) -> Iterator[Remark]:
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
                     "the whole passes, this part does not.",
                 )
+    yield from _terms(found)
     yield from _field(found)
     for guard in first_failures(found):
         yield remark(
             guard, "guard-failed", f"The guard {place(guard)} failed: {guard.seen}.", guard=guard.name
         )
     yield from _rests(found)
+
+
+def _terms(found: Findings) -> Iterator[Remark]:
+    """Yield what licences and hosts say to the team, forbidden uses first."""
+    for clause in found.view.settings.clauses:
+        model, words = clause.model, clause.words
+        if clause.severity == "forbidden":
+            told = Remark("use-forbidden", f"WARNING: you may not use {model}. {words}")
+        elif clause.severity == "unknown":
+            told = Remark("use-unknown", f"{model} is not known to be allowed to you. {words}")
+        elif clause.severity == "permitted":
+            told = Remark(
+                "use-permitted", f"{model} is used by your own permission ({clause.because}). {words}"
+            )
+        else:
+            told = Remark("use-conditional", f"A condition of using {model}: {words}")
+        yield replace(told, candidate=model, requirement=clause.code)
 
 
 def _field(found: Findings) -> Iterator[Remark]:
@@ -307,6 +327,12 @@ def _money(found: Findings) -> Iterator[Remark]:
     """Yield what the certified policies cost."""
     for option in found.options:
         yield _saving(found, option)
+        owed = option.cost.owed_usd_per_month
+        if owed:
+            month = dollars(Estimate(value=abs(owed), unit="USD/month"))
+            less = "less" if owed > 0 else "more"
+            text = f"{_label(option)}: because of your contracts it saves {month} {less} than prices say."
+            yield remark(option, "contract-owed", text)
     yield from _stated(found)
     for option in found.options:
         if option.choosing:
@@ -402,7 +428,7 @@ def _label(option: Option) -> str:
 def _limits(found: Findings) -> Iterator[Remark]:
     """Yield the requirements that are missed or not known."""
     for check in found.checks:
-        if check.met is not True:
+        if check.met is not True and check.name != TERMS:
             state = "misses" if check.met is False else "is not known to meet"
             yield Remark(
                 "requirement-missed" if check.met is False else "requirement-unknown",

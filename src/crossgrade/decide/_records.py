@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
-from crossgrade.domain import Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.pricing.thrift import ThriftShare
+from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 
@@ -89,6 +89,8 @@ class DecisionSettings:
     policy moves plain requests only. `plugins` are the scorer and the guards that are no part of Crossgrade.
     `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
     incumbent, without a move.
+    `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
+    models' providers that have a minimum, by the model.
     """
 
     floor: float = 0.85
@@ -116,6 +118,8 @@ class DecisionSettings:
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
     thrifts: tuple[ThriftShare, ...] = ()
+    clauses: tuple[Clause, ...] = ()
+    contracts: Mapping[str, Contract] = field(default_factory=dict)
 
     @property
     def workloads(self) -> int:
@@ -189,6 +193,7 @@ class PolicyCost:
     the incumbent's score, with its interval, for reading beside the cost: certificates are the claim.
     `beyond_thrift_per_request_usd` is what the policy saves against the least bill with the incumbent
     (`settings.thrifts`), by batch with the batch price of the candidate; None if no such way is known.
+    `owed_usd_per_month` is what contracts take away from the saving, which is without it.
     """
 
     policy: Policy
@@ -200,6 +205,7 @@ class PolicyCost:
     retention: Estimate | None = None
     beyond_thrift_per_request_usd: Estimate | None = None
     beyond_thrift_per_month_usd: Estimate | None = None
+    owed_usd_per_month: float = 0.0
 
     @property
     def costs_more(self) -> bool:

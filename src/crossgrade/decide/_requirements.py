@@ -21,6 +21,8 @@ AGENT_TRIALS = "agent trials"
 VERIFIED_ROUTES = "verified-identity routes"
 
 ON_SALE = "on sale when decided"
+TERMS = "terms"
+"""The check that licence and host allow the team to use a model."""
 
 
 def missing_evidence(requirements: Requirements) -> tuple[str, ...]:
@@ -44,8 +46,21 @@ def check_requirements(view: View, now: datetime) -> tuple[RequirementCheck, ...
     return tuple(
         check
         for model in view.evidence.candidates
-        for check in _checks(view, model, facts.get(model.model, ModelFacts(model=model.model)), now)
+        for check in (
+            *_terms(view, model.model),
+            *_checks(view, model, facts.get(model.model, ModelFacts(model=model.model)), now),
+        )
     )
+
+
+def _terms(view: View, candidate: str) -> Iterator[RequirementCheck]:
+    """Yield a check for each clause of licence or host that stands in the way of a candidate."""
+    for clause in view.settings.clauses:
+        if clause.model == candidate and clause.blocks:
+            met = False if clause.severity == "forbidden" else None
+            yield RequirementCheck(
+                name=TERMS, candidate=candidate, met=met, seen=clause.words, wanted="allowed to you"
+            )
 
 
 def _checks(view: View, model: ModelColumns, facts: ModelFacts, now: datetime) -> Iterator[RequirementCheck]:

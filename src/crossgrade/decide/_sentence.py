@@ -12,6 +12,7 @@ from crossgrade.decide._records import (
     VerdictName,
     shown_first,
 )
+from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 
@@ -116,17 +117,20 @@ def _keep(found: Findings, floor: str) -> str:
     if found.missing:
         return f"{kept}: {listed(found.missing)} must be there first."
     if found.options:
-        why = found.options[0].costs_what if found.options[0].costs_more else "misses a requirement"
-        return f"{kept}: {found.options[0].policy.candidate} is certified, but {why}."
-    best, missed = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
+        first = found.options[0]
+        barred = any(each.name == TERMS for each in first.unmet)
+        missed = "you may not use it" if barred else "misses a requirement"
+        why = first.costs_what if first.costs_more else missed
+        return f"{kept}: {first.policy.candidate} is certified, but {why}."
+    best, gone = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
     why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"
     if best is not None and best.segment is not None and best.shown_below:
         tested = [one for one in found.certificates if one.tested]
         every = all(one.shown_below for one in tested)
         part = "threshold" if found.view.thresholds else "segment"
         why += f"; so is every other {part}" if every and len(tested) > 1 else f"; no {part} may move"
-    if missed and (best is None or not best.shown_below):
-        why = f"but candidates miss {listed(missed)}"
+    if gone and (best is None or not best.shown_below):
+        why = "but you may not use it" if gone == (TERMS,) else f"but candidates miss {listed(gone)}"
     return f"{kept}: {_best(found)}, {why} ({floor})."
 
 

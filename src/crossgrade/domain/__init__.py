@@ -36,6 +36,7 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
+from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -55,6 +56,9 @@ __all__ = [
     "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",
+    "Clause",
+    "ClauseCode",
+    "Contract",
     "DialectName",
     "Estimate",
     "EvidenceClass",
@@ -73,6 +77,7 @@ __all__ = [
     "Offer",
     "Origin",
     "Part",
+    "Permission",
     "PluginScorerSpec",
     "PluginUse",
     "Price",
@@ -86,9 +91,11 @@ __all__ = [
     "ScoredAnswer",
     "ScorerSpec",
     "Serving",
+    "Severity",
     "Shadow",
     "StickyUnit",
     "StoredResponses",
+    "Team",
     "TierRule",
     "TokenIssuer",
     "Tool",

@@ -5,35 +5,12 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 
 from crossgrade.domain import Estimate, Price, Reason
-from crossgrade.errors import UsageError
 from crossgrade.pricing.bill import Bill, bill
+from crossgrade.pricing.commitment import Commitment, owed_anyway
 from crossgrade.pricing.saving import unknown_estimate, unknown_like
 from crossgrade.pricing.usage import Traffic
 
 _STEPS = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commitment:
-    """A contract with the incumbent: at least `minimum_usd_per_month`, at a discount on list prices.
-
-    `discount` is a share of the bill, in [0, 1).
-    """
-
-    minimum_usd_per_month: Decimal = Decimal(0)
-    discount: Decimal = Decimal(0)
-
-    def __post_init__(self) -> None:
-        if self.minimum_usd_per_month < 0 or not 0 <= self.discount < 1:
-            raise UsageError(
-                f"a commitment of ${self.minimum_usd_per_month} at a discount of {self.discount} cannot be",
-                code="commitment-invalid",
-                hint="the minimum is dollars a month, the discount a share below 1",
-            )
-
-    def paid(self, list_usd_per_month: Decimal) -> Decimal:
-        """Return what is paid for so much at list prices: the minimum at least."""
-        return max(self.minimum_usd_per_month, (1 - self.discount) * list_usd_per_month)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,13 +91,24 @@ def win_back(
     )
 
 
-def saving_per_month(incumbent: Bill, rival: Bill, *, commitment: Commitment | None = None) -> Decimal | None:
-    """Return what moving everything saves a month, less what stays owed to the incumbent."""
+def saving_per_month(
+    incumbent: Bill,
+    rival: Bill,
+    *,
+    commitment: Commitment | None = None,
+    joining: Commitment | None = None,
+    same_provider: bool = False,
+) -> Decimal | None:
+    """Return what moving everything saves a month, less what stays owed to the incumbent's provider.
+
+    `joining` is the commitment to the rival's provider.
+    """
     if incumbent.usd_per_month is None or rival.usd_per_month is None:
         return None
-    commitment = commitment or Commitment()
-    paid_now = commitment.paid(incumbent.usd_per_month)
-    return paid_now - commitment.minimum_usd_per_month - rival.usd_per_month
+    kept = 1 - (Decimal(0) if commitment is None else commitment.discount)
+    now, then = kept * incumbent.usd_per_month, rival.usd_per_month
+    owed = owed_anyway(now, then, bill=now, leaving=commitment, joining=joining, same_provider=same_provider)
+    return now - then - owed.usd
 
 
 def payback_months(saving: Estimate, costs: MovingCosts) -> Estimate:

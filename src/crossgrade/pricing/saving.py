@@ -8,6 +8,7 @@ that share a cluster (a document, a conversation) cost alike, so that each clust
 
 import math
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from crossgrade.domain import Estimate, Reason
 from crossgrade.pricing._skewed import Column, skewed_interval, units_of
+from crossgrade.pricing.commitment import Commitment, owed_anyway
 
 MAX_UNKNOWN_SHARE = 0.05
 """Above this share of samples with an unknown cost the mean is unknown: what is missing is not random."""
@@ -24,7 +26,8 @@ MAX_UNKNOWN_SHARE = 0.05
 class Savings:
     """A policy's costs and what it saves, in US dollars; an unknown `Estimate` has no value.
 
-    `per_solved_usd` is the cost per point of score, `saving_share` 1 - policy / incumbent.
+    `per_solved_usd` is the cost per point of score, `saving_share` 1 - policy / incumbent. The savings are
+    without `owed_usd_per_month`, which is what contracts take away from them (below 0 they add to them).
     """
 
     per_request_usd: Estimate
@@ -32,6 +35,7 @@ class Savings:
     saving_per_request_usd: Estimate
     saving_per_month_usd: Estimate
     saving_share: Estimate
+    owed_usd_per_month: float = 0.0
 
 
 def policy_savings(
@@ -64,6 +68,99 @@ def policy_savings(
         saving_per_request_usd=saving,
         saving_per_month_usd=per_month(saving, requests_per_month),
         saving_share=estimate(incumbent_usd, policy_usd, incumbent_usd, "share"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contracts:
+    """The minimums of the two providers of a policy, and the rows that it moves (None: it moves none)."""
+
+    leaving: Commitment | None
+    joining: Commitment | None
+    same_provider: bool
+    moved: NDArray[np.bool_]
+
+    @property
+    def matter(self) -> bool:
+        """Whether there is a minimum that the policy could touch."""
+        touched = self.leaving is not None or (self.joining is not None and not self.same_provider)
+        return touched and bool(self.moved.any())
+
+
+def contracted_savings(
+    found: Savings,
+    incumbent_usd: Column,
+    policy_usd: Column,
+    *,
+    contracts: Contracts,
+    requests_per_month: Estimate | None,
+    weight: Column | None = None,
+    cluster: NDArray[np.int64] | None = None,
+    stated: bool = False,
+) -> Savings:
+    """Return savings less what contracts leave owed; unknown without the requests a month.
+
+    The columns are those of `policy_savings`. A minimum is dollars a month, so what is left of a saving
+    depends on the volume. Its interval is that of the columns which the saving still depends on.
+    """
+    saving, cost = found.saving_per_request_usd, found.per_request_usd
+    volume = None if requests_per_month is None else requests_per_month.value
+    if not contracts.matter or saving.value is None or cost.value is None:
+        return found
+    if not volume:
+        text = "what a contract's minimum leaves of it depends on the requests a month"
+        why = Reason("commitment-volume", text)
+        return replace(
+            found,
+            saving_per_request_usd=unknown_estimate(why, level=saving.level, n=saving.n, unit=saving.unit),
+            saving_per_month_usd=unknown_estimate(why, unit="USD/month"),
+            saving_share=unknown_estimate(why, unit="share"),
+        )
+    rest_usd = np.where(contracts.moved, 0.0, incumbent_usd)
+    left_usd, taken_usd = incumbent_usd - rest_usd, np.where(contracts.moved, policy_usd, 0.0)
+    known = np.isfinite(incumbent_usd) & np.isfinite(policy_usd)
+    share = np.ones(len(known)) if weight is None else weight
+    rest = float(np.average(rest_usd[known], weights=share[known]))
+    bill = saving.value + cost.value
+    left, taken = (Decimal(repr((each - rest) * volume)) for each in (bill, cost.value))
+    owed = owed_anyway(
+        left,
+        taken,
+        bill=Decimal(repr(bill * volume)),
+        leaving=contracts.leaving,
+        joining=contracts.joining,
+        same_provider=contracts.same_provider,
+    )
+    # Exact where nothing is saved, so that no rounding error reads as a saving.
+    value = float(left - taken - owed.usd) / volume
+    depends = mean_cost(
+        owed.by_bill * incumbent_usd + owed.by_left * left_usd,
+        less=owed.by_rest * rest_usd + owed.by_taken * taken_usd,
+        weight=weight,
+        cluster=cluster,
+        level=saving.level or 0.95,
+    )
+    moved_by = value - (depends.value or 0.0)
+    per_request = replace(
+        saving,
+        value=value,
+        low=None if depends.low is None or stated else depends.low + moved_by,
+        high=None if depends.high is None or stated else depends.high + moved_by,
+        method=saving.method if stated else f"{saving.method}, less what contracts leave owed",
+    )
+    ratio = 1 / bill if bill else None
+    return replace(
+        found,
+        owed_usd_per_month=float(owed.usd),
+        saving_per_request_usd=per_request,
+        saving_per_month_usd=per_month(per_request, requests_per_month),
+        saving_share=replace(
+            per_request,
+            value=None if ratio is None else value * ratio,
+            low=None if ratio is None or per_request.low is None else per_request.low * ratio,
+            high=None if ratio is None or per_request.high is None else per_request.high * ratio,
+            unit="share",
+        ),
     )
 
 

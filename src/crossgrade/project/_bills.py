@@ -24,8 +24,8 @@ from crossgrade.hosting import (
 )
 from crossgrade.hosting.boxes import BoxBill, box_bill
 from crossgrade.pricing.columns import price_calls
+from crossgrade.pricing.commitment import Commitment, owed_anyway
 from crossgrade.pricing.moving import (
-    Commitment,
     MovingCosts,
     WinBack,
     break_even_calls_per_day,
@@ -131,7 +131,13 @@ def saving_of(bills: Bills, row: OfferBill, commitment: Commitment) -> Decimal |
     now = bills.of_incumbent
     if now is None or row is now:
         return None
-    return saving_per_month(now.bill, row.bill, commitment=commitment)
+    return saving_per_month(
+        now.bill,
+        row.bill,
+        commitment=commitment,
+        joining=bills.commitments.get(row.provider),
+        same_provider=row.provider == now.provider,
+    )
 
 
 def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> OfferMove | None:
@@ -141,7 +147,9 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
     if now is None or now.price is None or rival is None or rival.bill.usd_per_month is None:
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
-    found, owed = _saving(bills, rival, commitment), commitment.minimum_usd_per_month
+    leaves = rival.provider != now.provider
+    found = _saving(bills, rival, commitment)
+    owed = commitment.minimum_usd_per_month if leaves else Decimal(0)
     return OfferMove(
         to=rival.offer,
         saving_usd_per_month=saving,
@@ -153,7 +161,7 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
             costs.known_usd / _MONTHS + owed, None if saving is None or not calls else (saving + owed) / calls
         ),
         incumbent_wins_back=win_back(
-            bills.traffic, now.price, rival.bill.usd_per_month, commitment=commitment
+            bills.traffic, now.price, rival.bill.usd_per_month, commitment=commitment if leaves else None
         ),
         beyond_thrift_usd_per_month=_beyond_thrift(bills, rival, commitment),
     )
@@ -168,7 +176,16 @@ def _beyond_thrift(bills: Bills, rival: OfferBill, commitment: Commitment) -> De
     then = rival.bill.usd_per_month
     if best.way == BATCH and rival.batch is not None and rival.batch.usd_per_month is not None:
         then = min(then, rival.batch.usd_per_month)
-    return commitment.paid(kept) - commitment.minimum_usd_per_month - then
+    kept *= 1 - commitment.discount
+    owed = owed_anyway(
+        kept,
+        then,
+        bill=kept,
+        leaving=commitment,
+        joining=bills.commitments.get(rival.provider),
+        same_provider=rival.provider == now.provider,
+    )
+    return kept - then - owed.usd
 
 
 def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
@@ -190,7 +207,9 @@ def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     exact = Estimate(value=usd, unit="USD/month", method="stated tokens, list prices")
     kept = float(1 - commitment.discount)
     paid = now.bill.usd_per_month or Decimal(0)
-    if not bills.traffic.measured or commitment.paid(paid) > (1 - commitment.discount) * paid:
+    contracted = commitment.spend_usd_per_month is not None or rival.provider in bills.commitments
+    minimum = commitment.paid(paid) > (1 - commitment.discount) * paid
+    if not bills.traffic.measured or contracted or minimum:
         return exact
     if rival.tokens == "measured":
         before, after = now.bill.month, rival.bill.month

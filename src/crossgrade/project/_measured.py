@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Offer, PluginUse, Price, ScoredAnswer, Workload
+from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._lengths import length_limits, request_lengths, uncarried_fields
 
@@ -239,10 +239,12 @@ def decision_settings(
     workload: Workload,
     prices: Mapping[str, Price | None],
     known: "Mapping[str, OfferFacts]",
+    contracts: "Mapping[str, Contract]",
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
-    `prices` and `known` are what the catalogue knows of the offers, by name.
+    `prices` and `known` are what the catalogue knows of the offers, and `contracts` those of their providers
+    that have a minimum, by name.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -266,6 +268,8 @@ def decision_settings(
         splits_only=workload.splits_only,
         client_api=workload.client_api,
         across=workload.across,
+        clauses=tuple(clause for variant in workload.candidates for clause in known[variant.name].clauses),
+        contracts=contracts,
         max_bytes={each.candidate: each.max_bytes for each in limits},
         limit_sources=tuple(each.words for each in limits),
     )
@@ -286,7 +290,7 @@ def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFact
         model=offer.name,
         context_tokens=known.context_tokens,
         region=offer.region,
-        licence=offer.licence,
+        licence=offer.licence or known.licence,
         retires_on=known.retires_on,
         delisted_on=known.delisted_on,
         open_weights=known.open_weights,

@@ -14,7 +14,7 @@ from crossgrade.errors import NotFoundError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
-    from crossgrade.catalog import Catalog
+    from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.store import Store
     from crossgrade.workloads import Dataset
 
@@ -104,6 +104,18 @@ class OpenProject:
         words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
         return {name: gone for name, gone in words if gone is not None}
 
+    def facts_of(self, offer: Offer) -> "OfferFacts":
+        """Return today's facts of an offer, with the clauses of all hosts that share its requests."""
+        today = datetime.now(UTC).date()
+        facts = self.catalog.facts(offer, today)
+        others = [self.config.offers[name] for name in offer.replicas if name != offer.name]
+        more = [
+            replace(clause, model=offer.name)
+            for other in others
+            for clause in self.catalog.facts(other, today).clauses
+        ]
+        return replace(facts, clauses=tuple(dict.fromkeys((*facts.clauses, *more))))
+
     @property
     def catalog(self) -> "Catalog":
         """The catalogue with the project's own price files; raises DataError for a wrong file."""
@@ -111,7 +123,7 @@ class OpenProject:
             from crossgrade.catalog import Catalog, read_rates
 
             rates = [rate for path in self.config.price_files for rate in read_rates(path)]
-            self._catalog = Catalog(rates)
+            self._catalog = Catalog(rates, self.config.team)
         return self._catalog
 
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":

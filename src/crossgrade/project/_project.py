@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from crossgrade.domain import Offer, Price, Workload
+from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
@@ -25,6 +25,7 @@ from crossgrade.project._measured import (
     write_export,
 )
 from crossgrade.project._opened import OpenProject, run_to_end
+from crossgrade.project._terms import refuse_forbidden
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -87,6 +88,24 @@ class Project(OpenProject):
         workloads = {**self.config.workloads, workload: replace(wanted, candidates=(variant,))}
         return type(self)(replace(self.config, workloads=workloads), self.environ)
 
+    def clauses(self, name: str) -> tuple[Clause, ...]:
+        """Return what licences and hosts say to the team about a workload's candidates and its judge.
+
+        Where the team has stated nothing, they name what it would have to state.
+        """
+        workload, today = self.workload(name), datetime.now(UTC).date()
+        judge = self._judge(workload)
+        asked = {
+            offer.name: offer for offer in (*(each.offer for each in workload.candidates), judge) if offer
+        }
+        if self.config.team.is_stated:
+            return tuple(clause for offer in asked.values() for clause in self.facts_of(offer).clauses)
+        return tuple(clause for offer in asked.values() for clause in self.catalog.clauses(offer, today))
+
+    def check_terms(self, name: str) -> None:
+        """Raise UsageError if the team may not use a candidate of a workload, or its judge."""
+        refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
+
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
 
@@ -124,9 +143,11 @@ class Project(OpenProject):
         With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
         continues with segments and more expensive candidates after the verdict is certain. Whatever ends
         the run early, what was paid for is kept. It works in a notebook too, whose event loop runs already.
-        Raises what `evaluate.run_workload` raises.
+        Raises UsageError for a candidate or judge that the team may not use, and what `evaluate.run_workload`
+        raises.
         """
         workload = self.workload(name)
+        self.check_terms(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
@@ -251,7 +272,11 @@ class Project(OpenProject):
         )
         settings = replace(
             decision_settings(
-                self.config, workload, self._prices(offers_of(workload)), self._known(offers_of(workload))
+                self.config,
+                workload,
+                self._prices(offers_of(workload)),
+                self._known(offers_of(workload)),
+                self._contracts(offers_of(workload)),
             ),
             seed=run.seed,
             changed_since_run=tuple(
@@ -376,7 +401,13 @@ class Project(OpenProject):
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store)
+        return Routing(self.config, self.store, self._check_allowed)
+
+    def _check_allowed(self, model: str) -> None:
+        """Raise UsageError for a model that the team may not use."""
+        offer = self.config.offers.get(model)
+        if offer is not None:
+            refuse_forbidden(self.facts_of(offer).clauses)
 
     def apply(self, verdict_id: str, *, canary: bool = False) -> "RouteTable":
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""
@@ -482,8 +513,13 @@ class Project(OpenProject):
         return {name: self.price_of(offer) for name, offer in offers.items()}
 
     def _known(self, offers: Mapping[str, Offer]) -> "dict[str, OfferFacts]":
+        return {name: self.facts_of(offer) for name, offer in offers.items()}
+
+    def _contracts(self, offers: Mapping[str, Offer]) -> dict[str, Contract]:
+        """Return the contracts with a minimum of the offers' providers, by the offer's name."""
         today = datetime.now(UTC).date()
-        return {name: self.catalog.facts(offer, today) for name, offer in offers.items()}
+        found = {name: self.catalog.contract(offer.provider, today) for name, offer in offers.items()}
+        return {name: each for name, each in found.items() if each and each.minimum_usd_per_month}
 
     def _judge(self, workload: Workload) -> Offer | None:
         """Return the offer that a workload's scorer asks, None if it asks none."""

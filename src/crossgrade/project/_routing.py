@@ -1,6 +1,6 @@
 """The routes of a project: put a verdict in force, widen it step by step, take it back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,9 +67,10 @@ class Publication:
 class Routing:
     """Changes the route table; each change is published as a whole, and none widens without a certificate."""
 
-    def __init__(self, config: Config, store: "Store") -> None:
+    def __init__(self, config: Config, store: "Store", check_allowed: Callable[[str], None]) -> None:
         self._config = config
         self._store = store
+        self._check_allowed = check_allowed
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
@@ -94,8 +95,8 @@ class Routing:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
         With `canary` each starts at the first of its steps. Raises UsageError if the verdict is invalid or
-        expired, if an alarm was raised on it, or if its models have changed or lie outside the workload's
-        regions. Such a verdict never widens a route.
+        expired, if an alarm was raised on it, if the team may not use its candidate, or if its models have
+        changed or lie outside the workload's regions. Such a verdict never widens a route.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -111,7 +112,7 @@ class Routing:
         router = self._router(stored)
         routes = [_route(spec, stored, router, spec.canary_steps[0] if canary else 1.0) for spec in specs]
         for route in routes:
-            self._check_region(route)
+            self._check_candidate(route)
         return self._publish(self._store.routes.current(), *routes)
 
     def promote(self, name: str) -> RouteTable:
@@ -119,7 +120,7 @@ class Routing:
         table, route = self._current(name)
         steps = self._config.routes[name].canary_steps if name in self._config.routes else (1.0,)
         wider = promoted(route, steps)
-        self._check_region(route)
+        self._check_candidate(route)
         if route.verdict_id is not None:
             self._check_holds(self._store.verdicts.get(route.verdict_id))
             self._check_no_alarm(name, route.verdict_id)
@@ -202,7 +203,10 @@ class Routing:
         regions = {offer.name: offer.region for offer in self._config.offers.values()}
         return None if spec is None or route is None else route.outside(spec.regions, regions)
 
-    def _check_region(self, route: Route) -> None:
+    def _check_candidate(self, route: Route) -> None:
+        """Raise UsageError if the team may not use the route's candidate, or it is outside its regions."""
+        if route.policy.candidate is not None:
+            self._check_allowed(route.policy.candidate)
         offer = self._outside(route.name, route)
         if offer is not None:
             spec = self._config.routes[route.name]

@@ -1,6 +1,7 @@
 """The catalogue as of a day: history, what came and went, a team's own rates, doubtful rows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from crossgrade.catalog import (
     rates_to_csv,
     read_rates,
 )
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import Contract, Offer, Price, Team
 from tests.codes import raises_code
 
 TODAY = date(2026, 11, 25)
@@ -215,3 +216,41 @@ def test_sources_that_disagree_are_named(rates_file: Callable[[str], Path]) -> N
     catalog = Catalog(read_rates(rates_file(HEAD + "2026-11-01,openai,gpt-4o,3,10\n")))
     found = [each for each in check_catalog(catalog, TODAY) if each.listing == "gpt-4o@openai"]
     assert [(each.rule, each.seen_on) for each in found] == [("sources (input)", date(2026, 11, 1))]
+
+
+def test_the_discount_of_a_contract_is_taken_off_list_prices_alone(rates_file: Callable[[str], Path]) -> None:
+    contract = Contract(provider="openai", discount=Decimal("0.2"), until=date(2026, 12, 31))
+    catalog = Catalog(
+        read_rates(rates_file(HEAD + "2026-11-01,openai,gpt-4o,3,10\n")), Team(contracts=(contract,))
+    )
+    day, after = date(2026, 11, 28), date(2027, 1, 1)
+    mini = Offer(name="mini", provider="openai", model="gpt-4o-mini")
+    listed, paid = catalog.list_price(mini, day), catalog.price(mini, day)
+    assert listed is not None
+    assert paid is not None
+    assert (paid.input_per_mtok, paid.output_per_mtok) == (Decimal("0.12"), Decimal("0.48"))
+    assert "contract" in paid.source
+    assert catalog.price(mini, after) == catalog.list_price(mini, after)
+    own = Offer(name="own", provider="openai", model="gpt-4o")  # the team's own rates are what it pays
+    assert catalog.price(own, day) == catalog.list_price(own, day)
+    stated = replace(mini, prices=(Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(2)),))
+    assert catalog.price(stated, day) == stated.prices[0]
+    other = Offer(name="other", provider="groq", model="openai/gpt-oss-120b")
+    assert catalog.price(other, day) == catalog.list_price(other, day)
+
+
+def test_a_discount_raises_no_doubt_about_a_price() -> None:
+    contract = Contract(provider="groq", discount=Decimal("0.9"))
+    assert check_catalog(Catalog(team=Team(contracts=(contract,))), TODAY) == check_catalog(
+        packaged_catalog(), TODAY
+    )
+
+
+def test_a_minimum_is_owed_while_the_contract_holds() -> None:
+    contract = Contract(provider="openai", minimum_usd_per_month=Decimal(800), until=date(2026, 12, 31))
+    catalog = Catalog(team=Team(contracts=(contract,)))
+    found = catalog.commitment("openai-responses", date(2026, 12, 31))
+    assert found is not None
+    assert found.minimum_usd_per_month == 800
+    assert catalog.commitment("openai", date(2027, 1, 1)) is None
+    assert catalog.commitment("groq", date(2026, 12, 31)) is None

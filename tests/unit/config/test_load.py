@@ -11,7 +11,17 @@ import jsonschema
 import pytest
 
 from crossgrade.config import Config, InvalidConfigError, config_schema, load_config
-from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Requirements, ScorerSpec, Workload
+from crossgrade.domain import (
+    Contract,
+    GenerationSettings,
+    Offer,
+    Permission,
+    PromptTemplate,
+    Requirements,
+    ScorerSpec,
+    Team,
+    Workload,
+)
 from crossgrade.errors import ConfigError
 from tests.codes import check_error
 
@@ -319,3 +329,61 @@ def test_a_workload_of_before_shares_were_recorded_is_read_as_unknown(tmp_path: 
     workload = load_config(tmp_path / "crossgrade.yaml").workloads["support"]
     assert (workload.logged_traffic, workload.requests_per_month) == (None, 1365)
     assert workload.incumbent.prompt.history is None
+
+
+TEAM = """\
+models:
+  old: {provider: openai, model: a}
+  new: {provider: groq, model: b}
+team:
+  country: "NO"
+  monthly_active_users: 2000000
+  monthly_revenue_usd: 5e6
+  regions: [eu]
+  max_retention_days: 0
+  training_on_inputs: never
+  permitted: [{model: new, clause: retention-above, because: our agreement of 3 May}]
+  contracts:
+    - {provider: openai, discount: 0.15, minimum_usd_per_month: 5000, spend_usd_per_month: 7000, until: 2027-03-31}
+"""
+
+
+def test_the_team_reaches_the_domain(tmp_path: Path) -> None:
+    assert load(tmp_path, TEAM).team == Team(
+        country="NO",
+        monthly_active_users=2_000_000,
+        monthly_revenue_usd=Decimal(5_000_000),
+        regions=("eu",),
+        max_retention_days=0,
+        training_on_inputs="never",
+        permitted=(Permission(model="new", clause="retention-above", because="our agreement of 3 May"),),
+        contracts=(
+            Contract(
+                provider="openai",
+                discount=Decimal("0.15"),
+                minimum_usd_per_month=Decimal(5000),
+                spend_usd_per_month=Decimal(7000),
+                until=date(2027, 3, 31),
+            ),
+        ),
+    )
+    assert not load(tmp_path, "models: {old: {provider: openai, model: a}}\n").team.is_stated
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "where"),
+    [
+        ('country: "NO"', "country: Norway", "value-invalid", "country"),
+        ("model: new, clause", "model: nwe, clause", "model-undefined", "new"),
+        ("clause: retention-above", "clause: retention", "value-unknown", "clause"),
+        ("because: our agreement of 3 May", 'because: ""', "value-invalid", "because"),
+        ("- {provider: openai,", "- {provider: opnai,", "provider-undefined", "openai"),
+        ("  contracts:\n", "  contracts:\n    - {provider: openai}\n", "contract-repeated", "openai"),
+        ("discount: 0.15", "discount: 15", "value-out-of-range", "discount"),
+        ("  regions: [eu]", "  region: eu", "key-not-allowed", "region"),
+    ],
+)
+def test_a_team_that_cannot_be_is_refused(tmp_path: Path, old: str, new: str, code: str, where: str) -> None:
+    assert old in TEAM
+    seen = problems(tmp_path, TEAM.replace(old, new))[0]
+    check_error(seen, code, where)

@@ -8,6 +8,7 @@ After a change of words, renew it and read what changed:
 
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -26,8 +27,8 @@ from crossgrade.decide import (
     make_design,
     train_router,
 )
-from crossgrade.domain import Origin, Requirements, Sample
 from crossgrade.pricing.thrift import ThriftShare
+from crossgrade.domain import Clause, Contract, Origin, Requirements, Sample
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
 from tests.unit.decide.test_topics import made as topical
@@ -206,7 +207,29 @@ def thrifty(make, counts, now):
         yield found, DecisionSettings(thrifts=ways, requests_per_month=100_000)
 
 
-KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty)
+def terms(make, counts, now):
+    said = {"model": "b", "source": "its licence", "read_on": now.date()}
+    clauses = (
+        Clause(code="territory-withheld", severity="forbidden", text="It is withheld in the EU.", **said),
+        Clause(code="retention-unknown", severity="unknown", text="Its retention is not known.", model="b"),
+        Clause(
+            code="users-above",
+            severity="permitted",
+            text="You have too many users.",
+            because="a letter",
+            **said,
+        ),
+        Clause(code="display-due", severity="condition", text="It asks for a notice.", **said),
+    )
+    contracts = {"a": Contract(provider="openai", minimum_usd_per_month=Decimal(800))}
+    b, c = counts(900, 10, 25, 65)
+    yield make(b, c, inc=DEAR, cand=CHEAP), DecisionSettings(clauses=clauses)
+    batch = ThriftShare(way="batch", share=0.5, needs="if it can wait up to a day")
+    bound = DecisionSettings(contracts=contracts, requests_per_month=100_000, thrifts=(batch,))
+    yield make(b, c, inc=DEAR, cand=CHEAP), bound
+
+
+KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty, terms)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from crossgrade.domain import Estimate, Price
 from crossgrade.errors import UsageError
 from crossgrade.pricing import blended_per_mtok
 from crossgrade.pricing.bill import bill, per_solved
+from crossgrade.pricing.commitment import Commitment
 from crossgrade.pricing.moving import (
-    Commitment,
     MovingCosts,
     break_even_calls_per_day,
     payback_months,

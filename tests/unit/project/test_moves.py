@@ -9,7 +9,8 @@ import pytest
 from crossgrade.catalog import Catalog
 from crossgrade.catalog.bills import Bills, Measured, bill_offers
 from crossgrade.domain import Offer, Price
-from crossgrade.pricing.moving import Commitment, MovingCosts
+from crossgrade.pricing.commitment import Commitment
+from crossgrade.pricing.moving import MovingCosts
 from crossgrade.pricing.usage import Traffic, UsageColumns, stated_traffic
 from crossgrade.project import OfferMove, cheapest_move
 
@@ -17,12 +18,12 @@ COSTS = MovingCosts(migration_usd=Decimal(1000))
 FREE = Commitment()
 
 
-def _offer(name: str, paid: str, answered: str) -> Offer:
+def _offer(name: str, provider: str, paid: str, answered: str) -> Offer:
     price = Price(input_per_mtok=Decimal(paid), output_per_mtok=Decimal(answered))
-    return Offer(name=name, provider="local", model=name, prices=(price,))
+    return Offer(name=name, provider=provider, model=name, prices=(price,))
 
 
-OFFERS = [_offer("old", "10", "30"), _offer("new", "8", "24")]
+OFFERS = [_offer("old", "openai", "10", "30"), _offer("new", "groq", "8", "24")]
 
 
 def _traffic(seed: int, calls: int = 400) -> Traffic:

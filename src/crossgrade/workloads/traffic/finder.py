@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from csv import DictReader
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Successor
+from crossgrade.catalog import Successor, provider_name
 from crossgrade.domain import Estimate, Price, Reason
+from crossgrade.pricing.commitment import Commitment, owed_anyway
 from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
@@ -40,7 +42,8 @@ _WORK = (
 class Frame:
     """The log around a workload: names of models, first and last time, prices' day, offers, models' prices.
 
-    `newer` finds the newer sibling of a provider's model that takes so many tokens.
+    `newer` finds the newer sibling of a provider's model that takes so many tokens. `commitment` is what the
+    team owes a provider.
 
     `label_usd` is what it costs to label one sample.
     """
@@ -51,6 +54,7 @@ class Frame:
     offers: Sequence[Alternative]
     prices: Mapping[int, tuple[str, Price]]
     newer: Callable[[str, str, int], Successor | None]
+    commitment: Callable[[str], Commitment | None]
     label_usd: float
 
 
@@ -271,6 +275,8 @@ class Finder:
         n = int(calls[both].sum())
         mean_then = float(np.nansum(then)) / max(int(calls[~np.isnan(then)].sum()), 1)
         mean_now = float(now[both].sum()) / n if n else None
+        owed = self._owed(offer.listing.provider, rows, mean_now, mean_then, volume)
+        beyond = self.thrifty.beyond(rows, then, by_batch, self.frame.span)
         return Move(
             offer=offer.listing.name,
             provider=offer.listing.provider,
@@ -281,14 +287,31 @@ class Finder:
             price_on=self.frame.on,
             mean_cost_usd=mean_then,
             share_saved=float((now - then)[both].sum()) / n / mean_now if mean_now else None,
-            saving_per_month_usd=_scaled(now[both], then[both], n, volume),
+            saving_per_month_usd=_less(_scaled(now[both], then[both], n, volume), owed),
             n=n,
-            beyond_thrift_usd=self.thrifty.beyond(rows, then, by_batch, self.frame.span),
+            beyond_thrift_usd=None if beyond is None else beyond - (owed or 0.0),
             # No evaluation asks for anything but texts.
             test_cost_usd=None
             if mean_now is None or call not in ASKABLE
             else samples * (mean_then + mean_now),
         )
+
+    def _owed(
+        self, joined: str, rows: NDArray[np.int32], now: float | None, then: float, volume: Interval
+    ) -> float | None:
+        """Return what contracts take away from a move's saving a month; None if none could."""
+        codes = self.column("model")[rows]
+        code = int(np.bincount(codes[codes >= 0]).argmax()) if (codes >= 0).any() else -1
+        paid = self.frame.prices.get(code)
+        left = None if paid is None else provider_name(paid[0])
+        leaving = None if left is None else self.frame.commitment(left)
+        joining = self.frame.commitment(joined)
+        if (leaving is None and (joining is None or joined == left)) or now is None or volume.value is None:
+            return None
+        bill, taken = (Decimal(repr(each * volume.value)) for each in (now, then))
+        same = joined == left
+        found = owed_anyway(bill, taken, bill=bill, leaving=leaving, joining=joining, same_provider=same)
+        return float(found.usd)
 
     def _score(self, moves: Sequence[Move], likelihood: Likelihood) -> float | None:
         """Return the saving a month times the likelihood, over the cost to find out: dollars a dollar."""
@@ -335,6 +358,16 @@ def _scaled(now: NDArray[np.float64], then: NDArray[np.float64], n: int, volume:
         reason_code=volume.reason_code,
     )
     return _mean_cost(now, less=then, times=requests, method="over requests")
+
+
+def _less(saving: Interval, owed: float | None) -> Interval:
+    """Return a saving less what contracts take away from it, which leaves it without an interval."""
+    if owed is None or saving.value is None:
+        return saving
+    why = Reason("contracts-owed", "contracts leave a part of it owed, which depends on the volume")
+    return replace(
+        saving, value=saving.value - owed, low=None, high=None, reason=why.text, reason_code=why.code
+    )
 
 
 def _mean_cost(

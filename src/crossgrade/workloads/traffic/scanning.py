@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crossgrade.catalog import Catalog, Successor, successor
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import NotFoundError, closest
+from crossgrade.pricing.commitment import Commitment
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
@@ -249,6 +250,7 @@ class Scanner:
             offers=alternatives(self._catalog, self._on, self._today),
             prices=self._prices(),
             newer=self._newer,
+            commitment=self._commitment,
             label_usd=self._label_usd,
         )
         order, bounds = _ordered(labels, len(groups))
@@ -300,6 +302,9 @@ class Scanner:
     def _newer(self, provider: str, model: str, context: int) -> Successor | None:
         offer = Offer(name=model, provider=provider, model=model)
         return successor(self._catalog, offer, max(self._on, self._today), context=context)
+
+    def _commitment(self, provider: str) -> Commitment | None:
+        return self._catalog.commitment(provider, max(self._on, self._today))
 
     def _price_of(self, code: int) -> Price | None:
         """Return the list price of a model of the log, and remember where it is from."""

@@ -4,15 +4,16 @@ import json
 import random
 import re
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crossgrade.catalog import packaged_catalog, price_doubts
+from crossgrade.catalog import Catalog, packaged_catalog, price_doubts
 from crossgrade.catalog.bills import bill_offers
 from crossgrade.dialects import HOSTS
-from crossgrade.domain import Offer
+from crossgrade.domain import Contract, Offer, Team
 from crossgrade.pricing.usage import stated_traffic
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
 from crossgrade.workloads.traffic.money import alternatives
@@ -20,6 +21,7 @@ from crossgrade.workloads.traffic.request import call_of
 from tests.codes import check_reason, names
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
+TODAY = date(2026, 11, 25)
 START = 1_793_000_000 - 1_793_000_000 % 86_400
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {}}}
 
@@ -184,6 +186,39 @@ def test_offers_fit_the_longest_request_and_are_not_the_model_of_today(tmp_path:
     rows = [row(n, model="gpt-5-nano") for n in range(3)]
     (found,) = scanned(tmp_path / "log.jsonl", rows).findings
     assert "gpt-5-nano" not in {move.model for move in found.moves}
+
+
+def test_what_a_licence_withholds_is_no_offer(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(row(n)) + "\n" for n in range(3)), encoding="utf-8")
+    team = {"monthly_active_users": 1, "monthly_revenue_usd": Decimal(1)}
+    offered = {
+        country: {
+            each.listing.model
+            for each in alternatives(Catalog(team=Team(country=country, **team)), TODAY, TODAY)  # type: ignore[arg-type]
+        }
+        for country in ("DE", "US")
+    }
+    assert "llama-4-scout" in offered["US"] - offered["DE"]
+    assert {"gpt-oss-120b", "llama-3.3-70b"} <= offered["DE"]
+
+
+def test_what_stays_owed_by_a_contract_is_no_saving(tmp_path: Path) -> None:
+    plain = scanned(tmp_path / "log.jsonl", [row(n) for n in range(2000)])
+    contract = Contract(provider="openai", minimum_usd_per_month=Decimal(10**6))
+    bound = scan_logs(
+        [tmp_path / "log.jsonl"], catalog=Catalog(team=Team(contracts=(contract,))), today=TODAY
+    )
+    moves = {each.offer: each for each in plain.findings[0].moves}
+    assert len(moves) == 2
+    for each in bound.findings[0].moves:
+        requests = bound.findings[0].requests_per_month
+        assert requests is not None
+        # At another provider its whole cost is on top of the minimum. At OpenAI both count towards it.
+        more = 0.0 if each.provider == "openai" else -each.mean_cost_usd * requests
+        assert each.saving_per_month_usd.value == pytest.approx(more)
+        assert (moves[each.offer].saving_per_month_usd.value or 0) > 0
+        check_reason(each.saving_per_month_usd, "contracts-owed")
 
 
 def test_a_host_that_binds_no_schema_is_no_offer_for_schemas(tmp_path: Path) -> None:
