@@ -30,6 +30,7 @@ from crossgrade.gateway._scan import (
     TOO_DEEP,
     TOO_MANY_FIELDS,
     Path,
+    folded,
     key_problem,
     twice,
 )
@@ -126,7 +127,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
-    """Parse a body, or return why it is refused; `lower` is the same body in lower case."""
+    """Parse a body, or return why it is refused; `lower` is the same body as `folded_bytes` gives it."""
     try:
         fields = _BODY_FIELDS.decode(body)
     except msgspec.ValidationError as error:
@@ -154,13 +155,13 @@ def _utf8_problem(body: bytes) -> Problem | None:
 
 def top_level_names(body: bytes) -> set[str]:
     """Return the top-level keys of a parsed body, in lower case."""
-    return {name.lower() for name in _FIELDS.decode(body)}
+    return set(map(folded, _FIELDS.decode(body)))
 
 
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body in lower case. A repeated key, in any spelling that some parser accepts, is refused:
+    `lower` is the body as `folded_bytes` gives it. A repeated key, in any spelling that some parser accepts, is refused:
     the client and the provider could each mean a different one.
     """
     if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
@@ -226,7 +227,7 @@ _ON_THE_WAY: Final = frozenset(
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
     """Return why a body is refused: a forbidden key, or nesting that is too deep; None if it is accepted.
 
-    The body was parsed before, so it is JSON. `lower` is the same body in lower case.
+    The body was parsed before, so it is JSON. `lower` is the same body as `folded_bytes` gives it.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):

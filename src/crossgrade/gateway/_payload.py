@@ -29,7 +29,7 @@ from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields, model_span, read_body, top_level_names
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import forbidden
+from crossgrade.gateway._scan import folded_bytes, forbidden
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.routing import opening_text
@@ -254,7 +254,7 @@ def field_problem(names: Set[str], target: TargetState) -> Problem | None:
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     """Parse a body, or return why it is refused."""
-    lower = body.lower()
+    lower = folded_bytes(body)
     fields = read_body(body, lower)
     if isinstance(fields, Problem):
         return fields

@@ -188,6 +188,8 @@ FORBIDDEN = [
     b'"messages":[{"role":"user","content":"hi","api_base":"x"}]',
     b'"tools":[{"type":"function","api_base":"x","function":{"name":"f"}}]',
     b'"ap\\u0069_base":"x"',
+    b'"ba\xc5\xbfe_url":"x"',
+    b'"ap\xc4\xb1_base":"x"',
     b'"x":[[{"API_BASE":1}],{"api_base":2}]',
     b'"x":{"api_base":1},"x":{}',
     b'"tools":[{"x":{"headers":{}}}]',
