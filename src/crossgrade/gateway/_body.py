@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from crossgrade.dialects import excerpt, json_marks
+from crossgrade.dialects import excerpt, json_marks, read_number
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import (
     BACKSLASH,
@@ -51,6 +51,7 @@ _LETTERS = re.compile(rb"\\u00[46]")
 """Letters of `model` written as escapes."""
 
 
+_NUMBERS = (float, int)
 _NOTHING = msgspec.Raw(b"")
 
 
@@ -69,8 +70,8 @@ class BodyFields(msgspec.Struct):
     max_output_tokens: _Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Any = None
+    top_p: Any = None
     seed: int | None = None
     tools: msgspec.Raw = _NOTHING
     user: str | None = None
@@ -122,7 +123,7 @@ class BodyFields(msgspec.Struct):
         return named if isinstance(named, str) and named else None
 
 
-_BODY_FIELDS = msgspec.json.Decoder(BodyFields)
+_BODY_FIELDS = msgspec.json.Decoder(BodyFields, float_hook=read_number)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -139,6 +140,9 @@ def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
         return bad_request(f"The body is not JSON: {what}", "invalid_json")
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
+    for name, value in (("temperature", fields.temperature), ("top_p", fields.top_p)):
+        if value is not None and type(value) not in _NUMBERS:
+            return bad_request(f"The body's `{name}` must be a number.", "invalid_type")
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
@@ -153,16 +157,17 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
-def top_level_names(body: bytes) -> set[str]:
-    """Return the top-level keys of a parsed body, in lower case."""
-    return set(map(folded, _FIELDS.decode(body)))
+def top_level_names(body: bytes) -> set[str] | Problem:
+    """Return the top-level keys of a parsed body, in lower case, or why there are too many."""
+    fields = _FIELDS.decode(body)
+    return TOO_MANY_FIELDS if len(fields) > MOST_FIELDS else set(map(folded, fields))
 
 
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body as `folded_bytes` gives it. A repeated key, in any spelling that some parser accepts, is refused:
-    the client and the provider could each mean a different one.
+    `lower` is the body as `folded_bytes` gives it. A repeated key, in any spelling that some parser accepts,
+    is refused: the client and the provider could each mean a different one.
     """
     if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
@@ -241,13 +246,13 @@ def check_fields(body: bytes, lower: bytes) -> Problem | None:
 
 def _is_deep(body: bytes) -> bool:
     """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow."""
-    steps = json_marks(body).translate(_AS_STEPS, b":")
+    steps = json_marks(body).translate(_AS_STEPS, b":,")
     return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
 def _walk(body: bytes) -> Problem | None:
     """Look at all keys, level by level, those of one kind of place together: five times as fast as a scan."""
-    if len(json_marks(body)) > _MOST_MARKS:
+    if len(json_marks(body).translate(None, b",")) > _MOST_MARKS:
         return TOO_MANY_FIELDS
     try:
         tree = json.loads(body, object_pairs_hook=tuple)

@@ -79,6 +79,8 @@ MALFORMED = {
     "no model": (_post(b"", b'{"messages":[]}'), 400),
     "two models": (_post(b"", b'{"model":"support","model":"support"}'), 400),
     "NaN": (_post(b"", b'{"model":"support","temperature":NaN}'), 400),
+    "a temperature that is text": (_post(b"", b'{"model":"support","temperature":"1"}'), 400),
+    "a temperature that is true": (_post(b"", b'{"model":"support","temperature":true}'), 400),
     "1e400": (_post(b"", b'{"model":"support","temperature":1e400}'), 400),
     "5,000 digits": (_post(b"", b'{"model":"support","seed":' + b"9" * 5000 + b"}"), 400),
     "negative tokens": (_post(b"", b'{"model":"support","max_tokens":-1}'), 400),

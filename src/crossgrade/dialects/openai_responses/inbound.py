@@ -170,7 +170,7 @@ def _call(fields: Fields) -> ToolCall:
     return ToolCall(
         id=fields.need("call_id", fields.text("call_id")),
         name=fields.need("name", fields.text("name")),
-        arguments=fields.need("arguments", fields.text("arguments")),
+        arguments=fields.weigh(fields.need("arguments", fields.text("arguments"))),
     )
 
 
