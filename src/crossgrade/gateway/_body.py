@@ -21,6 +21,7 @@ import msgspec
 from crossgrade.dialects import excerpt, json_marks, read_number
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import (
+    ALIKE,
     BACKSLASH,
     MAX_DEPTH,
     MOST_CHOICES,
@@ -125,6 +126,18 @@ class BodyFields(msgspec.Struct):
 
 _BODY_FIELDS = msgspec.json.Decoder(BodyFields, float_hook=read_number)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+_ALIKE_BYTES = tuple((chr(letter).encode(), plain.encode()) for letter, plain in ALIKE.items())
+
+
+def folded_bytes(body: bytes) -> bytes:
+    """Return a body with every letter as a parser that ignores case may read it in a key."""
+    lower = body.lower()
+    if not lower.isascii():
+        for letter, plain in _ALIKE_BYTES:
+            lower = lower.replace(letter, plain)
+    return lower
 
 
 def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:

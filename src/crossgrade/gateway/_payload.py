@@ -27,10 +27,10 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import AnswerFollower
-from crossgrade.gateway._body import BodyFields, model_span, read_body, top_level_names
+from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import folded_bytes, forbidden
+from crossgrade.gateway._scan import forbidden
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.routing import opening_text

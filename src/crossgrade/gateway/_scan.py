@@ -33,10 +33,8 @@ _LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_na
 
 _PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
 
-_ALIKE = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
+ALIKE: Final = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
 """Letters that a parser which ignores case may take for others."""
-
-_ALIKE_BYTES = tuple((chr(letter).encode(), plain.encode()) for letter, plain in _ALIKE.items())
 
 SUSPECT_NAME: Final = (
     rb"a(?:pi[_-]?(?:base|key|type|version)|ws_|zure_)|base[_-]url|c(?:lient_(?:id|secret)|ontent_policy_f"
@@ -331,16 +329,7 @@ def _not_json(why: str) -> Problem:
 
 def folded(key: str) -> str:
     """Return a key as a parser that ignores case may read it."""
-    return (key if key.isascii() else key.translate(_ALIKE)).lower()
-
-
-def folded_bytes(body: bytes) -> bytes:
-    """Return a body with every letter as a parser that ignores case may read it in a key."""
-    lower = body.lower()
-    if not lower.isascii():
-        for letter, plain in _ALIKE_BYTES:
-            lower = lower.replace(letter, plain)
-    return lower
+    return (key if key.isascii() else key.translate(ALIKE)).lower()
 
 
 def key_problem(key: str, path: Path) -> Problem | None:
