@@ -121,7 +121,8 @@ def send(gateway: Attacked, case: Case) -> bytes:
                 elif select.select([connection], [], [], piece)[0]:
                     break
             if case.half_close:
-                connection.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):  # it is closed already
+                    connection.shutdown(socket.SHUT_WR)
         data = b""
         with contextlib.suppress(ConnectionResetError):
             while len(statuses(data)) < case.answers:

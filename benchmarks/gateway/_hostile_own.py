@@ -116,6 +116,8 @@ def _framings() -> Iterator[Case]:
     yield case("frame: a request in a body", hidden, 400)
     good = whole()
     yield case("frame: forty in a row", good * 40, 200, 400, CLOSED, answers=12)
+    one_more = good * 17 + whole(headers=["Host: evil.example"])
+    yield case("frame: one too many in a row, with two hosts", one_more, 200, answers=12)
     yield case("frame: a good one, then garbage", good + b"\x00\xff\r\n\r\n", 200, 400, CLOSED, answers=2)
     large = b"".join(long_body(_START + b'[{"role":"user","content":"', MIB, MIB, b'"}]}'))
     yield case("frame: a large one between two", good + large + good, 200, 400, answers=3)

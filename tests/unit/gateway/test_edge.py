@@ -263,6 +263,25 @@ def test_more_pipelined_requests_than_are_queued_end_the_connection(world, make)
     assert 1 <= answers <= 20
 
 
+ONE_TOO_MANY = {
+    "two hosts": _post(b"host: b\r\n"),
+    "an expectation": _post(b"expect: 100-continue\r\n"),
+    "a large body": POST + b"content-length: 2000000\r\n\r\n" + BODY,
+    "a trailer": _chunked(b"%x\r\n%b\r\n0\r\na: b\r\n\r\n" % (len(BODY), BODY), b"host: b\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", ONE_TOO_MANY)
+def test_one_request_too_many_takes_no_answer_from_those_before(world, make, name):
+    connection = world.connect()
+    connection.sendall(WHOLE * 17 + ONE_TOO_MANY[name] + WHOLE)
+    statuses, rest = [], b""
+    while (answer := make.read_answer(connection, rest)).status:
+        statuses.append(answer.status)
+        rest = answer.rest
+    assert set(statuses) == {200}
+
+
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_a_request_split_anywhere_is_the_same(world, make, size):
     connection = world.connect()
