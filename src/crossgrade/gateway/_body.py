@@ -11,6 +11,7 @@ bodies contain nothing like it. Only the others are walked.
 """
 
 import json
+import math
 import re
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -18,7 +19,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from crossgrade.dialects import excerpt, json_marks, read_number
+from crossgrade.dialects import excerpt, json_marks
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import (
     ALIKE,
@@ -52,12 +53,15 @@ _LETTERS = re.compile(rb"\\u00[46]")
 """Letters of `model` written as escapes."""
 
 
-_NUMBERS = (float, int)
 _NOTHING = msgspec.Raw(b"")
 
 
 class _Metadata(msgspec.Struct):
-    user_id: Any = None
+    user_id: msgspec.Raw = _NOTHING
+
+
+class _Conversation(msgspec.Struct):
+    id: msgspec.Raw = _NOTHING
 
 
 class BodyFields(msgspec.Struct):
@@ -71,16 +75,16 @@ class BodyFields(msgspec.Struct):
     max_output_tokens: _Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: Any = None
-    top_p: Any = None
+    temperature: msgspec.Raw = _NOTHING
+    top_p: msgspec.Raw = _NOTHING
     seed: int | None = None
     tools: msgspec.Raw = _NOTHING
     user: str | None = None
     metadata: _Metadata | None = None
-    conversation: Any = None
+    conversation: msgspec.Raw = _NOTHING
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
-    background: Any = None
+    background: msgspec.Raw = _NOTHING
 
     def most_output_tokens(self, endpoint: str) -> int | None:
         """Return the most tokens that the answer may have, over all choices; None if there is no bound.
@@ -104,8 +108,12 @@ class BodyFields(msgspec.Struct):
         """The end user that the client names, None if it names none."""
         if self.user is not None:
             return self.user
-        name = None if self.metadata is None else self.metadata.user_id
-        return name if isinstance(name, str) else None
+        return None if self.metadata is None else _text(self.metadata.user_id)
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the answer is not to be waited for."""
+        return bytes(self.background) not in (b"", b"null", b"false")
 
     @property
     def conversation_name(self) -> str | None:
@@ -119,12 +127,14 @@ class BodyFields(msgspec.Struct):
     def named_conversation(self) -> str | None:
         """The conversation's own name, None if it has none. A prompt cache's key is not one."""
         named = self.conversation
-        if isinstance(named, dict):
-            named = named.get("id")
-        return named if isinstance(named, str) and named else None
+        if bytes(named).startswith(b"{"):
+            named = _CONVERSATION.decode(named).id
+        return _text(named) or None
 
 
-_BODY_FIELDS = msgspec.json.Decoder(BodyFields, float_hook=read_number)
+_BODY_FIELDS = msgspec.json.Decoder(BodyFields)
+_CONVERSATION = msgspec.json.Decoder(_Conversation)
+_TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -154,12 +164,25 @@ def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
     for name, value in (("temperature", fields.temperature), ("top_p", fields.top_p)):
-        if value is not None and type(value) not in _NUMBERS:
-            return bad_request(f"The body's `{name}` must be a number.", "invalid_type")
+        if not _is_number(value):
+            return bad_request(f"The body's `{name}` must be a number within range.", "invalid_type")
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
     return fields if problem is None else problem
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """Return a text of a parsed body, None for any other value. It was found to be one by the parser."""
+    return _TEXT.decode(raw) if bytes(raw).startswith(b'"') else None
+
+
+def _is_number(raw: msgspec.Raw) -> bool:
+    """Return whether a value of a parsed body is a number that a float can hold, or not given."""
+    value = bytes(raw)
+    if value[:1] in (b"", b"n"):
+        return True
+    return value[0] in b"-0123456789" and math.isfinite(float(value))
 
 
 def _utf8_problem(body: bytes) -> Problem | None:

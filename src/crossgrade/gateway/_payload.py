@@ -260,7 +260,7 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     fields = read_body(body, lower)
     if isinstance(fields, Problem):
         return fields
-    if fields.background and endpoint.name == "responses":
+    if fields.in_background and endpoint.name == "responses":
         return bad_request(
             "`background` is not served: its answer could be neither billed nor fetched here.",
             "forbidden_field",

@@ -35,7 +35,7 @@ OURS = ("internal_error", "no_space")
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[tuple[Served, Attacked]]:
-    with FakeProvider(Reply('{"a":1}'), models=("m",), api_key=UPSTREAM_KEY) as fake:
+    with FakeProvider(Reply('{"a":1}', input_tokens=1), models=("m",), api_key=UPSTREAM_KEY) as fake:
         config: dict[str, Any] = configuration(fake.base_url)
         del config["models"]["gemini"]  # the fake provider does not speak it
         with serving(tmp_path, config, environ={"UPSTREAM_KEY": UPSTREAM_KEY}) as served:
