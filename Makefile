@@ -54,7 +54,7 @@ check: $(VENV)/.installed ## the quick door: format, lint, types, contracts, fas
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -n 2 -m "not slow" tests/unit tests/property tests/test_architecture.py
 
-verify: $(VENV)/.installed ## the long simulations and soaks (error rates, coverage)
+verify: $(VENV)/.installed ## the long simulations, soaks and fuzzing (error rates, coverage)
 	@$(BIN)/pytest tests/verify -p no:randomly
 	@$(MAKE) --no-print-directory versions
 

@@ -12,37 +12,37 @@ from pathlib import Path
 LIST = Path(__file__).parents[1] / "tests" / "clients" / "clients.txt"
 
 
-def wanted(names: list[str]) -> list[tuple[str, str]]:
-    """Return (name, package) rows of the list, those of `names` alone where any are given."""
+def wanted(names: list[str]) -> list[tuple[str, list[str]]]:
+    """Return (name, packages) rows of the list, those of `names` alone where any are given."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
-    rows = [tuple(line.split()) for line in lines if line and not line.startswith("#")]
-    return [(name, package) for name, package in rows if not names or name in names]
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return [(name, packages) for name, *packages in rows if not names or name in names]
 
 
-def install(name: str, package: str, folder: Path) -> None:
+def install(name: str, packages: list[str], folder: Path) -> None:
     """Install one client; its folder gets its name only when the installation is complete."""
     place = folder / f"client-{name}"
     if (place / ".installed").exists():
         return
-    print(f"==> {package}", flush=True)
+    print(f"==> {' '.join(packages)}", flush=True)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     if name.startswith("node"):
         npm = shutil.which("npm")
         assert npm, "npm is not installed"
         (place / "package.json").write_text("{}")
-        subprocess.run([npm, "install", "--silent", "--no-audit", package], cwd=place, check=True)
+        subprocess.run([npm, "install", "--silent", "--no-audit", *packages], cwd=place, check=True)
     else:
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
         pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        subprocess.run([*pip, package], check=True)
+        subprocess.run([*pip, *packages], check=True)
     (place / ".installed").touch()
 
 
 def main(folder: str, *names: str) -> None:
     """Install what is asked for, one after the other."""
-    for name, package in wanted(list(names)):
-        install(name, package, Path(folder))
+    for name, packages in wanted(list(names)):
+        install(name, packages, Path(folder))
 
 
 if __name__ == "__main__":

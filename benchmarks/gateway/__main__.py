@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks._table import Row, measure_parts
+from benchmarks.gateway._abuse import abuse_rows
+from benchmarks.gateway._dense import dense_rows
 from benchmarks.gateway._measure import Maker, measure
 from benchmarks.gateway._ours import crossgrade_serve
 from benchmarks.gateway._peers import PEERS
@@ -20,7 +22,7 @@ from benchmarks.gateway._runs import add_run, notes, recorded_runs, summary
 from benchmarks.gateway._stalls import stall_rows
 from benchmarks.gateway_watch import watch_rows
 
-PARTS = ("load", "spend", "carry", "stalls", "feedback", "watch")
+PARTS = ("load", "abuse", "spend", "carry", "stalls", "feedback", "watch")
 _PACKAGES = ("crossgrade", "httptools", "uvloop", "msgspec")
 _NOTE = (
     "One upstream without cost and one load generator, both in C, share a core; the gateway under test has the other, "
@@ -52,6 +54,7 @@ def main(arguments: list[str]) -> None:
     only = set(filter(None, chosen.only.split(",")))
     measures: dict[str, Callable[[], list[Row]]] = {
         "load": lambda: summary(add_run(rows(measure(ours, chosen.rounds, only)))),
+        "abuse": lambda: [*abuse_rows(), *dense_rows()],
         "spend": overspend_rows,
         "carry": carry_rows,
         "stalls": stall_rows,

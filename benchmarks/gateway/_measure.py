@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.gateway._dense import dense_cpu_ms
 from benchmarks.gateway._peers import PEERS
 from benchmarks.gateway._server import NotMeasured, Server, Target
 from benchmarks.gateway._tools import EVENTS, Load, body, compile_tools, load, upstream
@@ -64,7 +63,6 @@ def _one_start(
         if is_last:
             bench.memory()
             bench.bodies()
-            bench.dense()
         bench.records()
 
 
@@ -212,11 +210,6 @@ class _Bench:
             f"{where}_added_mib": max(0.0, added_mib),
         }
         self._note(name, bad=float(seen["answers"] != 1 or seen["not_200"]), **values)
-
-    def dense(self) -> None:
-        """Our own code alone, with the bodies of 1 MB that take it longest."""
-        if "ours" in self._servers:
-            self._measured["ours"]["dense_cpu_ms"] = dense_cpu_ms()
 
     def records(self) -> None:
         """Answers that a server which records them did not record, after time enough to do so."""

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import crossgrade
 from benchmarks.gateway._server import NotMeasured, Target
@@ -25,22 +27,27 @@ def crossgrade_serve(folder: Path, upstream: int) -> Target:
     home.mkdir()
     config = home / "crossgrade.yaml"
     config.write_text(json.dumps(_config(upstream, port)), encoding="utf-8")  # JSON is YAML
-    created = _run(
-        [*command, "keys", "create", "bench", *_KEY_LIMITS, "--config", str(config), "--json"],
-        home,
-        "`crossgrade keys create` failed",
-    )
+    key = created_key(home, config, {_KEY_VARIABLE: "sk-upstream"}, *_KEY_LIMITS)
     return Target(
         name="Crossgrade",
         version=crossgrade.__version__,
         command=[*command, "serve", "--config", str(config)],
         port=port,
-        headers=[f"Authorization: Bearer {json.loads(created)['secret']}"],
+        headers=[f"Authorization: Bearer {key}"],
         model="route-{}",
         environment={_KEY_VARIABLE: "sk-upstream"},
         events=EVENTS,
         recorded=lambda: _priced_records(home),
     )
+
+
+def created_key(home: Path, config: Path, environment: Mapping[str, str], *options: str) -> str:
+    """Create a key for the gateway of a configuration."""
+    command = [sys.executable, "-m", "crossgrade", "keys", "create", "bench", *options]
+    created = _run(
+        [*command, "--config", str(config), "--json"], home, "`crossgrade keys create` failed", environment
+    )
+    return str(json.loads(created)["secret"])
 
 
 def _priced_records(home: Path) -> int:
@@ -68,14 +75,16 @@ def _config(upstream: int, port: int) -> dict[str, object]:
     }
 
 
-def _run(command: list[str], folder: Path, failure: str) -> str:
+def _run(
+    command: list[str], folder: Path, failure: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
     ran = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, _KEY_VARIABLE: "sk-upstream"},
+        env={**os.environ, **environment},
     )
     if ran.returncode:
         first = ran.stderr.strip().splitlines()[:1] or [f"exit code {ran.returncode}"]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks._table import Row
-from benchmarks.gateway._dense import BODIES
 from benchmarks.gateway._measure import BODY_RUNS, DIRECT, Measured, Quantities
 
 OURS = "ours"
@@ -102,14 +101,6 @@ def _figures(measured: Measured) -> list[Figure]:
         ),
         *(_body_memory(measured, where) for where in ("first", "last")),
         *(_body_cpu(by_nginx, where) for where in ("first", "last")),
-        Figure(
-            name="1 MB body that takes most: CPU",
-            unit="ms", must=100, aim=30,
-            values=lambda: measured[OURS]["dense_cpu_ms"],
-            shown=lambda q: f"{median(q['dense_cpu_ms']):.0f} ms",
-            conditions=f"most of {len(BODIES)} bodies of many small messages, calls, tools or fields, read, checked and "
-            "written for Anthropic's API in this process",
-        ),
         Figure(
             name="CPU from start to first answer",
             unit="s", must=1, aim=0.5,

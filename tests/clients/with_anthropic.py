@@ -4,12 +4,19 @@ import json
 import sys
 
 import anthropic
+from pydantic import BaseModel
 
 WEATHER = {
     "name": "weather",
     "description": "Tell the weather.",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
+
+
+class Answer(BaseModel):
+    """What the structured call asks for."""
+
+    label: str
 
 
 def ask(text: str) -> list[dict[str, str]]:
@@ -26,6 +33,12 @@ def main(base_url: str, key: str) -> dict[str, object]:
     tool = client.messages.create(messages=ask("weather"), tools=[WEATHER], **common)
     with client.messages.stream(messages=ask("weather"), tools=[WEATHER], **common) as stream:
         streamed_tool = stream.get_final_message()
+    call = next(block for block in streamed_tool.content if block.type == "tool_use")
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "sun"}
+    turns = [{"role": "assistant", "content": streamed_tool.content}, {"role": "user", "content": [result]}]
+    with client.messages.stream(messages=[*ask("weather"), *turns], tools=[WEATHER], **common) as stream:
+        after_tool = "".join(stream.text_stream)
+    structured = client.messages.parse(messages=ask("structured"), output_format=Answer, **common)
     try:
         client.messages.create(model="nobody", max_tokens=64, messages=ask("hello"))
         error: object = None
@@ -40,7 +53,9 @@ def main(base_url: str, key: str) -> dict[str, object]:
         "stream": streamed,
         "stream_usage": final.usage.output_tokens > 0,
         "tool": next(block.input for block in tool.content if block.type == "tool_use"),
-        "streamed_tool": next(block.input for block in streamed_tool.content if block.type == "tool_use"),
+        "streamed_tool": call.input,
+        "after_tool": after_tool,
+        "structured": structured.parsed_output.label,
         "error": error,
         "cancelled_after": first,
     }

@@ -8,6 +8,13 @@ import openai
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
+from pydantic import BaseModel
+
+
+class Answer(BaseModel):
+    """What the structured call asks for."""
+
+    label: str
 
 
 def weather(city: str) -> str:
@@ -21,11 +28,18 @@ def ask(text: str) -> list[ChatMessage]:
 
 def main(base_url: str, key: str) -> dict[str, object]:
     fixed = {"api_base": base_url, "api_key": key, "is_chat_model": True, "max_retries": 0}
-    model = OpenAILike(model="support", is_function_calling_model=True, **fixed)
+    model = OpenAILike(
+        model="support", is_function_calling_model=True, should_use_structured_outputs=True, **fixed
+    )
     chat = model.chat(ask("hello"))
     streamed = "".join(part.delta or "" for part in model.stream_chat(ask("hello")))
-    called = model.chat_with_tools([FunctionTool.from_defaults(weather)], user_msg="weather")
+    tools = [FunctionTool.from_defaults(weather)]
+    *_, called = model.stream_chat_with_tools(tools, user_msg="weather")
     calls = model.get_tool_calls_from_response(called)
+    result = ChatMessage(role="tool", content="sun", additional_kwargs={"tool_call_id": calls[0].tool_id})
+    turns = [*ask("weather"), called.message, result]
+    after_tool = "".join(part.delta or "" for part in model.stream_chat_with_tools(tools, chat_history=turns))
+    structured = model.as_structured_llm(Answer).chat(ask("structured")).raw.label
     try:
         OpenAILike(model="nobody", **fixed).chat(ask("hello"))
         error: object = None
@@ -39,6 +53,8 @@ def main(base_url: str, key: str) -> dict[str, object]:
         "chat": chat.message.content,
         "stream": streamed,
         "tool": calls[0].tool_kwargs,
+        "after_tool": after_tool,
+        "structured": structured,
         "error": error,
     }
 

@@ -39,6 +39,22 @@ for await (const event of await client.chat.completions.create({
 }))
   streamed += event.choices[0]?.delta?.content ?? "";
 const tool = await client.chat.completions.create({ model: "support", messages: ask("weather"), tools });
+const common = { model: "support", tools, stream: true };
+const call = { id: "", type: "function", function: { name: "", arguments: "" } };
+for await (const event of await client.chat.completions.create({ messages: ask("weather"), ...common }))
+  for (const part of event.choices[0]?.delta?.tool_calls ?? []) {
+    call.id ||= part.id;
+    call.function.name ||= part.function.name;
+    call.function.arguments += part.function.arguments ?? "";
+  }
+const turns = [
+  ...ask("weather"),
+  { role: "assistant", content: null, tool_calls: [call] },
+  { role: "tool", tool_call_id: call.id, content: "sun" },
+];
+let afterTool = "";
+for await (const event of await client.chat.completions.create({ messages: turns, ...common }))
+  afterTool += event.choices[0]?.delta?.content ?? "";
 const structured = await client.chat.completions.create({
   model: "support",
   messages: ask("structured"),
@@ -59,6 +75,8 @@ console.log(
     usage: chat.usage.total_tokens > 0,
     stream: streamed,
     tool: JSON.parse(tool.choices[0].message.tool_calls[0].function.arguments),
+    streamed_tool: JSON.parse(call.function.arguments),
+    after_tool: afterTool,
     structured: JSON.parse(structured.choices[0].message.content).label,
     error,
   }),

@@ -26,6 +26,26 @@ def ask(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
+def loop(client: openai.OpenAI) -> tuple[object, str]:
+    """Stream a call, answer it, stream what follows; returns the call's arguments and the last text."""
+    asked = {"model": "support", "tools": [WEATHER], "stream": True}
+    stream = client.chat.completions.create(messages=ask("weather"), **asked)
+    parts = [call for event in stream if event.choices for call in (event.choices[0].delta.tool_calls or [])]
+    arguments = "".join(part.function.arguments or "" for part in parts)
+    call = {
+        "id": parts[0].id,
+        "type": "function",
+        "function": {"name": parts[0].function.name, "arguments": arguments},
+    }
+    turns = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": parts[0].id, "content": "sun"},
+    ]
+    stream = client.chat.completions.create(messages=[*ask("weather"), *turns], **asked)
+    text = "".join(event.choices[0].delta.content or "" for event in stream if event.choices)
+    return json.loads(arguments), text
+
+
 def main(base_url: str, key: str) -> dict[str, object]:
     client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
     chat = client.chat.completions.create(model="support", messages=ask("hello"))
@@ -35,10 +55,7 @@ def main(base_url: str, key: str) -> dict[str, object]:
     events = list(stream)
     bare = list(client.chat.completions.create(model="support", messages=ask("hello"), stream=True))
     tool = client.chat.completions.create(model="support", messages=ask("weather"), tools=[WEATHER])
-    streamed_tool = client.chat.completions.create(
-        model="support", messages=ask("weather"), tools=[WEATHER], stream=True
-    )
-    parts = [call for event in streamed_tool for call in (event.choices[0].delta.tool_calls or [])]
+    streamed_tool, after_tool = loop(client)
     structured = client.chat.completions.parse(
         model="support", messages=ask("structured"), response_format=Answer
     )
@@ -59,7 +76,8 @@ def main(base_url: str, key: str) -> dict[str, object]:
         "stream_usage": events[-1].usage is not None,
         "bare_usage": any(e.usage is not None for e in bare),
         "tool": json.loads(tool.choices[0].message.tool_calls[0].function.arguments),
-        "streamed_tool": json.loads("".join(part.function.arguments or "" for part in parts)),
+        "streamed_tool": streamed_tool,
+        "after_tool": after_tool,
         "structured": structured.choices[0].message.parsed.label,
         "responses": response.output_text,
         "models": [model.id for model in client.models.list()],

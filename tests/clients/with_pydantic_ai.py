@@ -33,7 +33,8 @@ async def main(base_url: str, key: str) -> dict[str, object]:
     chat = await Agent(model).run("hello")
     async with Agent(model).run_stream("hello") as result:
         streamed = [text async for text in result.stream_text(delta=True, debounce_by=None)]
-    after_tool = await agent.run("weather")
+    async with agent.run_stream("weather") as result:
+        after_tool = await result.get_output()
     structured = await Agent(model, output_type=NativeOutput(Answer)).run("structured")
     try:
         await Agent(OpenAIChatModel("nobody", provider=provider)).run("hello")
@@ -48,7 +49,7 @@ async def main(base_url: str, key: str) -> dict[str, object]:
         "chat": chat.output,
         "stream": "".join(streamed),
         "tool": seen[0],
-        "after_tool": after_tool.output,
+        "after_tool": after_tool,
         "structured": structured.output.label,
         "error": error,
     }

@@ -14,13 +14,17 @@ from tests.e2e.serving import Served, serving
 FOLDER = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", FOLDER.parents[1] / ".venvs"))
 WEATHER = ToolCall(id="call_1", name="weather", arguments='{"city":"Bern"}')
+ZUG = ToolCall(id="call_2", name="weather", arguments='{"city":"Zug"}')
 
 
 def script(request: ReceivedRequest) -> Reply:
     """Answer as the client's message asks: greet, call the tool, keep to the schema, take long."""
-    messages = request.json["messages"]
+    messages = request.json.get("messages") or request.json["input"]
     text = json.dumps(messages)
-    if messages[-1]["role"] == "tool" or "tool_result" in json.dumps(messages[-1]):
+    if "must be Zug" in text:
+        return Reply("", tool_calls=(ZUG,), finish_reason="tool_calls")
+    last = json.dumps(messages[-1])
+    if any(result in last for result in ('"role": "tool"', '"tool_result"', '"function_call_output"')):
         return Reply("sun in Bern")
     if "weather" in text:
         return Reply("", tool_calls=(WEATHER,), finish_reason="tool_calls")
@@ -79,6 +83,7 @@ def check_openai(saw: dict[str, object]) -> None:
     assert saw["stream_usage"]
     assert not saw["bare_usage"]
     assert saw["tool"] == saw["streamed_tool"] == {"city": "Bern"}
+    assert saw["after_tool"] == "sun in Bern"
     assert saw["structured"] == "refund"
     assert "support" in saw["models"]  # type: ignore[operator]
     assert saw["error"] == "model_not_found"

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 
+from benchmarks.gateway._hostile import head, whole
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask, until
-from tests.e2e.hostile import head, whole
 from tests.e2e.serving import Served, metric, records, serving
 
 LIMIT_S = 1.0
@@ -64,7 +64,7 @@ def test_a_dripping_head_is_cut(gateway: Served) -> None:
 
 
 def test_a_dripping_body_is_cut(gateway: Served) -> None:
-    request = whole(gateway.key)
+    request = whole(key=gateway.key)
     answer, after_s = drip(gateway, request[:-60], request[-60:], every_s=0.2)
     assert answer.startswith(b"HTTP/1.1 408"), answer[:200]
     assert after_s < PATIENCE_S / 2
@@ -101,7 +101,7 @@ def test_a_reader_that_stops_is_cut_and_recorded(gateway: Served) -> None:
     with socket.create_connection(gateway.address, timeout=PATIENCE_S) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         body = {"model": "support", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
-        connection.sendall(whole(gateway.key, body))
+        connection.sendall(whole(body, gateway.key))
         until(
             lambda: any(
                 each["id"] not in before and each.get("error") == "client_gone" for each in records(gateway)

@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
-from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
+from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
 

@@ -31,7 +31,7 @@ from crossgrade.dialects._dialect import USAGE_FIELDS, Dialect, WireRequest
 from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._failures import excerpt, failure, failure_inside, secret_of
 from crossgrade.dialects._following import StreamFollower
-from crossgrade.dialects._inbound import InboundRequest, json_marks
+from crossgrade.dialects._inbound import InboundRequest, json_marks, read_number
 from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.dialects._table import Dialects, import_place
@@ -121,6 +121,7 @@ __all__ = [
     "key_variable",
     "key_variables",
     "logged_counts",
+    "read_number",
     "register_hosts",
     "secret_of",
     "uncarried",

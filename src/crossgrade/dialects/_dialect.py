@@ -9,6 +9,7 @@ import msgspec
 from crossgrade.dialects._counts import Counts
 from crossgrade.dialects._failures import excerpt, failure_inside
 from crossgrade.dialects._following import StreamFollower
+from crossgrade.dialects._inbound import read_json
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host
 from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
@@ -119,7 +120,7 @@ def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "an
 def json_arguments(text: str) -> Any:
     """Parse a tool call's arguments for a dialect that needs an object; `{}` if there are none."""
     try:
-        return msgspec.json.decode(text) if text.strip() else {}
+        return read_json(text) if text.strip() else {}
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         raise BadRequestError(
             f"the arguments of an earlier tool call are not JSON: {excerpt(text)}",

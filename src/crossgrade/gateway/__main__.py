@@ -12,6 +12,9 @@ from crossgrade.errors import CrossgradeError
 from crossgrade.gateway._worker import serve
 from crossgrade.gateway.settings import read_settings
 
+MOST_DIGITS = 640
+"""The longest whole number in JSON. Python takes the square of this to read one, and knows no lower limit."""
+
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
@@ -19,6 +22,7 @@ def main() -> int:
     parser.add_argument("settings", type=Path, help="the file that `crossgrade serve` wrote")
     parser.add_argument("--worker", type=int, default=0, help="which worker this is, from 0")
     arguments = parser.parse_args()
+    sys.set_int_max_str_digits(MOST_DIGITS)
     try:
         import uvloop
     except ImportError:

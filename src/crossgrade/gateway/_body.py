@@ -11,6 +11,7 @@ bodies contain nothing like it. Only the others are walked.
 """
 
 import json
+import math
 import re
 from itertools import accumulate, chain
 from operator import itemgetter
@@ -21,6 +22,7 @@ import msgspec
 from crossgrade.dialects import excerpt, json_marks
 from crossgrade.gateway._problems import Problem, bad_request
 from crossgrade.gateway._scan import (
+    ALIKE,
     BACKSLASH,
     MAX_DEPTH,
     MOST_CHOICES,
@@ -30,6 +32,7 @@ from crossgrade.gateway._scan import (
     TOO_DEEP,
     TOO_MANY_FIELDS,
     Path,
+    folded,
     key_problem,
     twice,
 )
@@ -54,7 +57,11 @@ _NOTHING = msgspec.Raw(b"")
 
 
 class _Metadata(msgspec.Struct):
-    user_id: Any = None
+    user_id: msgspec.Raw = _NOTHING
+
+
+class _Conversation(msgspec.Struct):
+    id: msgspec.Raw = _NOTHING
 
 
 class BodyFields(msgspec.Struct):
@@ -68,16 +75,16 @@ class BodyFields(msgspec.Struct):
     max_output_tokens: _Count | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: msgspec.Raw = _NOTHING
+    top_p: msgspec.Raw = _NOTHING
     seed: int | None = None
     tools: msgspec.Raw = _NOTHING
     user: str | None = None
     metadata: _Metadata | None = None
-    conversation: Any = None
+    conversation: msgspec.Raw = _NOTHING
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
-    background: Any = None
+    background: msgspec.Raw = _NOTHING
 
     def most_output_tokens(self, endpoint: str) -> int | None:
         """Return the most tokens that the answer may have, over all choices; None if there is no bound.
@@ -101,8 +108,12 @@ class BodyFields(msgspec.Struct):
         """The end user that the client names, None if it names none."""
         if self.user is not None:
             return self.user
-        name = None if self.metadata is None else self.metadata.user_id
-        return name if isinstance(name, str) else None
+        return None if self.metadata is None else _text(self.metadata.user_id)
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the answer is not to be waited for."""
+        return bytes(self.background) not in (b"", b"null", b"false")
 
     @property
     def conversation_name(self) -> str | None:
@@ -116,17 +127,31 @@ class BodyFields(msgspec.Struct):
     def named_conversation(self) -> str | None:
         """The conversation's own name, None if it has none. A prompt cache's key is not one."""
         named = self.conversation
-        if isinstance(named, dict):
-            named = named.get("id")
-        return named if isinstance(named, str) and named else None
+        if bytes(named).startswith(b"{"):
+            named = _CONVERSATION.decode(named).id
+        return _text(named) or None
 
 
 _BODY_FIELDS = msgspec.json.Decoder(BodyFields)
+_CONVERSATION = msgspec.json.Decoder(_Conversation)
+_TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+_ALIKE_BYTES = tuple((chr(letter).encode(), plain.encode()) for letter, plain in ALIKE.items())
+
+
+def folded_bytes(body: bytes) -> bytes:
+    """Return a body with every letter as a parser that ignores case may read it in a key."""
+    lower = body.lower()
+    if not lower.isascii():
+        for letter, plain in _ALIKE_BYTES:
+            lower = lower.replace(letter, plain)
+    return lower
+
+
 def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
-    """Parse a body, or return why it is refused; `lower` is the same body in lower case."""
+    """Parse a body, or return why it is refused; `lower` is the same body as `folded_bytes` gives it."""
     try:
         fields = _BODY_FIELDS.decode(body)
     except msgspec.ValidationError as error:
@@ -138,10 +163,26 @@ def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
         return bad_request(f"The body is not JSON: {what}", "invalid_json")
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
+    for name, value in (("temperature", fields.temperature), ("top_p", fields.top_p)):
+        if not _is_number(value):
+            return bad_request(f"The body's `{name}` must be a number within range.", "invalid_type")
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
     return fields if problem is None else problem
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """Return a text of a parsed body, None for any other value. It was found to be one by the parser."""
+    return _TEXT.decode(raw) if bytes(raw).startswith(b'"') else None
+
+
+def _is_number(raw: msgspec.Raw) -> bool:
+    """Return whether a value of a parsed body is a number that a float can hold, or not given."""
+    value = bytes(raw)
+    if value[:1] in (b"", b"n"):
+        return True
+    return value[0] in b"-0123456789" and math.isfinite(float(value))
 
 
 def _utf8_problem(body: bytes) -> Problem | None:
@@ -152,16 +193,17 @@ def _utf8_problem(body: bytes) -> Problem | None:
     return None
 
 
-def top_level_names(body: bytes) -> set[str]:
-    """Return the top-level keys of a parsed body, in lower case."""
-    return {name.lower() for name in _FIELDS.decode(body)}
+def top_level_names(body: bytes) -> set[str] | Problem:
+    """Return the top-level keys of a parsed body, in lower case, or why there are too many."""
+    fields = _FIELDS.decode(body)
+    return TOO_MANY_FIELDS if len(fields) > MOST_FIELDS else set(map(folded, fields))
 
 
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body in lower case. A repeated key, in any spelling that some parser accepts, is refused:
-    the client and the provider could each mean a different one.
+    `lower` is the body as `folded_bytes` gives it. A repeated key, in any spelling that some parser accepts,
+    is refused: the client and the provider could each mean a different one.
     """
     if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
         at = body.find(b'"model"')
@@ -226,7 +268,7 @@ _ON_THE_WAY: Final = frozenset(
 def check_fields(body: bytes, lower: bytes) -> Problem | None:
     """Return why a body is refused: a forbidden key, or nesting that is too deep; None if it is accepted.
 
-    The body was parsed before, so it is JSON. `lower` is the same body in lower case.
+    The body was parsed before, so it is JSON. `lower` is the same body as `folded_bytes` gives it.
     """
     brackets = body.count(b"{") + body.count(b"[")
     if brackets > _MOST_BRACKETS and _is_deep(body):
@@ -240,13 +282,13 @@ def check_fields(body: bytes, lower: bytes) -> Problem | None:
 
 def _is_deep(body: bytes) -> bool:
     """Return whether JSON is nested too deep. Long conversations have many brackets, and a walk is slow."""
-    steps = json_marks(body).translate(_AS_STEPS, b":")
+    steps = json_marks(body).translate(_AS_STEPS, b":,")
     return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
 
 
 def _walk(body: bytes) -> Problem | None:
     """Look at all keys, level by level, those of one kind of place together: five times as fast as a scan."""
-    if len(json_marks(body)) > _MOST_MARKS:
+    if len(json_marks(body).translate(None, b",")) > _MOST_MARKS:
         return TOO_MANY_FIELDS
     try:
         tree = json.loads(body, object_pairs_hook=tuple)

@@ -33,7 +33,7 @@ _LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_na
 
 _PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
 
-_ALIKE = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
+ALIKE: Final = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
 """Letters that a parser which ignores case may take for others."""
 
 SUSPECT_NAME: Final = (
@@ -109,7 +109,7 @@ def _run(key: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     )
 
 
-_RUNS = _run(rb'"(?!(?i:%b))[^"\\]*+"' % SUSPECT_NAME)
+_RUNS = _run(rb'"(?!(?i:%b))[^"\\\x80-\xff]*+"' % SUSPECT_NAME)  # letters beyond ASCII may be alike
 _OWN_RUNS = _run(rb'"%b"' % _REST.pattern)
 _CHOICES = ("n", "best_of")
 _BOUNDS = frozenset((*_CHOICES, "max_tokens", "max_completion_tokens", "max_output_tokens"))
@@ -263,7 +263,7 @@ class BodyScan:
 
     def _take_field(self, key: str, data: bytes, after: int) -> int:
         """Take the value of a top-level key, if it is one that matters."""
-        lower = key.lower()
+        lower = folded(key)
         if lower != "model" and key not in _BOUNDS:
             self.names.add(lower)
             if len(self.names) > MOST_FIELDS:
@@ -327,9 +327,14 @@ def _not_json(why: str) -> Problem:
     return bad_request(f"The body is not a JSON object: {why}.", "invalid_json")
 
 
+def folded(key: str) -> str:
+    """Return a key as a parser that ignores case may read it."""
+    return (key if key.isascii() else key.translate(ALIKE)).lower()
+
+
 def key_problem(key: str, path: Path) -> Problem | None:
     """Return why a key of the object at a path is refused, None if it is accepted."""
-    plain = (key if key.isascii() else key.translate(_ALIKE)).lower()
+    plain = folded(key)
     if plain not in _NAMES and not plain.startswith(_PREFIXES):
         return None
     if path is None:

@@ -321,7 +321,8 @@ class ClientConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
         request = self._incoming
-        assert request is not None
+        if request is None:
+            return  # a trailer of one that gets no answer
         name = name.lower()
         headers = request.headers
         if name in headers or request.headed:
@@ -352,7 +353,8 @@ class ClientConnection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         request = self._incoming
-        assert request is not None
+        if request is None:
+            return  # one request too many, which gets no answer
         size = request.size = request.size + len(data)
         serving = self._edge.serving
         if size <= serving.body_parse_bytes and request.sink is None:
@@ -392,8 +394,7 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Answer the request, which is now complete."""
         request = self._incoming
-        assert request is not None
-        if not request.headed:
+        if request is None or not request.headed:
             return
         self._incoming = None
         request.complete = True

@@ -117,10 +117,8 @@ class ProjectLive:
 
     def _used(self) -> dict[str, list[str]]:
         """Return the configured offers that routes use now, each with the names of its routes."""
-        from crossgrade.project._routing import Routing
-
         used: dict[str, list[str]] = {}
-        for state in Routing(self._project.config, self._project.store).states():
+        for state in self._project.routing.states():
             spec, route = state.spec, state.route
             if spec is None:
                 continue

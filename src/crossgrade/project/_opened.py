@@ -12,9 +12,11 @@ from crossgrade.config import Config
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import NotFoundError, closest
 from crossgrade.project._plugins import find_plugins, read_config
+from crossgrade.project._terms import refuse_forbidden
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.project._routing import Routing
     from crossgrade.store import Store
     from crossgrade.workloads import Dataset
 
@@ -115,6 +117,19 @@ class OpenProject:
             for clause in self.catalog.facts(other, today).clauses
         ]
         return replace(facts, clauses=tuple(dict.fromkeys((*facts.clauses, *more))))
+
+    @property
+    def routing(self) -> "Routing":
+        """The project's routes: apply a verdict, promote, abort."""
+        from crossgrade.project._routing import Routing
+
+        return Routing(self.config, self.store, self._check_allowed)
+
+    def _check_allowed(self, model: str) -> None:
+        """Raise UsageError for a model that the team may not use."""
+        offer = self.config.offers.get(model)
+        if offer is not None:
+            refuse_forbidden(self.facts_of(offer).clauses)
 
     @property
     def catalog(self) -> "Catalog":

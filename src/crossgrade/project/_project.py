@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._rescoring import Rescoring
-    from crossgrade.project._routing import Routing
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
@@ -395,19 +394,6 @@ class Project(OpenProject):
         from crossgrade.project._live import ProjectLive
 
         return ProjectLive(self)
-
-    @property
-    def routing(self) -> "Routing":
-        """The project's routes: apply a verdict, promote, abort."""
-        from crossgrade.project._routing import Routing
-
-        return Routing(self.config, self.store, self._check_allowed)
-
-    def _check_allowed(self, model: str) -> None:
-        """Raise UsageError for a model that the team may not use."""
-        offer = self.config.offers.get(model)
-        if offer is not None:
-            refuse_forbidden(self.facts_of(offer).clauses)
 
     def apply(self, verdict_id: str, *, canary: bool = False) -> "RouteTable":
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""

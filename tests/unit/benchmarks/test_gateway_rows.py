@@ -25,7 +25,6 @@ def _quantities(scale: float) -> dict[str, list[float]]:
             "paced_cpu_us",
             "first_cpu_ms",
             "last_cpu_ms",
-            "dense_cpu_ms",
         )
     }
     found |= {

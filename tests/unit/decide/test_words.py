@@ -27,8 +27,8 @@ from crossgrade.decide import (
     make_design,
     train_router,
 )
-from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.domain import Clause, Contract, Origin, Requirements, Sample
+from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
 from tests.unit.decide.test_topics import made as topical

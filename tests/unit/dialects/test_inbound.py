@@ -1,11 +1,12 @@
 """Clients' requests: one question in every client API is one record, and nothing is lost silently."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from crossgrade.dialects import CLIENTS, ClientName, InboundRequest
+from crossgrade.dialects import CLIENTS, DIALECTS, HOSTS, ClientName, InboundRequest
 from crossgrade.domain import GenerationSettings, Image, Message, ModelRequest, Tool, ToolCall
 from crossgrade.errors import BadRequestError
 from tests.codes import raises_code
@@ -287,6 +288,11 @@ def user(*content: Any) -> list[Any]:
     return [{"role": "user", "content": list(content)}]
 
 
+def calls(arguments: str, count: int) -> list[Any]:
+    call = {"id": "a", "function": {"name": "f", "arguments": arguments}}
+    return [{"role": "assistant", "tool_calls": [call] * count}, *user({"type": "text", "text": "a"})]
+
+
 REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai", {"n": 2}, ("field-not-carried", "n")),
     ("openai", {"logprobs": True}, ("field-not-carried", "logprobs")),
@@ -299,6 +305,10 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai-responses", {"input": [*user({"type": "input_text", "text": "a"}), {"role": "assistant", "content": "So,"}]}, ("assistant-turn-last", "input")),
     ("openai", {"messages": user({"type": "text", "text": "a"}) * 2500}, ("too-many-objects", "5000")),
     ("openai", {"x": [[]] * 50_001}, ("too-many-objects",)),
+    ("openai", {"stop": [""] * 100_001}, ("too-many-objects",)),
+    ("openai", {"metadata": dict.fromkeys(map(str, range(5_001)), "")}, ("too-many-objects",)),
+    ("openai", {"messages": calls(f"[{'1,' * 30_000}1]", 4)}, ("too-many-objects",)),
+    ("openai-responses", {"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": f"[{'1,' * 100_001}1]"}]}, ("too-many-objects",)),
     ("openai", {"top_k": 4}, ("field-not-carried", "top_k")),
     ("openai", {"tool_choice": []}, ("field-invalid", "tool_choice")),
     ("openai-responses", {"tool_choice": [{}]}, ("field-invalid", "tool_choice")),
@@ -366,3 +376,37 @@ def test_what_cannot_be_carried_is_refused_by_name(
 def test_what_is_no_request(client: ClientName, body: bytes) -> None:
     with pytest.raises(BadRequestError):
         CLIENTS[client].read_request(body)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 320 + ".0"])
+def test_a_number_out_of_range_is_refused_wherever_it_is(number: str) -> None:
+    body = json.dumps(CHAT | {"metadata": {"a": [0.5]}}).replace("[0.5]", f"[{number}]")
+    with raises_code("body-not-json"):
+        CLIENTS["openai"].read_request(body.encode())
+    request = replace(REQUEST, messages=(_called(f'{{"a":{number}}}'),))
+    with raises_code("arguments-not-json"):
+        DIALECTS["anthropic"].encode(request, HOSTS["anthropic"], False)
+
+
+def _called(arguments: str, name: str = "c1") -> Message:
+    return Message(
+        role="assistant", content=None, tool_calls=(ToolCall(id=name, name="f", arguments=arguments),)
+    )
+
+
+@pytest.mark.parametrize(
+    "number", ["2.2250738585072011e-308", "1.7976931348623157e308", "0.1", "-0.0", "5e-324"]
+)
+def test_a_number_stays_what_it_is(number: str) -> None:
+    request = replace(REQUEST, messages=(_called(f'{{"a":{number}}}'),))
+    wire = DIALECTS["anthropic"].encode(request, HOSTS["anthropic"], False).body["messages"]
+    assert str(wire[0]["content"][0]["input"]["a"]) == str(float(number))
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"), [("a-b_C9", "a-b_C9"), ("a.b:\u00e9\ud800\U0001f600|", "a_b_____"), ("", "")]
+)
+def test_a_calls_id_has_only_what_anthropic_takes(name: str, sent: str) -> None:
+    request = replace(REQUEST, messages=(_called("{}", name),))
+    wire = DIALECTS["anthropic"].encode(request, HOSTS["anthropic"], False).body["messages"]
+    assert wire[0]["content"][0]["id"] == sent

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.gateway._dense import BODIES, carry, dense_body
 from crossgrade.dialects import DIALECTS, HOSTS
 from crossgrade.dialects.anthropic import upstream
-from crossgrade.domain import Message, ModelRequest
+from crossgrade.domain import DialectName, Message, ModelRequest
 
 MOST_OPERATIONS = 3_000_000
 """About 50 ms of a core. The C of JSON takes up to 30 ms more."""
@@ -37,10 +37,11 @@ def operations(call: Callable[[], Any]) -> int:
     return count
 
 
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
 @pytest.mark.parametrize("name", BODIES)
-def test_a_body_takes_few_operations(name: str) -> None:
+def test_a_body_takes_few_operations(name: str, dialect: DialectName) -> None:
     body = dense_body(name)
-    assert operations(lambda: carry(name, body)) < MOST_OPERATIONS
+    assert operations(lambda: carry(name, body, dialect)) < MOST_OPERATIONS
 
 
 def test_joining_turns_copies_none_of_them_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,8 @@ MALFORMED = {
     "no model": (_post(b"", b'{"messages":[]}'), 400),
     "two models": (_post(b"", b'{"model":"support","model":"support"}'), 400),
     "NaN": (_post(b"", b'{"model":"support","temperature":NaN}'), 400),
+    "a temperature that is text": (_post(b"", b'{"model":"support","temperature":"1"}'), 400),
+    "a temperature that is true": (_post(b"", b'{"model":"support","temperature":true}'), 400),
     "1e400": (_post(b"", b'{"model":"support","temperature":1e400}'), 400),
     "5,000 digits": (_post(b"", b'{"model":"support","seed":' + b"9" * 5000 + b"}"), 400),
     "negative tokens": (_post(b"", b'{"model":"support","max_tokens":-1}'), 400),
@@ -188,6 +190,8 @@ FORBIDDEN = [
     b'"messages":[{"role":"user","content":"hi","api_base":"x"}]',
     b'"tools":[{"type":"function","api_base":"x","function":{"name":"f"}}]',
     b'"ap\\u0069_base":"x"',
+    b'"ba\xc5\xbfe_url":"x"',
+    b'"ap\xc4\xb1_base":"x"',
     b'"x":[[{"API_BASE":1}],{"api_base":2}]',
     b'"x":{"api_base":1},"x":{}',
     b'"tools":[{"x":{"headers":{}}}]',
@@ -257,6 +261,25 @@ def test_more_pipelined_requests_than_are_queued_end_the_connection(world, make)
     while (answer := make.read_answer(connection, rest)).status:
         answers, rest = answers + 1, answer.rest
     assert 1 <= answers <= 20
+
+
+ONE_TOO_MANY = {
+    "two hosts": _post(b"host: b\r\n"),
+    "an expectation": _post(b"expect: 100-continue\r\n"),
+    "a large body": POST + b"content-length: 2000000\r\n\r\n" + BODY,
+    "a trailer": _chunked(b"%x\r\n%b\r\n0\r\na: b\r\n\r\n" % (len(BODY), BODY), b"host: b\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", ONE_TOO_MANY)
+def test_one_request_too_many_takes_no_answer_from_those_before(world, make, name):
+    connection = world.connect()
+    connection.sendall(WHOLE * 17 + ONE_TOO_MANY[name] + WHOLE)
+    statuses, rest = [], b""
+    while (answer := make.read_answer(connection, rest)).status:
+        statuses.append(answer.status)
+        rest = answer.rest
+    assert set(statuses) == {200}
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

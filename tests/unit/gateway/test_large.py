@@ -58,6 +58,7 @@ ABUSE = {
     "n": 1_000_000,
     "deep": DEEP,
     "Model": "dear",
+    "ba\u017fe_url": "http://127.0.0.1:9",
 }
 
 
@@ -68,7 +69,7 @@ ABUSE = {
 def test_spaces_hide_nothing(world, fake, size, first, chunked, field):
     """A body over 1 MiB is not parsed. What a small one is refused for, it is refused for too."""
     model = '"model":"support"'
-    theirs = f"{json.dumps(field)}:{json.dumps(ABUSE[field])}"
+    theirs = f"{json.dumps(field, ensure_ascii=False)}:{json.dumps(ABUSE[field])}"
     spaces = " " * size
     parts = [model, theirs] if first else [theirs, model]
     body = f"{{{parts[0]},{spaces}{parts[1]}}}".encode()

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from crossgrade.gateway import _body
-from crossgrade.gateway._body import MAX_DEPTH, check_fields
+from crossgrade.gateway._body import MAX_DEPTH, check_fields, folded_bytes, read_body
 
 WORDS = ("a\\", '"[{', '}]"\\"', '\\\\"[', "[", "]]", 1, None, '\n"{')
 
@@ -43,3 +43,29 @@ def test_a_body_as_deep_as_allowed_passes(depth, code):
     body = b'{"x":' + b"[" * depth + b"]" * depth + b',"y":[' + b",".join([b"[]"] * 500) + b"]}"
     problem = check_fields(body, body)
     assert (None if problem is None else problem.code) == code
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ('"a\\u0062"', "ab"), ('{"id":"c"}', "c"), ('{"a":{"id":"c"}}', None), ("null", None), ("5", None), ('""', None),
+        ('["a"]', None), ('{"id":5}', None),
+    ],
+)  # fmt: skip
+def test_a_conversations_name_is_a_text_or_the_id_of_an_object(value, name):
+    body = f'{{"conversation":{value}}}'.encode()
+    fields = read_body(body, folded_bytes(body))
+    assert (fields.named_conversation, fields.conversation_name) == (name, name)
+
+
+@pytest.mark.parametrize("value", ["5", "{}", "null"])
+def test_a_user_without_a_name(value):
+    body = f'{{"metadata":{{"user_id":{value}}}}}'.encode()
+    assert read_body(body, folded_bytes(body)).user_name is None
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"conversation":"\\ud800"}', b'{"conversation":{"\\udfff":1}}', b'{"x":["\\ud800a"]}']
+)
+def test_half_a_surrogate_pair_is_no_text(body):
+    assert read_body(body, folded_bytes(body)).code == "invalid_json"

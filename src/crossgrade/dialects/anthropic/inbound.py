@@ -2,7 +2,8 @@
 
 Dropped, because the answer's meaning does not depend on them: `thinking` (how much another model
 thinks is that model's setting; `output_config.effort` is carried), earlier thinking blocks and
-the edits that clear them, `cache_control`, `service_tier`, `speed`, `diagnostics`.
+the edits that clear them, `cache_control`, `service_tier`, `speed`, `diagnostics`, `safeguards` (what
+Anthropic's own classifier looks for beside the answer).
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from crossgrade.dialects._inbound import (
 from crossgrade.domain import JSON, GenerationSettings, Message, ModelRequest, Part, Tool, ToolCall
 from crossgrade.errors import BadRequestError
 
-_WITHOUT_MEANING = ("cache_control", "diagnostics", "service_tier", "speed", "thinking")
+_WITHOUT_MEANING = ("cache_control", "diagnostics", "safeguards", "service_tier", "speed", "thinking")
 PARAMETERS = ("betas", "top_k")
 """Parameters of this API that a route may drop where they cannot be carried."""
 

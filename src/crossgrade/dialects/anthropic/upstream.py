@@ -1,6 +1,6 @@
 """Anthropic's messages API. Structured output is a forced call of a tool named `answer`."""
 
-import re
+import string
 from typing import Any
 
 import msgspec
@@ -57,8 +57,9 @@ _CHOICES: dict[str | None, dict[str, JSON]] = {
 _EFFORTS = {"minimal": "low", "none": None}
 """OpenAI's words for less than this API's least effort, which is not to think unless told to."""
 
-_ODD_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
-"""What other APIs' call ids may hold and this one refuses."""
+_IN_ID = string.ascii_letters + string.digits + "_-"
+_PLAIN_ID = bytes(at if chr(at) in _IN_ID else ord("_") for at in range(256))
+"""For each byte of a call's id that byte, an underscore for what other APIs may have and this one refuses."""
 
 
 def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Dialect.encode`
@@ -179,7 +180,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def _call_id(name: str | None) -> str:
-    return _ODD_IN_ID.sub("_", name or "")
+    return (name or "").encode("ascii", "replace").translate(_PLAIN_ID).decode("ascii")
 
 
 def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:

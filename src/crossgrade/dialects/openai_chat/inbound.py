@@ -211,7 +211,7 @@ def _tool_call(fields: Fields) -> ToolCall:
     call = ToolCall(
         id=fields.need("id", fields.text("id")),
         name=function.need("name", function.text("name")),
-        arguments=arguments if isinstance(arguments, str) else compact_json(arguments or {}),
+        arguments=function.weigh(arguments) if isinstance(arguments, str) else compact_json(arguments or {}),
         signature=_signature(fields.any("extra_content")),
     )
     function.end()

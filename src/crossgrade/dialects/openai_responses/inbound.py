@@ -1,8 +1,8 @@
 """Requests of OpenAI's responses API, as far as they stand for themselves.
 
 Dropped, because the answer's meaning does not depend on them: `store` (nothing is stored, and
-`previous_response_id` is refused), `service_tier`, `prompt_cache_*`, how reasoning is summarised
-or encrypted, earlier reasoning items, ids and states of earlier items.
+`previous_response_id` is refused), `service_tier`, `prompt_cache_*`, `client_metadata`, how reasoning
+is summarised or encrypted, earlier reasoning items, ids and states of earlier items.
 """
 
 from dataclasses import replace
@@ -22,7 +22,13 @@ from crossgrade.dialects.openai_chat.upstream import ANY_OBJECT
 from crossgrade.domain import JSON, GenerationSettings, Message, ModelRequest, Part, Tool, ToolCall
 from crossgrade.errors import BadRequestError
 
-_WITHOUT_MEANING = ("prompt_cache_options", "prompt_cache_retention", "service_tier", "store")
+_WITHOUT_MEANING = (
+    "client_metadata",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "service_tier",
+    "store",
+)
 PARAMETERS = ("include", "max_tool_calls", "top_logprobs", "truncation")
 """Parameters of this API that a route may drop where they cannot be carried."""
 
@@ -174,7 +180,7 @@ def _call(fields: Fields) -> ToolCall:
     return ToolCall(
         id=fields.need("call_id", fields.text("call_id")),
         name=fields.need("name", fields.text("name")),
-        arguments=fields.need("arguments", fields.text("arguments")),
+        arguments=fields.weigh(fields.need("arguments", fields.text("arguments"))),
     )
 
 
