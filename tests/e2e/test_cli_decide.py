@@ -13,6 +13,7 @@ from crossgrade.project import decide_results
 from tests.codes import noted, said
 from tests.e2e.driving import COMMAND, CommandLine
 
+ROOT = Path(__file__).parents[2]
 LOGS = Path(__file__).parents[1] / "data" / "log_fixtures"
 
 FORMATS = {
@@ -232,3 +233,56 @@ def test_tokens_of_a_known_model_are_priced_from_the_catalogue(cli: CommandLine,
     assert stated["costs"][0]["per_request_usd"]["value"] == 0.5
     unknown = json.loads(cli.succeeds(*command, "--candidate", "no-such-model").out)
     assert unknown["costs"][1]["per_request_usd"]["value"] is None
+
+
+MIXED = (
+    "src/crossgrade/data/demo/mixed.csv.gz",
+    "--router",
+    "--incumbent=llama-3.1-nemotron-51b-instruct",
+    "--candidate=qwen2.5-7b-instruct",
+    "--cost=llama-3.1-nemotron-51b-instruct=0.01",
+    "--cost=qwen2.5-7b-instruct=0.001",
+)
+
+
+def test_the_frontier_shows_every_policy_and_the_chosen_one(cli: CommandLine) -> None:
+    asked = [str(ROOT / MIXED[0]), *MIXED[1:], "--floor", "0.9"]
+    verdict = json.loads(cli.succeeds("decide", *asked, "--json").out)
+    policies = [each["policy"] for each in (*verdict["costs"], *verdict["frontier"])]
+    names = {one["segment"] for one in verdict["certificates"]} - {None}
+    assert {each["segments"][0] for each in policies if each["segments"]} == names
+    _, _, *rows = cli.succeeds("decide", *asked, "--frontier").out.splitlines()
+    assert len(rows) == len(policies)
+    amounts = [float(re.findall(r"\$([0-9.]+)", row)[0]) for row in rows]
+    assert amounts == sorted(amounts)
+    (chosen,) = [row for row in rows if row.endswith("chosen")]
+    assert verdict["policy"]["segments"][0] in chosen
+    certified = {one["segment"] for one in verdict["certificates"] if one["certified"]}
+    for row in rows[1:-1]:
+        assert (" yes" in row) == any(f"{name};" in row for name in certified)
+
+
+def test_several_floors_show_what_each_costs(cli: CommandLine) -> None:
+    asked = [str(ROOT / MIXED[0]), *MIXED[1:]]
+    ran = cli.succeeds("decide", *asked, "--floor", "0.8,0.9")
+    _, first, second = ran.out.splitlines()
+    assert [first.split()[:2], second.split()[:2]] == [["0.8", "split"], ["0.9", "split"]]
+    assert noted(ran.err, "floors-compared")
+    verdicts = json.loads(cli.succeeds("decide", *asked, "--floor", "0.8,0.9", "--json").out)["verdicts"]
+    assert [each["floor"] for each in verdicts] == [0.8, 0.9]
+    shares = [
+        next(c for c in v["costs"] if c["policy"] == v["policy"])["saving_share"]["value"] for v in verdicts
+    ]
+    assert shares[0] > shares[1], "a lower floor saves more"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (("--floor", "0.8,0.9", "--gate"), "options-conflict"),
+        (("--floor", "0.8,x"), "usage"),
+        (("--floor", ","), "usage"),
+    ],
+)
+def test_floors_that_cannot_be_compared(cli: CommandLine, options: tuple[str, ...], code: str) -> None:
+    cli.fails("decide", str(ROOT / MIXED[0]), *MIXED[1:], *options, error=code)

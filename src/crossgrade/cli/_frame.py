@@ -44,6 +44,19 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class FiniteRanges(FiniteRange):
+    """One number in a range, or several with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the numbers in the order given, each once."""
+        if isinstance(value, tuple):
+            return value
+        numbers = [FiniteRange.convert(self, each.strip(), param, ctx) for each in str(value).split(",")]
+        return tuple(dict.fromkeys(numbers))
+
+
 class Renamed(click.Option):
     """An option whose later names are older ones: they still work, and its help leaves them out."""
 

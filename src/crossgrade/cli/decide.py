@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import FiniteRange, config_option, json_option
+from crossgrade.cli._frame import FiniteRange, FiniteRanges, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_verdict
 from crossgrade.cli._params import (
     column_option,
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 # What may be given beside each kind of source; anything else would be ignored, so it is refused.
-_OUTPUTS = {"as_json", "gated", "junit", "markdown", "report", "config_path"}
+_OUTPUTS = {"as_json", "frontier", "gated", "junit", "markdown", "report", "config_path"}
 _WITH_VERDICT = _OUTPUTS | {"verify_id", "rescore"}
-_WITH_ONE_WORKLOAD = {"floor", "alpha", "run_id", "label_file"}
+_WITH_ONE_WORKLOAD = {"floors", "alpha", "run_id", "label_file"}
+_WITH_ONE_FLOOR = {"apply_it", "gated", "junit", "markdown", "report", "verify_id", "frontier"}
 _WITH_WORKLOAD = _OUTPUTS | _WITH_ONE_WORKLOAD | {"sources", "apply_it"}
 _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 
@@ -46,9 +47,10 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 )
 @click.option(
     "--floor",
-    type=FiniteRange(0.01, 2, max_open=True),
-    metavar="SHARE",
-    help="Retention that must hold.  [default: 0.85]",
+    "floors",
+    type=FiniteRanges(0.01, 2, max_open=True),
+    metavar="SHARE[,…]",
+    help="Retention that must hold. Several show what each costs.  [default: 0.85]",
 )
 @click.option(
     "--alpha",
@@ -159,6 +161,9 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
 @click.option(
     "--gate", "gated", is_flag=True, help="Exit 0 on switch or split, 1 on keep or undecided, 3 on invalid."
 )
+@click.option(
+    "--frontier", is_flag=True, help="Show what every policy costs and keeps, instead of the verdict."
+)
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML here.")
 @click.option(
     "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write a Markdown summary here."
@@ -182,9 +187,16 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
 
     if options["report"] and report_form(options["report"]) == "html":
         check_report_extra()
+    if len(options["floors"] or ()) > 1:
+        _refuse(_given() & _WITH_ONE_FLOOR, "it takes one floor")
+        _compare_floors(sources, options, as_json=as_json)
+        return 0
     verdicts = _verdicts(sources, options)
     if as_json:
         _print_json(verdicts)
+    elif options["frontier"]:
+        for verdict in verdicts:
+            _print_frontier(verdict)
     else:
         for number, verdict in enumerate(verdicts):
             if number:
@@ -192,6 +204,30 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
             print_verdict(verdict)
     _write(verdicts, options)
     return max(map(gate, verdicts)) if gated else 0
+
+
+def _compare_floors(sources: tuple[str, ...], options: dict[str, Any], *, as_json: bool) -> None:
+    """Print what each of several floors costs."""
+    from crossgrade.report import render_floors
+
+    floors = options["floors"]
+    verdicts = [each for floor in floors for each in _verdicts(sources, {**options, "floors": (floor,)})]
+    if as_json:
+        _print_json(verdicts)
+    else:
+        click.echo(render_floors(verdicts), nl=False)
+    note(
+        "each floor is tested by itself. A floor that is chosen after this look has a larger error rate",
+        code="floors-compared",
+    )
+
+
+def _print_frontier(verdict: "Verdict") -> None:
+    """Print what every policy costs and keeps."""
+    from crossgrade.report import render_frontier
+
+    click.echo(f"{verdict.workload}: {verdict.name.upper()}")
+    click.echo(render_frontier(verdict), nl=False)
 
 
 def _print_json(verdicts: "list[Verdict]") -> None:
@@ -274,7 +310,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
         named_sources(sources),
         incumbent=options["incumbent"],
         candidates=options["candidates"],
-        floor=options["floor"] or 0.85,
+        floor=_floor(options) or 0.85,
         alpha=options["alpha"] or 0.05,
         options=filled(
             ResultOptions,
@@ -288,6 +324,10 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
             errors_count_as_zero=not options["drop_errors"],
         ),
     )
+
+
+def _floor(options: dict[str, Any]) -> float | None:
+    return options["floors"][0] if options["floors"] else None
 
 
 def _by_model(
@@ -319,7 +359,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             code="results-missing",
             hint="give the path of a result file, or go to the project's folder",
         )
-    is_what_if = options["floor"] is not None or options["alpha"] is not None
+    is_what_if = _floor(options) is not None or options["alpha"] is not None
     if is_what_if and options["apply_it"]:
         raise UsageError(
             "a what-if (`--floor`, `--alpha`) is not recorded, so it cannot be applied",
@@ -330,7 +370,8 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
         if len(names) > 1:
             recorded = project.decide_all(names)
         else:
-            rules = {key: options[key] for key in sorted(_WITH_ONE_WORKLOAD)}
+            rules = {key: options[key] for key in ("alpha", "label_file", "run_id")}
+            rules["floor"] = _floor(options)
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)

@@ -12,7 +12,13 @@ from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import advise
 from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
-from crossgrade.decide._costs import dearer_candidates, policy_cost, policy_retention, switch_policy
+from crossgrade.decide._costs import (
+    dearer_candidates,
+    policy_cost,
+    policy_retention,
+    split_policy,
+    switch_policy,
+)
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
 from crossgrade.decide._guards import (
@@ -131,6 +137,7 @@ def decide_policy(
         guards=seen,
         requirements=checks,
         costs=costs,
+        frontier=_frontier(view, costs, certificates),
         losses=drawn,
         path=path,
         asked=_asked(view),
@@ -251,6 +258,20 @@ def _costs(
     splits = [option.cost for option in options if option.policy.kind == "split"]
     costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
     return tuple(replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in costs)
+
+
+def _frontier(
+    view: View, costs: Sequence[PolicyCost], certificates: Sequence[Certificate]
+) -> tuple[PolicyCost, ...]:
+    """Return the costs of a router's other thresholds, certified or not."""
+    known = {cost.policy for cost in costs}
+    names = [str(part.label) for part in view.thresholds]
+    models = [each.model for each in view.evidence.candidates] if names else []
+    policies = [split_policy(view, model, (name,)) for model in models for name in names]
+    others = (policy_cost(view, policy) for policy in policies if policy not in known)
+    return tuple(
+        replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in others
+    )
 
 
 def _asked(view: View) -> int:

@@ -310,15 +310,15 @@ class Verdict:
 
     `policy` is the cheapest certified policy that meets the requirements (keep where none is). `needed` is
     the number of further samples that would probably settle an undecided verdict, `needed_labels` that of
-    further samples scored by people, where these correct a judge. `asked` / `planned` count samples used
-    and planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is
-    the digest of the score columns the verdict was computed from. `method_version` is that of the retention
-    test that decided, `package_version` that of the release, whose words these are (None: recorded before
-    it was kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the
-    incumbent won among those that the policy moves (all, where it moves none); None: an older verdict,
-    which has the largest. `router` is the router whose bands were tested, as `routing.router_tree` writes
-    it, and `routing` what its training said. `groups` has what the most promising candidate keeps on each
-    declared group, for reading.
+    further samples scored by people, where these correct a judge. `asked` / `planned` count samples used and
+    planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is the
+    digest of the score columns the verdict was computed from. `method_version` is that of the retention test
+    that decided, `package_version` that of the release, whose words these are (None: recorded before it was
+    kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent
+    won among those that the policy moves (all, where it moves none); None: an older verdict, which has the
+    largest. `router` is the router whose bands were tested, as `routing.router_tree` writes it, and `routing`
+    what its training said. `frontier` has the costs of its other thresholds, certified or not. `groups` has
+    what the most promising candidate keeps on each declared group, for reading.
     """
 
     workload: str
@@ -357,6 +357,7 @@ class Verdict:
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None
     routing: RouterReport | None = None
+    frontier: tuple[PolicyCost, ...] = ()
 
     def __repr__(self) -> str:
         """Return the verdict in a line; its fields say the rest."""

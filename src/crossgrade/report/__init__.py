@@ -19,7 +19,14 @@ from crossgrade.report._probe import (
     tokens_words,
 )
 from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
-from crossgrade.report._text import render_cell, render_junit, render_markdown, render_text
+from crossgrade.report._text import (
+    render_cell,
+    render_floors,
+    render_frontier,
+    render_junit,
+    render_markdown,
+    render_text,
+)
 from crossgrade.report._view import Table, VerdictView, policy_words, standing, view
 from crossgrade.workloads.files import is_step_summary, whole_file
 
@@ -34,6 +41,8 @@ __all__ = [
     "policy_words",
     "render_cell",
     "render_cost",
+    "render_floors",
+    "render_frontier",
     "render_html",
     "render_junit",
     "render_markdown",

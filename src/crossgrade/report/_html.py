@@ -111,7 +111,7 @@ def _breakable(name: str) -> "Markup":
 
 
 def _page(verdict: Verdict, bills: Bills | None) -> _Page:
-    frontier = Frontier(verdict.costs, verdict.certificates, verdict.floor)
+    frontier = Frontier((*verdict.costs, *verdict.frontier), verdict.certificates, verdict.floor)
     certified = {one.candidate for one in verdict.certificates if one.certified and one.segment is None}
     lasts = _lasting.verdict_lasts(verdict, bills)
     found: dict[str, Any] = {}

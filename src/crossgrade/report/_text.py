@@ -7,11 +7,11 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
-from crossgrade.decide import Verdict, gate, sentences
+from crossgrade.decide import PolicyCost, Verdict, gate, sentences
 from crossgrade.report._bills import bill_table
-from crossgrade.report._format import readable
+from crossgrade.report._format import estimate, readable, scale, times
 from crossgrade.report._lasting import lasting_table, verdict_lasts
-from crossgrade.report._view import Table, VerdictView, standing, view
+from crossgrade.report._view import Table, VerdictView, policy_words, standing, view
 
 _MOST_ROWS = 60
 
@@ -169,3 +169,42 @@ def render_junit(verdicts: Sequence[Verdict]) -> str:
         suite.set("failures", str(sum(len(element.findall("failure")) for element in suite)))
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
+
+
+def render_frontier(verdict: Verdict) -> str:
+    """Return every policy of a verdict as a table, the cheapest first.
+
+    What is kept is of the incumbent's score over all requests. The intervals are for reading; what is claimed
+    are the certificates.
+    """
+    verdict = readable(verdict)
+    certified = {(one.candidate, one.segment) for one in verdict.certificates if one.certified}
+    every = (*verdict.costs, *verdict.frontier)
+    many, words = scale(cost.per_request_usd.value for cost in every)
+    rows = []
+    for cost in sorted(every, key=_usd):
+        policy = cost.policy
+        parts = policy.segments if policy.kind == "split" else (None,)
+        holds = policy.kind == "keep" or all((policy.candidate, part) in certified for part in parts)
+        kept = "-" if cost.retention is None else estimate(cost.retention, reason=False)
+        chosen = "chosen" if policy == verdict.policy else ""
+        figures = (estimate(times(cost.per_request_usd, many), reason=False), kept)
+        rows.append((policy_words(policy), *figures, "yes" if holds else "no", chosen))
+    head = ("policy", f"per {words}requests" if words else "per request", "keeps", "certified", "")
+    return "\n".join(columns([head, *rows], right={1, 2})) + "\n"
+
+
+def _usd(cost: PolicyCost) -> float:
+    return float("inf") if cost.per_request_usd.value is None else cost.per_request_usd.value
+
+
+def render_floors(verdicts: Sequence[Verdict]) -> str:
+    """Return what verdicts at several floors cost and keep, one line each."""
+    rows = []
+    for verdict in map(readable, verdicts):
+        cost = next(each for each in verdict.costs if each.policy == verdict.policy)
+        kept = "-" if cost.retention is None else estimate(cost.retention, reason=False)
+        saved = estimate(cost.saving_share, reason=False)
+        rows.append((f"{verdict.floor:g}", verdict.name, policy_words(verdict.policy), kept, saved))
+    head = ("floor", "verdict", "policy", "keeps", "saved")
+    return "\n".join(columns([head, *rows], right={0, 3, 4})) + "\n"
