@@ -16,6 +16,7 @@ _KINDS = {
     "topics": "a score for each segment that was discovered in the texts",
     "text": "a score of each request's text",
 }
+_WAYS = {"table": "segments", "topics": "discovered segments", "text": "text", "random": "random"}
 
 
 def router_reasons(found: Findings) -> Iterator[Remark]:
@@ -25,7 +26,7 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         return
     report = routing.report
     gains = "; ".join(
-        f"{each.kind} against {each.against}: {each.mean:+.4f} in score, "
+        f"{_WAYS[each.kind]} against {_WAYS[each.against]}: {each.mean:+.4f} in score, "
         f"standard error {each.standard_error:.4f}"
         for each in report.gains
     )
@@ -78,7 +79,8 @@ def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
     routing = view.evidence.routing
     if routing is not None and routing.table_score is not None:
         table = _top(routing.table_score[rows], weight, one.share)
-        ways.append(f"moving as many by the table of segments {_ratio(b, np.where(table, c, b), weight):.3f}")
+        by = "discovered segments" if routing.report.discovered else "segments"
+        ways.append(f"moving as many by {by} alone {_ratio(b, np.where(table, c, b), weight):.3f}")
     yield Remark(
         "router-compared",
         f"Over all requests the split keeps {kept.value:.3f} of {found.incumbent}'s score; "
