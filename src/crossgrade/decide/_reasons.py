@@ -269,7 +269,7 @@ def _not_answered(found: Findings) -> Iterator[Remark]:
     for model in view.settings.across:
         bound, fields = ~view.carried(model), view.evidence.uncarried
         counts = Counter([] if fields is None else [str(each) for each in fields[bound]])
-        named = ", ".join(f"`{name}` {n:,}" for name, n in counts.most_common(_MOST_FIELDS))
+        named = listed(tuple(f"`{name}` ({n:,})" for name, n in counts.most_common(_MOST_FIELDS)))
         what = (
             f"All {view.evidence.n:,} samples can be carried to it."
             if not counts
