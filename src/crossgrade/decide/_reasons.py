@@ -94,7 +94,7 @@ def _terms(found: Findings) -> Iterator[Remark]:
         if clause.severity == "forbidden":
             told = Remark("use-forbidden", f"WARNING: you may not use {model}. {words}")
         elif clause.severity == "unknown":
-            told = Remark("use-unknown", f"{model} is not known to be allowed to you. {words}")
+            told = Remark("use-unknown", f"It is open whether you may use {model}. {words}")
         elif clause.severity == "permitted":
             told = Remark(
                 "use-permitted", f"{model} is used by your own permission ({clause.because}). {words}"
