@@ -16,7 +16,7 @@ def test_the_published_part_as_json(tmp_path: Path) -> None:
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert found["schema_version"] == 1
-    assert [each["name"] for each in found["published"]] == ["switch", "keep", "undecided", "split"]
+    assert [each["name"] for each in found["published"]] == ["switch", "split", "keep", "undecided", "split"]
     assert Path(found["published_report"]).is_file()
 
 
@@ -37,6 +37,8 @@ def test_the_demo(tmp_path: Path) -> None:
         "ALARM",
         "stepped back",
         "answered by gemma-3-270m",
+        "2,295 items: SPLIT",
+        "segments discovered in the texts",
         "GSM8K, 1,319 word problems, graded again: KEEP",
         "MMLU, 57 subjects, as published: UNDECIDED",
         "by subject: SPLIT",

@@ -1,6 +1,7 @@
 """`crossgrade demo`: the whole story on real input, without keys and without a network."""
 
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -27,6 +28,10 @@ CALL_TOKENS = (500, 50)
 """Tokens in and out of a function call as priced here: the source gives none, so they are assumed."""
 REQUESTS_PER_MONTH = 1_000_000
 PUBLISHED = ("gpt-4-1106-preview", "mixtral-8x7b-instruct-v0.1")
+MIXED = ("llama-3.1-nemotron-51b-instruct", "qwen2.5-7b-instruct")
+MIXED_USD = {"llama-3.1-nemotron-51b-instruct": 0.01, "qwen2.5-7b-instruct": 0.001}
+"""Dollars a request, made up: the source gives neither tokens nor costs."""
+
 BROKEN_SUBJECT = "high_school_mathematics"
 MMLU_TOKENS = (500, 5)
 """Tokens in and out of an MMLU question as priced here: the source gives none, so they are assumed."""
@@ -51,7 +56,8 @@ def command(folder: Path, only: str | None, *, as_json: bool) -> None:
 
     First Llama 4 against GPT-4o on published function calls. Then two open-weight models answer
     support tickets on this machine, until the verdict is certain; the verdict is served, and taken
-    back when the traffic changes. Last, a guard finds a fault in published results of GPT-4.
+    back when the traffic changes. Then segments are discovered in published results, and the part that
+    can move is certified. Last, a guard finds a fault in published results of GPT-4.
     """
     check_report_extra()
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,12 +144,14 @@ def _install_models() -> None:
 
 def _exams(folder: Path, say: Say) -> "list[Verdict]":
     incumbent, candidate = PUBLISHED
-    say(f"\nWhat a guard finds: published results of {incumbent} and {candidate}")
-    say("   item by item, from RouteLLM (Apache-2.0)\n")
     models: dict[str, Any] = {"incumbent": incumbent, "candidates": [candidate], "say": say}
     with _data() as data:
+        mixed = _which_part(data / "mixed.csv.gz", say)
+        say(f"\nWhat a guard finds: published results of {incumbent} and {candidate}")
+        say("   item by item, from RouteLLM (Apache-2.0)\n")
         mmlu, whole = data / "mmlu.csv.gz", "MMLU, 57 subjects, as published"
         return [
+            mixed,
             _decide(data / "gsm8k_regraded.csv", "GSM8K, 1,319 word problems, graded again", **models),
             _decide(mmlu, whole, group="subject", chance=0.25, **models),
             _decide(
@@ -155,6 +163,42 @@ def _exams(folder: Path, say: Say) -> "list[Verdict]":
                 **models,
             ),
         ]
+
+
+def _which_part(path: Path, say: Say) -> "Verdict":
+    """Decide on a mix of tasks whose segments nobody named, and show those that are discovered."""
+    incumbent, candidate = MIXED
+    say(f"\nWhich part can move? Published results of {incumbent} and {candidate}")
+    say("   item by item, from LLMRouter (MIT): eight sets of tasks, without their names\n")
+    verdict = _decide(
+        path,
+        "2,295 items",
+        incumbent=incumbent,
+        candidates=[candidate],
+        floor=0.9,
+        router=True,
+        stated_cost_usd=MIXED_USD,
+        say=say,
+    )
+    report, texts = verdict.routing, _column(path, "input")
+    kept = {each.segment: each.retention for each in verdict.groups}
+    say("     segments discovered in the texts: what is kept (95 %), of n samples, and one example of ten")
+    for segment in () if report is None else report.discovered:
+        found = kept.get(segment.name)
+        if found is not None and found.value is not None:
+            bounds = "" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
+            example = textwrap.shorten(texts[segment.examples[0]], 40, placeholder="…")
+            say(f"       {segment.name:20} {found.value:.2f} ({bounds}) n {found.n:<4} {example}")
+    return verdict
+
+
+def _column(path: Path, name: str) -> dict[str, str]:
+    """Return a text column of a packaged table by the samples' ids."""
+    import csv
+    import gzip
+
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return {row["id"]: row[name] for row in csv.DictReader(lines)}
 
 
 def _write_published(folder: Path, verdicts: "list[Verdict]", say: Say) -> Path:
@@ -172,6 +216,7 @@ def _decide(
     incumbent: str,
     candidates: list[str],
     say: Say,
+    floor: float = 0.85,
     tokens: tuple[int, int] | None = None,
     **options: Any,
 ) -> "Verdict":
@@ -182,7 +227,11 @@ def _decide(
 
     typical = Usage(input_tokens=tokens[0], output_tokens=tokens[1], images=0) if tokens else None
     verdict = decide_results(
-        path, incumbent=incumbent, candidates=candidates, options=ResultOptions(typical=typical, **options)
+        path,
+        incumbent=incumbent,
+        candidates=candidates,
+        floor=floor,
+        options=ResultOptions(typical=typical, **options),
     )
     say(f"   {title}: {verdict.name.upper()}")
     say(wrap_text(verdict.sentence, width=96, initial_indent="     ", subsequent_indent="     "))

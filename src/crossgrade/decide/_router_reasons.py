@@ -9,7 +9,6 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, listed, percent, retained
-from crossgrade.routing import Router
 
 _KINDS = {
     "table": "a score for each segment",
@@ -37,31 +36,34 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         )
         return
     yield Remark("router", f"The router is {_KINDS[report.kind]}, {trained}.")
-    if report.kind == "topics":
-        yield _discovered(found, routing.router)
+    if report.discovered:
+        yield _discovered(found)
     policy = None if found.chosen is None else found.chosen.policy
     if policy is not None and policy.fact == "score":
         yield from _moved(found, found.certificate(str(policy.candidate), policy.segments[0]))
     yield from _next(found)
 
 
-def _discovered(found: Findings, router: Router) -> Remark:
-    """Return the discovered segments, in the order in which they may move."""
-    policy = None if found.chosen is None else found.chosen.policy
-    least = None if policy is None else policy.least_score
-    scores = sorted((router.segments or {}).items(), key=lambda each: -each[1])
+def _discovered(found: Findings) -> Remark:
+    """Return the discovered segments, with the share of each that moves."""
     view = found.view
-    shares = {str(part.label): view.share_of(part.rows) for part in view.parts}
-    moved, kept = list[str](), list[str]()
-    for name, score in scores:
-        words = f"“{name}” ({percent(shares.get(name, 0.0))})"
-        (moved if least is not None and score >= least else kept).append(words)
-    ways = [f"{', '.join(names)} {verb}" for names, verb in ((moved, "move"), (kept, "stay")) if names]
+    policy = None if found.chosen is None else found.chosen.policy
+    moved = None if policy is None or policy.fact != "score" else moved_rows(view, policy)
+    shares = {
+        str(part.label): view.share_of(part.rows)
+        if moved is None
+        else view.share_of(part.rows & moved) / view.share_of(part.rows)
+        for part in view.parts
+        if part.rows.any()
+    }
+    names = sorted(shares, key=lambda name: -shares[name])
+    listed_shares = ", ".join(f"{name} {percent(shares[name])}" for name in names)
+    what = "Their shares of the requests are" if moved is None else "The policy moves this share of each"
     return Remark(
         "discovered-segments",
-        f"No segments were given, so {len(scores)} were discovered in the training samples' texts, each "
-        f"named by the words that set it apart: {'; '.join(ways)}.",
-        segments=tuple(name for name, _ in scores),
+        f"No segments were given. {len(names)} were discovered in the training samples' texts, named by the "
+        f"words that set them apart. {what}: {listed_shares}.",
+        segments=tuple(names),
     )
 
 
