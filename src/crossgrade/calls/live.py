@@ -173,7 +173,10 @@ class LiveChecks:
             self._put(on_check, await self._tools())
             self._put(on_check, await self._schema())
         self._put(on_check, await self._batch())
-        self._put(on_check, limits_check(self.limits, self.peaks))
+        limits = limits_check(self.limits, self.peaks)
+        if whole.answer is None and limits.status == "unknown":
+            limits = replace(limits, seen=why)
+        self._put(on_check, limits)
 
     def record(self) -> CompatibilityRecord | None:
         """Return what was seen so far as a record, None if nothing was tried yet."""

@@ -57,10 +57,13 @@ def spent_words(result: "LiveResult") -> str:
     known = sum((cost for cost in costs if cost is not None), Decimal(0))
     unknown = sum(cost is None for cost in costs)
     more = f", and an unknown amount at {unknown} model{'s' * (unknown != 1)}" if unknown else ""
-    calls, models = sum(record.calls for record in result.records), len(result.records)
+    calls = sum(record.calls for record in result.records)
+    models = sum(record.calls > 0 for record in result.records)
+    if not calls:
+        return "no call was made, so no record is kept"
     spent = f"${known:.4f}" if known >= _CENT or not known else f"${known:.6f}"
     asked = f"{calls} call{'s' * (calls != 1)} to {models} model{'s' * (models != 1)}"
-    return f"{asked} cost {spent}{more}; the records are kept"
+    return f"{asked} cost {spent}{more}; {'the records are' if models > 1 else 'the record is'} kept"
 
 
 def _cost_words(plan: "LivePlan", limit: Decimal) -> str:

@@ -22,7 +22,7 @@ def tell_clauses(project: "Project", clauses: "Sequence[Clause]") -> None:
             clause.severity == "unknown" and project.config.team.is_stated
         ):
             warn(
-                f"{clause.model} is not known to be allowed to you: {clause.words} [{clause.code}]",
+                f"it is open whether you may use {clause.model}: {clause.words} [{clause.code}]",
                 code="use-unknown",
             )
         elif clause.severity == "permitted":
@@ -31,4 +31,4 @@ def tell_clauses(project: "Project", clauses: "Sequence[Clause]") -> None:
                 code="use-permitted",
             )
         elif clause.severity == "condition" and project.config.team.is_stated:
-            note(f"a condition of using {clause.model}: {clause.words}", code="use-conditional")
+            note(f"condition of using {clause.model}: {clause.words}", code="use-conditional")

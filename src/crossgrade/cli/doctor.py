@@ -309,7 +309,7 @@ def _records(config: "Config | None", environ: Mapping[str, str]) -> list[Check]
 
 def _record(record: "CompatibilityRecord") -> Check:
     days = (datetime.now(UTC) - record.at).days
-    again, old = f"crossgrade doctor --live {record.offer}", days > OLD_RECORD_DAYS
+    again, old = f"`crossgrade doctor --live {record.offer}` asks it again", days > OLD_RECORD_DAYS
     ago = "today" if not days else f"{days} day{'s' * (days != 1)} ago"
     parts = [f"{record.offer}: asked {ago} ({record.at:%Y-%m-%d})"]
     failing = [each.name for each in record.failing]

@@ -94,7 +94,7 @@ def _terms(found: Findings) -> Iterator[Remark]:
         if clause.severity == "forbidden":
             told = Remark("use-forbidden", f"WARNING: you may not use {model}. {words}")
         elif clause.severity == "unknown":
-            told = Remark("use-unknown", f"{model} is not known to be allowed to you. {words}")
+            told = Remark("use-unknown", f"It is open whether you may use {model}. {words}")
         elif clause.severity == "permitted":
             told = Remark(
                 "use-permitted", f"{model} is used by your own permission ({clause.because}). {words}"
@@ -269,7 +269,7 @@ def _not_answered(found: Findings) -> Iterator[Remark]:
     for model in view.settings.across:
         bound, fields = ~view.carried(model), view.evidence.uncarried
         counts = Counter([] if fields is None else [str(each) for each in fields[bound]])
-        named = ", ".join(f"`{name}` {n:,}" for name, n in counts.most_common(_MOST_FIELDS))
+        named = listed(tuple(f"`{name}` ({n:,})" for name, n in counts.most_common(_MOST_FIELDS)))
         what = (
             f"All {view.evidence.n:,} samples can be carried to it."
             if not counts

@@ -15,6 +15,7 @@ _KINDS = {
     "topics": "a score for each segment that was discovered in the texts",
     "text": "a score of each request's text",
 }
+_WAYS = {"table": "segments", "topics": "discovered segments", "text": "text", "random": "random"}
 
 
 def router_reasons(found: Findings) -> Iterator[Remark]:
@@ -24,7 +25,7 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         return
     report = routing.report
     gains = "; ".join(
-        f"{each.kind} against {each.against}: {each.mean:+.4f} in score, "
+        f"{_WAYS[each.kind]} against {_WAYS[each.against]}: {each.mean:+.4f} in score, "
         f"standard error {each.standard_error:.4f}"
         for each in report.gains
     )
@@ -36,15 +37,15 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
         return
     yield Remark("router", f"The router is {_KINDS[report.kind]}, {trained}.")
     if report.discovered:
-        yield _discovered(found)
+        yield _discovered(found, tuple(each.name for each in report.discovered))
     policy = None if found.chosen is None else found.chosen.policy
     if policy is not None and policy.fact == "score":
         yield from _moved(found, found.certificate(str(policy.candidate), policy.segments[0]))
     yield from _next(found)
 
 
-def _discovered(found: Findings) -> Remark:
-    """Return the discovered segments, with the share of each that moves."""
+def _discovered(found: Findings, known: tuple[str, ...]) -> Remark:
+    """Return the discovered segments, with the share of each that moves, unless declared groups are shown."""
     view = found.view
     policy = None if found.chosen is None else found.chosen.policy
     moved = None if policy is None or policy.fact != "score" else moved_rows(view, policy)
@@ -53,15 +54,16 @@ def _discovered(found: Findings) -> Remark:
         if moved is None
         else view.share_of(part.rows & moved) / view.share_of(part.rows)
         for part in view.parts
-        if part.rows.any()
+        if part.rows.any() and part.label in known
     }
-    names = sorted(shares, key=lambda name: -shares[name])
-    listed_shares = ", ".join(f"{name} {percent(shares[name])}" for name in names)
+    names = sorted(shares, key=lambda name: -shares[name]) or list(known)
+    parts = ", ".join(f"{name} {percent(shares[name])}" if shares else name for name in names)
     what = "Their shares of the requests are" if moved is None else "The policy moves this share of each"
+    what = what if shares else "They are"
     return Remark(
         "discovered-segments",
         f"No segments were given. {len(names)} were discovered in the training samples' texts, named by the "
-        f"words that set them apart. {what}: {listed_shares}.",
+        f"words that set them apart. {what}: {parts}.",
         segments=tuple(names),
     )
 
@@ -80,7 +82,8 @@ def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
     routing = view.evidence.routing
     if routing is not None and routing.table_score is not None:
         table = _top(routing.table_score[rows], weight, one.share)
-        ways.append(f"moving as many by the table of segments {_ratio(b, np.where(table, c, b), weight):.3f}")
+        by = "discovered segments" if routing.report.discovered else "segments"
+        ways.append(f"moving as many by {by} alone {_ratio(b, np.where(table, c, b), weight):.3f}")
     yield Remark(
         "router-compared",
         f"Over all requests the split keeps {kept.value:.3f} of {found.incumbent}'s score; "

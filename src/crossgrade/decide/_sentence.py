@@ -15,6 +15,7 @@ from crossgrade.decide._records import (
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
+from crossgrade.routing import Policy
 
 _CLOSE = 0.05
 """Nearer than this to the floor, a retention is called close to it."""
@@ -197,8 +198,14 @@ def _rest(found: Findings) -> str:
 def _up_to(found: Findings) -> str:
     """Return which requests the chosen policy's candidate may not answer, where there are any."""
     assert found.chosen is not None
-    policy, view = found.chosen.policy, found.view
-    stay = []
+    policy = found.chosen.policy
+    stay = _barred(found, policy)
+    return f"; {stay} stay with {policy.incumbent}" if stay else ""
+
+
+def _barred(found: Findings, policy: Policy) -> str:
+    """Return which requests a policy's candidate may not answer, "" where there are none."""
+    view, stay = found.view, []
     if policy.max_bytes is not None:
         longer = percent(view.share_of(~view.short(policy.candidate)))
         stay.append(f"requests of more than {policy.max_bytes:,} bytes ({longer} of these)")
@@ -208,16 +215,17 @@ def _up_to(found: Findings) -> str:
         stay.append(
             f"requests that only the API {api} can express ({percent(view.share_of(bound))} of these)"
         )
-    return f"; {' and '.join(stay)} stay with {policy.incumbent}" if stay else ""
+    return " and ".join(stay)
 
 
 def _certified_but(found: Findings, option: Option, floor: str) -> str:
     """Return the sentence of a policy that is certified and still cannot be the verdict."""
     policy = option.policy
-    where = "all" if policy.kind == "switch" else listed(policy.segments)
-    kept = ""
+    where, kept = f"{listed(policy.segments)} of {found.view.evidence.workload}", f" ({floor})"
     if policy.kind == "switch":
-        kept = f", it keeps {retained(found.certificate(str(policy.candidate), None).retention)}"
+        where = f"all of {found.view.evidence.workload}"
+        kept = f": it keeps {retained(found.certificate(str(policy.candidate), None).retention)} ({floor})"
+    barred = _barred(found, policy)
     question, until = "price unknown", f"the price of {policy.candidate} is known"
     if option.priced:
         question, until = "not shown to be cheaper", f"{policy.candidate} is shown to be cheaper"
@@ -225,7 +233,6 @@ def _certified_but(found: Findings, option: Option, floor: str) -> str:
             unknown = listed(tuple(check.name for check in option.unknown))
             question, until = f"not known to meet {unknown}", "that is known"
     return (
-        f"Certified, {question}: {policy.candidate} holds the floor on {where} of "
-        f"{found.view.evidence.workload}{kept} ({floor}). "
-        f"{policy.incumbent} stays until {until}."
+        f"Certified, {question}. {policy.candidate} holds the floor on {where}"
+        f"{f', except {barred}' if barred else ''}{kept}. {policy.incumbent} stays until {until}."
     )

@@ -75,7 +75,7 @@ class ProjectLive:
         """Ask the models of a plan one after another, and keep a record of each in the store.
 
         A call that could exceed `max_cost_usd` is not made, and its check is unknown. Whatever ends the
-        checks early, what was paid for and seen is kept.
+        checks early, what was paid for and seen is kept. A model that got no call keeps its earlier record.
         """
         from crossgrade.calls import in_own_task
 
@@ -152,8 +152,9 @@ class ProjectLive:
                     await checks.run(lambda check, name=offer.name: on_check(name, check))  # type: ignore[misc]
                 finally:
                     if (record := checks.record()) is not None:
-                        store.compatibility.append(record)
                         records.append(record)
+                        if record.calls:
+                            store.compatibility.append(record)
 
     async def _opened(
         self, offer: Offer, budget: "Budget", limiters: "CallLimiters", stack: AsyncExitStack

@@ -180,6 +180,8 @@ def _retention(verdict: Verdict) -> Table:
         )
         for certificate in verdict.certificates
     )
+    is_routed = verdict.routing is not None and verdict.routing.kind != "none"
+    correction = "fixed sequence" if is_routed else "weighted Holm"
     return Table(
         title="Retention",
         head=("candidate", "on", "n", "traffic", "incumbent", "candidate score", "retention", "p", "result"),
@@ -187,7 +189,7 @@ def _retention(verdict: Verdict) -> Table:
         numeric=frozenset({2, 3, 4, 5, 6, 7}),
         note=(
             f"{_bound_note(verdict)} p is of the result shown, "
-            f"adjusted for {_counted(verdict)} (weighted Holm); "
+            f"adjusted for {_counted(verdict)} ({correction}); "
             f"a result needs at most {verdict.alpha:g}."
         ),
     )

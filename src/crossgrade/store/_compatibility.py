@@ -111,7 +111,10 @@ class Compatibility:
             connection.execute(insert(t.compatibility), row)
 
     def newest(self, offers: Iterable[Offer]) -> dict[str, CompatibilityRecord]:
-        """Return the newest record of each offer by name, without those of another model or address."""
+        """Return the newest record of each offer by name, in the order of `offers`.
+
+        Records of another model or address do not count.
+        """
         c = t.compatibility.c
         wanted = {offer.name: offer for offer in offers}
         newest = (
@@ -122,4 +125,5 @@ class Compatibility:
             rows = [
                 msgspec.json.decode(row.record, type=CompatibilityRecord) for row in connection.execute(query)
             ]
-        return {each.offer: each for each in rows if each.is_of(wanted[each.offer])}
+        found = {each.offer: each for each in rows if each.is_of(wanted[each.offer])}
+        return {name: found[name] for name in wanted if name in found}

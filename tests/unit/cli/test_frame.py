@@ -75,6 +75,19 @@ def test_help_of_a_command_imports_no_heavy_library() -> None:
     assert not heavy & set(done.stderr.split())
 
 
+@pytest.mark.parametrize(("given", "then"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "4"}, "4")])
+def test_sums_have_one_thread_unless_told_otherwise(given: dict[str, str], then: str) -> None:
+    code = (
+        "import atexit, os; atexit.register(lambda: print(os.environ['OPENBLAS_NUM_THREADS']));"
+        "from crossgrade.cli import main; main(['--version'])"
+    )
+    mine = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**mine, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == then
+
+
 @pytest.mark.parametrize("option", ["--version", "-V"])
 def test_version(capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert run([option]) == 0

@@ -1,6 +1,7 @@
 """Segments that are discovered in texts: found again by their words, named by them, and no part of the test."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -79,6 +80,16 @@ def test_what_moves_are_the_segments_that_hold() -> None:
     ids = set(found.sample_ids[routed.routing.trained].tolist())
     assert all(len(each.examples) == EXAMPLES and ids.issuperset(each.examples) for each in segments)
     assert verify(verdict, routed) == ()
+
+
+def test_declared_groups_are_not_called_discovered() -> None:
+    found, _ = made()
+    teams = np.array(["red", "blue"] * (found.n // 2), dtype=np.object_)
+    routed = train_router(replace(found, group=teams), SETTINGS)
+    verdict = decide_policy(routed, SETTINGS, now=datetime(2026, 11, 28, tzinfo=UTC))
+    assert {each.segment for each in verdict.groups} == {"red", "blue"}
+    (told,) = [each for each in verdict.reasons if each.code == "discovered-segments"]
+    assert told.segments == tuple(each.name for each in verdict.routing.discovered)
 
 
 def test_a_caller_cannot_name_a_discovered_segment() -> None:

@@ -82,6 +82,8 @@ def switches(make, counts, now):
     bound = np.array([None] * 190 + ["logit_bias"] * 7 + ["n"] * 3, dtype=np.object_)
     sizes = np.repeat([900.0, 9_000.0], [160, 40])
     yield make(*counts(150, 12, 12, 26), body_bytes=sizes, uncarried=bound), stated
+    free = DecisionSettings(client_api="openai", across=("b",))
+    yield make(*counts(200, 0, 0, 0), uncarried=bound), free
     n = 600
     paired = np.arange(n) % 4 == 3
     run = RunDesign(samples=n, first_samples=n, blocks=Blocks(size=4, blend=0.7, pilot=0, pairs=150))

@@ -335,7 +335,7 @@ REFUSED: list[tuple[ClientName, dict[str, Any], tuple[str, ...]]] = [
     ("openai", {"max_tokens": True, "max_completion_tokens": None}, ("field-invalid", "max_tokens")),
     ("openai", {"response_format": {"type": "grammar"}}, ("field-invalid", "response_format.type")),
     ("openai", {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, ("field-missing", "response_format.json_schema.schema")),
-    ("openai-responses", {"previous_response_id": "resp_1"}, ("field-not-carried", "previous_response_id")),
+    ("openai-responses", {"previous_response_id": "resp_1"}, ("item-not-stored", "previous_response_id", "whole conversation")),
     ("openai-responses", {"conversation": "conv_1"}, ("field-not-carried", "conversation")),
     ("openai-responses", {"background": True}, ("field-not-carried", "background")),
     ("openai-responses", {"truncation": "auto"}, ("field-not-carried", "truncation")),

@@ -198,6 +198,19 @@ def test_a_call_that_could_exceed_the_limit_is_not_made(tmp_path: Path) -> None:
     assert record.cost_usd <= Decimal("0.0025")
 
 
+def test_a_model_that_got_no_call_keeps_its_earlier_record(tmp_path: Path) -> None:
+    with FakeProvider(sound) as fake:
+        (tmp_path / "crossgrade.yaml").write_text(configuration(fake, "openai"))
+        with opened(tmp_path) as project:
+            plan = project.live.plan(["one"])
+            (first,) = project.live.run(plan).records
+            (second,) = project.live.run(plan, max_cost_usd=Decimal(0)).records
+            assert second.calls == 0
+            assert set(statuses(second).values()) <= {"unknown", "works"}  # a list of batches costs nothing
+            (kept,) = project.live.newest(plan.offers).values()
+    assert kept.checks == first.checks
+
+
 def test_the_plan_names_the_cost_and_unknown_prices(tmp_path: Path) -> None:
     with FakeProvider() as fake:
         text = configuration(fake, "openai").replace(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.decide import EvidencePoint, Remark, Verdict
+from crossgrade.decide import EvidencePoint, Remark, RouterReport, Verdict
 from crossgrade.report import render_html, render_junit, render_markdown, render_text, write_report
 from crossgrade.report._headline import headline
 from crossgrade.report._rows import forest, group_forest
@@ -251,6 +251,15 @@ def test_groups_are_drawn_the_broken_first_and_never_green(verdict: Verdict) -> 
     assert [row.kind for row in drawn.rows] == ["out", *["reading"] * 56]
     assert drawn.rows[0].over
     assert "<h3>By group</h3>" in page
+
+
+def test_the_table_names_the_correction_that_was_made(verdict: Verdict) -> None:
+    def page(kind: str) -> str:
+        return render_html([replace(verdict, routing=RouterReport(kind=kind, trained_on=100, gains=()))])
+
+    assert "(weighted Holm)" in render_html([verdict])
+    assert "(weighted Holm)" in page("none")
+    assert "(fixed sequence)" in page("topics")
 
 
 def test_losses_say_how_they_were_chosen(verdict: Verdict) -> None:

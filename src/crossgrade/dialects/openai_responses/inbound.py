@@ -6,6 +6,7 @@ is summarised or encrypted, earlier reasoning items, ids and states of earlier i
 """
 
 from dataclasses import replace
+from typing import NoReturn
 
 from crossgrade.dialects._inbound import (
     Fields,
@@ -83,7 +84,18 @@ def _leave_out(fields: Fields) -> None:
     if options is not None:
         options.drop("include_obfuscation")
         options.end()
+    if fields.text("previous_response_id"):
+        _not_stored(fields, "previous_response_id")
     fields.end()
+
+
+def _not_stored(fields: Fields, name: str) -> NoReturn:
+    fields.refuse(
+        name,
+        "refers to an earlier answer that is not stored here: send the whole conversation. Set `store` to "
+        "false in the client if it adds the id itself",
+        code="item-not-stored",
+    )
 
 
 def _effort(fields: Fields) -> str | None:
@@ -136,12 +148,7 @@ def _item(fields: Fields, messages: list[Message], calls: dict[int, list[ToolCal
         case "reasoning":
             return
         case "item_reference":
-            fields.refuse(
-                "id",
-                "refers to an earlier answer, which is not stored: set `store` to false in the client, so "
-                "that it sends the whole conversation",
-                code="item-not-stored",
-            )
+            _not_stored(fields, "id")
         case _:
             fields.refuse("type", f"`{kind}` cannot be carried to a model of another API")
     fields.end()
