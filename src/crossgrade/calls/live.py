@@ -223,6 +223,8 @@ class LiveChecks:
         except ProviderError as error:
             is_cut = isinstance(error, UpstreamError | ProviderTimeoutError) and error.status is None
             may_cost = is_cut and error.code != "connect-failed"
+            if may_cost:
+                self.budget.pay(None, reserved_usd=call.reserved_usd)
             return _Tried(
                 status=_status(error), seen=excerpt(error.message), cost_usd=None if may_cost else Decimal(0)
             )

@@ -49,7 +49,7 @@ _PATTERNS = {
     "issuer": _ADDRESS_WANTED,
     "api_key_env": _VARIABLE_WANTED,
     "webhook_secret_env": _VARIABLE_WANTED,
-    "country": "must be two capital letters, such as `DE`",
+    "country": "must be a country code of ISO 3166 in capital letters, such as `DE`, `GB` or `GR`",
     "claim": "must be a dotted path of at most 200 characters, without spaces",
 }
 _NAME_WANTED = "must be 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"

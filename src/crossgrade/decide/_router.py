@@ -201,7 +201,8 @@ def train_router(
         )
     half = _half(view, model, rows, units)
     if not half.known and half.texts is not None:
-        half = replace(half, discovered=discover(half.texts, settings.seed))
+        asked = [units[row] for row in np.flatnonzero(rows).tolist()]
+        half = replace(half, discovered=discover(half.texts, settings.seed, units=asked))
     if not half.known and half.texts is None:
         raise DataError(
             "the samples have neither segments nor texts, so a router cannot tell requests apart",

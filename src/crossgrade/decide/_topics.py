@@ -28,6 +28,9 @@ _RARE, _COMMON = 3, 0.3
 """Words in fewer texts than the first, or in a larger share of texts than the second, tell nothing."""
 
 _NAMING_WORDS = 3
+_NAMING_LENGTHS = range(4, 31)
+"""Characters of a word in a name. Text without spaces, as of Chinese, is one long word, and is not quoted."""
+
 _LARGEST = 127
 EXAMPLES = 10
 
@@ -40,8 +43,12 @@ class Discovered:
     examples: tuple[tuple[int, ...], ...]
 
 
-def discover(texts: Sequence[str], seed: int) -> Discovered | None:
-    """Return the topics of some texts, or None if their words do not tell them apart."""
+def discover(texts: Sequence[str], seed: int, *, units: Sequence[str] = ()) -> Discovered | None:
+    """Return the topics of some texts, or None if their words do not tell them apart.
+
+    `units` are the texts' conversations (by default each text is one). What is said in fewer of them than
+    `_RARE` names no topic, however often it is said there.
+    """
     words = _words(texts)
     n, size = words.shape[0], min(max(words.shape[0] // _SAMPLES_A_TOPIC, _FEWEST), _MOST)
     often = np.asarray(words.sum(axis=0)).ravel()
@@ -61,7 +68,7 @@ def discover(texts: Sequence[str], seed: int) -> Discovered | None:
     group, size = nearness.argmax(axis=1), len(middle)
     if size < _FEWEST:
         return None
-    names = tuple(_names(texts, group, size))
+    names = tuple(_names(texts, units or range(n), group, size))
     return Discovered(
         topics=Topics(names=names, bits=_BITS, weights=_rounded(weight[:, None] * (turned @ middle.T))),
         examples=tuple(
@@ -115,14 +122,17 @@ def _rounded(weights: FloatColumn) -> bytes:
     return (np.rint(weights / unit) + ZERO_WEIGHT).astype(np.uint8).tobytes()
 
 
-def _names(texts: Sequence[str], group: IntColumn, size: int) -> Iterator[str]:
+def _names(texts: Sequence[str], units: Sequence[object], group: IntColumn, size: int) -> Iterator[str]:
     """Yield a name for each group: the words that occur in more of its texts than in others'."""
     everywhere, inside = Counter[str](), [Counter[str]() for _ in range(size)]
-    for text, own in zip(texts, group.tolist(), strict=True):
+    said_by: dict[str, set[object]] = {}
+    for text, unit, own in zip(texts, units, group.tolist(), strict=True):
         words = {word.decode("utf-8", "replace") for word in WORD.findall(scored_text(text).lower())}
-        words = {word for word in words if len(word) > 3 and not any(map(str.isdigit, word))}
+        words = {word for word in words if _can_name(word)}
         everywhere.update(words)
         inside[own].update(words)
+        for word in words:
+            said_by.setdefault(word, set()).add(unit)
     taken = set[str]()
     for own, counts in enumerate(inside):
         n = int((group == own).sum())
@@ -130,9 +140,13 @@ def _names(texts: Sequence[str], group: IntColumn, size: int) -> Iterator[str]:
         lift = {
             word: (seen / n - (everywhere[word] - seen) / rest) * math.log(len(texts) / everywhere[word]) ** 2
             for word, seen in counts.items()
-            if seen >= _RARE and everywhere[word] <= _COMMON * len(texts)
+            if seen >= _RARE and len(said_by[word]) >= _RARE and everywhere[word] <= _COMMON * len(texts)
         }
         best = sorted(lift, key=lambda word: (-lift[word], word))[:_NAMING_WORDS]
         name = "/".join(best) or "other"
         yield name if name not in taken else f"{name} ({own + 1})"
         taken.add(name)
+
+
+def _can_name(word: str) -> bool:
+    return len(word) in _NAMING_LENGTHS and word.isprintable() and not any(map(str.isdigit, word))

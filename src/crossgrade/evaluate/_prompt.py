@@ -150,7 +150,8 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
 def uncarried(workload: Workload, sample: Sample) -> str | None:
     """Return the field that keeps a sample's request from models of other APIs, None if nothing does."""
     found = sample.fields.get(workload.uncarried_field)
-    return None if not found or found in workload.dropped else as_text(found)
+    text = as_text(found) if found else ""
+    return None if not text or text in workload.dropped else text
 
 
 def may_answer(workload: Workload, sample: Sample, candidate: str, most_bytes: int | None) -> bool:

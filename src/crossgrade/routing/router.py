@@ -43,6 +43,9 @@ CHECKED_TEXTS = (
 
 MOST_STAKE = 2.0
 MAX_BITS = 18
+_LARGEST, _LEAST_SPREAD = 1e9, 1e-9
+"""No score overflows within these, and none that was trained comes near them."""
+
 _CLOSE = 1e-6  # two machines may add floats in another order
 
 _NUMBER = re.compile(rb"[0-9]+")
@@ -203,8 +206,11 @@ class Router:
                 return f"a regression has {len(head.weights)} weights, {1 << self.bits} are expected"
             if not len(head.facts) == len(self.facts_mean) == len(self.facts_sd) == len(FACTS):
                 return f"a regression is not over {len(FACTS)} facts"
-        if any(sd <= 0 for sd in self.facts_sd):
+        if any(sd < _LEAST_SPREAD for sd in self.facts_sd):
             return "a fact has no spread"
+        numbers = [each for head in self.heads or () for each in (head.bias, head.unit, *head.facts)]
+        if any(abs(each) > _LARGEST for each in (*numbers, *self.facts_mean)):
+            return f"one of its numbers is beyond {_LARGEST:g}"
         return None
 
     def _differs(self) -> str | None:

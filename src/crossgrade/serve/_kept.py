@@ -1,7 +1,7 @@
 """Responses that were translated, so that later requests can refer to them: in memory, bounded, by caller."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -54,9 +54,10 @@ class KeptResponses:
         size = len(given) + sum(len(item) for _, item in output) + _OVERHEAD_BYTES
         if size > self._bounds.max_bytes // _LARGEST_SHARE:
             return
-        if message.tenant not in self._callers:
-            self._callers[message.tenant] = _Caller(message.tenant)
-        caller = self._callers[message.tenant]
+        earlier = self._callers.get(message.tenant)
+        if earlier is not None and message.id in earlier.responses:
+            self._drop(earlier, message.id)
+        caller = self._callers.setdefault(message.tenant, _Caller(message.tenant))
         caller.responses[message.id] = self._clock(), _Response(message.previous, given, output, size)
         caller.items.update((name, message.id) for name, _ in output)
         caller.size += size
@@ -67,13 +68,18 @@ class KeptResponses:
             self._drop(largest, next(iter(largest.responses)))
 
     def find(self, message: Find, most_bytes: int) -> Found | None:
-        """Return what is known of a request's ids; None if it is more than `most_bytes`."""
+        """Return what is known of a request's ids; None if what they stand for is more than `most_bytes`.
+
+        An item counts as often as the request names it.
+        """
         caller = self._callers.get(message.tenant)
         if caller is None:
             return Found()
         chain = list(self._chain(caller, message.previous, most_bytes))
-        items = {name: item for name in message.items if (item := self._item(caller, name)) is not None}
-        if sum(each.size for each in chain) + sum(map(len, items.values())) > most_bytes:
+        times = Counter(message.items)
+        items = {name: item for name in times if (item := self._item(caller, name)) is not None}
+        named = sum(times[name] * len(item) for name, item in items.items())
+        if sum(each.size for each in chain) + named > most_bytes:
             return None
         given = None
         if chain and chain[-1].previous is None:
@@ -118,7 +124,8 @@ class KeptResponses:
     def _drop(self, caller: _Caller, name: str) -> None:
         kept = caller.responses.pop(name)
         for item, _ in kept[1].output:
-            caller.items.pop(item, None)
+            if caller.items.get(item) == name:
+                del caller.items[item]
         caller.size -= kept[1].size
         self._size -= kept[1].size
         self._count -= 1

@@ -374,6 +374,8 @@ def test_the_team_reaches_the_domain(tmp_path: Path) -> None:
     ("old", "new", "code", "where"),
     [
         ('country: "NO"', "country: Norway", "value-invalid", "country"),
+        ('country: "NO"', "country: EL", "value-invalid", "country"),
+        ('country: "NO"', "country: UK", "value-invalid", "country"),
         ("model: new, clause", "model: nwe, clause", "model-undefined", "new"),
         ("clause: retention-above", "clause: retention", "value-unknown", "clause"),
         ("because: our agreement of 3 May", 'because: ""', "value-invalid", "because"),

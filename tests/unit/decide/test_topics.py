@@ -63,6 +63,24 @@ def test_the_kinds_of_text_are_found_and_named() -> None:
     assert discover(found.input.tolist(), seed=1) == discovered
 
 
+@pytest.mark.parametrize("secret", ["correcthorse", "harbour" * 20, "red\x9b31m"])
+def test_what_one_conversation_repeats_names_no_topic(secret: str) -> None:
+    texts = [text for text, kind in zip(made(800)[0].input, made(800)[1], strict=True) if kind in HARD]
+    talk = [f"{secret} gabriela divorce lawyer" for _ in range(80)]
+    own = [str(at) for at in range(len(texts))]
+
+    def named(units: list[str]) -> str:
+        found = discover(texts + talk, 3, units=own + units)
+        assert found is not None
+        return "/".join(found.topics.names)
+
+    words = {secret, "gabriela", "divorce", "lawyer"}
+    by_many = named([f"user {at}" for at in range(len(talk))])
+    assert {"gabriela", "divorce", "lawyer"} & set(by_many.split("/")), "users who say it name it"
+    assert (secret in by_many) == (secret == "correcthorse"), "no long word and no code for a terminal does"
+    assert not words & set(named(["talk"] * len(talk)).split("/"))
+
+
 def test_what_moves_are_the_segments_that_hold() -> None:
     found, kinds = made()
     routed = train_router(found, SETTINGS)

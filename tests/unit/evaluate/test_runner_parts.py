@@ -22,14 +22,14 @@ from crossgrade.domain import (
     Variant,
 )
 from crossgrade.errors import StoreError, UpstreamError
-from crossgrade.evaluate import Judges, _prompt
+from crossgrade.evaluate import Judges, _prompt, uncarried
 from crossgrade.evaluate._prompt import Prompt
 from crossgrade.providers import LocalProvider, LocalSettings, open_hosted
 from crossgrade.providers.models import InstalledModel
 from crossgrade.store import Response, Store, new_id
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
-from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant
+from tests.unit.evaluate.running import HASTY, PRICE, Scripted, variant, workload
 
 
 def prompt(**template: object) -> Prompt:
@@ -111,6 +111,14 @@ def test_a_field_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_prompt, "MAX_FIELD_CHARS", 10)
     with raises_code("prompt-field-too-long", "7", "11"):
         prompt(user="{a}").request(sample(a="x" * 11))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(None, None), ("", None), ([], None), ("n", None), ("tools", "tools"), (["n"], '["n"]'), (7, "7")],
+)
+def test_what_keeps_a_request_from_other_apis_may_be_any_value(given: object, kept: str | None) -> None:
+    assert uncarried(workload(dropped=frozenset({"n"})), sample(uncarried=given)) == kept
 
 
 def response(number: int) -> Response:

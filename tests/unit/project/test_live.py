@@ -211,6 +211,16 @@ def test_a_model_that_got_no_call_keeps_its_earlier_record(tmp_path: Path) -> No
     assert kept.checks == first.checks
 
 
+def test_a_call_that_is_cut_counts_as_much_as_it_could_cost(tmp_path: Path) -> None:
+    def script(request: ReceivedRequest) -> Reply | Fault:
+        return Fault("no_end") if request.stream else sound(request)
+
+    (record,) = check(tmp_path, script, max_cost_usd=Decimal("0.0025")).records
+    assert statuses(record)["streaming"] == "fails"
+    assert statuses(record)["tools"] == "unknown"
+    assert "no room" in seen(record, "tools")
+
+
 def test_the_plan_names_the_cost_and_unknown_prices(tmp_path: Path) -> None:
     with FakeProvider() as fake:
         text = configuration(fake, "openai").replace(

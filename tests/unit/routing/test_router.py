@@ -166,6 +166,22 @@ def test_weights_of_another_size_are_refused() -> None:
         read_router(tree)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heads": (replace(head(), facts=(1e308, -1e308, *NONE[2:])), head())},
+        {"heads": (replace(head(), bias=1e10), head())},
+        {"heads": (head(), replace(head(), unit=1e300))},
+        {"facts_mean": (-1e300, *NONE[1:])},
+        {"facts_sd": (1e-300, *ONES[1:])},
+    ],
+)
+def test_numbers_with_which_a_score_could_overflow_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as raised:
+        router(**changes)
+    assert raised.value.code == "router-invalid"
+
+
 POLICY = Policy(
     kind="split",
     incumbent="old",

@@ -83,3 +83,31 @@ def test_a_response_that_takes_too_much_room_is_not_kept() -> None:
     kept.keep(response("large", size=MIB // 8))
     assert not known(kept, "large")
     assert kept._size == 0
+
+
+def test_an_item_counts_as_often_as_a_request_names_it() -> None:
+    kept = KeptResponses(StoredResponses())
+    kept.keep(response("one", size=100_000))
+    assert kept.find(Find(1, "a", None, ["msg_one"] * 10), MIB) is not None
+    assert kept.find(Find(1, "a", None, ["msg_one"] * 11), MIB) is None
+
+
+def test_a_response_that_is_kept_again_takes_its_room_once() -> None:
+    clock = Clock()
+    kept = KeptResponses(StoredResponses(max_age_s=60.0), clock)
+    for _ in range(3):
+        kept.keep(response("one"))
+    assert known(kept, "one")
+    clock.now += 61
+    kept.forget()
+    assert (kept._callers, kept._size, kept._count) == ({}, 0, 0)
+
+
+def test_an_item_belongs_to_the_newest_response_that_has_it() -> None:
+    kept = KeptResponses(StoredResponses(max_count=2))
+    for name in ("one", "two", "three"):
+        said = [("call_1", msgspec.Raw(json.dumps(name).encode()))]
+        kept.keep(Remember(1, "a", name, None, msgspec.Raw(b"[]"), said))
+    assert not known(kept, "one")
+    found = kept.find(Find(1, "a", None, ["call_1"]), MIB)
+    assert found == Found(None, {"call_1": msgspec.Raw(b'"three"')})
