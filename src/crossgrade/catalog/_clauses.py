@@ -12,6 +12,19 @@ TERRITORIES = {"EU": frozenset(_EU.split())}
 """The countries of a territory that licences name (ISO 3166)."""
 
 
+_SIZES: tuple[tuple[str, str, str, ClauseCode, ClauseCode], ...] = (
+    ("most_users", "monthly_active_users", "{:,} monthly users", "users-above", "users-unknown"),
+    (
+        "most_revenue_usd",
+        "monthly_revenue_usd",
+        "${:,} of revenue a month",
+        "revenue-above",
+        "revenue-unknown",
+    ),
+)
+"""Limits of licences on size: fact, key of the team, words, and the codes above them and where unknown."""
+
+
 def clauses(model: str, terms: Terms, team: Team, *, region: str | None = None) -> tuple[Clause, ...]:
     """Return what the terms say about this team's use of a model, the gravest first.
 
@@ -75,23 +88,15 @@ def _territory(model: str, licence: str, term: Term, country: str | None) -> Ite
 
 def _size(model: str, terms: Terms, team: Team) -> Iterator[Clause]:
     """Yield the limits on a team's users and revenue above which the licence does not hold."""
-    users, revenue = terms.of_model.get("most_users"), terms.of_model.get("most_revenue_usd")
-    if users is not None:
-        rule = f"Above {users.number:,} monthly users the {terms.licence} grants no rights"
-        if team.monthly_active_users is None:
-            text = f"{rule}, and `team.monthly_active_users` is not stated."
-            yield _clause(model, "users-unknown", "unknown", text, users)
-        elif team.monthly_active_users > users.number:
-            text = f"{rule}, and you have {team.monthly_active_users:,}."
-            yield _clause(model, "users-above", "forbidden", text, users)
-    if revenue is not None:
-        rule = f"Above ${revenue.number:,} of revenue a month the {terms.licence} grants no rights"
-        if team.monthly_revenue_usd is None:
-            text = f"{rule}, and `team.monthly_revenue_usd` is not stated."
-            yield _clause(model, "revenue-unknown", "unknown", text, revenue)
-        elif team.monthly_revenue_usd > revenue.number:
-            text = f"{rule}, and yours is ${team.monthly_revenue_usd:,}."
-            yield _clause(model, "revenue-above", "forbidden", text, revenue)
+    for fact, key, words, above, unknown in _SIZES:
+        term, stated = terms.of_model.get(fact), getattr(team, key)
+        if term is None:
+            continue
+        rule = f"Above {words.format(term.number)} the {terms.licence} grants no rights"
+        if stated is None:
+            yield _clause(model, unknown, "unknown", f"{rule}, and `team.{key}` is not stated.", term)
+        elif stated > term.number:
+            yield _clause(model, above, "forbidden", f"{rule}, and you have {words.format(stated)}.", term)
 
 
 def _display(model: str, terms: Terms, team: Team) -> Iterator[Clause]:

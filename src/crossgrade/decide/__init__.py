@@ -49,6 +49,7 @@ from crossgrade.decide._records import (
     Sibling,
     Verdict,
     VerdictName,
+    certified_by,
     sentences,
     shown_first,
 )
@@ -106,6 +107,7 @@ __all__ = [
     "View",
     "bound",
     "bound_words",
+    "certified_by",
     "choose_blocks",
     "cluster_sizes",
     "compare",

@@ -94,7 +94,7 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
     if policy.candidate is not None:
         score = np.where(paid.moved, view.block_means(view.candidate(policy.candidate)), score)
     weight, volume = view.traffic_weights(rows)[rows], _volume(view.settings)
-    cluster = None if view.clusters is None else view.clusters[rows]
+    cluster = view.clusters_of(rows)
     savings = policy_savings(
         paid.incumbent_usd[rows],
         paid.policy_usd[rows],
@@ -157,7 +157,7 @@ def _beyond_thrift(view: View, policy: Policy, paid: _Paid) -> dict[str, Estimat
         kept[rows],
         less=np.where(paid.moved, taken, kept)[rows],
         weight=view.traffic_weights(rows)[rows],
-        cluster=None if view.clusters is None else view.clusters[rows],
+        cluster=view.clusters_of(rows),
         level=saving_level(view),
     )
     saving = without_interval(saving) if paid.stated else saving
@@ -234,7 +234,7 @@ def _split_retention(view: View, policy: Policy) -> Retention:
         scores[rows],
         view.settings.floor,
         view.settings.alpha,
-        None if view.clusters is None else view.clusters[rows],
+        view.clusters_of(rows),
         weights=view.traffic_weights(rows)[rows],
     )
 
@@ -338,7 +338,7 @@ def _mean_saving(view: View, paid: _Paid, rows: BoolColumn) -> Estimate:
         paid.incumbent_usd[rows],
         less=paid.policy_usd[rows],
         weight=None if view.weight is None else view.weight[rows],
-        cluster=None if view.clusters is None else view.clusters[rows],
+        cluster=view.clusters_of(rows),
         level=limits.SAVING_BEYOND_DOUBT,
     )
 

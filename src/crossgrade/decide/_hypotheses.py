@@ -79,7 +79,7 @@ def weighted_test(view: View, candidate: str, rows: BoolColumn) -> FixedRetentio
     pairs = read_pairs(
         view.incumbent[rows],
         view.candidate(candidate)[rows],
-        None if view.clusters is None else view.clusters[rows],
+        view.clusters_of(rows),
         weights if rows.any() else None,
     )
     return FixedRetention(pairs, view.settings.floor, view.settings.alpha)
@@ -95,6 +95,6 @@ def _pairs(view: View, rows: BoolColumn, scores: tuple[FloatColumn, FloatColumn]
     return read_pairs(
         scores[0][rows],
         scores[1][rows],
-        None if view.clusters is None else view.clusters[rows],
+        view.clusters_of(rows),
         None if weight is None or not rows.any() else weight[rows],
     )

@@ -215,6 +215,13 @@ class PolicyCost:
         return shown is not None and shown <= 0
 
 
+def certified_by(policy: Policy, certificates: Iterable[Certificate]) -> bool:
+    """Return whether certificates allow a policy: keeping always, moving if all that moves is certified."""
+    held = {(one.candidate, one.segment) for one in certificates if one.certified}
+    parts = policy.segments if policy.kind == "split" else (None,)
+    return policy.kind == "keep" or all((policy.candidate, part) in held for part in parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequirementCheck:
     """Whether a candidate meets one requirement; `met` None is not known, and blocks a switch."""

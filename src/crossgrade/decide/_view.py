@@ -301,6 +301,10 @@ class View:
         numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
         return np.fromiter((numbers[label] for label in labels), dtype=np.int64, count=len(labels))
 
+    def clusters_of(self, rows: BoolColumn) -> NDArray[np.int64] | None:
+        """Return the cluster numbers of some rows, or None if every row is a cluster of its own."""
+        return None if self.clusters is None else self.clusters[rows]
+
     def human(self, candidate: str) -> tuple[FloatColumn, FloatColumn] | None:
         """Return people's scores of the incumbent's and a candidate's answers, NaN without a score.
 

@@ -55,6 +55,15 @@ def _too_many(what: str) -> BadRequestError:
     )
 
 
+class _Read:
+    """What was read of one request so far: objects, and values in texts that are JSON themselves."""
+
+    __slots__ = ("objects", "values")
+
+    def __init__(self) -> None:
+        self.objects = self.values = 0
+
+
 class Fields:
     """The fields of one JSON object. Each is taken or dropped; `end` refuses what is left.
 
@@ -62,7 +71,7 @@ class Fields:
     as not given. `raw` belongs to the reader, which takes its fields out.
     """
 
-    __slots__ = ("_index", "_left", "_name", "_parent", "opened")
+    __slots__ = ("_index", "_left", "_name", "_parent", "read")
 
     def __init__(
         self, raw: Any, parent: "Fields | None" = None, name: str = "", index: int | None = None
@@ -76,9 +85,9 @@ class Fields:
                 code="field-invalid",
                 hint="see the API's reference",
             )
-        self.opened: list[int] = [0, 0] if parent is None else parent.opened  # shared by all of a request
-        self.opened[0] += 1
-        if self.opened[0] > MOST_OBJECTS:
+        self.read: _Read = _Read() if parent is None else parent.read  # shared by all of a request
+        self.read.objects += 1
+        if self.read.objects > MOST_OBJECTS:
             raise _too_many("messages, pieces and tools")
         if None in raw.values():
             raw = {name: value for name, value in raw.items() if value is not None}
@@ -139,8 +148,8 @@ class Fields:
     def weigh(self, text: str) -> str:
         """Return a text that is JSON. All of a request together may have so many parts as a body."""
         if len(text) > _SHORT:
-            self.opened[1] += len(json_marks(text.encode("utf-8", "replace")))
-            if self.opened[1] > _MOST_MARKS:
+            self.read.values += len(json_marks(text.encode("utf-8", "replace")))
+            if self.read.values > _MOST_MARKS:
                 raise _too_many("values in the arguments of calls")
         return text
 

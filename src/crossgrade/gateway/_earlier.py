@@ -7,10 +7,11 @@ them in the place of their ids, before its route is chosen.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Found, Remember
 from crossgrade.gateway._payload import ParsedPayload, read_payload
 from crossgrade.gateway._problems import Problem
@@ -32,12 +33,6 @@ class Turn(msgspec.Struct):
 
 
 OnReady: TypeAlias = Callable[[ParsedPayload | Problem, Turn | None], None]
-
-
-class _Broker(Protocol):
-    def remember(self, message: Callable[[int], Remember]) -> None: ...
-
-    def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None: ...
 
 
 class _Body(msgspec.Struct):
@@ -74,7 +69,7 @@ _EVENT_DATA = b"\ndata: "
 class EarlierResponses:
     """The responses that the broker keeps, as one worker uses them."""
 
-    def __init__(self, broker: _Broker) -> None:
+    def __init__(self, broker: BrokerLink) -> None:
         self.broker = broker
 
     def resolve(self, payload: ParsedPayload, principal: Principal, on_ready: OnReady) -> None:

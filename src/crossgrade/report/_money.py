@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from crossgrade.catalog.bills import Bills, OfferBill
-from crossgrade.decide import Certificate, PolicyCost
+from crossgrade.decide import Certificate, PolicyCost, certified_by
 from crossgrade.report import _format as fmt
 from crossgrade.report._chart import Axis, Chart, Dot, Rule, draw, linear_ticks, log_ticks
 from crossgrade.report._rows import Key, Row, Rows
@@ -37,7 +37,7 @@ class Frontier:
         self, costs: Sequence[PolicyCost], certificates: Sequence[Certificate], floor: float
     ) -> None:
         self.drawn = [cost for cost in costs if _point(cost) is not None]
-        self._certified = {(one.candidate, one.segment) for one in certificates if one.certified}
+        self._certificates = certificates
         self._floor = floor
         amounts = [cost.per_request_usd.value for cost in self.drawn]
         self._many, self.unit = fmt.scale(amounts)
@@ -110,11 +110,9 @@ class Frontier:
         )
 
     def _kind(self, cost: PolicyCost) -> str:
-        policy = cost.policy
-        if policy.kind == "keep":
+        if cost.policy.kind == "keep":
             return "incumbent"
-        parts = policy.segments if policy.kind == "split" else (None,)
-        return "certified" if all((policy.candidate, part) in self._certified for part in parts) else "plain"
+        return "certified" if certified_by(cost.policy, self._certificates) else "plain"
 
 
 def _dollars(ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:

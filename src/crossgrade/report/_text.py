@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
-from crossgrade.decide import PolicyCost, Verdict, gate, sentences
+from crossgrade.decide import PolicyCost, Verdict, certified_by, gate, sentences
 from crossgrade.report._bills import bill_table
 from crossgrade.report._format import estimate, readable, scale, times
 from crossgrade.report._lasting import lasting_table, verdict_lasts
@@ -178,14 +178,12 @@ def render_frontier(verdict: Verdict) -> str:
     are the certificates.
     """
     verdict = readable(verdict)
-    certified = {(one.candidate, one.segment) for one in verdict.certificates if one.certified}
     every = (*verdict.costs, *verdict.frontier)
     many, words = scale(cost.per_request_usd.value for cost in every)
     rows = []
     for cost in sorted(every, key=_usd):
         policy = cost.policy
-        parts = policy.segments if policy.kind == "split" else (None,)
-        holds = policy.kind == "keep" or all((policy.candidate, part) in certified for part in parts)
+        holds = certified_by(policy, verdict.certificates)
         kept = "-" if cost.retention is None else estimate(cost.retention, reason=False)
         chosen = "chosen" if policy == verdict.policy else ""
         figures = (estimate(times(cost.per_request_usd, many), reason=False), kept)
