@@ -106,23 +106,26 @@ def idle_samples(
 
 def check_answerable(workload: Workload, samples: Sequence[Sample], max_bytes: Mapping[str, int]) -> None:
     """Raise `UsageError` for a candidate that may answer none of the planned samples."""
-    for name in workload.across:
-        if samples and all(uncarried(workload, sample) is not None for sample in samples):
+    for name in dict.fromkeys((*workload.across, *max_bytes)) if samples else ():
+        most = max_bytes.get(name)
+        if any(may_answer(workload, sample, name, most) for sample in samples):
+            continue
+        carried = [each for each in samples if may_answer(workload, each, name, None)]
+        planned = f"{len(samples):,} planned samples of `{workload.name}`"
+        if not carried:
             raise UsageError(
-                f"none of the {len(samples):,} planned samples of `{workload.name}` can be carried from the "
-                f"API `{workload.client_api}` to that of `{name}`: {uncarried(workload, samples[0])}",
+                f"none of the {planned} can be carried from the API `{workload.client_api}` to that of "
+                f"`{name}`: {uncarried(workload, samples[0])}",
                 code="samples-not-carried",
                 hint=f"take `{name}` out of `candidates`, or let the clients leave these fields out",
             )
-    for name, most in max_bytes.items():
-        shortest = min((request_bytes(workload, sample) for sample in samples), default=0)
-        if shortest > most:
-            raise UsageError(
-                f"`{name}` is to answer requests of at most {most:,} bytes, and the shortest of the "
-                f"{len(samples):,} planned samples of `{workload.name}` has {shortest:,}",
-                code="samples-too-long",
-                hint=f"take `{name}` out of `candidates`, or give the dataset shorter samples",
-            )
+        shortest = min(request_bytes(workload, sample) for sample in carried)
+        raise UsageError(
+            f"`{name}` is to answer requests of at most {most:,} bytes, and the shortest of the {planned} "
+            f"that it could be sent has {shortest:,}",
+            code="samples-too-long",
+            hint=f"take `{name}` out of `candidates`, or give the dataset shorter samples",
+        )
 
 
 async def check_samples(

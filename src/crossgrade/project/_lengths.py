@@ -13,9 +13,6 @@ from crossgrade.domain import Sample, Variant, Workload
 from crossgrade.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from crossgrade.decide import Evidence, ProbeResult
     from crossgrade.workloads import Dataset
 
@@ -51,28 +48,24 @@ def length_limits(root: Path, workload: Workload, *, now: datetime) -> tuple[Len
     return tuple(limits.values())
 
 
-def request_lengths(
-    workload: Workload, sample_ids: Sequence[str], samples: Sequence[Sample]
-) -> "NDArray[np.float64]":
-    """Return the bytes of each sample's request, in the order of `sample_ids`."""
+def with_limits(evidence: "Evidence", workload: Workload, samples: Sequence[Sample]) -> "Evidence":
+    """Return the evidence with what says which requests a candidate may answer, as far as that is limited.
+
+    These are the bytes of each sample's request, and what keeps it from other APIs (None: nothing).
+    """
     import numpy as np  # here: a gateway's supervisor opens projects too, and needs none
 
-    from crossgrade.evaluate import request_bytes
+    from crossgrade.evaluate import request_bytes, uncarried
 
     by_id = {sample.id: sample for sample in samples}
-    return np.array([request_bytes(workload, by_id[name]) for name in sample_ids], dtype=np.float64)
-
-
-def uncarried_fields(
-    workload: Workload, sample_ids: Sequence[str], samples: Sequence[Sample]
-) -> "NDArray[np.object_]":
-    """Return what keeps each sample's request from other APIs: None if nothing does."""
-    import numpy as np
-
-    from crossgrade.evaluate import uncarried
-
-    by_id = {sample.id: sample for sample in samples}
-    return np.array([uncarried(workload, by_id[name]) for name in sample_ids], dtype=np.object_)
+    asked = [by_id[name] for name in evidence.sample_ids.tolist()]
+    if workload.probes:
+        sizes = np.array([request_bytes(workload, each) for each in asked], dtype=np.float64)
+        evidence = replace(evidence, body_bytes=sizes)
+    if workload.across:
+        fields = np.array([uncarried(workload, each) for each in asked], dtype=np.object_)
+        evidence = replace(evidence, uncarried=fields)
+    return evidence
 
 
 def with_openings(evidence: "Evidence", workload: Workload, dataset: "Dataset") -> "Evidence":
