@@ -38,6 +38,26 @@ def test_a_withheld_model_is_refused_before_it_is_asked(cli: CommandLine, projec
     assert not project.fake.requests
 
 
+def test_a_withheld_model_is_neither_probed_nor_asked_for_a_record(
+    cli: CommandLine, project: Project
+) -> None:
+    state(project, HERE)
+    (project.folder / "notes.txt").write_text("Order 7 was sent on Monday.\n" * 2_000)
+    cli.fails("probe", "run", "new", "--documents", "notes.txt", "--yes", error=("use-forbidden", "new"))
+    found = json.loads(cli("doctor", "--live", "new", "--yes", "--json").out)
+    assert "you may not use new" in next(each["seen"] for each in found["checks"] if each["name"] == "live")
+    assert not project.fake.requests
+
+
+def test_a_withheld_fallback_keeps_a_verdict_from_a_route(cli: CommandLine, project: Project) -> None:
+    project.change("workloads:\n", "routes:\n  echo: {workload: echo, fallbacks: [spare]}\nworkloads:\n")
+    again = project.config.read_text().split("  new:\n")[1].split("workloads:")[0].split("routes:")[0]
+    project.change("  new:\n", f"  spare:\n{again}  new:\n")
+    assert json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)["name"] == "switch"
+    state(project, PERMITTED)
+    cli.fails("route", "apply", "echo", error=("use-forbidden", "spare"))
+
+
 def test_elsewhere_and_unstated_it_is_asked_with_what_it_asks_for(cli: CommandLine, project: Project) -> None:
     ran = cli.succeeds("evaluate", "echo", "--dry-run")
     assert noted(ran.err, "use-unknown", "team.country")

@@ -24,10 +24,15 @@ class Successor:
     seen_on: date | None
     context_tokens: int | None
 
+    @property
+    def way(self) -> str:
+        """The model as a way to pay its maker less, in words."""
+        return f"newer model of {self.offer.provider}"
+
     def thrift(self, saves_usd_per_month: float) -> Thrift:
         """Return the model as a way to pay its maker less."""
         return Thrift(
-            way=f"newer model of {self.offer.provider}",
+            way=self.way,
             saves_usd_per_month=saves_usd_per_month,
             needs="after a test, as for any candidate",
             offer=self.offer.name,

@@ -1,16 +1,12 @@
 """What `crossgrade doctor --live` shows: the cost before, each check as it comes, and the records."""
 
-import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import click
-
 from crossgrade.cli._interrupt import ends_at_second_interrupt
 from crossgrade.cli._output import note
 from crossgrade.cli._spending import confirm
-from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
     from crossgrade.project import LivePlan, LiveResult, Project
@@ -34,7 +30,7 @@ def check_live(
     if max_cost is not None:
         check_prices(plan.unpriced, dict.fromkeys(plan.unpriced), max_cost)
     note(_cost_words(plan, limit), code="live-cost")
-    _confirm_unknown(plan, go_on=go_on)
+    confirm(None, go_on=go_on, unpriced=plan.unpriced)
     confirm(min(plan.most_usd, limit), go_on=go_on or max_cost is not None, what="checks")
     longest = max((offer.timeout_s for offer in plan.offers), default=0.0)
     with ends_at_second_interrupt(longest) as arm:
@@ -76,17 +72,3 @@ def _cost_words(plan: "LivePlan", limit: Decimal) -> str:
         bill += f", and no call that could exceed ${limit} (`--max-cost`)"
     unknown = f"; the price of {', '.join(plan.unpriced)} is unknown" if plan.unpriced else ""
     return f"{words}{bill if plan.most_usd or not plan.unpriced else ''}{unknown}"
-
-
-def _confirm_unknown(plan: "LivePlan", *, go_on: bool) -> None:
-    """Ask before models of unknown price are asked."""
-    if go_on or not plan.unpriced:
-        return
-    names = ", ".join(plan.unpriced)
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"the price of {names} is unknown, so asking needs your consent; this is not a terminal",
-            code="cost-unconfirmed",
-            hint="add `prices` to the model, name other models, or add `--yes`",
-        )
-    click.confirm(f"The price of {names} is unknown. Ask anyway?", abort=True, err=True)

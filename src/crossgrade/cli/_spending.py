@@ -1,17 +1,21 @@
-"""What is checked before work begins: what it may cost, and whether its page could be written."""
+"""What is checked before work begins: cost, terms of licences and hosts, and that a page can be written."""
 
 import sys
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
 
+from crossgrade.cli._output import note, warn
 from crossgrade.cli._params import ParamType
 from crossgrade.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
+    from crossgrade.domain import Clause
     from crossgrade.evaluate import RunEstimate
+    from crossgrade.project import Project
 
 CONFIRM_ABOVE_USD = Decimal(5)
 """A run that may cost more than this asks first, on a terminal."""
@@ -62,17 +66,49 @@ def estimate_words(estimate: "RunEstimate") -> str:
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 
-def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run") -> None:
-    """Ask before more than `CONFIRM_ABOVE_USD` may be spent, unless `go_on`.
+def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run", unpriced: Sequence[str] = ()) -> None:
+    """Ask before more than `CONFIRM_ABOVE_USD`, or an unknown amount at `unpriced`, may be spent.
 
-    Raises UsageError if nobody can be asked.
+    With `go_on` nothing is asked. Raises UsageError if nobody can be asked.
     """
-    if go_on or dear is None or dear <= CONFIRM_ABOVE_USD:
+    if go_on:
         return
+    if unpriced:
+        names = ", ".join(unpriced)
+        _consent(
+            f"the price of {names} is unknown", "add `prices` to the model, name other models, or add `--yes`"
+        )
+    if dear is not None and dear > CONFIRM_ABOVE_USD:
+        _consent(f"the {what} may cost up to ${dear:.2f}", "add `--max-cost USD`, or `--yes`")
+
+
+def _consent(why: str, hint: str) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the {what} may cost up to ${dear:.2f} and needs your consent; this is not a terminal",
-            code="cost-unconfirmed",
-            hint="add `--max-cost USD`, or `--yes`",
+            f"{why}, so it needs your consent; this is not a terminal", code="cost-unconfirmed", hint=hint
         )
-    click.confirm(f"The {what} may cost up to ${dear:.2f}. Go on?", abort=True, err=True)
+    click.confirm(f"{why[0].upper()}{why[1:]}. Go on?", abort=True, err=True)
+
+
+def tell_clauses(project: "Project", clauses: "Sequence[Clause]") -> None:
+    """Say on stderr what is forbidden, not known, permitted or to be met.
+
+    Where the team has stated nothing, only models that a licence withholds in some territory are named.
+    """
+    for clause in clauses:
+        if clause.severity == "forbidden":
+            warn(f"you may not use {clause.model}: {clause.words} [{clause.code}]", code="use-forbidden")
+        elif clause.code == "territory-unknown" or (
+            clause.severity == "unknown" and project.config.team.is_stated
+        ):
+            warn(
+                f"it is open whether you may use {clause.model}: {clause.words} [{clause.code}]",
+                code="use-unknown",
+            )
+        elif clause.severity == "permitted":
+            note(
+                f"{clause.model} is used by your own permission ({clause.because}): {clause.words}",
+                code="use-permitted",
+            )
+        elif clause.severity == "condition" and project.config.team.is_stated:
+            note(f"condition of using {clause.model}: {clause.words}", code="use-conditional")

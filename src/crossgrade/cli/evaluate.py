@@ -8,8 +8,7 @@ import click
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_workload
-from crossgrade.cli._spending import Dollars, confirm, estimate_words
-from crossgrade.cli._terms import tell_clauses
+from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,7 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
-from crossgrade.cli._spending import Dollars, confirm, estimate_words
-from crossgrade.cli._terms import tell_clauses
+from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses
 
 if TYPE_CHECKING:
     from crossgrade.project import Onboarded, Project

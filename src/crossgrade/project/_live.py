@@ -144,8 +144,9 @@ class ProjectLive:
             on_check(offer.name, None)
             async with AsyncExitStack() as stack:
                 try:
+                    self._project.check_allowed(offer.name)
                     checks = await self._opened(offer, budget, limiters, stack)
-                except CrossgradeError as error:  # no key, no address, no such local model
+                except CrossgradeError as error:  # not to be used, no key, no address, no such local model
                     skipped[offer.name] = error.message
                     continue
                 try:

@@ -12,13 +12,17 @@ import msgspec
 from crossgrade.config import Config
 from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
-from crossgrade.project._lengths import length_limits, request_lengths, uncarried_fields
+from crossgrade.project._lengths import length_limits, with_limits
 
 if TYPE_CHECKING:
-    from crossgrade.catalog import OfferFacts
+    from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
+    from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset, Results
+
+_BLEND = 3
+_AT = "list prices, three tokens in for one out"
 
 RULES = {
     "floor",
@@ -101,18 +105,8 @@ def run_evidence(
     )
     if label_file is None and judge is not None:
         evidence = with_recorded_labels(store, run, evidence)
-    return replace(
-        evidence,
-        chance=workload.scorer.chance,
-        zero=workload.scorer.zero,
-        judge=judge,
-        body_bytes=request_lengths(workload, evidence.sample_ids.tolist(), samples)
-        if workload.probes
-        else None,
-        uncarried=uncarried_fields(workload, evidence.sample_ids.tolist(), samples)
-        if workload.across
-        else None,
-    )
+    evidence = with_limits(evidence, workload, samples)
+    return replace(evidence, chance=workload.scorer.chance, zero=workload.scorer.zero, judge=judge)
 
 
 def labels_of(
@@ -335,3 +329,35 @@ def write_export(results: "Results", run: "Run", path: Path, label_file: Path | 
             waiting = len(rows)
     answers = write_results(results, path, blank=("human",))
     return Export(answers=answers, labelled=labelled, waiting=waiting)
+
+
+def thrifts_of(
+    workload: Workload, prices: Mapping[str, Price | None], catalog: "Catalog", on: date
+) -> "tuple[ThriftShare, ...]":
+    """Return how a workload's incumbent could cost less: by itself, or by a newer model of its provider.
+
+    A workload with a limit of latency cannot wait for a batch, and an incumbent that is asked in batches
+    already saves nothing more by them.
+    """
+    from crossgrade.catalog import successor
+    from crossgrade.pricing import blended_per_mtok
+    from crossgrade.pricing.thrift import ThriftShare, thrift_shares
+
+    offer, logged, needs = workload.incumbent.offer, workload.logged_traffic, workload.requirements
+    price = prices.get(offer.name)
+    if price is None:
+        return ()
+    others = {each.name: prices.get(each.name) for each in workload.candidates if not each.offer.batch}
+    found = thrift_shares(
+        price,
+        offer.provider,
+        others,
+        cached=None if logged is None else logged.cache_saving_share,
+        can_wait=not offer.batch and needs.latency_p95_ms is None and needs.ttft_p95_ms is None,
+    )
+    newer, blend = successor(catalog, offer, on), blended_per_mtok(price, _BLEND)
+    candidates = {(each.offer.provider, each.offer.model) for each in workload.candidates}
+    if newer is None or not blend or (newer.offer.provider, newer.offer.model) in candidates:
+        return found
+    share = 1 - newer.blend_per_mtok / float(blend)
+    return (*found, ThriftShare(way=newer.way, share=share, needs=_AT, offer=newer.offer.name))

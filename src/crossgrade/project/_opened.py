@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
-from crossgrade.domain import Offer, Price, Workload
-from crossgrade.errors import NotFoundError, closest
+from crossgrade.domain import Clause, Offer, Price, Workload
+from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
-from crossgrade.project._terms import refuse_forbidden
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
@@ -123,10 +122,10 @@ class OpenProject:
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store, self._check_allowed)
+        return Routing(self.config, self.store, self.check_allowed)
 
-    def _check_allowed(self, model: str) -> None:
-        """Raise UsageError for a model that the team may not use."""
+    def check_allowed(self, model: str) -> None:
+        """Raise UsageError for a configured model that the team may not use."""
         offer = self.config.offers.get(model)
         if offer is not None:
             refuse_forbidden(self.facts_of(offer).clauses)
@@ -177,3 +176,15 @@ def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments
         return anyio.run(function, *arguments)
     with start_blocking_portal() as portal:
         return portal.call(function, *arguments)
+
+
+def refuse_forbidden(clauses: Iterable[Clause]) -> None:
+    """Raise UsageError for the first clause that forbids a model."""
+    for clause in clauses:
+        if clause.severity == "forbidden":
+            permission = f"{{model: {clause.model}, clause: {clause.code}, because: …}}"
+            raise UsageError(
+                f"you may not use {clause.model}: {clause.words}",
+                code="use-forbidden",
+                hint=f"leave {clause.model} out, or say why you may under `team.permitted`: {permission}",
+            )

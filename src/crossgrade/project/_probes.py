@@ -159,9 +159,12 @@ def begin_probe(
 ) -> Iterator[BegunProbe]:
     """Record a new probe, or find the one to resume, and lock it for this process.
 
-    `kind` must be the same as before, besides the plan. Raises UsageError for an unknown id, and if the
-    probe was started with other settings.
+    `kind` must be the same as before, besides the plan. Raises UsageError for a model that the team may not
+    use, for an unknown id, and if the probe was started with other settings.
     """
+    for offer in (plan.offer, plan.against, plan.judge):
+        if offer is not None:
+            project.check_allowed(offer.name)
     settings = digest(kind + plan.digest) if kind else plan.digest
     probe_id = resume or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     journal = plan.folder / f"{_checked(probe_id)}.jsonl"

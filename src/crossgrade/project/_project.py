@@ -22,10 +22,10 @@ from crossgrade.project._measured import (
     run_answers,
     run_evidence,
     scorer_plugin,
+    thrifts_of,
     write_export,
 )
-from crossgrade.project._opened import OpenProject, run_to_end
-from crossgrade.project._terms import refuse_forbidden
+from crossgrade.project._opened import OpenProject, refuse_forbidden, run_to_end
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -239,8 +239,6 @@ class Project(OpenProject):
 
     def _thrifts(self, name: str) -> "tuple[ThriftShare, ...]":
         """Return how a workload's incumbent could cost less today."""
-        from crossgrade.project._thrift import thrifts_of
-
         workload = self.workload(name)
         prices = self._prices(offers_of(workload))
         return thrifts_of(workload, prices, self.catalog, datetime.now(UTC).date())

@@ -112,7 +112,7 @@ class Routing:
         router = self._router(stored)
         routes = [_route(spec, stored, router, spec.canary_steps[0] if canary else 1.0) for spec in specs]
         for route in routes:
-            self._check_candidate(route)
+            self._check_models(route)
         return self._publish(self._store.routes.current(), *routes)
 
     def promote(self, name: str) -> RouteTable:
@@ -120,7 +120,7 @@ class Routing:
         table, route = self._current(name)
         steps = self._config.routes[name].canary_steps if name in self._config.routes else (1.0,)
         wider = promoted(route, steps)
-        self._check_candidate(route)
+        self._check_models(route)
         if route.verdict_id is not None:
             self._check_holds(self._store.verdicts.get(route.verdict_id))
             self._check_no_alarm(name, route.verdict_id)
@@ -203,13 +203,17 @@ class Routing:
         regions = {offer.name: offer.region for offer in self._config.offers.values()}
         return None if spec is None or route is None else route.outside(spec.regions, regions)
 
-    def _check_candidate(self, route: Route) -> None:
-        """Raise UsageError if the team may not use the route's candidate, or it is outside its regions."""
-        if route.policy.candidate is not None:
-            self._check_allowed(route.policy.candidate)
+    def _check_models(self, route: Route) -> None:
+        """Raise UsageError if the team may not use a model that the route may ask beside its incumbent.
+
+        These are the candidate, which must be in the workload's regions too, and the fallbacks.
+        """
+        spec = self._config.routes.get(route.name)
+        candidate = () if route.policy.candidate is None else (route.policy.candidate,)
+        for model in (*candidate, *(() if spec is None else spec.fallbacks)):
+            self._check_allowed(model)
         offer = self._outside(route.name, route)
-        if offer is not None:
-            spec = self._config.routes[route.name]
+        if offer is not None and spec is not None:
             region = self._config.offers[offer].region if offer in self._config.offers else None
             seen = "has no `region`" if region is None else f"is in region {region}"
             raise UsageError(

@@ -21,7 +21,7 @@ from crossgrade.domain import (
 )
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.project import ResultOptions
-from crossgrade.project._thrift import thrifts_of
+from crossgrade.project._measured import thrifts_of
 
 ON = date(2026, 11, 25)
 GPT = Offer(name="gpt", provider="openai", model="gpt-4.1")
