@@ -160,6 +160,7 @@ class ServingResolver:
         self._check_fallbacks(where, section, incumbent, workload)
         self._check_body_bytes(where, section, incumbent, workload)
         self._check_shadow(f"{where}.shadow", section, workload)
+        self._check_growth(f"{where}.grow", section)
         regions = () if workload is None else workload.requirements.regions
         shadow = None
         if section.shadow is not None:
@@ -253,6 +254,21 @@ class ServingResolver:
                 )
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
+
+    def _check_growth(self, where: str, section: RouteSection) -> None:
+        """Refuse growth from audits that do not represent the traffic, or cannot be scored."""
+        if not section.grow:
+            return
+        shadow, problem = section.shadow, None
+        if shadow is None:
+            problem = "without `shadow`: nothing would be audited"
+        elif shadow.tiers:
+            problem = "beside `shadow.tiers`: the requests of other tiers would never be audited"
+        elif not shadow.store_text:
+            problem = "beside `shadow.store_text: false`: no audit could be scored"
+        if problem is not None:
+            hint = "audit all requests at `shadow.rate`, with their texts, or remove `grow`"
+            self._refuse(where, f"`grow` {problem}", hint, code="growth-unaudited")
 
     def _check_replicas(self, name: str, workload: Workload) -> None:
         for index, replica in enumerate(self.offers[name].replicas):

@@ -79,6 +79,11 @@ class RouteSection(Section):
         default=None,
         description="Also ask the other model, on a sample of requests. By default it is never asked.",
     )
+    grow: bool = Field(
+        default=False,
+        description="Whether the part that a router moves may grow, from audits of live requests. Needs "
+        "`shadow`.",
+    )
     outcome: Name | None = Field(
         default=None,
         description="Name under which `POST /v1/feedback` reports the outcome of an answer of this route.",

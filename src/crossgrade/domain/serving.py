@@ -63,7 +63,8 @@ class RouteSpec:
     shares of `route promote`. An offer is not asked with more than its `max_body_bytes`. `outcome` names the
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
     API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.
-    `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked.
+    `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked. With `grow`
+    the part that a router moves may grow from audits.
     """
 
     name: str
@@ -78,6 +79,7 @@ class RouteSpec:
     max_body_bytes: Mapping[str, int] = field(default_factory=dict)
     attempts: int = 3
     shadow: Shadow | None = None
+    grow: bool = False
     outcome: str | None = None
     unsupported: Literal["refuse", "drop"] = "refuse"
     regions: tuple[str, ...] = ()

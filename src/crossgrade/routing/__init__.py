@@ -18,7 +18,17 @@ from crossgrade.routing.router import (
     text_facts,
     threshold_name,
 )
-from crossgrade.routing.table import Route, RouteTable, aborted, by_weight, position, promoted
+from crossgrade.routing.table import (
+    Growth,
+    Route,
+    RouteTable,
+    aborted,
+    by_weight,
+    grown,
+    held_back,
+    position,
+    promoted,
+)
 from crossgrade.routing.topics import WORD, Topics, scored_text, topic_words
 
 __all__ = [
@@ -26,6 +36,7 @@ __all__ = [
     "THRESHOLD_UNITS",
     "WORD",
     "ZERO_WEIGHT",
+    "Growth",
     "Head",
     "Policy",
     "PolicyKind",
@@ -38,6 +49,8 @@ __all__ = [
     "aborted",
     "buckets",
     "by_weight",
+    "grown",
+    "held_back",
     "opening_text",
     "position",
     "promoted",

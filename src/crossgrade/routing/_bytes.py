@@ -9,17 +9,17 @@ from typing import Any, NoReturn, TypeVar
 from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.router import read_router, router_tree
-from crossgrade.routing.table import Route, RouteTable
+from crossgrade.routing.table import Growth, Route, RouteTable
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The newest version of the format.
 
-Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`, and
-version 4 `plain_only` and routers. A table is written as the oldest version that has what it needs, so that
-its digest stays the same and an older gateway can read it.
+Version 2 added `share`. Routes of a version 1 table have a share of 1. Version 3 added `max_bytes`, version
+4 `plain_only` and routers, and version 5 `growth`. A table is written as the oldest version that has what it
+needs, so that its digest stays the same and an older gateway can read it.
 """
 
-READABLE = (1, 2, 3, 4)
+READABLE = (1, 2, 3, 4, 5)
 MAX_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
@@ -32,8 +32,10 @@ def route_table_bytes(table: RouteTable) -> bytes:
     """
     policies = [route.policy for route in table.routes]
     schema = 3 if any(each.max_bytes is not None for each in policies) else 2
-    newest = any(route.policy.plain_only or route.router is not None for route in table.routes)
-    schema = SCHEMA_VERSION if newest else schema
+    if any(route.policy.plain_only or route.router is not None for route in table.routes):
+        schema = 4
+    if any(route.growth is not None for route in table.routes):
+        schema = SCHEMA_VERSION
     routes = [_route_tree(route, schema) for route in sorted(table.routes, key=lambda each: each.name)]
     tree = {
         "schema_version": schema,
@@ -95,7 +97,15 @@ def _route_tree(route: Route, schema: int) -> dict[str, Any]:
         "verdict_id": route.verdict_id,
         "evidence_digest": route.evidence_digest,
         **({"router": None if route.router is None else router_tree(route.router)} if schema >= 4 else {}),
+        **({"growth": _growth_tree(route.growth)} if schema >= 5 else {}),
     }
+
+
+def _growth_tree(growth: Growth | None) -> dict[str, Any] | None:
+    if growth is None:
+        return None
+    since = growth.since.astimezone(UTC).isoformat()
+    return {"start": growth.start, "since": since, "rate": growth.rate, "is_held": growth.is_held}
 
 
 def _parse(data: bytes, file: str | None) -> object:
@@ -157,7 +167,9 @@ class _Reader:
     def _route(self, tree: object, where: str, schema: int) -> Route:
         keys = {"name", "policy", "targets", "valid_until", "verdict_id", "evidence_digest"}
         keys |= {"share"} if schema >= 2 else set()
-        row = self._object(tree, where, keys | {"router"} if schema >= 4 else keys)
+        keys |= {"router"} if schema >= 4 else set()
+        keys |= {"growth"} if schema >= 5 else set()
+        row = self._object(tree, where, keys)
         share = row.get("share", 1.0)
         if type(share) not in (int, float):
             self._fail(f"{where}.share", "is not a number")
@@ -174,8 +186,21 @@ class _Reader:
                 verdict_id=self._text_or_none(row["verdict_id"], f"{where}.verdict_id"),
                 evidence_digest=self._text_or_none(row["evidence_digest"], f"{where}.evidence_digest"),
                 router=None if row.get("router") is None else read_router(row["router"]),
+                growth=self._growth(row.get("growth"), f"{where}.growth"),
             ),
         )
+
+    def _growth(self, tree: object, where: str) -> Growth | None:
+        if tree is None:
+            return None
+        row = self._object(tree, where, {"start", "since", "rate", "is_held"})
+        start, rate, is_held = row["start"], row["rate"], row["is_held"]
+        since = self._time(row["since"], f"{where}.since")
+        if type(start) is not int or type(rate) not in (int, float) or not isinstance(is_held, bool):
+            self._fail(where, "has a value of another type")
+        if since is None:
+            self._fail(f"{where}.since", "is no time")
+        return self._make(where, lambda: Growth(start=start, since=since, rate=float(rate), is_held=is_held))
 
     def _policy(self, tree: object, where: str, schema: int) -> Policy:
         keys = {"kind", "incumbent", "candidate", "segments", "fact"}

@@ -13,7 +13,33 @@ from hashlib import blake2b
 
 from crossgrade.errors import UsageError
 from crossgrade.routing.policy import Policy, RequestFacts
-from crossgrade.routing.router import Router
+from crossgrade.routing.router import Router, threshold_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How far a growing route has come: its policy's threshold falls as audits show that more may move.
+
+    `start` counts from 1. Each alarm on the route's claims begins the next start, whose evidence is what was
+    asked from `since` on. An audit weighs at most one over `rate`, the probability in (0, 1] with which
+    conversations were audited when the route began to grow. While `is_held` nothing moves, because no
+    threshold has enough evidence yet. Raises `UsageError` for numbers out of range and a time without a zone.
+    """
+
+    start: int
+    since: datetime
+    rate: float
+    is_held: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range and a time without a zone."""
+        if self.start < 1 or not 0 < self.rate <= 1 or self.since.tzinfo is None:
+            raise UsageError(
+                f"growth of start {self.start} since {self.since} at a rate of {self.rate}: a start from 1, "
+                "a time with a zone and a rate in (0, 1] are expected",
+                code="route-invalid",
+                hint="apply the verdict again with `crossgrade route apply`",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +49,9 @@ class Route:
     `targets` maps each model of the policy to the offer that serves it. `valid_until` is the time, with a
     time zone, at which the policy's certificate expires. It is None only for a policy that keeps the
     incumbent, which needs no certificate. `share`, in [0, 1], is the part of the traffic that the policy
-    may move. Below 1 the route is a canary. `router` scores the requests of a split by score. `verdict_id`
-    and `evidence_digest` name the verdict that the route comes from. Raises `UsageError` for a route that
-    cannot serve or lacks a certificate.
+    may move. Below 1 the route is a canary. `router` scores requests of a split by score. With `growth`
+    its threshold falls in service. `verdict_id` and `evidence_digest` name the verdict that the route comes
+    from. Raises `UsageError` for a route that cannot serve or lacks a certificate.
     """
 
     name: str
@@ -36,6 +62,7 @@ class Route:
     verdict_id: str | None = None
     evidence_digest: str | None = None
     router: Router | None = None
+    growth: Growth | None = None
 
     def __post_init__(self) -> None:
         """Refuse a route that cannot serve, or that would serve without a certificate."""
@@ -56,11 +83,17 @@ class Route:
         policy = self.policy
         model = policy.pick(facts)
         if model != policy.incumbent and (
-            (self.valid_until is not None and now >= self.valid_until)
+            self.is_held
+            or (self.valid_until is not None and now >= self.valid_until)
             or (self.share < 1.0 and position(unit, self.verdict_id or self.name) >= self.share)
         ):
             model = policy.incumbent
         return self.targets[model]
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing moves until a threshold has evidence."""
+        return self.growth is not None and self.growth.is_held
 
     def outside(self, regions: Collection[str], region_of: Mapping[str, str | None]) -> str | None:
         """Return the candidate's offer if it is outside the allowed regions, otherwise None.
@@ -133,7 +166,7 @@ def _router_problem(route: Route) -> str | None:
         return "a split by score has a router, and no other policy has one"
     if router is not None and least not in router.thresholds:
         return f"its least score {least} is none of its router's thresholds"
-    return None
+    return "only a split by score grows" if route.growth is not None and router is None else None
 
 
 def position(unit: str, salt: str) -> float:
@@ -163,13 +196,20 @@ def by_weight(unit: str, weights: Mapping[str, float]) -> list[str]:
 def promoted(route: Route, steps: Sequence[float]) -> Route:
     """Return the route with its share raised to the next of `steps` (rising, from 0 to 1).
 
-    Raises `UsageError` for a route that keeps its incumbent, and for one with no higher step.
+    Raises `UsageError` for a route that keeps its incumbent, one that waits for evidence, and one with no
+    higher step.
     """
     if route.policy.kind == "keep":
         raise UsageError(
             f"route {route.name!r} keeps {route.policy.incumbent}: there is nothing to promote",
             code="route-keeps",
             hint="apply a verdict that switches or splits: `crossgrade route apply WORKLOAD --canary`",
+        )
+    if route.is_held:
+        raise UsageError(
+            f"route {route.name!r} waits for evidence that a threshold keeps its floor, and moves nothing",
+            code="route-held",
+            hint="`crossgrade watch --once` shows how much evidence there is",
         )
     share = next((step for step in steps if step > route.share), None)
     if share is None:
@@ -184,3 +224,19 @@ def promoted(route: Route, steps: Sequence[float]) -> Route:
 def aborted(route: Route) -> Route:
     """Return the route with a share of 0: the incumbent gets all traffic until it is promoted again."""
     return replace(route, share=0.0)
+
+
+def grown(route: Route, least_score: float) -> Route:
+    """Return a growing route that moves requests from this threshold of its router on."""
+    assert route.growth is not None
+    policy = replace(route.policy, least_score=least_score, segments=(threshold_name(least_score),))
+    return replace(route, policy=policy, growth=replace(route.growth, is_held=False))
+
+
+def held_back(route: Route, now: datetime) -> Route:
+    """Return a growing route that moves nothing, and whose next start counts what is asked from `now` on."""
+    assert route.growth is not None
+    assert route.router is not None
+    first = grown(route, route.router.thresholds[0])
+    growth = replace(route.growth, start=route.growth.start + 1, since=now, is_held=True)
+    return replace(first, growth=growth)

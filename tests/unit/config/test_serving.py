@@ -231,6 +231,15 @@ def test_only_tiers_that_may_use_a_route_can_be_shadowed(tmp_path: Path) -> None
     check_error(seen, "shadow-tier", "routes.r.shadow.tiers.0", "lead")
 
 
+@pytest.mark.parametrize(
+    "shadow", ["", ", shadow: {rate: 0.1, tiers: [lead]}", ", shadow: {rate: 0.1, store_text: false}"]
+)
+def test_a_route_grows_by_audits_of_all_requests_only(tmp_path: Path, shadow: str) -> None:
+    anywhere = MINIMAL.replace("    requirements: {regions: [eu]}\n", "")
+    (seen,) = problems(tmp_path, f"{anywhere}routes:\n  r: {{workload: support, grow: true{shadow}}}\n")
+    check_error(seen, "growth-unaudited", "routes.r.grow", "shadow")
+
+
 def test_a_client_model_leads_to_one_route(tmp_path: Path) -> None:
     text = "routes:\n  a: {incumbent: old, models: [gpt]}\n  b: {incumbent: old, models: [gpt]}\n"
     (seen,) = problems(tmp_path, MINIMAL + text)

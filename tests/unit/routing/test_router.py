@@ -5,7 +5,7 @@ import copy
 import json
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing import (
     FACTS,
     ZERO_WEIGHT,
+    Growth,
     Head,
     Policy,
     RequestFacts,
@@ -22,7 +23,10 @@ from crossgrade.routing import (
     RouteTable,
     Topics,
     buckets,
+    grown,
+    held_back,
     opening_text,
+    promoted,
     read_route_table,
     read_router,
     route_table_bytes,
@@ -277,3 +281,48 @@ def test_a_file_with_damaged_topics_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as raised:
         read_router({**tree, "topics": {**tree["topics"], **change}})
     assert raised.value.code == "router-invalid"
+
+
+GROWTH = Growth(start=1, since=NOW, rate=0.02)
+
+
+def test_a_growing_route_reads_back() -> None:
+    table = RouteTable(version=1, routes=(_route(growth=GROWTH),))
+    data = route_table_bytes(table)
+    assert json.loads(data)["schema_version"] == 5
+    assert read_route_table(data) == table
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"start": 0}, {"start": "1"}, {"since": None}, {"since": "2026-11-28"}, {"rate": 0}, {"is_held": 1}],
+)
+def test_a_damaged_growth_is_refused(changes: dict[str, object]) -> None:
+    tree = json.loads(route_table_bytes(RouteTable(version=1, routes=(_route(growth=GROWTH),))))
+    tree["routes"][0]["growth"].update(changes)
+    with pytest.raises(ConfigError) as raised:
+        read_route_table(json.dumps(tree).encode())
+    assert raised.value.code in {"route-invalid", "route-table-invalid"}
+
+
+def test_a_held_route_moves_nothing_and_is_not_promoted() -> None:
+    route = _route(growth=GROWTH, share=0.5)
+    held = held_back(route, NOW + timedelta(days=1))
+    assert held.growth == Growth(start=2, since=NOW + timedelta(days=1), rate=0.02, is_held=True)
+    assert held.pick(RequestFacts(score=1.0), now=NOW - timedelta(days=1), unit="") == "o"
+    with pytest.raises(UsageError) as raised:
+        promoted(held, (1.0,))
+    assert raised.value.code == "route-held"
+    grew = grown(held, held.router.thresholds[0])
+    assert replace(grew, share=1.0).pick(RequestFacts(score=1.0), now=NOW - timedelta(days=1), unit="") == "n"
+    assert not grew.is_held
+    assert grew.growth.start == 2
+
+
+def test_only_a_split_by_score_grows() -> None:
+    with pytest.raises(UsageError) as raised:
+        Route(
+            name="r", policy=Policy(kind="switch", incumbent="old", candidate="new"), targets={"old": "o", "new": "n"},
+            valid_until=NOW, growth=GROWTH,
+        )  # fmt: skip
+    assert raised.value.code == "route-invalid"

@@ -135,7 +135,7 @@ def _changed(change):
     [
         (lambda t: t.update(extra=1), "the table"),
         (lambda t: t.pop("previous"), "the table"),
-        (lambda t: t.update(schema_version=5), "schema_version"),
+        (lambda t: t.update(schema_version=6), "schema_version"),
         (lambda t: t.update(version="3"), "version"),
         (lambda t: t.update(version=True), "version"),
         (lambda t: t.update(routes={}), "routes"),
