@@ -131,6 +131,11 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     help="Train a router on half of the samples, and test on the others what it moves.",
 )
 @click.option(
+    "--grow",
+    is_flag=True,
+    help="With --router: certify so that audits in service may move more.",
+)
+@click.option(
     "--declare-parity",
     "parity_declared",
     is_flag=True,

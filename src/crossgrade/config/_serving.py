@@ -160,7 +160,7 @@ class ServingResolver:
         self._check_fallbacks(where, section, incumbent, workload)
         self._check_body_bytes(where, section, incumbent, workload)
         self._check_shadow(f"{where}.shadow", section, workload)
-        self._check_growth(f"{where}.grow", section)
+        self._check_growth(f"{where}.grow", section, workload)
         regions = () if workload is None else workload.requirements.regions
         shadow = None
         if section.shadow is not None:
@@ -255,11 +255,18 @@ class ServingResolver:
         for candidate in () if workload is None else workload.candidates:
             self._check_region(where, candidate.name, workload, "shadowing sends requests there")
 
-    def _check_growth(self, where: str, section: RouteSection) -> None:
+    def _check_growth(self, where: str, section: RouteSection, workload: Workload | None) -> None:
         """Refuse growth from audits that do not represent the traffic, or cannot be scored."""
         if not section.grow:
             return
         shadow, problem = section.shadow, None
+        if workload is not None and not workload.router:
+            message = (
+                f"`grow` without a router: workload {workload.name} certifies no threshold that could fall"
+            )
+            self._refuse(
+                where, message, f"set `workloads.{workload.name}.router`", code="growth-without-router"
+            )
         if shadow is None:
             problem = "without `shadow`: nothing would be audited"
         elif shadow.tiers:

@@ -11,7 +11,7 @@ from crossgrade.decide._guards import GUARDS, GuardKind, failing, failing_parts,
 from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test
 from crossgrade.decide._records import Certificate, DecisionSettings, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View, make_view
-from crossgrade.stats import FixedRetention, Outcome, holm, holm_levels
+from crossgrade.stats import GROWTH_HORIZONS, FixedRetention, Outcome, holm, holm_levels
 
 _PATH_POINTS = 120
 
@@ -80,7 +80,8 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
     guards = tuple(guards)
     models = [model.model for model in view.evidence.candidates]
     if view.thresholds:
-        return tuple(_test(view, guards, models[0], part, 1.0) for part in view.thresholds)
+        share = view.settings.alpha_share
+        return tuple(_test(view, guards, models[0], part, share) for part in view.thresholds)
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
     shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
@@ -218,6 +219,7 @@ def _replay(view: View, candidate: str, part: Part, members: BoolColumn, share: 
             floor=settings.floor,
             alpha=settings.alpha * share,
             mode=settings.mode,
+            horizons=GROWTH_HORIZONS if view.thresholds else (1.0,),
             futility=futility,
         )
         follower.take(view.asked_in_order(candidate, part, members))

@@ -21,6 +21,7 @@ from crossgrade.decide._costs import (
 )
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
+from crossgrade.decide._growth import router_settings
 from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
@@ -88,8 +89,8 @@ def decide_policy(
     seen = (*run_guards(view, guards), *retirement(view, now))
     digest = evidence_digest(evidence)
     if evidence.routing is not None:
-        evidence = certifying(evidence)
-        view = make_view(evidence, replace(settings, mode="fixed"))
+        evidence = certifying(evidence, in_order=settings.grow)
+        view = make_view(evidence, router_settings(settings))
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)

@@ -1,7 +1,7 @@
 """One hypothesis followed through a run: its observations, its test, how it came out."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from crossgrade.decide._observations import AskedSample, Design, Observation, Observer
@@ -30,6 +30,7 @@ class Follower:
         floor: float,
         alpha: float,
         mode: str = "sequential",
+        horizons: Sequence[float] = (1.0,),
         futility: float | None = None,
     ) -> None:
         part = design.part(segment)
@@ -46,6 +47,7 @@ class Follower:
             max(planned, 1),
             most=max(most, 1),
             anytime=mode == "anytime",
+            horizons=horizons,
         )
         self.outcome: Outcome | None = None
         self.gave_up = False

@@ -232,7 +232,7 @@ def _where(found: Findings, one: Certificate) -> str:
 
 def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how many answered samples came after a test had ended, of a candidate's segments together."""
-    if one.segment is not None or found.view.order is None:
+    if one.segment is not None or found.view.order is None or found.view.thresholds:
         return
     paired = found.view.paired(one.candidate, found.view.whole.rows)
     if one.tested and one.excluded is None:

@@ -90,7 +90,8 @@ class DecisionSettings:
     `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
     incumbent, without a move.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
-    models' providers that have a minimum, by the model.
+    models' providers that have a minimum, by the model. With `grow` what a router moves is certified by bets
+    alone, with the first start's part of alpha, so that audits in service can go on from there.
     """
 
     floor: float = 0.85
@@ -120,6 +121,7 @@ class DecisionSettings:
     thrifts: tuple[ThriftShare, ...] = ()
     clauses: tuple[Clause, ...] = ()
     contracts: Mapping[str, Contract] = field(default_factory=dict)
+    grow: bool = False
 
     @property
     def workloads(self) -> int:

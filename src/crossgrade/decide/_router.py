@@ -176,7 +176,8 @@ def train_router(
 
     Segments that a guard finds unfit have no part in the training and no score, so they stay with the
     incumbent. Evidence that is unfit as a whole is returned as it is. Raises `DataError` for more than one
-    candidate, too few samples, and samples without segments and texts.
+    candidate, too few samples, samples without segments and texts, and for samples from which a route is to
+    grow and cannot.
     """
     view = make_view(evidence, settings)
     if len(evidence.candidates) != 1:
@@ -189,6 +190,7 @@ def train_router(
     seen = run_guards(view, guards)
     if not sound_candidates(view, seen):
         return evidence
+    _check_growth(evidence, settings)
     broken, units, model = failed_segments(view, seen), evidence.units, evidence.candidates[0].model
     trained = np.array([position(unit, "the half that trains a router") < 0.5 for unit in units])
     sound = np.array([label not in broken for label in _labels(evidence)])
@@ -233,6 +235,17 @@ def train_router(
             table_score=None if table is None else _scores(table, evidence),
         ),
     )
+
+
+def _check_growth(evidence: Evidence, settings: DecisionSettings) -> None:
+    """Refuse to grow from samples that cannot be tested one after the other."""
+    for column, what in ((evidence.judge, "a judge's scores"), (evidence.cluster, "clusters of samples")):
+        if settings.grow and column is not None:
+            raise DataError(
+                f"the evidence has {what}, which are tested once, at the end: a route cannot grow from them",
+                code="growth-evidence",
+                hint="decide without `--grow`",
+            )
 
 
 def _topics(router: Router | None, evidence: Evidence) -> TextColumn | None:
@@ -343,12 +356,21 @@ def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[
     return tuple(grid[start:].tolist())
 
 
-def certifying(evidence: Evidence) -> Evidence:
-    """Return the samples that had no part in the training, in their order, as results of a fixed design."""
+def certifying(evidence: Evidence, *, in_order: bool = False) -> Evidence:
+    """Return the samples that had no part in the training, as results of a fixed design.
+
+    With `in_order` they have an order to be tested in, which follows from their names as the halves do. Those
+    that were not answered come last.
+    """
     routing = evidence.routing
     assert routing is not None
     rows = ~routing.trained
     models = [_columns(model, rows) for model in (evidence.incumbent, *evidence.candidates)]
+    order = None
+    if in_order:
+        places = np.array([position(unit, "the order of a certificate") for unit in evidence.units])[rows]
+        answered = np.all([np.isfinite(model.score) | model.error for model in models], axis=0)
+        order = np.lexsort((places, ~answered))
     fixed = replace(evidence, order=None, position=None, cluster_size=None, cluster_size_in_segment=None)
     return replace(
         _columns(fixed, rows),
@@ -360,6 +382,7 @@ def certifying(evidence: Evidence) -> Evidence:
         unbroken_by_segment={},
         design=None,
         routing=_columns(routing, rows),
+        order=order,
     )
 
 

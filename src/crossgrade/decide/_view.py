@@ -242,7 +242,7 @@ class View:
         return Design(
             run=RunDesign(samples=whole.samples, first_samples=whole.samples, whole_clusters=False),
             whole=whole,
-            segments={str(part.label): plan(part) for part in self.segments},
+            segments={str(part.label): plan(part) for part in (*self.segments, *self.thresholds)},
         )
 
     def paired(self, model: str, rows: BoolColumn) -> BoolColumn:

@@ -57,6 +57,7 @@ class ResultOptions:
     on_read: "Callable[[Results], None]" = lambda _: None
     valid_days: int | None = None
     router: bool = False
+    grow: bool = False
 
 
 _DEFAULTS = ResultOptions()
@@ -145,6 +146,7 @@ def decide_results(
         ),
         every_model=every_model,
         thrifts=_thrifts(listed, evidence.incumbent.model),
+        grow=options.router and options.grow,
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
     if options.router:

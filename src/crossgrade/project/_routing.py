@@ -10,10 +10,13 @@ from crossgrade.config import Config
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.routing import (
+    Growth,
+    Policy,
     Route,
     Router,
     RouteTable,
     aborted,
+    grown,
     promoted,
     read_route_table,
     route_table_digest,
@@ -50,7 +53,9 @@ class RouteState:
             return "expired"
         if self.outside is not None:
             return f"kept: {self.outside} is outside the regions"
-        in_force = {0.0: "aborted", 1.0: "in force"}
+        if route.is_held:
+            return "waits for evidence"
+        in_force = {0.0: "aborted", 1.0: "in force" if route.growth is None else "in force, grows"}
         return in_force.get(route.share, f"canary {route.share:.0%}")
 
 
@@ -94,9 +99,11 @@ class Routing:
     def apply(self, verdict_id: str, *, canary: bool = False, names: Iterable[str] = ()) -> RouteTable:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
-        With `canary` each starts at the first of its steps. Raises UsageError if the verdict is invalid or
-        expired, if an alarm was raised on it, if the team may not use its candidate, or if its models have
-        changed or lie outside the workload's regions. Such a verdict never widens a route.
+        With `canary` each starts at the first of its steps. A route that is to grow goes on from the
+        verdict's evidence. Under an undecided verdict nothing moves until audits settle it. Raises UsageError
+        if the verdict is invalid or expired, if an alarm was raised on it, if the team may not use its
+        candidate, if its models have changed or lie outside the workload's regions, or if a route could not
+        grow from it. Such a verdict never widens a route.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -109,11 +116,28 @@ class Routing:
             )
         for spec in specs:
             self._check_no_alarm(spec.name, stored.id)
-        router = self._router(stored)
-        routes = [_route(spec, stored, router, spec.canary_steps[0] if canary else 1.0) for spec in specs]
+        router, table = self._router(stored), self._store.routes.current()
+        routes = [
+            _route(
+                spec, stored, router, spec.canary_steps[0] if canary else 1.0, _before(table, spec, stored)
+            )
+            for spec in specs
+        ]
         for route in routes:
             self._check_models(route)
-        return self._publish(self._store.routes.current(), *routes)
+        return self._publish(table, *routes)
+
+    def grow(self, name: str, least_score: float) -> RouteTable:
+        """Move requests of a growing route from this threshold on; raises UsageError as `apply` does.
+
+        The caller has the evidence for it (`watch`).
+        """
+        table, route = self._current(name)
+        wider = grown(route, least_score)
+        self._check_models(wider)
+        if route.verdict_id is not None:
+            self._check_holds(self._store.verdicts.get(route.verdict_id))
+        return self._publish(table, wider)
 
     def promote(self, name: str) -> RouteTable:
         """Give a route its next share; raises UsageError as `apply` does."""
@@ -155,8 +179,8 @@ class Routing:
         return self._store.publish_route(changed, digest)
 
     def _router(self, stored: "StoredVerdict") -> Router | None:
-        """Return the router of a verdict that splits by score, as its evidence has it."""
-        if stored.verdict.policy.fact != "score":
+        """Return the router of a verdict that splits by score, or may come to it, as its evidence has it."""
+        if stored.verdict.policy.fact != "score" and not stored.verdict.settings.grow:
             return None
         routing = self._store.verdicts.evidence(stored.id).routing
         return None if routing is None else routing.router
@@ -254,9 +278,14 @@ _IDENTITY = ("provider", "model", "base_url")
 """What makes an offer another one than was measured."""
 
 
-def _route(spec: RouteSpec, stored: "StoredVerdict", router: Router | None, share: float) -> Route:
+def _route(
+    spec: RouteSpec, stored: "StoredVerdict", router: Router | None, share: float, before: Growth | None
+) -> Route:
+    """Return the route of a verdict; it goes on from the growth `before` under the same verdict."""
     verdict = stored.verdict
-    policy = verdict.policy
+    policy, growth = verdict.policy, None
+    if spec.grow and (policy.kind != "keep" or verdict.name == "undecided"):
+        policy, growth = _growing(spec, stored, router)
     models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
     return Route(
         name=spec.name,
@@ -266,8 +295,34 @@ def _route(spec: RouteSpec, stored: "StoredVerdict", router: Router | None, shar
         share=share,
         verdict_id=stored.id,
         evidence_digest=verdict.evidence_digest,
-        router=router,
+        router=router if policy.fact == "score" else None,
+        growth=growth if before is None else before,
     )
+
+
+def _growing(spec: RouteSpec, stored: "StoredVerdict", router: Router | None) -> tuple[Policy, Growth]:
+    """Return the policy with which a route begins to grow, and the growth.
+
+    Under an undecided verdict that is the strictest threshold, which waits for evidence.
+    """
+    verdict = stored.verdict
+    costs = {cost.policy.least_score: cost.policy for cost in (*verdict.costs, *verdict.frontier)}
+    first = None if router is None or not router.thresholds else costs.get(router.thresholds[0])
+    if not verdict.settings.grow or first is None or spec.shadow is None:
+        raise UsageError(
+            f"route {spec.name} is to grow, and verdict {stored.id} has no evidence to go on from",
+            code="growth-without-evidence",
+            hint=f"decide again: `crossgrade decide {verdict.workload}`",
+        )
+    is_held = verdict.policy.fact != "score"
+    growth = Growth(start=1, since=verdict.decided_at, rate=spec.shadow.rate, is_held=is_held)
+    return first if is_held else verdict.policy, growth
+
+
+def _before(table: RouteTable | None, spec: RouteSpec, stored: "StoredVerdict") -> Growth | None:
+    """Return how far a route has come under a verdict that is applied once more."""
+    route = None if table is None else table.route(spec.name)
+    return None if route is None or not spec.grow or route.verdict_id != stored.id else route.growth
 
 
 def _publication(path: Path) -> Publication:

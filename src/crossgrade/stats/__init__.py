@@ -1,6 +1,7 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._corrected import LEAST_LABELS, corrected_retention, corrected_test
+from crossgrade.stats._growth import GROWTH_HORIZONS, GrowthProcess, growth_alpha
 from crossgrade.stats._intervals import (
     Interval,
     Proportion,
@@ -18,6 +19,7 @@ from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
+    "GROWTH_HORIZONS",
     "LEAST_FLOOR",
     "LEAST_LABELS",
     "METHOD_VERSION",
@@ -26,6 +28,7 @@ __all__ = [
     "Detection",
     "EValues",
     "FixedRetention",
+    "GrowthProcess",
     "Interval",
     "JudgedLoss",
     "Outcome",
@@ -39,6 +42,7 @@ __all__ = [
     "audit_loss",
     "corrected_retention",
     "corrected_test",
+    "growth_alpha",
     "holm",
     "holm_levels",
     "mean_interval",

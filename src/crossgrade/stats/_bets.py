@@ -14,14 +14,16 @@ z s / sqrt(N), for which the bet that grows fastest has fraction of about z / (s
 (J. L. Kelly, Bell System Technical Journal 35 (1956) 917-926). z is 4 against R < r, between the
 plan's own difference and one half larger, and 6 against R >= r, because candidates fail by more
 than they pass. Beyond the plan n takes the place of N: the fraction may follow the past alone, so it
-must not know how long the test goes on.
+must not know how long the test goes on. A test without an end has a bet for each of several plans.
 """
 
 import math
 from array import array
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from crossgrade.domain import JSON
 from crossgrade.stats._pairs import FloatArray
 
 GRID: FloatArray = np.geomspace(0.01, 0.95, 25)
@@ -41,14 +43,16 @@ _PRIOR_PAIRS, _PRIOR_SQUARE = 20.0, 0.3  # before any score: twenty pairs of a m
 class Bets:
     """The two capitals while pairs arrive; both start at 1."""
 
-    __slots__ = ("_capital", "_floor", "_fractions", "_n", "_planned", "_square", "_used")
+    __slots__ = ("_capital", "_floor", "_fractions", "_horizons", "_n", "_planned", "_square", "_used")
 
-    def __init__(self, floor: float, planned: int) -> None:
-        """Bet at `floor`, tuned to `planned` pairs."""
-        start = np.append(np.full(len(GRID), _GRID_SHARE / len(GRID)), 1 - _GRID_SHARE)
+    def __init__(self, floor: float, planned: int, horizons: Sequence[float] = (1.0,)) -> None:
+        """Bet at `floor`, tuned to `planned` pairs times each of the `horizons`."""
+        grid, many = np.full(len(GRID), _GRID_SHARE / len(GRID)), len(horizons)
+        start = np.append(grid, np.full(many, (1 - _GRID_SHARE) / many))
         self._floor = floor
+        self._horizons = np.array(horizons)
         self._capital = np.stack([start, start])
-        self._fractions = np.stack([np.append(GRID, 0.0)] * 2)
+        self._fractions = np.stack([np.append(GRID, np.zeros(many))] * 2)
         self._planned = planned
         self._used = array("d"), array("d")
         self._square = _PRIOR_PAIRS * _PRIOR_SQUARE
@@ -56,8 +60,9 @@ class Bets:
 
     @property
     def used(self) -> FloatArray:
-        """The fractions of the bets that follow the plan, as they were made, shape (2, n)."""
-        return np.array(self._used)
+        """The fractions of the bets that follow the plans, as they were made, shape (2, horizons, n)."""
+        many = len(self._horizons)
+        return np.stack([np.array(used).reshape(-1, many).T for used in self._used])
 
     def retune(self, planned: int, *, square: float | None = None) -> None:
         """Tune the bets from here on to another number of planned pairs.
@@ -68,6 +73,22 @@ class Bets:
         if square is not None:
             self._square = square * self._n
 
+    def state(self) -> dict[str, JSON]:
+        """Return what `restore` needs to go on from here, without the fractions `used`, as plain JSON."""
+        return {"capital": self._capital.tolist(), "square": self._square, "n": self._n}
+
+    def restore(self, state: Mapping[str, JSON]) -> bool:
+        """Go on from where bets of the same plan stood; return whether it is their state."""
+        try:
+            capital = np.array(state.get("capital"), dtype=np.float64)
+            square, n = float(str(state.get("square"))), float(str(state.get("n")))
+        except (TypeError, ValueError):
+            return False
+        if capital.shape != self._capital.shape or not np.isfinite([square, n, capital.sum()]).all():
+            return False
+        self._capital, self._square, self._n = capital, square, n
+        return True
+
     def usual_square(self, squares: FloatArray) -> float:
         """Return the mean square of d after pairs with these squares, beside what is assumed before any."""
         return (_PRIOR_PAIRS * _PRIOR_SQUARE + float(squares.sum())) / (_PRIOR_PAIRS + len(squares))
@@ -75,12 +96,13 @@ class Bets:
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""
         r = self._floor
-        scale = math.sqrt(self._square / self._n * max(self._planned, self._n - _PRIOR_PAIRS))
+        reach = np.maximum(self._planned * self._horizons, self._n - _PRIOR_PAIRS)
+        scale = np.sqrt(self._square / self._n * reach)
         fractions, capital = self._fractions, self._capital
-        fractions[0, -1] = min(r * _PASS_Z / scale, _LARGEST)
-        fractions[1, -1] = min(_FAIL_Z / scale, _LARGEST)
-        for used, fraction in zip(self._used, fractions[:, -1].tolist(), strict=True):
-            used.append(fraction)
+        fractions[0, len(GRID) :] = np.minimum(r * _PASS_Z / scale, _LARGEST)
+        fractions[1, len(GRID) :] = np.minimum(_FAIL_Z / scale, _LARGEST)
+        for used, made in zip(self._used, fractions[:, len(GRID) :].tolist(), strict=True):
+            used.extend(made)
         capital[0] *= 1 + fractions[0] * (candidate / r - incumbent)
         capital[1] *= 1 + fractions[1] * (r * incumbent - candidate)
         d = candidate - r * incumbent
@@ -91,11 +113,11 @@ class Bets:
     def walk(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
         """Take many pairs and return both capitals after each, shape (2, n), as `step` would."""
         tuned = self._tuned(incumbent, candidate)
-        for used, row in zip(self._used, tuned, strict=True):
-            used.extend(row.tolist())
-        fractions = np.empty((2, len(incumbent), len(GRID) + 1))
-        fractions[:, :, :-1] = GRID
-        fractions[:, :, -1] = tuned
+        for used, rows in zip(self._used, tuned, strict=True):
+            used.extend(rows.ravel().tolist())
+        fractions = np.empty((2, len(incumbent), len(GRID) + len(self._horizons)))
+        fractions[:, :, : len(GRID)] = GRID
+        fractions[:, :, len(GRID) :] = tuned
         gains = 1 + fractions * _gains(incumbent, candidate, self._floor)[:, :, None]
         gains[:, 0] *= self._capital
         capitals = np.cumprod(gains, axis=1)
@@ -104,14 +126,15 @@ class Bets:
         return both
 
     def _tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
-        """The fractions that follow the plan, each from the pairs before it, shape (2, n)."""
+        """The fractions that follow the plans, each from the pairs before it, shape (2, n, horizons)."""
         d = candidate - self._floor * incumbent
         squares = np.cumsum(np.concatenate([[self._square], d * d]))
         counts = self._n + np.arange(len(d))
         self._square, self._n = float(squares[-1]), float(counts[-1] + 1)
-        reach = np.maximum(self._planned, counts - _PRIOR_PAIRS)
-        stake = np.array([[self._floor * _PASS_Z], [_FAIL_Z]])
-        tuned: FloatArray = np.minimum(stake / np.sqrt(squares[:-1] / counts * reach), _LARGEST)
+        reach = np.maximum(self._planned * self._horizons, (counts - _PRIOR_PAIRS)[:, None])
+        stake = np.array([self._floor * _PASS_Z, _FAIL_Z])[:, None, None]
+        scale = np.sqrt((squares[:-1] / counts)[:, None] * reach)
+        tuned: FloatArray = np.minimum(stake / scale, _LARGEST)
         return tuned
 
     def pairs_to(self, threshold: float, drift: float, side: int) -> float:
@@ -127,14 +150,17 @@ class Bets:
         growth = bets * drift - bets * bets / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             noise = _POWER_Z * bets
-            roots = (noise + np.sqrt(noise**2 + 4 * growth * wanted[:-1])) / (2 * growth)
+            roots = (noise + np.sqrt(noise**2 + 4 * growth * wanted[: len(GRID)])) / (2 * growth)
         constant = float(np.where(growth > 0, roots**2, np.inf).min())
-        z, start = (_PASS_Z, _FAIL_Z)[side], max(self._planned, self._n - _PRIOR_PAIRS)
-        more = np.geomspace(1.0, _MOST_MORE, 400)
-        spread = np.log((start + more) / start)
-        gains = 2 * z * drift * (np.sqrt(start + more) - math.sqrt(start)) - z * z / 2 * spread
-        reached = gains - _POWER_Z * z * np.sqrt(spread) >= wanted[-1]
-        return min(constant, float(more[int(np.argmax(reached))]) if reached.any() else math.inf)
+        z, more = (_PASS_Z, _FAIL_Z)[side], np.geomspace(1.0, _MOST_MORE, 400)
+        found = constant
+        for horizon, missing in zip(self._horizons.tolist(), wanted[len(GRID) :].tolist(), strict=True):
+            start = max(self._planned * horizon, self._n - _PRIOR_PAIRS)
+            spread = np.log((start + more) / start)
+            gains = 2 * z * drift * (np.sqrt(start + more) - math.sqrt(start)) - z * z / 2 * spread
+            reached = gains - _POWER_Z * z * np.sqrt(spread) >= missing
+            found = min(found, float(more[int(np.argmax(reached))]) if reached.any() else math.inf)
+        return found
 
 
 class BetInversion:
@@ -156,9 +182,10 @@ class BetInversion:
     def log_capital(self, ratio: float) -> tuple[float, float]:
         """Logarithms of the capitals against R < `ratio` and against R >= `ratio` (> 0)."""
         constant = np.log1p(GRID[:, None] * _gains(*self._distinct, ratio)[:, None, :]) @ self._counts
-        tuned = np.log1p(self._tuned * _gains(self._incumbent, self._candidate, ratio)).sum(axis=-1)
-        share = math.log(_GRID_SHARE / len(GRID))
-        parts = np.concatenate([constant + share, tuned[:, None] + math.log(1 - _GRID_SHARE)], axis=1)
+        gains = _gains(self._incumbent, self._candidate, ratio)[:, None, :]
+        tuned = np.log1p(self._tuned * gains).sum(axis=-1)
+        share, plans = math.log(_GRID_SHARE / len(GRID)), math.log((1 - _GRID_SHARE) / tuned.shape[1])
+        parts = np.concatenate([constant + share, tuned + plans], axis=1)
         against_low, against_high = np.logaddexp.reduce(parts, axis=1)
         return float(against_low), float(against_high)
 

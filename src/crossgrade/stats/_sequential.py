@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,8 @@ class SequentialRetention:
     at most alpha: exactly for the bets, as good as the fixed test for the end. How large `most` is may
     depend on anything, the scores included.
 
-    With `anytime` there is no test at the end: the bets stop at 1 / alpha, and `planned` only tunes them.
+    With `anytime` there is no test at the end: the bets stop at 1 / alpha, and `planned` only tunes them,
+    times each of the `horizons`.
 
     An observation may weigh less than the heaviest planned one: `weight` in (0, 1] is its share of
     that. A cluster is one observation, with its weighted mean scores and its sum of weights.
@@ -76,6 +78,7 @@ class SequentialRetention:
         *,
         most: int | None = None,
         anytime: bool = False,
+        horizons: Sequence[float] = (1.0,),
     ) -> None:
         """Plan the test; raises `UsageError` for a plan that is no whole number of pairs."""
         self.floor = read_floor(floor)
@@ -87,7 +90,7 @@ class SequentialRetention:
         self.e_pass = 1.0
         self.e_fail = 1.0
         self._threshold = (1 if anytime else 2) / self.alpha
-        self._bets = Bets(self.floor, self.planned)
+        self._bets = Bets(self.floor, self.planned, horizons)
         self._incumbent, self._candidate, self._weight = array("d"), array("d"), array("d")
         self._looks = array("d"), array("d")
         self._largest_at = [0, 0]
@@ -332,7 +335,7 @@ class SequentialRetention:
         found = math.inf if side else 0.0
         for end in {self._largest_at[side], self.n} - {0}:
             incumbent, candidate, weight = (np.array(x[:end]) for x in self._columns)
-            bets = BetInversion(weight * incumbent, weight * candidate, self._bets.used[:, :end])
+            bets = BetInversion(weight * incumbent, weight * candidate, self._bets.used[:, :, :end])
             found = (max, min)[side](found, bets.bound(side, limit))
         return found
 

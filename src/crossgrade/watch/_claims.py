@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict
@@ -31,7 +32,8 @@ class LiveClaim:
 
     With the segment None the claim is about all traffic that moves, at the certified mix. `shares` are then
     the segments' shares of the traffic, with the key None for samples without a segment. They are empty
-    if the certificate has no segments.
+    if the certificate has no segments. Audits of requests before `since` belong to an earlier start of a route
+    that grows; `start` counts from 1.
     """
 
     route: str
@@ -40,9 +42,13 @@ class LiveClaim:
     floor: float
     alpha: float
     shares: Mapping[str | None, float] = field(default_factory=dict)
+    since: datetime | None = None
+    start: int = 1
 
     def covers(self, audit: Audit) -> bool:
         """Return whether the claim is about the traffic that an audit belongs to."""
+        if self.since is not None and (audit.asked_at or audit.at) < self.since:
+            return False
         return self.segment is None or audit.segment == self.segment
 
 
@@ -62,7 +68,13 @@ class ClaimSignal:
 
 
 def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
-    """Return the claims of a route: one on the whole, or one for each segment of a split."""
+    """Return the claims of a route: one on the whole, or one for each segment of a split.
+
+    A route that is held moves nothing, so nothing is claimed.
+    """
+    if route.is_held:
+        return ()
+    growth = route.growth
     segments: Sequence[str | None] = route.policy.segments if route.policy.kind == "split" else (None,)
     return tuple(
         LiveClaim(
@@ -72,6 +84,8 @@ def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
             floor=verdict.floor,
             alpha=verdict.alpha,
             shares=certified_mix(route, verdict) if segment is None else {},
+            since=None if growth is None else growth.since,
+            start=1 if growth is None else growth.start,
         )
         for segment in segments
     )

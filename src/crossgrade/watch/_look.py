@@ -13,10 +13,11 @@ from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.project import Project
-from crossgrade.routing import Route
+from crossgrade.routing import Growth, Route
 from crossgrade.store import Alarm, Pair, Store
 from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_of
 from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
+from crossgrade.watch._growth import GrowthStanding, RouteGrowth
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
 from crossgrade.watch._scoring import (
@@ -70,11 +71,14 @@ class Look:
     """The result of one check: the state of all claims, the new alarms, and the problems.
 
     `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
-    written for people.
+    written for people. `growth` is how far routes that grow have come, and `grown` names those that moved more
+    just now.
     """
 
     at: datetime
     standings: list[Standing] = field(default_factory=list)
+    growth: list[GrowthStanding] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     problems: list[Reason] = field(default_factory=list)
     labels: int = 0
@@ -94,7 +98,7 @@ def look(
        applied again.
     2. Record people's scores from `label_file`, and write the pairs that wait for a score into it.
     3. For each route, check its expiry, prices and versions, score new pairs, and test its claims. An
-       alarm steps the route back.
+       alarm steps the route back. Without one, a route that grows moves as much as its evidence allows.
     4. Send new alarms to the webhook.
 
     An error on one route becomes a problem in the result, and the other routes are still checked. The
@@ -190,8 +194,11 @@ class _RouteLook:
             self._stand("unmeasurable", Reason("workload-missing", "crossgrade.yaml has no workload for it"))
         else:
             readings, why_not = self._readings(watched.workload)
+            before = len(self._found.alarms)
             for claim in claims_of(watched.route, watched.verdict):
                 self._test(claim, readings, why_not)
+            if watched.route.growth is not None and len(self._found.alarms) == before:
+                self._grow(watched.route, watched.route.growth, watched.verdict, readings, why_not)
 
     def _broken_conditions(self) -> list[Broken]:
         project, watched = self._project, self._watched
@@ -269,6 +276,39 @@ class _RouteLook:
             self._found.standings.append(_standing(monitor, route, why_not))
         if not readings:
             self._stand("unmeasurable", why_not, segment=claim.segment)
+
+    def _grow(
+        self,
+        route: Route,
+        growth: Growth,
+        verdict: Verdict,
+        readings: Sequence[ClaimSignal],
+        why_not: Reason | None,
+    ) -> None:
+        """Count the evidence of a growing route, and move what it allows to move."""
+        signal = next((each for each in readings if each.by in ("scorer", "people")), None)
+        if signal is None:
+            why_not = why_not or Reason("labels-needed", "a judge's scores are no evidence without labels")
+            standing = GrowthStanding(
+                route=route.name,
+                start=growth.start,
+                since=growth.since,
+                status="unmeasurable",
+                reason=why_not.text,
+                reason_code=why_not.code,
+            )
+            self._found.growth.append(standing)
+            return
+        overdue = self._found.at - timedelta(days=self._project.config.watching.keep_text_days)
+        evidence = RouteGrowth(self._project.store, route, verdict, signal, overdue=overdue)
+        evidence.count(self._found.at)
+        standing = evidence.standing(route)
+        widest, spec = standing.widest, self._watched.spec
+        if widest is not None and not widest.moves and spec is not None and spec.grow:
+            table = self._project.routing.grow(route.name, widest.least_score)
+            self._found.grown.append(route.name)
+            standing = evidence.standing(table.by_name[route.name])
+        self._found.growth.append(standing)
 
     def _raise(self, broken: Broken, segment: str | None) -> None:
         route = self._watched.route

@@ -243,7 +243,8 @@ class Monitor:
     @property
     def _key(self) -> str:
         judge = self.reading.judge_digest
-        return self.reading.digest if judge is None else f"{self.reading.digest}+{judge}"
+        key = self.reading.digest if judge is None else f"{self.reading.digest}+{judge}"
+        return key if self.claim.start == 1 else f"{key}#{self.claim.start}"
 
     def _keep(self, store: Store) -> None:
         state: dict[str, JSON] = {

@@ -2,20 +2,22 @@
 
 from dataclasses import replace
 
-from crossgrade.routing import Policy, Route, RouteTable, route_table_digest
+from crossgrade.routing import Policy, Route, RouteTable, held_back, route_table_digest
 from crossgrade.store import Alarm, Store
 
 
-def stepped_back(route: Route, segment: str | None) -> Route | None:
-    """Return the route one step back, or None if it no longer moves the traffic of `segment`.
+def stepped_back(route: Route, alarm: Alarm) -> Route | None:
+    """Return the route one step back, or None if the alarm is about traffic that no longer moves.
 
     A split loses the segment. The whole route returns to the incumbent if it is a switch or a canary, if the
     segment is a split's last, or if the alarm is about all traffic (segment None). Only a new certificate
-    moves traffic again.
+    moves traffic again. A route that grows moves nothing until there is evidence from after the alarm.
     """
-    policy = route.policy
+    policy, segment = route.policy, alarm.segment
     if policy.kind == "keep" or (segment is not None and segment not in policy.segments):
         return None
+    if route.growth is not None and alarm.kind in ("claim", "change"):
+        return None if route.is_held else held_back(route, alarm.at)
     rest = tuple(each for each in policy.segments if each != segment)
     if segment is not None and rest:
         return replace(route, policy=replace(policy, segments=rest))
@@ -26,14 +28,16 @@ def stepped_back(route: Route, segment: str | None) -> Route | None:
         targets={policy.incumbent: route.targets[policy.incumbent]},
         valid_until=None,
         share=1.0,
+        growth=None,
     )
 
 
 def raise_alarm(store: Store, alarm: Alarm) -> bool:
     """Record an alarm unless it is known, and step its route back. Return whether the alarm is new."""
-    known = any(
-        (each.segment, each.kind) == (alarm.segment, alarm.kind) for each in alarms_about(store, alarm)
-    )
+    table = store.routes.current()
+    route = None if table is None else table.route(alarm.route)
+    about = alarms_about(store, alarm if route is None or route.verdict_id != alarm.verdict_id else route)
+    known = any((each.segment, each.kind) == (alarm.segment, alarm.kind) for each in about)
     if not known:
         store.alarms.append(alarm)
     step_back(store, alarm)
@@ -41,10 +45,16 @@ def raise_alarm(store: Store, alarm: Alarm) -> bool:
 
 
 def alarms_about(store: Store, route: Route | Alarm) -> list[Alarm]:
-    """Return the alarms about a route's certificate, newest first."""
-    name = route.name if isinstance(route, Route) else route.route
-    recent = store.alarms.recent(name, limit=1000)
-    return [alarm for alarm in recent if alarm.verdict_id == route.verdict_id]
+    """Return the alarms about a route's certificate, newest first.
+
+    Those of a growing route's earlier starts have done their work.
+    """
+    name, growth = (route.name, route.growth) if isinstance(route, Route) else (route.route, None)
+    return [
+        alarm
+        for alarm in store.alarms.recent(name, limit=1000)
+        if alarm.verdict_id == route.verdict_id and (growth is None or alarm.at > growth.since)
+    ]
 
 
 def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
@@ -57,7 +67,7 @@ def step_back(store: Store, alarm: Alarm) -> RouteTable | None:
     route = None if table is None else table.route(alarm.route)
     if table is None or route is None or route.verdict_id != alarm.verdict_id:
         return None
-    down = stepped_back(route, alarm.segment)
+    down = stepped_back(route, alarm)
     if down is None:
         return None
     digest = route_table_digest(table)

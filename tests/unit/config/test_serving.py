@@ -235,9 +235,16 @@ def test_only_tiers_that_may_use_a_route_can_be_shadowed(tmp_path: Path) -> None
     "shadow", ["", ", shadow: {rate: 0.1, tiers: [lead]}", ", shadow: {rate: 0.1, store_text: false}"]
 )
 def test_a_route_grows_by_audits_of_all_requests_only(tmp_path: Path, shadow: str) -> None:
-    anywhere = MINIMAL.replace("    requirements: {regions: [eu]}\n", "")
+    anywhere = MINIMAL.replace("requirements: {regions: [eu]}", "router: true\n    mode: fixed")
     (seen,) = problems(tmp_path, f"{anywhere}routes:\n  r: {{workload: support, grow: true{shadow}}}\n")
     check_error(seen, "growth-unaudited", "routes.r.grow", "shadow")
+
+
+def test_a_route_without_a_router_has_no_threshold_that_could_fall(tmp_path: Path) -> None:
+    anywhere = MINIMAL.replace("    requirements: {regions: [eu]}\n", "")
+    route = "{workload: support, grow: true, shadow: {rate: 0.1}}"
+    (seen,) = problems(tmp_path, f"{anywhere}routes:\n  r: {route}\n")
+    check_error(seen, "growth-without-router", "routes.r.grow", "support")
 
 
 def test_a_client_model_leads_to_one_route(tmp_path: Path) -> None:

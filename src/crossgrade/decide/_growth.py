@@ -1,0 +1,58 @@
+"""What a router's certificate says for a route that grows: the evidence of each threshold, to go on from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._observations import Observer
+from crossgrade.decide._records import DecisionSettings
+from crossgrade.decide._router import certifying
+from crossgrade.decide._view import Part, View, make_view
+from crossgrade.stats import GrowthProcess, growth_alpha
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthStep:
+    """A threshold of a growing route: its least score, its share of the traffic, and its evidence."""
+
+    least_score: float
+    share: float
+    process: GrowthProcess
+
+
+def router_settings(settings: DecisionSettings) -> DecisionSettings:
+    """Return the settings under which what a router moves is tested on the samples that did not train it."""
+    if not settings.grow:
+        return replace(settings, mode="fixed")
+    first = growth_alpha(settings.alpha_share, 1)
+    return replace(settings, mode="anytime", alpha_share=first)
+
+
+def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int = 1) -> tuple[GrowthStep, ...]:
+    """Return the thresholds that may be reached in service, the strictest first, as a start begins.
+
+    The first start begins with the certificate's samples, and a later one with none. `evidence` and
+    `settings` are the verdict's own. There are no thresholds if its evidence cannot be tested in order.
+    """
+    first = router_settings(settings)
+    view = make_view(certifying(evidence, in_order=True), first)
+    alpha = growth_alpha(settings.alpha * settings.alpha_share, start)
+    if view.order is None or view.evidence.routing is None or view.evidence.routing.router is None:
+        return ()
+    return tuple(
+        GrowthStep(least_score=least, share=view.share(part), process=_process(view, part, alpha, start))
+        for least, part in zip(view.evidence.routing.router.thresholds, view.thresholds, strict=True)
+    )
+
+
+def _process(view: View, part: Part, alpha: float, start: int) -> GrowthProcess:
+    """Return the process of a threshold, after the certificate's samples if it is the first start."""
+    plan = view.design.part(part.label)
+    process = GrowthProcess(view.settings.floor, alpha, max(plan.first_observations, 1))
+    if start == 1:
+        observer, model = Observer(view.design.run, plan), view.evidence.candidates[0].model
+        asked = view.asked_in_order(model, part, part.rows)
+        made = [one[:3] for one in map(observer.take, asked) if one is not None]
+        process.take(*np.array(made).reshape(-1, 3).T)
+    return process
