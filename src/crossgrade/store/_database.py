@@ -219,7 +219,7 @@ def session_lock(database: Database, name: str) -> Iterator[bool]:
                 connection.commit()
 
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration under `migrations/versions`; a test compares the two."""
 
 _MIGRATION_LOCK = 0x63726F7373677264

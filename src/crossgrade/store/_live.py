@@ -46,7 +46,9 @@ class Pair:
     are not kept. `served_by` is the side whose answer the client got. `probability`, in (0, 1], is the
     probability with which the request was picked for shadowing. `verdict_id` is the route's certificate at
     the time, the only one that the pair is evidence about. `conversation` identifies the conversation that
-    the client named, None if it named none.
+    the client named, None if it named none; on a growing route it identifies what was drawn together, and is
+    always there. `score` is that of the route's router. `missed` is the code of the reason why a request that
+    was drawn has no two answers (`request` and both answers are None then); otherwise it is None.
     """
 
     route: str
@@ -60,8 +62,29 @@ class Pair:
     verdict_id: str | None = None
     probability: float = 1.0
     conversation: str | None = None
+    score: float | None = None
+    missed: str | None = None
     id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """A request that was drawn for an audit of a growing route, and what one scorer found, without any text.
+
+    `at` is when it was asked. `score`, `probability`, `conversation` and `missed` are the pair's. `incumbent`
+    and `candidate` are the scores of the two answers, None if they are unscored or not audited yet.
+    """
+
+    pair_id: str
+    at: datetime
+    score: float | None
+    probability: float
+    conversation: str | None
+    missed: str | None
+    is_audited: bool
+    incumbent: float | None
+    candidate: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
 from crossgrade.store._database import Database
-from crossgrade.store._live import Audit, Pair, PairAnswer, Side
+from crossgrade.store._live import Audit, Draw, Pair, PairAnswer, Side
 
 _Row: TypeAlias = dict[str, object]
 _SIDES: tuple[Side, Side] = ("incumbent", "candidate")
@@ -51,7 +51,7 @@ class LivePairs:
         wanted: Callable[[str], bool] = lambda _: True,
         limit: int = 500,
     ) -> list[Pair]:
-        """Return pairs of a route that a scorer has not audited yet, oldest first.
+        """Return pairs of a route that a scorer has not audited yet, oldest first, without missed ones.
 
         `wanted` receives a pair's id, and returns whether to include the pair.
         """
@@ -75,6 +75,55 @@ class LivePairs:
                 for pair_id, segment, at in connection.execute(query)
                 if wanted(pair_id)
             ]
+
+    def draws(
+        self, route: str, *, verdict_id: str, scorer_digest: str, since: datetime, after: str = ""
+    ) -> list[Draw]:
+        """Return what was drawn on a route under a certificate, with a scorer's audits, by the pairs' ids.
+
+        These are the pairs asked at or after `since` with ids above `after`, missed ones too. A pair may be
+        committed after another one with a higher id, if the store was away.
+        """
+        p, a = t.pairs.c, t.audits.c
+        audited = and_(a.source_id == p.id, a.scorer_digest == scorer_digest)
+        query = (
+            select(p.id, p.at, p.score, p.probability, p.conversation, p.missed)
+            .add_columns(a.id.label("audit"), a.incumbent, a.candidate)
+            .join_from(t.pairs, t.audits, audited, isouter=True)
+            .where(p.route == route, p.verdict_id == verdict_id, p.id > after, p.at >= _utc(since))
+            .order_by(p.id)
+        )
+        with self._database.reading() as connection:
+            return [
+                Draw(
+                    pair_id=row.id,
+                    at=datetime.fromisoformat(row.at),
+                    score=row.score,
+                    probability=row.probability,
+                    conversation=row.conversation,
+                    missed=row.missed,
+                    is_audited=row.audit is not None,
+                    incumbent=row.incumbent,
+                    candidate=row.candidate,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def audit_cost(self, route: str, *, verdict_id: str, since: datetime) -> Decimal | None:
+        """Return what audits of requests asked at or after `since` cost, or None if a cost is unknown.
+
+        These are the answers that no client got, and the scorers' own costs.
+        """
+        p, answer, a = t.pairs.c, t.pair_answers.c, t.audits.c
+        asked = (p.route == route, p.verdict_id == verdict_id, p.at >= _utc(since))
+        answers = select(answer.cost_usd).join_from(t.pairs, t.pair_answers, answer.pair_id == p.id)
+        audits = select(a.cost_usd).join_from(t.pairs, t.audits, a.source_id == p.id)
+        with self._database.reading() as connection:
+            costs = [
+                *connection.execute(answers.where(*asked, answer.side != p.served_by)).scalars(),
+                *connection.execute(audits.where(*asked)).scalars(),
+            ]
+        return None if None in costs else sum(map(Decimal, costs), Decimal(0))
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
         """Commit audits in one transaction, without those whose source the scorer has audited before.
@@ -171,9 +220,13 @@ def _unscored(columns: Sequence[Any], route: str, scorer_digest: str, verdict_id
     query = (
         select(*columns)
         .join(t.audits, audited, isouter=True)
-        .where(t.pairs.c.route == route, t.audits.c.id.is_(None))
+        .where(t.pairs.c.route == route, t.pairs.c.missed.is_(None), t.audits.c.id.is_(None))
     )
     return _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id)
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat()
 
 
 def _under(query: Any, table: Any, verdict_id: str | None) -> Any:
@@ -182,7 +235,7 @@ def _under(query: Any, table: Any, verdict_id: str | None) -> Any:
 
 def _pair_row(pair: Pair) -> _Row:
     names = ("id", "route", "verdict_id", "request_id", "segment", "endpoint", "request", "served_by")
-    row: _Row = {name: getattr(pair, name) for name in (*names, "conversation")}
+    row: _Row = {name: getattr(pair, name) for name in (*names, "conversation", "score", "missed")}
     return storable({**row, "probability": pair.probability, "at": pair.at.isoformat()})
 
 
@@ -214,6 +267,8 @@ def _pair(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
         served_by=row.served_by,
         probability=row.probability,
         conversation=row.conversation,
+        score=row.score,
+        missed=row.missed,
         incumbent=_pair_answer(answers["incumbent"]),
         candidate=_pair_answer(answers["candidate"]),
         at=datetime.fromisoformat(row.at),

@@ -187,6 +187,8 @@ pairs = Table(
     Column("probability", Float, nullable=False),
     Column("at", String, nullable=False),
     Column("conversation", String),
+    Column("score", Float),
+    Column("missed", String),
 )
 
 pair_answers = Table(

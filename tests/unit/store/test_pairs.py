@@ -1,12 +1,13 @@
 """Live pairs, audits, feedback and alarms: appended once, read back whole, on both databases."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import count
 
 from crossgrade.domain import ModelAnswer, ToolCall, Usage
-from crossgrade.store import Alarm, Audit, Feedback, Pair, PairAnswer, Store, WatchState
+from crossgrade.store import Alarm, Audit, Draw, Feedback, Pair, PairAnswer, Store, WatchState
 from tests.codes import raises_code
 from tests.unit.store.conftest import answered as answered_in
 from tests.unit.store.conftest import make_run
@@ -104,6 +105,83 @@ def test_pairs_that_wait_for_a_scorer_are_counted_without_their_texts(any_store:
     assert any_store.pairs.unscored_times("chat", "s", wanted=lambda pair_id: pair_id == pairs[3].id) == [
         ("de", now)
     ]
+
+
+def missed(**changes: object) -> Pair:
+    """A draw whose other model, the incumbent, was not asked."""
+    sides = {
+        "incumbent": PairAnswer(model="gpt", answer=None, cost_usd=Decimal(0), error="budget"),
+        "candidate": PairAnswer(model="llama", answer=None, cost_usd=Decimal("0.0001")),
+    }
+    return pair(request=None, missed="budget", **sides, **changes)
+
+
+def test_a_missed_draw_is_read_back_and_waits_for_no_scorer(any_store: Store) -> None:
+    pairs = [missed(score=0.25), pair(score=-0.5)]
+    any_store.pairs.append(pairs)
+    assert any_store.pairs.recent("chat")[0] == pairs[0]
+    assert [each.id for each in any_store.pairs.unscored("chat", "s")] == [pairs[1].id]
+    assert len(any_store.pairs.unscored_times("chat", "s")) == 1
+
+
+def test_draws_are_read_with_one_scorers_audits(any_store: Store) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    pairs = [
+        pair(at=now - timedelta(microseconds=1)),
+        pair(at=now, score=0.5),
+        missed(at=now, score=0.25, conversation="d"),
+        pair(at=now, verdict_id="w"),
+        pair(at=now, route="mail"),
+        pair(at=now + timedelta(days=1)),
+    ]
+    any_store.pairs.append(pairs[::-1])
+    any_store.pairs.append_audits(
+        [audit(pairs[1].id), audit(pairs[1].id, scorer_digest="other", incumbent=0.0)]
+    )
+    known = {"verdict_id": "v", "scorer_digest": "s", "since": now}
+    drawn = any_store.pairs.draws("chat", **known)
+    first = Draw(
+        pair_id=pairs[1].id, at=now, score=0.5, probability=0.05, conversation="c0ffee", missed=None,
+        is_audited=True, incumbent=1.0, candidate=None,
+    )  # fmt: skip
+    second = Draw(
+        pair_id=pairs[2].id, at=now, score=0.25, probability=0.05, conversation="d", missed="budget",
+        is_audited=False, incumbent=None, candidate=None,
+    )  # fmt: skip
+    assert drawn[:2] == [first, second]
+    assert [each.pair_id for each in drawn] == [pairs[at].id for at in (1, 2, 5)]
+    assert [each.pair_id for each in any_store.pairs.draws("chat", after=pairs[2].id, **known)] == [
+        pairs[5].id
+    ]
+    abroad = now.astimezone(timezone(timedelta(hours=5)))
+    assert len(any_store.pairs.draws("chat", **{**known, "since": abroad})) == 3
+
+
+def test_what_audits_cost(any_store: Store) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+
+    def other(cost: str | None) -> PairAnswer:
+        return replace(answered("gpt"), cost_usd=None if cost is None else Decimal(cost))
+
+    pairs = [
+        pair(at=now, incumbent=other("0.5")),
+        missed(at=now),
+        pair(at=now - timedelta(days=1), incumbent=other(None)),
+        pair(at=now, verdict_id="w", incumbent=other(None)),
+        pair(at=now, served_by="incumbent", incumbent=other(None)),
+    ]
+    any_store.pairs.append(pairs)
+    any_store.pairs.append_audits(
+        [audit(pairs[0].id, cost_usd=Decimal("0.25")), audit(pairs[2].id), audit(pairs[3].id)]
+    )
+    known = {"verdict_id": "v", "since": now}
+    assert any_store.pairs.audit_cost("chat", **known) == Decimal("0.7501")
+    any_store.pairs.append_audits([audit(pairs[4].id)])
+    assert any_store.pairs.audit_cost("chat", **known) is None
+    assert any_store.pairs.audit_cost("mail", **known) == Decimal(0)
+    unknown = pair(route="mail", at=now, incumbent=other(None))
+    any_store.pairs.append([unknown])
+    assert any_store.pairs.audit_cost("mail", **known) is None
 
 
 def test_texts_can_be_forgotten_and_scores_stay(any_store: Store) -> None:
