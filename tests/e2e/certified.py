@@ -40,7 +40,8 @@ def until(look: Callable[[], _Seen]) -> _Seen:
 def certify(served: Served, routes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Put a certified switch in force on each route, wait until it is served; returns verdicts' ids by route.
 
-    `routes` has by name what differs: `policy`, `share`, `valid_until`, `workload`, `settings`.
+    `routes` has by name what differs: `policy`, `share`, `valid_until`, `workload`, `settings`, and `router`
+    and `growth` of the table's route.
     """
     made = {}
     table = []
@@ -59,6 +60,7 @@ def certify(served: Served, routes: Mapping[str, Mapping[str, Any]]) -> dict[str
                 Route(
                     name=name, policy=policy, targets=targets, valid_until=until_then,
                     verdict_id=made[name], share=changes.get("share", 1.0),
+                    router=changes.get("router"), growth=changes.get("growth"),
                 )
             )  # fmt: skip
         project.store.publish_route(RouteTable(version=1, routes=tuple(table)), None)

@@ -51,6 +51,9 @@ _FLUSHED_RECORDS = 1_500
 MOST_RECORDS = 20_000
 MOST_UNWRITTEN_BYTES = 8 << 20
 MOST_PAIRS_BYTES = 32 << 20
+_MISSED_BYTES = 4 << 20
+"""Room for missed pairs when there is none for answers: no draw is lost for the size of its answers."""
+
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 OnKept: TypeAlias = Callable[[bool], None]
@@ -134,18 +137,33 @@ class BrokerLink(asyncio.Protocol):
         else:
             self._metrics.add("crossgrade.gateway.dropped", "record")
 
-    def keep_pair(self, pair: ShadowPair, on_kept: OnKept | None = None) -> None:
-        """Hand over a shadow pair; `on_kept` receives whether it is in the store."""
+    def keep_pair(
+        self,
+        pair: ShadowPair,
+        on_kept: OnKept | None = None,
+        *,
+        instead: Callable[[], ShadowPair] | None = None,
+        identifier: str = "",
+    ) -> None:
+        """Hand over a shadow pair; `on_kept` receives whether it is in the store.
+
+        `instead` makes the missed pair that takes its place, under the same id, if it cannot be kept.
+        """
+        identifier = identifier or _new_id()
 
         def done(answer: Done | None) -> None:
             kept = answer is not None and answer.error is None
+            if not kept and instead is not None:
+                self.keep_pair(instead(), on_kept, identifier=identifier)
+                return
             if not kept:
                 self._metrics.add("crossgrade.gateway.dropped", "pair")
             if on_kept is not None:
                 on_kept(kept)
 
         number = self._next()
-        self._request(number, Keep(number, _new_id(), pair), done)
+        most = MOST_PAIRS_BYTES if pair.missed is None else MOST_PAIRS_BYTES + _MISSED_BYTES
+        self._request(number, Keep(number, identifier, pair), done, most)
 
     def feedback(self, outcome: Outcome, on_done: Callable[[str | None], None]) -> None:
         """Hand over feedback; `on_done` receives what was wrong, None if it is in the store."""
@@ -293,9 +311,15 @@ class BrokerLink(asyncio.Protocol):
         self._number += 1
         return self._number
 
-    def _request(self, number: int, message: object, on_done: Callable[[Done | None], None]) -> None:
+    def _request(
+        self,
+        number: int,
+        message: object,
+        on_done: Callable[[Done | None], None],
+        most: int = MOST_PAIRS_BYTES,
+    ) -> None:
         line = _encoder.encode(message) + b"\n"
-        if self._closing or self._asked_bytes + len(line) > MOST_PAIRS_BYTES:
+        if self._closing or self._asked_bytes + len(line) > most:
             on_done(None)
             return
         self._asked[number] = (line, on_done)

@@ -124,6 +124,8 @@ class Exchange(RequestState):
             self.segment = segment_of(self.principal, self.request)
             facts = route.facts(self.principal, self.segment, payload)
             self.segment = route.part_of(facts)
+            if facts.score is not None:
+                self.score = facts.score
             unit = self._unit(route, payload) if route.is_canary else ""
             choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
         self.choice = choice
@@ -135,7 +137,7 @@ class Exchange(RequestState):
         self.attempts = Attempts(route.spec, targets, payload.size)
         route.retries.earn()
         if route.spec.shadow is not None:
-            self.copy = self._context.shadows.pick(route, choice, self.request, payload, self.principal.tier)
+            self.copy = self._context.shadows.pick(self)
 
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)

@@ -23,6 +23,7 @@ Reason = Literal[
     "keep",
     "expired",
     "canary",
+    "held",
     "fallback",
     "unknown_fact",
     "too_long",
@@ -110,7 +111,9 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A live request that both models of a route answered; the broker redacts it before it stores it.
 
     `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With `store_text`
-    false only measurements are stored, without texts. `conversation` is a digest of the client's name for it.
+    false only measurements are stored, without texts. `conversation` is a digest of the client's name for it,
+    on a growing route of what is drawn together. `score` is the router's. `missed` is the code of the reason
+    why a drawn request has no two answers; it has no texts then.
     """
 
     route: str
@@ -125,6 +128,8 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     verdict_id: str | None = None
     probability: float = 1.0
     conversation: str | None = None
+    score: float | None = None
+    missed: str | None = None
     store_text: bool = True
 
 

@@ -36,6 +36,8 @@ class Permit:
 
 Side = Literal["incumbent", "candidate"]
 
+_NEVER_MOVED = frozenset({"too_long", "not_plain", "not_carried", "region", "expired", "direct"})
+
 
 Group: TypeAlias = tuple[TargetState, ...]
 """A model as policies know it, and its replicas."""
@@ -110,13 +112,15 @@ class ServedRoute:
     `candidate` is the target that the policy may move requests to, None if it moves none.
     `retries` is the budget of retries, `is_single` says that none is allowed. `sizes` are what is expected
     of each target's answers. A direct route stands for a
-    target that a request asked for by the target's own name.
+    target that a request asked for by the target's own name. `grows` says that every request which the
+    policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
     """
 
     __slots__ = (
         "_choices",
         "candidate",
         "fixed",
+        "grows",
         "headers",
         "incumbent",
         "is_single",
@@ -165,6 +169,7 @@ class ServedRoute:
         self.candidate: TargetState | None = None
         if table_route is not None and table_route.policy.candidate is not None:
             self.candidate = self._choices[table_route.targets[table_route.policy.candidate]].plain[0]
+        self.grows = table_route is not None and table_route.growth is not None
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 
@@ -227,6 +232,8 @@ class ServedRoute:
         if picked != policy.incumbent:
             if route.valid_until is not None and now >= route.valid_until:
                 reason = "expired"
+            elif route.is_held:
+                reason = "held"
             elif route.share < 1.0:
                 reason = "canary"
                 probability = route.share if moved else 1.0 - route.share
@@ -239,6 +246,28 @@ class ServedRoute:
         elif policy.kind == "split" and getattr(facts, policy.fact) is None:
             reason = "unknown_fact"
         return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
+
+    def may_move(self, choice: Choice, score: float | None, payload: Payload, now: datetime) -> bool:
+        """Return whether a growing route could move a request, whichever threshold it has reached."""
+        assert self.table_route is not None
+        assert self.table_route.valid_until is not None
+        if score is None or self.candidate is None or choice.reason in _NEVER_MOVED:
+            return False
+        if now >= self.table_route.valid_until:
+            return False
+        return choice.side == "candidate" or payload.carried(self.candidate)
+
+    def audited_unit(self, request: Request, payload: Payload, request_id: str) -> str:
+        """Return what is audited as a whole on a growing route: a conversation, else the request alone.
+
+        An unnamed conversation is known by its opening, if the router scores that.
+        """
+        named = conversation_of(request, payload)
+        if named is not None:
+            return named
+        router = None if self.table_route is None else self.table_route.router
+        reads_text = router is not None and (router.heads is not None or router.topics is not None)
+        return (_opening_digest(payload) if reads_text else None) or request_id
 
     def new_size(self, target: TargetState) -> Size:
         """Begin to learn the size of a target's answers."""
@@ -362,8 +391,12 @@ def unit_of(
         user = _fact(request, b"x-crossgrade-user") or payload.fields.user_name
         if user is not None:
             return user
-    first = payload.opening() if sticky == "conversation" else b""
-    return blake2b(first, digest_size=16).hexdigest() if first else request_id
+    return (_opening_digest(payload) if sticky == "conversation" else None) or request_id
+
+
+def _opening_digest(payload: Payload) -> str | None:
+    first = payload.opening()
+    return blake2b(first, digest_size=16).hexdigest() if first else None
 
 
 def conversation_of(request: Request, payload: Payload) -> str | None:

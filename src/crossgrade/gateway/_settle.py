@@ -6,7 +6,7 @@ import msgspec
 
 from crossgrade.dialects import NO_COUNTS, Counts
 from crossgrade.gateway._body import estimated_tokens
-from crossgrade.gateway._head import Endpoint
+from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._messages import CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._routes import Choice, Permit, ServedRoute
@@ -66,13 +66,14 @@ class RequestState:
     """What is known of one request: the fields of an exchange that its record is made from.
 
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
-    happened). `added_s` is the time that the gateway itself took.
+    happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
     id: str
     at: float
     began: float
+    request: Request
     endpoint: Endpoint
     principal: Principal
     segment: str | None = None
@@ -81,6 +82,7 @@ class RequestState:
     permit: Permit | None = None
     target: TargetState | None = None
     choice: Choice | None = None
+    score: float | None = None
     attempts: Attempts | None = None
     reason: Reason = "none"
     response_id: str | None = None

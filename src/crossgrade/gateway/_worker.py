@@ -149,6 +149,9 @@ class Worker:
             self._health.close()
         for connection in (*self.edge.connections, *self.health_edge.connections):
             connection.abort()
+        for _ in range(3):  # what was cut is recorded some turns of the loop later
+            await asyncio.sleep(0)
+        self.context.shadows.stop()
         await self.broker.close()
         self.sweeper.stop()
         for target in self.context.targets.values():

@@ -17,24 +17,21 @@ from crossgrade.workloads import redact_body, redact_text
 
 def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
     """Return the pair as the store keeps it: redacted, or without texts if the configuration says so."""
-    is_text = pair.endpoint.endswith("/completions") and not pair.endpoint.endswith("/chat/completions")
-    answers = {
-        side: _stored_answer(getattr(pair, side), is_text=is_text, keep_text=pair.store_text)
-        for side in ("incumbent", "candidate")
-    }
     return Pair(
         id=identifier,
         route=pair.route,
         request_id=pair.request_id,
         endpoint=pair.endpoint,
-        request=redact_body(pair.request) if pair.store_text else None,
+        request=redact_body(pair.request) if pair.store_text and pair.missed is None else None,
         served_by=pair.served_by,
-        incumbent=answers["incumbent"],
-        candidate=answers["candidate"],
+        incumbent=_stored_answer(pair.incumbent, pair),
+        candidate=_stored_answer(pair.candidate, pair),
         segment=pair.segment,
         verdict_id=pair.verdict_id,
         probability=pair.probability,
         conversation=pair.conversation,
+        score=pair.score,
+        missed=pair.missed,
         at=datetime.fromtimestamp(pair.at, UTC),
     )
 
@@ -69,8 +66,10 @@ def _may_report(outcome: Outcome, record: RequestRecord) -> bool:
     return is_team or outcome.key in (record.key, ADMIN)
 
 
-def _stored_answer(sent: ShadowAnswer, *, is_text: bool, keep_text: bool) -> PairAnswer:
-    answer, error = _decoded(sent, is_text=is_text)
+def _stored_answer(sent: ShadowAnswer, pair: ShadowPair) -> PairAnswer:
+    keep_text = pair.store_text
+    is_text = pair.endpoint.endswith("/completions") and not pair.endpoint.endswith("/chat/completions")
+    answer, error = (None, sent.error) if pair.missed else _decoded(sent, is_text=is_text)
     if error is not None and not keep_text:
         error = error.partition(":")[0]  # the rest is an excerpt of the answer
     if answer is not None:

@@ -278,7 +278,8 @@ class Broker:
             await self._collect()
         error = await self._archive.keep(message)
         if error is None and isinstance(message, Keep):
-            self._meter.add("crossgrade.gateway.pairs", message.pair.route)
+            if message.pair.missed is None:
+                self._meter.add("crossgrade.gateway.pairs", message.pair.route)
         elif error not in (None, DENIED, UNKNOWN_RESPONSE):
             self._warn("archive", StoreError(error, code="archive-failed"))
         _send(writer, Done(message.number, error=error))

@@ -43,7 +43,7 @@ class MemoryBroker:
     def record(self, record: RequestRecord) -> None:
         self.records.append(record)
 
-    def keep_pair(self, pair: Any, on_kept: Any = None) -> None:
+    def keep_pair(self, pair: Any, on_kept: Any = None, *, instead: Any = None) -> None:
         self.pairs.append(pair)
         if on_kept is not None:
             on_kept(True)

@@ -218,9 +218,9 @@ def test_a_pair_whose_broker_died_is_handed_over_again_and_kept_once(machines: M
 
     original = module.BrokerLink._request
 
-    def spy(self: module.BrokerLink, number: int, message: object, on_done: object) -> None:
+    def spy(self: module.BrokerLink, number: int, message: object, on_done: object, most: int) -> None:
         sent.append(module._encoder.encode(message) + b"\n")
-        original(self, number, message, on_done)  # type: ignore[arg-type]
+        original(self, number, message, on_done, most)  # type: ignore[arg-type]
 
     module.BrokerLink._request = spy  # type: ignore[method-assign, assignment]
     try:
