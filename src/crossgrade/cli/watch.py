@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from crossgrade.cli._output import note, print_json, print_table
 if TYPE_CHECKING:
     from crossgrade.project import Project
     from crossgrade.store import Alarm
-    from crossgrade.watch import Look
+    from crossgrade.watch import Look, ThresholdEvidence
 
 EXIT_ALARM = 1
 _HEADERS = (
@@ -22,6 +23,8 @@ _HEADERS = (
     "waiting", "valid_until", "reason",
 )  # fmt: skip
 _NUMBERS = ("audits", "held", "floor", "retention", "e_claim", "e_change", "waiting")
+_GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
+_GROWTH_NUMBERS = ("score from", "of traffic", "e-value", "of", "n", "saves a month")
 
 
 @click.command()
@@ -76,14 +79,46 @@ def _go_on(project: "Project", found: "Look") -> None:
 
 
 def _print(found: "Look") -> None:
-    if not found.standings:
+    if not found.standings and not found.growth:
         note("no route in force moves traffic: nothing to watch", code="nothing-to-watch")
         return
     rows = []
     for each in found.standings:
         row = [getattr(each, header) for header in _HEADERS]
         rows.append([_shown(cell) for cell in row])
-    print_table(_HEADERS, rows, right=_NUMBERS)
+    if rows:
+        print_table(_HEADERS, rows, right=_NUMBERS)
+    if any(each.steps for each in found.growth):
+        steps = [_growth_row(each.route, step) for each in found.growth for step in each.steps]
+        print_table(_GROWTH_HEADERS, steps, right=_GROWTH_NUMBERS)
+
+
+def _growth_row(route: str, step: "ThresholdEvidence") -> list[object]:
+    saving = step.saving_per_month_usd
+    return [
+        route,
+        f"{step.least_score:.4f}",
+        f"{step.share:.1%}",
+        f"{step.e_value:.3g}",
+        f"{step.e_value_at:g}",
+        f"{step.n:,}",
+        "moves" if step.moves else "passed" if step.passed else "",
+        "" if saving is None else f"${saving:,.0f}",
+    ]
+
+
+def _growth_sentences(found: "Look") -> Iterator[str]:
+    """Say of each growing route what its audits cost, and what the next step would save."""
+    for each in found.growth:
+        missed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(each.missed.items()))
+        until = "" if each.counted_until is None else f" up to {each.counted_until}"
+        cost = "an unknown sum" if each.cost_usd is None else f"${each.cost_usd:,.2f}"
+        yield (
+            f"route {each.route}: {each.status}, start {each.start}; {each.audits:,} audits counted{until}"
+            f"{f', of which missed: {missed}' if missed else ''}; audits cost {cost} since {each.since:%Y-%m-%d}"
+        )
+        if each.reason is not None:
+            yield f"route {each.route}: {each.reason}"
 
 
 def _shown(cell: object) -> object:
@@ -103,11 +138,17 @@ def _log(found: "Look") -> None:
             verdict_id=alarm.verdict_id, alarm=alarm.id, detail=alarm.detail,
         )  # fmt: skip
         note(line)
+    for route in found.grown:
+        note(log_line("grown", at=at, level="info", route=route))
     for problem in found.problems:
         note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
 
 
 def _tell(found: "Look", label_file: Path | None) -> None:
+    for sentence in _growth_sentences(found):
+        note(sentence, code="growth")
+    for route in found.grown:
+        note(f"route {route}: moves more, as its evidence allows", code="grown")
     for alarm in found.alarms:
         note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back", code="alarm")
     for problem in found.problems:

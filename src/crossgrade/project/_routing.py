@@ -53,10 +53,8 @@ class RouteState:
             return "expired"
         if self.outside is not None:
             return f"kept: {self.outside} is outside the regions"
-        if route.is_held:
-            return "waits for evidence"
-        in_force = {0.0: "aborted", 1.0: "in force" if route.growth is None else "in force, grows"}
-        return in_force.get(route.share, f"canary {route.share:.0%}")
+        shares = {0.0: "aborted", 1.0: "in force" if route.growth is None else "in force, grows"}
+        return "waits for evidence" if route.is_held else shares.get(route.share, f"canary {route.share:.0%}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

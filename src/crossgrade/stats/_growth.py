@@ -72,10 +72,11 @@ class GrowthProcess:
         """
         if len(incumbent) and not self.passed:
             capitals = self._bets.walk(weights * incumbent, weights * candidate)[0]
-            capitals = capitals[-1:] if together else capitals
-            reached = capitals >= self.threshold
-            self.n += int(np.argmax(reached)) + 1 if reached.any() and not together else len(incumbent)
-            self.e_value = max(self.e_value, float(capitals.max()))
+            read = capitals[-1:] if together else capitals
+            reached = np.flatnonzero(read >= self.threshold)
+            taken = int(reached[0]) + 1 if len(reached) and not together else len(incumbent)
+            self.n += taken
+            self.e_value = max(self.e_value, float(read[:taken].max()))
         return self.passed
 
     def state(self) -> State:

@@ -32,8 +32,8 @@ class LiveClaim:
 
     With the segment None the claim is about all traffic that moves, at the certified mix. `shares` are then
     the segments' shares of the traffic, with the key None for samples without a segment. They are empty
-    if the certificate has no segments. Audits of requests before `since` belong to an earlier start of a route
-    that grows; `start` counts from 1.
+    if the certificate has no segments. Audits of requests before `since` belong to an earlier start of a
+    route that grows; `start` counts from 1.
     """
 
     route: str

@@ -38,11 +38,11 @@ GrowthStatus: TypeAlias = Literal["growing", "held", "complete", "waiting", "unm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdEvidence:
-    """The evidence of the threshold `least_score`: `e_value` of the `e_value_at` that it takes, over `n`
-    observations.
+    """The evidence of the threshold `least_score`, which has passed once `e_value` reaches `e_value_at`.
 
-    `share` is its share of the certified traffic. `saving_per_month_usd` and `saving_per_request_usd` are what
-    the policy saved when it was certified, None if unknown. `moves` says that its requests move now.
+    `n` is the number of observations, `share` the threshold's share of the certified traffic.
+    `saving_per_month_usd` and `saving_per_request_usd` are what the policy saved when it was certified, None
+    if unknown. `moves` says that its requests move now.
     """
 
     least_score: float
@@ -61,8 +61,8 @@ class GrowthStanding:
     """How far a growing route has come.
 
     `start` counts from 1, and its evidence began at `since`. `audits` are the drawn requests that counted, of
-    days up to `counted_until`, and `missed` those of them that were not audited, by reason. `cost_usd` is what
-    audits have cost since then, None if unknown.
+    days up to `counted_until`, and `missed` those that were not audited, by reason. `cost_usd` is what audits
+    have cost since then, None if unknown.
     """
 
     route: str
@@ -76,6 +76,11 @@ class GrowthStanding:
     cost_usd: Decimal | None = None
     reason: str | None = None
     reason_code: str | None = None
+
+    @property
+    def next_step(self) -> ThresholdEvidence | None:
+        """The threshold whose evidence comes next, None if all have passed."""
+        return self.steps[self._passed] if self._passed < len(self.steps) else None
 
     @property
     def widest(self) -> ThresholdEvidence | None:
@@ -188,7 +193,7 @@ class RouteGrowth:
         return not waiting
 
     def _take(self, draws: Sequence[Draw]) -> None:
-        """Count the draws of a day: each conversation is one observation of every threshold that it reaches."""
+        """Count the draws of a day: a conversation is one observation of every threshold it reaches."""
         rate, common = self._growth.rate, self._common_size()
         conversations: defaultdict[str, list[Draw]] = defaultdict(list)
         for draw in draws:

@@ -71,8 +71,8 @@ class Look:
     """The result of one check: the state of all claims, the new alarms, and the problems.
 
     `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
-    written for people. `growth` is how far routes that grow have come, and `grown` names those that moved more
-    just now.
+    written for people. `growth` is how far routes that grow have come, and `grown` names those that moved
+    more just now.
     """
 
     at: datetime

@@ -1,0 +1,88 @@
+"""A verdict for a route that grows: bets alone certify it, at half of the error rate, and audits can go on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, decide_policy, growth_steps, train_router, verify
+from crossgrade.decide._router import certifying
+from crossgrade.errors import DataError
+from tests.unit.decide.test_router import NOW, decide, evidence
+
+GROW = DecisionSettings(mode="fixed", grow=True)
+
+
+def test_bets_alone_certify_at_half_of_the_error_rate() -> None:
+    routed, verdict = decide(evidence(), GROW)
+    assert verdict.name == "split"
+    moved = [one for one in verdict.certificates if one.certified]
+    for one in moved:
+        assert one.retention.method == "bets"
+        assert one.retention.e_pass is not None
+        assert one.retention.e_pass >= 40
+        assert one.adjusted_p <= 0.05
+        assert one.retention.low is not None
+        assert one.retention.low >= 0.85
+        assert one.retention.low_confidence == pytest.approx(0.975)
+    steps = growth_steps(routed, GROW)
+    assert [step.process.passed for step in steps][: len(moved)] == [True] * len(moved)
+    parts = [one for one in verdict.certificates if one.segment is not None]
+    for step, one in zip(steps, parts, strict=True):
+        assert step.share == pytest.approx(one.share)
+        assert step.process.e_value == pytest.approx(one.retention.e_pass)
+
+
+def test_it_certifies_no_more_than_a_test_at_the_end() -> None:
+    _, grown = decide(evidence(), GROW)
+    _, fixed = decide(evidence())
+    assert sum(one.certified for one in grown.certificates) <= sum(
+        one.certified for one in fixed.certificates
+    )
+
+
+def test_a_later_start_begins_without_evidence_and_asks_for_more() -> None:
+    routed, _ = decide(evidence(), GROW)
+    for first, second in zip(growth_steps(routed, GROW), growth_steps(routed, GROW, start=2), strict=True):
+        assert (second.process.n, second.process.e_value) == (0, 1.0)
+        assert second.process.threshold == 2 * first.process.threshold == 80
+        assert second.process.planned == first.process.planned
+
+
+def test_the_order_of_the_tests_does_not_depend_on_the_order_of_rows() -> None:
+    routed, _ = decide(evidence(), GROW)
+    assert routed.routing is not None
+    back = np.arange(routed.n)[::-1]
+    models = [replace(each, score=each.score[back]) for each in (routed.incumbent, *routed.candidates)]
+    turned = replace(
+        routed, sample_ids=routed.sample_ids[back], incumbent=models[0], candidates=(models[1],),
+        routing=replace(routed.routing, trained=routed.routing.trained[back]),
+    )  # fmt: skip
+    rows = [certifying(each, in_order=True) for each in (routed, turned)]
+    first, second = (each.sample_ids[each.order].tolist() for each in rows)
+    assert first == second != sorted(first)
+
+
+def test_such_a_verdict_can_be_verified() -> None:
+    routed, verdict = decide(evidence(), GROW)
+    assert verify(verdict, routed) == ()
+
+
+@pytest.mark.parametrize("field", ["cluster", "judge"])
+def test_samples_that_are_tested_once_are_refused(field: str) -> None:
+    found = evidence()
+    value = (
+        "judge" if field == "judge" else np.array([f"c{i // 2}" for i in range(found.n)], dtype=np.object_)
+    )
+    with pytest.raises(DataError) as raised:
+        train_router(replace(found, **{field: value}), GROW)
+    assert raised.value.code == "growth-evidence"
+
+
+def test_without_enough_evidence_it_is_undecided_and_could_begin() -> None:
+    routed, verdict = decide(evidence(2400), GROW)
+    assert verdict.name == "undecided"
+    steps = growth_steps(routed, GROW)
+    assert steps
+    assert not steps[0].process.passed
+    assert decide_policy(routed, GROW, now=NOW) == verdict

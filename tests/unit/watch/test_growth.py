@@ -1,0 +1,291 @@
+"""A growing route: audits move more of its traffic, never without evidence, and an alarm begins again."""
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crossgrade.decide import DecisionSettings, decide_policy, train_router
+from crossgrade.project import Project
+from crossgrade.routing import Router, threshold_name
+from crossgrade.store import Pair, PairAnswer
+from crossgrade.watch import GrowthStanding
+from tests.codes import raises_code
+from tests.unit.decide.test_router import columns, evidence
+from tests.unit.watch.conftest import BAD, GOOD, NOW, Site, pair
+
+DAY = timedelta(days=1)
+SEGMENTS = {"a": 0.99, "b": 0.96, "c": 0.86, "d": 0.76, "e": 0.3}
+"""The share of the incumbent's right answers that the candidate has right too."""
+
+
+def config(site: Site, *, grow: bool = True, rate: float = 0.05, route: str = "") -> None:
+    site.write(route=f"    grow: {str(grow).lower()}\n{route}")
+    path = site.folder / "crossgrade.yaml"
+    text = path.read_text().replace(
+        "candidates: [llama]", "candidates: [llama]\n    router: true\n    mode: fixed"
+    )
+    path.write_text(text.replace("rate: 0.05", f"rate: {rate}"))
+
+
+def verdict_of(site: Site, n: int, *, grow: bool = True, price: float | None = 0.001, seed: int = 5) -> str:
+    """Record a verdict on n samples of the four segments, and return its id."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(list(SEGMENTS), n)
+    b = (rng.random(n) < 0.9).astype(float)
+    c = b * (rng.random(n) < np.array([SEGMENTS[label] for label in labels]))
+    nan = float("nan")
+    found = evidence(
+        n, workload="support", input=None, segment=labels.astype(object),
+        incumbent=columns("gpt", b, 0.01), candidates=(columns("llama", c, nan if price is None else price),),
+    )  # fmt: skip
+    settings = DecisionSettings(mode="fixed", floor=0.85, grow=grow, requests_per_month=100_000)
+    routed = train_router(found, settings)
+    assert routed.routing is not None
+    router = routed.routing.router
+    assert router is not None
+    assert router.segments is not None
+    scores = sorted(router.segments.values(), reverse=True)
+    each = tuple(math.floor(score * 10_000) / 10_000 for score in scores)  # a step for each segment
+    routed = replace(routed, routing=replace(routed.routing, router=replace(router, thresholds=each)))
+    verdict = decide_policy(routed, settings, now=NOW - DAY)
+    with site.project() as project:
+        return project.store.verdicts.append(verdict, routed)
+
+
+def apply(site: Site, verdict_id: str) -> Router:
+    with site.project() as project:
+        table = project.apply(verdict_id)
+    router = table.by_name["support"].router
+    assert router is not None
+    return router
+
+
+def seen(
+    site: Site,
+    verdict_id: str,
+    router: Router,
+    n: int,
+    *,
+    day: int,
+    kept: float | None = None,
+    **changes: Any,
+) -> list[Pair]:
+    """Append a day's audits, of which the candidate has the share `kept` right (None: as certified)."""
+    rng = np.random.default_rng(day)
+    pairs = []
+    assert router.segments is not None
+    for at in range(n):
+        label = str(rng.choice(list(SEGMENTS)))
+        score = router.segments[label]
+        right = rng.random() < (SEGMENTS[label] if kept is None else kept)
+        fields = {
+            "score": score,
+            "at": NOW + day * DAY + timedelta(seconds=at),
+            "conversation": f"{day}-{at}",
+        }
+        made = pair(verdict_id, GOOD, GOOD if right else BAD)
+        pairs.append(replace(made, **{**fields, **changes}))
+    with site.project() as project:
+        project.store.pairs.append(pairs)
+    return pairs
+
+
+def growth(site: Site, *, day: int) -> GrowthStanding:
+    found = site.look(now=NOW + day * DAY)
+    (standing,) = found.growth
+    return standing
+
+
+def test_audits_move_more(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    before = site.route()
+    assert before.growth is not None
+    assert (before.growth.start, before.growth.rate, before.is_held) == (1, 0.05, False)
+    assert before.policy.least_score is not None
+    first = growth(site, day=0)
+    assert (first.status, first.audits, first.counted_until) == ("growing", 0, None)
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    found = site.look(now=NOW + 6 * DAY)
+    assert found.grown == ["support"]
+    (standing,) = found.growth
+    route = site.route()
+    assert route.policy.least_score is not None
+    assert route.policy.least_score < before.policy.least_score
+    assert route.policy.segments == (threshold_name(route.policy.least_score),)
+    assert standing.audits == 6 * 300
+    moving = [step.least_score for step in standing.steps if step.moves]
+    assert moving[-1] == route.policy.least_score
+    assert all(step.e_value >= step.e_value_at == 40 for step in standing.steps if step.moves)
+    # With e what moves would be below the floor.
+    assert router.segments is not None
+    assert route.policy.least_score > router.segments["e"]
+    assert site.look(now=NOW + 6 * DAY).grown == []
+
+
+def test_a_day_counts_after_its_end_and_when_all_its_audits_are_scored(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 30, day=0)
+    midnight = NOW.replace(hour=0) + DAY
+    for now, audits in (
+        (midnight - timedelta(minutes=1), 0),
+        (midnight + timedelta(minutes=30), 0),
+        (midnight + timedelta(hours=2), 30),
+    ):
+        (standing,) = site.look(now=now).growth
+        assert standing.audits == audits
+
+
+def test_without_a_certificate_nothing_moves_until_audits_settle_it(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 230)
+    with site.project() as project:
+        assert project.store.verdicts.get(verdict_id).verdict.name == "undecided"
+    router = apply(site, verdict_id)
+    assert site.route().is_held
+    assert growth(site, day=0).status == "held"
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    assert site.look(now=NOW + 6 * DAY).grown == ["support"]
+    route = site.route()
+    assert not route.is_held
+    assert route.policy.least_score is not None
+
+
+def test_certified_without_a_price_does_not_move(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600, price=None)
+    router = apply(site, verdict_id)
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    found = site.look(now=NOW + 6 * DAY)
+    assert found.grown == []
+    assert site.route().is_held
+    assert any(step.passed for step in found.growth[0].steps)
+
+
+def test_audits_that_are_missing_count_as_the_worst_case(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    for day in range(4):
+        seen(site, verdict_id, router, 300, day=day)
+    missed = {"missed": "parallel", "request": None, "incumbent": PairAnswer(model="gpt", answer=None), "candidate": PairAnswer(model="llama", answer=None, error="parallel")}  # fmt: skip
+    for day in range(4):
+        seen(site, verdict_id, router, 100, day=day, **missed)
+    standing = growth(site, day=4)
+    assert standing.audits == 1600
+    assert standing.missed == {"parallel": 400}
+    without = [step.e_value for step in standing.steps if not step.passed]
+    assert max(without) < 40
+    assert site.look(now=NOW + 4 * DAY).grown == []
+
+
+def test_an_alarm_sends_all_back_and_begins_again_with_evidence_from_after_it(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    name = site.route().policy.segments[0]
+    seen(site, verdict_id, router, 300, day=0, kept=0.1, segment=name)
+    found = site.look(now=NOW + timedelta(hours=1))
+    assert {alarm.kind for alarm in found.alarms} == {"claim", "change"}
+    route = site.route()
+    assert route.growth is not None
+    assert (route.growth.start, route.growth.since, route.is_held) == (2, found.at, True)
+    assert route.policy.kind == "split"
+    again = site.look(now=NOW + timedelta(hours=2))
+    assert (again.alarms, again.problems) == ([], [])
+    (standing,) = again.growth
+    assert [step.e_value for step in standing.steps] == [1.0] * len(standing.steps)
+    assert {step.e_value_at for step in standing.steps} == {80.0}
+    with site.project() as project, raises_code("alarm-raised"):
+        project.apply(verdict_id)
+    for day in range(1, 7):
+        seen(site, verdict_id, router, 300, day=day)
+    found = site.look(now=NOW + 9 * DAY)
+    assert found.grown == ["support"]
+    route = site.route()
+    assert route.growth is not None
+    assert (route.growth.start, route.is_held) == (2, False)
+    # A second fall is an alarm of its own, and the next start asks for more again.
+    name = route.policy.segments[0]
+    seen(site, verdict_id, router, 300, day=9, kept=0.1, segment=name)
+    found = site.look(now=NOW + 9 * DAY + timedelta(hours=1))
+    assert {alarm.kind for alarm in found.alarms} == {"claim", "change"}
+    route = site.route()
+    assert route.growth is not None
+    assert (route.growth.start, route.is_held) == (3, True)
+
+
+def test_audits_at_a_lower_rate_do_not_count(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 50, day=0, probability=0.01)
+    seen(site, verdict_id, router, 50, day=1, probability=0.5)
+    standing = growth(site, day=2)
+    assert standing.missed == {"rate-fell": 50}
+    assert standing.audits == 50
+
+
+def test_a_conversation_is_one_observation_a_day(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    before = growth(site, day=0).steps[-1].n
+    score = min(router.segments.values())  # type: ignore[union-attr]
+    seen(site, verdict_id, router, 60, day=0, conversation="one", score=score)
+    after = growth(site, day=1).steps
+    assert [step.n for step in after][-1] in (before, before + 1)
+
+
+def test_it_goes_on_where_it_stood(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    for day in range(3):
+        seen(site, verdict_id, router, 100, day=day)
+        last = growth(site, day=day + 1)
+    with site.project() as project:
+        states = project.store.alarms.state(
+            "support", verdict_id=verdict_id, segment="growth", scorer_digest=f"{digest_of(project)}#1"
+        )
+    assert states is not None
+    assert states.state["day"] == (NOW + 2 * DAY).date().isoformat()
+    assert last.audits == 300
+    # From the first audit on it comes to the same.
+    with site.project() as project:
+        project.store.alarms.append_state(replace(states, state={**states.state, "version": 0}))
+    again = growth(site, day=3)
+    assert again.audits == 300
+    assert [step.e_value for step in again.steps] == pytest.approx([step.e_value for step in last.steps])
+
+
+def digest_of(project: Project) -> str:
+    (digest,) = {audit.scorer_digest for audit in project.store.pairs.audits("support")}
+    return digest
+
+
+def test_a_verdict_of_a_test_at_the_end_cannot_grow(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600, grow=False)
+    with site.project() as project, raises_code("growth-without-evidence"):
+        project.apply(verdict_id)
+
+
+def test_where_growth_is_switched_off_nothing_moves_more(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    config(site, grow=False)
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    assert site.look(now=NOW + 6 * DAY).grown == []
