@@ -306,13 +306,16 @@ class _ShadowCall:
         except ProviderError as error:
             self.failed(error)
         except Exception as error:  # noqa: BLE001  # the copy has to end
-            self._unexpected(error, "the request cannot be carried to the other model", "shadow-not-carried")
+            told = UpstreamError(
+                "the request cannot be carried to the other model", code="shadow-not-carried"
+            )
+            self._unexpected(error, told)
 
-    def _unexpected(self, error: Exception, message: str, code: str) -> None:
+    def _unexpected(self, error: Exception, told: UpstreamError) -> None:
         """Note an internal error: the copy has to end, whatever the answer holds."""
-        context = {"message": f"a copy failed: {message}", "exception": error}
+        context = {"message": f"a copy failed: {told.message}", "exception": error}
         self._shadows.loop.call_exception_handler(context)
-        self.failed(UpstreamError(message, code=code))
+        self.failed(told)
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is read."""
@@ -357,7 +360,8 @@ class _ShadowCall:
 
     def _unreadable(self, error: Exception) -> None:
         if not self._done:
-            self._unexpected(error, "the other model's answer could not be read", "answer-unreadable")
+            told = UpstreamError("the provider's answer could not be read", code="answer-unreadable")
+            self._unexpected(error, told)
 
     def on_fail(self, error: ProviderError) -> None:
         """Note that there is no answer."""
