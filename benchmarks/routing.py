@@ -7,11 +7,12 @@ copied here: set ROUTELLM to the folder `routellm/evals` of a checkout. The othe
 import sys
 from collections.abc import Callable
 
-from benchmarks import _router_certificates, _router_scores
+from benchmarks import _growth, _router_certificates, _router_scores
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "certificates": _router_certificates.rows,
+    "growth": _growth.rows,
     "speed": _router_scores.speed_rows,
     "text": _router_scores.text_rows,
 }

@@ -115,7 +115,7 @@ def _growth_sentences(found: "Look") -> Iterator[str]:
         cost = "an unknown sum" if each.cost_usd is None else f"${each.cost_usd:,.2f}"
         yield (
             f"route {each.route}: {each.status}, start {each.start}; {each.audits:,} audits counted{until}"
-            f"{f', of which missed: {missed}' if missed else ''}; audits cost {cost} since {each.since:%Y-%m-%d}"
+            f"{f', of which missed: {missed}' if missed else ''}; cost {cost} since {each.since:%Y-%m-%d}"
         )
         if each.reason is not None:
             yield f"route {each.route}: {each.reason}"
