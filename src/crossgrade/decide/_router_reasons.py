@@ -118,7 +118,22 @@ def _next(found: Findings) -> Iterator[Remark]:
                 candidate=one.candidate,
                 segments=(str(one.segment),),
             )
+            if found.view.settings.grow:
+                yield _grows(found, one)
             return
+
+
+def _grows(found: Findings, one: Certificate) -> Remark:
+    """Return how far the evidence of the next threshold is, which audits in service would carry on."""
+    settings = found.view.settings
+    return Remark(
+        "router-grows",
+        f"Audits in service can carry this evidence on: its e-value is {one.retention.e_pass or 1.0:.3g} "
+        f"of the {1 / (settings.alpha * settings.alpha_share):g} that a step takes. That is why bets alone "
+        "tested the thresholds, at half of the error rate.",
+        candidate=one.candidate,
+        segments=(str(one.segment),),
+    )
 
 
 def _ratio(b: FloatColumn, s: FloatColumn, weight: FloatColumn) -> float:
