@@ -114,6 +114,8 @@ def routed(make, counts, now):
     yield train_router(topical()[0], replace(ROUTED, floor=0.9)), replace(ROUTED, floor=0.9)
     b, c, parts = joined(counts, (900, 10, 10, 80), (320, 130, 10, 40))
     yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), ROUTED), ROUTED
+    grow = replace(ROUTED, grow=True, floor=0.9)
+    yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), grow), grow
     alike = make(*counts(340, 20, 20, 20), segment=["x", "y"] * 200, inc=DEAR, cand=CHEAP)
     yield train_router(alike, ROUTED), ROUTED
 
