@@ -1,6 +1,7 @@
 """`crossgrade route`: which model answers now, and the steps up and down."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,7 +184,13 @@ def export(
         exporter = _exporter(project, proxy)
         offers = project.config.offers
         plans = [
-            plan_route(state.spec, state.route, offers, os.environ, now=now)
+            plan_route(
+                replace(state.spec, fallbacks=state.fallbacks),
+                None if state.clause else state.route,
+                offers,
+                os.environ,
+                now=now,
+            )
             for state in _states(project, routes)
             if state.spec is not None
         ]

@@ -29,6 +29,7 @@ Reason = Literal[
     "not_plain",
     "not_carried",
     "region",
+    "terms",
     "direct",
     "shadow",
     "none",

@@ -165,6 +165,8 @@ class ServedRoute:
         self.candidate: TargetState | None = None
         if table_route is not None and table_route.policy.candidate is not None:
             self.candidate = self._choices[table_route.targets[table_route.policy.candidate]].plain[0]
+            if self.candidate.target.blocked is not None:
+                self.fixed = Choice(self._choices[incumbent], "terms", "incumbent", 1.0)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 

@@ -120,6 +120,9 @@ class Shadows:
         if is_candidate and shadow.regions and target.target.region not in shadow.regions:
             self.skip(route, "region")  # the table may name a candidate that was configured later
             return
+        if is_candidate and target.target.blocked is not None:
+            self.skip(route, "terms")
+            return
         most = max(1, int(shadow.max_parallel * self._share))
         if self._in_flight[route] >= most:
             self.skip(route, "parallel")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.config import Config
-from crossgrade.domain import RouteSpec
+from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.routing import (
     Route,
@@ -29,13 +29,16 @@ class RouteState:
     """A route as configured and as it is now; `route` is None if no verdict was ever applied to it.
 
     `spec` is None if the configuration no longer has the route. `outside` is the candidate's offer if it
-    lies outside the workload's regions. The incumbent then answers.
+    lies outside the workload's regions, `clause` what a licence or host says against the team's use of the
+    candidate. With either of them, the incumbent answers. `fallbacks` are those that the team may use.
     """
 
     name: str
     spec: RouteSpec | None
     route: Route | None
     outside: str | None = None
+    clause: Clause | None = None
+    fallbacks: tuple[str, ...] = ()
 
     def status(self, now: datetime) -> str:
         """Return in words what the route does with its traffic at `now`."""
@@ -48,8 +51,10 @@ class RouteState:
             return "keeps"
         if route.valid_until is not None and route.valid_until <= now:
             return "expired"
-        if self.outside is not None:
-            return f"kept: {self.outside} is outside the regions"
+        if self.outside is not None or self.clause is not None:
+            clause = self.clause
+            why = f"{clause.model} is {clause.severity} ({clause.code})" if clause else ""
+            return f"kept: {why or f'{self.outside} is outside the regions'}"
         in_force = {0.0: "aborted", 1.0: "in force"}
         return in_force.get(route.share, f"canary {route.share:.0%}")
 
@@ -67,25 +72,34 @@ class Publication:
 class Routing:
     """Changes the route table; each change is published as a whole, and none widens without a certificate."""
 
-    def __init__(self, config: Config, store: "Store", check_allowed: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, store: "Store", clauses_of: Callable[[str], tuple[Clause, ...]]
+    ) -> None:
         self._config = config
         self._store = store
-        self._check_allowed = check_allowed
+        self._clauses_of = clauses_of
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
         table = self._store.routes.current()
         routes = {} if table is None else table.by_name
         specs = self._config.routes
-        return [
-            RouteState(
-                name=name,
-                spec=specs.get(name),
-                route=routes.get(name),
-                outside=self._outside(name, routes.get(name)),
-            )
-            for name in sorted({*specs, *routes})
-        ]
+        return [self._state(name, specs.get(name), routes.get(name)) for name in sorted({*specs, *routes})]
+
+    def _state(self, name: str, spec: RouteSpec | None, route: Route | None) -> RouteState:
+        candidate = None if route is None else route.policy.candidate
+        return RouteState(
+            name=name,
+            spec=spec,
+            route=route,
+            outside=self._outside(name, route),
+            clause=None if candidate is None or route is None else self._blocking(route.targets[candidate]),
+            fallbacks=tuple(each for each in (spec.fallbacks if spec else ()) if not self._blocking(each)),
+        )
+
+    def _blocking(self, model: str) -> Clause | None:
+        """Return the gravest clause that keeps traffic from a model."""
+        return next((clause for clause in self._clauses_of(model) if clause.blocks), None)
 
     def history(self) -> list[Publication]:
         """Return every table that was published, oldest first."""
@@ -95,8 +109,8 @@ class Routing:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
         With `canary` each starts at the first of its steps. Raises UsageError if the verdict is invalid or
-        expired, if an alarm was raised on it, if the team may not use its candidate, or if its models have
-        changed or lie outside the workload's regions. Such a verdict never widens a route.
+        expired, if an alarm was raised on it, if the team may not use its candidate or that is not known, or
+        if its models have changed or lie outside the workload's regions. Such a verdict never widens a route.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -204,14 +218,16 @@ class Routing:
         return None if spec is None or route is None else route.outside(spec.regions, regions)
 
     def _check_models(self, route: Route) -> None:
-        """Raise UsageError if the team may not use a model that the route may ask beside its incumbent.
+        """Raise UsageError unless the team may use each model that the route may ask beside its incumbent.
 
         These are the candidate, which must be in the workload's regions too, and the fallbacks.
         """
+        from crossgrade.catalog import refuse_forbidden
+
         spec = self._config.routes.get(route.name)
         candidate = () if route.policy.candidate is None else (route.policy.candidate,)
         for model in (*candidate, *(() if spec is None else spec.fallbacks)):
-            self._check_allowed(model)
+            refuse_forbidden(self._clauses_of(model), unknown=True)
         offer = self._outside(route.name, route)
         if offer is not None and spec is not None:
             region = self._config.offers[offer].region if offer in self._config.offers else None
