@@ -77,7 +77,8 @@ def apply(
     """Put a WORKLOAD's newest verdict in force on its routes.
 
     A verdict that is invalid or expired, that an alarm was raised on, or that was reached on other
-    models than those of the configuration is refused.
+    models than those of the configuration is refused. So is one that its recorded scores do not
+    confirm (`crossgrade decide --verify`).
     """
     with _project(config_path) as project:
         (stored,) = project.newest_verdicts([workload], verdict_id=verdict_id)

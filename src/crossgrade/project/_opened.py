@@ -122,7 +122,7 @@ class OpenProject:
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store, self.clauses_of)
+        return Routing(self.config, self.store, self.clauses_of, self.plugins)
 
     def check_allowed(self, model: str) -> None:
         """Raise UsageError for a configured model that the team may not use."""

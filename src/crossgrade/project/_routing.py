@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.config import Config
 from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.project._plugins import Plugins
 from crossgrade.routing import (
     Route,
     Router,
@@ -73,11 +74,16 @@ class Routing:
     """Changes the route table; each change is published as a whole, and none widens without a certificate."""
 
     def __init__(
-        self, config: Config, store: "Store", clauses_of: Callable[[str], tuple[Clause, ...]]
+        self,
+        config: Config,
+        store: "Store",
+        clauses_of: Callable[[str], tuple[Clause, ...]],
+        plugins: Plugins,
     ) -> None:
         self._config = config
         self._store = store
         self._clauses_of = clauses_of
+        self._plugins = plugins
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
@@ -111,6 +117,7 @@ class Routing:
         With `canary` each starts at the first of its steps. Raises UsageError if the verdict is invalid or
         expired, if an alarm was raised on it, if the team may not use its candidate or that is not known, or
         if its models have changed or lie outside the workload's regions. Such a verdict never widens a route.
+        Raises CrossgradeError if its recorded evidence does not confirm it, as `Project.verify` finds out.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -127,6 +134,7 @@ class Routing:
         routes = [_route(spec, stored, router, spec.canary_steps[0] if canary else 1.0) for spec in specs]
         for route in routes:
             self._check_models(route)
+        self._confirm(stored)
         return self._publish(self._store.routes.current(), *routes)
 
     def promote(self, name: str) -> RouteTable:
@@ -210,6 +218,20 @@ class Routing:
             raise UsageError(
                 f"verdict {stored.id} {why}", code="verdict-not-applicable", hint="evaluate and decide again"
             )
+
+    def _confirm(self, stored: "StoredVerdict") -> None:
+        """Compute a verdict that moves traffic again; one without recorded evidence is taken as it is."""
+        from crossgrade.project._verdicts import verify_recorded
+
+        if stored.verdict.policy.kind == "keep":
+            return
+        try:
+            check = verify_recorded(self._store, stored.id, self._plugins)
+        except NotFoundError as error:
+            if error.code != "evidence-missing":
+                raise
+        else:
+            check.confirmed()
 
     def _outside(self, name: str, route: Route | None) -> str | None:
         """Return the candidate's offer if it lies outside the regions of the route's workload."""
