@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.gateway._served import Served, command, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
 from tests.codes import raises_code
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, command, records, serving
 from tests.e2e.test_gateway_kill9 import Traffic
 
 
