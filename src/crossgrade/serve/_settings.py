@@ -11,7 +11,8 @@ from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
-from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
+from crossgrade.serve._local import LOCAL_KEY_ENV
+from crossgrade.serve._redis import REDIS_URL_ENV, redis_client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,6 @@ def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
         except ImportError as error:
             raise MissingExtraError("a PostgreSQL database", "postgres") from error
     if redis_url := environ.get(REDIS_URL_ENV):
-        from crossgrade.serve._redis import redis_client
-
         redis_client(redis_url).close()
 
 
