@@ -100,6 +100,16 @@ def test_no_import_cycles_counting_imports_inside_functions() -> None:
         walk(name, ())
 
 
+def test_benchmarks_import_no_tests() -> None:
+    """Tests use what benchmarks measure with, and nothing goes the other way."""
+    importing = [
+        path.name
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        if re.search(r"^\s*(from|import) tests\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert importing == []
+
+
 def test_help_imports_almost_nothing() -> None:
     code = (
         "import sys, json\n"

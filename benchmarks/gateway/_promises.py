@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks._table import Row
+from benchmarks.gateway._served import Served, records, serving
 from crossgrade.testing import FakeProvider, Fault, Reply, Script
-from tests.e2e.serving import Served, records, serving
 
 RUNS = 5
 CALLERS = 64

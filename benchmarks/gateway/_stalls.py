@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 
 from benchmarks._table import Row
 from benchmarks.gateway._promises import WORKERS, Caller
+from benchmarks.gateway._served import Served, children, serving
 from benchmarks.gateway._server import NotMeasured, tree
 from benchmarks.gateway._tools import free_port
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, LimitWindow
 from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.serving import Served, children, serving
 
 ROUNDS = 10
 EVENTS = ("broker killed", "database stalled", "worker killed", "database killed", "database stalled")

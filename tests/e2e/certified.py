@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from benchmarks.gateway._served import Served, metric
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
-from tests.e2e.serving import Served, metric
 from tests.unit.store.test_verdicts import make_verdict
 
 OFFERS = {"old": "old", "new": "new"}

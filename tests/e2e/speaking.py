@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.gateway._served import Served, serving
 from crossgrade.domain import ToolCall
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from tests.e2e.serving import Served, serving
 
 FOLDER = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", FOLDER.parents[1] / ".venvs"))

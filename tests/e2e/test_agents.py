@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.serving import Served
+from benchmarks.gateway._served import Served
 from tests.e2e.speaking import spoken_to
 
 SHAPES = Path(__file__).parents[1] / "data" / "clients"

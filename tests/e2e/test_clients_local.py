@@ -9,8 +9,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from benchmarks.gateway._served import Served, serving
 from crossgrade.testing import FakeProvider
-from tests.e2e.serving import Served, serving
 
 pytestmark = pytest.mark.needs("model:smollm2-135m-instruct")
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gateway._served import Served, children, descendants, metric, serving
+from benchmarks.gateway._tools import free_port
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.e2e.certified import Answered, ask, fetch, run, until
 from tests.e2e.driving import honest
-from tests.e2e.serving import Served, children, descendants, free_port, metric, serving
 
 KEY = "an-admin-key-0123456789abcdef"
 UPSTREAM_KEY = "sk-admin-upstream-0123456789"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.routing import Growth, Policy, Router
 from crossgrade.routing.router import threshold_name
 from crossgrade.store import Draw
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
 from tests.e2e.certified import ask, certify, project_of, until
-from tests.e2e.serving import Served, metric, records, serving
 
 ROUTER = Router(stake=0.9, segments={"easy": 0.2, "hard": -0.2}, thresholds=(0.1, -0.3))
 SPLIT = Policy(

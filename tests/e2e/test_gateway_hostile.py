@@ -17,7 +17,7 @@ from benchmarks.gateway._abuse import (
 )
 from benchmarks.gateway._hostile import LISTED, Case, whole
 from benchmarks.gateway._hostile_own import OWN
-from tests.e2e.serving import Served, serving
+from benchmarks.gateway._served import Served, serving
 
 NEXT_WITHIN_S = 10.0  # busy machines; the limit proper is measured apart
 AT_ONCE = tuple(case for case in (*LISTED, *OWN) if case not in DRIPPING)

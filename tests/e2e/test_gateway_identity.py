@@ -13,8 +13,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from benchmarks.gateway._served import Served, command, contents, serving
 from crossgrade.testing import FakeProvider
-from tests.e2e.serving import Served, command, contents, serving
 
 KEY = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
 PROVIDER_KEY = "sk-identity-0123456789abcdef"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gateway._served import Served, children, metric, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.serving import Served, children, metric, records, serving
 
 COST_USD = (5 * 10 + 5 * 20) / 1e6
 CLIENTS = 4

@@ -10,10 +10,10 @@ import anthropic
 import openai
 import pytest
 
+from benchmarks.gateway._served import Served, serving
 from crossgrade.identity import KeyLimit
 from crossgrade.project import Project
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from tests.e2e.serving import Served, serving
 
 INPUT_TOKENS, OUTPUT_TOKENS = 20, 100
 COST_USD = (INPUT_TOKENS * 10 + OUTPUT_TOKENS * 20) / 1e6

@@ -17,10 +17,11 @@ import openai
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.gateway._served import command, records, running
+from benchmarks.gateway._tools import free_port
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.serving import command, free_port, records, running
 from tests.e2e.speaking import ENVIRONMENTS
 
 KEY = "sk-litellm-0123456789abcdef"

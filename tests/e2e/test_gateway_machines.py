@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.gateway._served import Served, command, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, command, serving
 from tests.unit.serve.running import redis as running_redis
 
 CAP = 24

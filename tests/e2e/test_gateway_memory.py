@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gateway._served import Served, serving
 from tests.e2e.certified import ask, until
 from tests.e2e.raw_upstream import completion, event, json_answer
-from tests.e2e.serving import Served, serving
 
 SIZE = 40 << 20
 MOST_GROWN = 8 << 20

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gateway._served import Served, contents, metrics_key, records, serving
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import Answered, ask, fetch, until
-from tests.e2e.serving import Served, contents, metrics_key, records, serving
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PROMPT = "xyzzy-a-text-that-nobody-else-writes"

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import openai
 import pytest
 
+from benchmarks.gateway._served import Served, contents, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.serving import Served, contents, records, serving
 
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
 SPLIT = Policy(kind="split", incumbent="old", candidate="new", segments=("easy",))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.gateway._served import Served, command, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
 from tests.codes import raises_code
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, command, records, serving
 from tests.e2e.test_gateway_kill9 import Traffic
 
 
@@ -88,6 +88,43 @@ def test_regions_made_narrower_send_certified_traffic_home(tmp_path: Path) -> No
             project.routing.abort("work")
             with raises_code("region-not-allowed", "new", "us", "work", "eu"):
                 project.routing.promote("work")
+
+
+def test_terms_that_came_to_forbid_a_candidate_send_its_traffic_home(tmp_path: Path) -> None:
+    """So does what is not known of a host, and the team's own permission brings the traffic back."""
+    with FakeProvider(lambda request: request.model, models=("old", "new")) as fake:
+        model = {"provider": "openai-compatible", "base_url": fake.base_url}
+        config: dict[str, Any] = {
+            "models": {name: {**model, "model": name} for name in ("old", "new", "spare")},
+            "routes": {"work": {"incumbent": "old", "fallbacks": ["spare"]}},
+        }
+        offers = {"old": "old", "new": "new"}
+        policy = Policy(kind="switch", incumbent="old", candidate="new")
+        until_then = datetime.now(UTC) + timedelta(days=9)
+        route = Route(name="work", policy=policy, targets=offers, valid_until=until_then, verdict_id="v")
+
+        def asks_more(config: Any) -> None:
+            config["team"] = {"max_retention_days": 0}
+
+        def permits(config: Any) -> None:
+            config["team"]["permitted"] = [
+                {"model": "new", "clause": clause, "because": "our own server"}
+                for clause in ("retention-unknown", "licence-unknown")
+            ]
+
+        with serving(tmp_path, config) as served:
+            with Project.open(tmp_path / "crossgrade.yaml") as project:
+                project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
+            until(lambda: ask(served, "work").target == "new")
+            change(served, asks_more)
+            until(lambda: ask(served, "work").target == "old")
+            log = (tmp_path / "serve.log").read_text()
+            assert "warning: route work: new is unknown (" in log
+            assert "warning: route work: spare is unknown (" in log
+            assert '"event":"not_allowed"' in log
+            until(lambda: [each for each in records(served) if each["reason"] == "terms"])
+            change(served, permits)
+            until(lambda: ask(served, "work").target == "new")
 
 
 def test_new_workers_take_over_without_losing_a_request(gateway: Served) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import openai
 import pytest
 
+from benchmarks.gateway._served import Served, serving
 from crossgrade.testing import FakeProvider
-from tests.e2e.serving import Served, serving
 
 TURNS = 12
 CLOSE = {"connection": "close"}  # so that turns go to both workers

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider, ReceivedRequest
 from tests.e2e.certified import Answered, ask, project_of, until
-from tests.e2e.serving import Served, metric, records, serving
 
 SAMPLES = 700
 DRAWN = 40

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from benchmarks.gateway._served import Served, command, metric, records, serving
 from tests.e2e.raw_upstream import RawUpstream, completion, json_answer
-from tests.e2e.serving import Served, command, metric, records, serving
 
 UPSTREAM_KEY = "0123456789abcdef0123456789abcdef"
 SCRIPT = {

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.gateway._served import Served, command, contents, metric, serving
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import names, shown_codes
 from tests.e2e.certified import ask, certify, project_of, run, until
-from tests.e2e.serving import Served, command, contents, metric, serving
 
 SECRET = "ada.lovelace@example.org"
 CARD = "4111 1111 1111 1111"

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from benchmarks.gateway._hostile import head, whole
+from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, metric, records, serving
 
 LIMIT_S = 1.0
 PATIENCE_S = 20.0

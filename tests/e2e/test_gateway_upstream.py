@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from benchmarks.gateway._served import Served, serving
 from tests.e2e.raw_upstream import STREAM_HEAD, Pieces, RawUpstream, completion, event, json_answer
-from tests.e2e.serving import Served, serving
 
 KEY = "sk-upstream-secret"
 DONE = b"data: [DONE]\n\n"

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.gateway._served import Served, metric, serving
 from crossgrade.decide import DecisionSettings, ModelFacts
 from crossgrade.domain import Offer, Price
 from crossgrade.project._measured import _price_words
@@ -31,7 +32,6 @@ from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import check_reason, noted
 from tests.e2e.certified import ask, certify, fetch, project_of, run, until
 from tests.e2e.raw_upstream import Pieces, RawUpstream, completion, json_answer
-from tests.e2e.serving import Served, metric, serving
 
 SECRET = "a secret of the webhook"
 GOOD, BAD = '{"city": "Bonn"}', "I think it is Bonn"

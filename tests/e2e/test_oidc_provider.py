@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import ECKey, RSAKey
 
+from benchmarks.gateway._served import Served, records, serving
+from benchmarks.gateway._tools import free_port
 from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.errors import AccessError
 from crossgrade.identity import TokenVerifier, fetch_jwks
 from crossgrade.testing import FakeProvider
 from tests.e2e.certified import ask, until
-from tests.e2e.serving import Served, free_port, records, serving
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", CLIENTS.parents[1] / ".venvs"))

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider
-from tests.codes import names, said
-from tests.e2e.certified import ask, project_of, until
+from tests.codes import names, noted, said
+from tests.e2e.certified import ask, project_of, run, until
 from tests.e2e.driving import KEY
-from tests.e2e.serving import Served, metric, records, serving
 
 SAMPLES = 300
 BOUND = {"logit_bias": {"7": 5}}
@@ -79,6 +79,18 @@ def test_the_verdict_says_which_share_stays(across: tuple[Served, bool]) -> None
     values = () if drops else ("logit_bias",)
     assert said(verdict.reasons, "other-api", "openai", SAMPLES, *values, candidate="new")
     assert names(verdict.sentence, "20 %") is not drops
+
+
+def test_a_dry_run_says_why_a_candidate_is_asked_less(across: tuple[Served, bool]) -> None:
+    served, drops = across
+    ran = run(
+        served, "evaluate", "work", "--dry-run", "--no-reuse", "--json", environ={"CROSSGRADE_LOG": "codes"}
+    )
+    incumbent, candidate = json.loads(ran.stdout)["estimate"]["models"]
+    assert (incumbent["calls"], candidate["calls"]) == (SAMPLES, SAMPLES if drops else SAMPLES * 4 // 5)
+    assert candidate["not_carried"] == ({} if drops else {"logit_bias": SAMPLES // 5})
+    assert (incumbent["not_carried"], candidate["too_long"]) == ({}, 0)
+    assert bool(noted(ran.stderr, "samples-left-out", "new", SAMPLES // 5, "logit_bias")) is not drops
 
 
 @pytest.mark.parametrize("more", [{}, BOUND])

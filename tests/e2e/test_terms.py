@@ -58,6 +58,18 @@ def test_a_withheld_fallback_keeps_a_verdict_from_a_route(cli: CommandLine, proj
     cli.fails("route", "apply", "echo", error=("use-forbidden", "spare"))
 
 
+def test_a_withheld_incumbent_is_refused_before_it_is_asked(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = honest
+    project.change(f"model: {SCOUT}", "model: new-model")
+    project.change("model: old-model", f"model: {SCOUT}")
+    state(project, HERE)
+    cli.fails("evaluate", "echo", "--yes", error=("use-forbidden", "old", "DE", "territory-withheld"))
+    assert not project.fake.requests
+    assert noted(cli.succeeds("evaluate", "echo", "--dry-run").err, "use-forbidden", "old")
+
+
 def test_elsewhere_and_unstated_it_is_asked_with_what_it_asks_for(cli: CommandLine, project: Project) -> None:
     ran = cli.succeeds("evaluate", "echo", "--dry-run")
     assert noted(ran.err, "use-unknown", "team.country")
@@ -79,6 +91,11 @@ def test_a_verdict_never_switches_to_what_became_forbidden(cli: CommandLine, pro
     found = json.loads(cli.succeeds("decide", "echo", "--json").out)
     verdict = found.get("verdicts", [found])[0]
     assert verdict["name"] == "keep"
+    (shown,) = json.loads(cli.succeeds("route", "show", "--json").out)["routes"]
+    assert shown["status"] == "kept: new is forbidden (territory-withheld)"
+    exported = cli.succeeds("route", "export", "echo", "--proxy", "litellm").out
+    assert "old-model" in exported
+    assert SCOUT not in exported
     assert "use-forbidden" in {each["code"] for each in verdict["reasons"]}
     assert "permission-stated" in {each["code"] for each in verdict["would_change"]}
     cli.succeeds("route", "abort", "echo")
@@ -104,6 +121,13 @@ def test_what_is_not_known_of_a_host_blocks_a_switch(cli: CommandLine, project: 
     found = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
     assert found["name"] == "undecided"
     assert "use-unknown" in {each["code"] for each in found["reasons"]}
+
+
+def test_what_became_unknown_is_not_put_in_force(cli: CommandLine, project: Project) -> None:
+    """The verdict was reached before the team asked for it, and a new one would not switch."""
+    assert json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)["name"] == "switch"
+    state(project, HERE.replace("DE", "US") + "  max_retention_days: 0\n")
+    cli.fails("route", "apply", "echo", error=("use-unknown", "new", "retention-unknown"))
 
 
 CONTRACT = "team:\n  contracts: [{provider: openai-compatible, minimum_usd_per_month: 100000}]\n"

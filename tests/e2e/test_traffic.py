@@ -170,6 +170,24 @@ def test_from_logs_to_a_verdict_without_paying_the_incumbent_again(
     assert "it rests on their scores as numbers" in said
 
 
+def test_settings_that_requests_left_to_the_provider_are_left_to_it_again(
+    cli: CommandLine, project: Project
+) -> None:
+    rows = [row(number, temperature=None) for number in range(1, 401)]
+    log = project.folder / "log.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    cli.succeeds("scan", log, "--save", "scan.json")
+    create = ("workload", "create", "numbers", "--from", "scan.json", "--n", "100", "--candidate", "new")
+    made = json.loads(cli.succeeds(*create, "--targets", "logged", "--json").out)["workload"]
+    assert made["logged_answers_kept"] == 100
+    assert "temperature: null" in project.config.read_text()
+    cli.succeeds("evaluate", "numbers", "--yes")
+    assert project.asked("old-model") == []
+    asked = [each for each in project.fake.requests if each.model == "new-model"]
+    assert len(asked) > 20
+    assert not any(b"temperature" in each.body for each in asked)
+
+
 def test_weights_carry_through_to_the_verdict(cli: CommandLine, project: Project) -> None:
     # One question is 3 of 4 requests, and the new model gets just that one wrong.
     rows = [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.serving import serving
+from benchmarks.gateway._served import serving
 from tests.plugins.conftest import ROOT, Run
 
 pytestmark = pytest.mark.needs("module:hatchling")

@@ -2,6 +2,7 @@
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
+from crossgrade.catalog._clauses import refuse_forbidden
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
@@ -24,6 +25,7 @@ __all__ = [
     "rates_to_csv",
     "read_litellm",
     "read_rates",
+    "refuse_forbidden",
     "successor",
     "validate_price",
 ]

@@ -1,10 +1,11 @@
 """Compares the terms of an offer with a team: what is forbidden, what must be met, what is not known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from crossgrade.catalog._terms import Term, Terms
 from crossgrade.domain import Clause, ClauseCode, Severity, Team
+from crossgrade.errors import UsageError
 
 _EU = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 
@@ -36,6 +37,24 @@ def clauses(model: str, terms: Terms, team: Team, *, region: str | None = None) 
         found += _host(model, terms, team, region)
     order: dict[Severity, int] = {"forbidden": 0, "unknown": 1, "permitted": 2, "condition": 3}
     return tuple(sorted((_permitted(each, team) for each in found), key=lambda each: order[each.severity]))
+
+
+def refuse_forbidden(clauses: Iterable[Clause], *, unknown: bool = False) -> None:
+    """Raise UsageError for the first clause that forbids a model or, with `unknown`, that may do so."""
+    for clause in clauses:
+        permission = f"say why you may under `team.permitted`: {clause.permission}"
+        if clause.severity == "forbidden":
+            raise UsageError(
+                f"you may not use {clause.model}: {clause.words}",
+                code="use-forbidden",
+                hint=f"leave {clause.model} out, or {permission}",
+            )
+        if unknown and clause.blocks:
+            raise UsageError(
+                f"it is open whether you may use {clause.model}: {clause.words}",
+                code="use-unknown",
+                hint=f"find out, and {permission}",
+            )
 
 
 def _permitted(clause: Clause, team: Team) -> Clause:

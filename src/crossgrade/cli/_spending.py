@@ -66,6 +66,23 @@ def estimate_words(estimate: "RunEstimate") -> str:
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 
+def tell_left_out(estimate: "RunEstimate") -> None:
+    """Say on stderr why candidates are not asked about all samples."""
+    for model in estimate.models:
+        causes = []
+        if model.not_carried:
+            fields = ", ".join(f"{field}: {n:,}" for field, n in model.not_carried.items())
+            causes.append(f"{sum(model.not_carried.values()):,} that its API cannot express ({fields})")
+        if model.too_long:
+            causes.append(f"{model.too_long:,} that are too long for it")
+        if causes:
+            note(
+                f"{model.model} is not asked about {' and '.join(causes)}, of {estimate.samples:,} samples. "
+                "These requests stay with the incumbent",
+                code="samples-left-out",
+            )
+
+
 def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run", unpriced: Sequence[str] = ()) -> None:
     """Ask before more than `CONFIRM_ABOVE_USD`, or an unknown amount at `unpriced`, may be spent.
 

@@ -8,7 +8,7 @@ import click
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_workload
-from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses
+from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses, tell_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,7 @@ def command(
             project.check_terms(workload)
         tell_clauses(project, clauses)
         estimate = project.estimate(workload, reuse=not no_reuse)
+        tell_left_out(estimate)
         if dry_run:
             expected = project.expected(workload, reuse=not no_reuse)
             _show_estimate(estimate, expected, clauses, as_json=as_json)

@@ -9,7 +9,7 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
-from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses
+from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses, tell_left_out
 
 if TYPE_CHECKING:
     from crossgrade.project import Onboarded, Project
@@ -67,6 +67,7 @@ def command(
             tell_clauses(tried, clauses)
             estimate = tried.estimate(workload)
         note(estimate_words(estimate), code="estimate")
+        tell_left_out(estimate)
         if dry_run:
             if as_json:
                 print_json({"estimate": estimate, "clauses": clauses}, schema_version=1)

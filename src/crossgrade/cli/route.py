@@ -1,6 +1,7 @@
 """`crossgrade route`: which model answers now, and the steps up and down."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,8 @@ def apply(
     """Put a WORKLOAD's newest verdict in force on its routes.
 
     A verdict that is invalid or expired, that an alarm was raised on, or that was reached on other
-    models than those of the configuration is refused.
+    models than those of the configuration is refused. So is one that its recorded scores do not
+    confirm (`crossgrade decide --verify`).
     """
     with _project(config_path) as project:
         (stored,) = project.newest_verdicts([workload], verdict_id=verdict_id)
@@ -183,7 +185,13 @@ def export(
         exporter = _exporter(project, proxy)
         offers = project.config.offers
         plans = [
-            plan_route(state.spec, state.route, offers, os.environ, now=now)
+            plan_route(
+                replace(state.spec, fallbacks=state.fallbacks),
+                None if state.clause else state.route,
+                offers,
+                os.environ,
+                now=now,
+            )
             for state in _states(project, routes)
             if state.spec is not None
         ]

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -28,6 +29,9 @@ _RARE, _COMMON = 3, 0.3
 """Words in fewer texts than the first, or in a larger share of texts than the second, tell nothing."""
 
 _NAMING_WORDS = 3
+_ELSEWHERE = 0.015
+"""A word in more than this share of most other groups' texts is no group's own."""
+
 _NAMING_LENGTHS = range(4, 31)
 """Characters of a word in a name. Text without spaces, as of Chinese, is one long word, and is not quoted."""
 
@@ -123,7 +127,11 @@ def _rounded(weights: FloatColumn) -> bytes:
 
 
 def _names(texts: Sequence[str], units: Sequence[object], group: IntColumn, size: int) -> Iterator[str]:
-    """Yield a name for each group: the words that occur in more of its texts than in others'."""
+    """Yield a name for each group: the words that occur in more of its texts than in others'.
+
+    Words that most other groups have too come only where a group has no others, and longer words come first:
+    in every language words of grammar are short (G. Zipf, The Psycho-Biology of Language, 1935).
+    """
     everywhere, inside = Counter[str](), [Counter[str]() for _ in range(size)]
     said_by: dict[str, set[object]] = {}
     for text, unit, own in zip(texts, units, group.tolist(), strict=True):
@@ -133,16 +141,19 @@ def _names(texts: Sequence[str], units: Sequence[object], group: IntColumn, size
         inside[own].update(words)
         for word in words:
             said_by.setdefault(word, set()).add(unit)
-    taken = set[str]()
-    for own, counts in enumerate(inside):
-        n = int((group == own).sum())
+    taken, sizes = set[str](), np.bincount(group, minlength=size).tolist()
+    for own, (counts, n) in enumerate(zip(inside, sizes, strict=True)):
         rest = max(len(texts) - n, 1)
         lift = {
-            word: (seen / n - (everywhere[word] - seen) / rest) * math.log(len(texts) / everywhere[word]) ** 2
+            word: (seen / n - (everywhere[word] - seen) / rest)
+            * math.log(len(texts) / everywhere[word]) ** 2
+            * len(word)
             for word, seen in counts.items()
             if seen >= _RARE and len(said_by[word]) >= _RARE and everywhere[word] <= _COMMON * len(texts)
         }
-        best = sorted(lift, key=lambda word: (-lift[word], word))[:_NAMING_WORDS]
+        others = [(each, sizes[at]) for at, each in enumerate(inside) if at != own]
+        its = {word for word in lift if median(each[word] / m for each, m in others) <= _ELSEWHERE}
+        best = sorted(its or lift, key=lambda word: (-lift[word], word))[:_NAMING_WORDS]
         name = "/".join(best) or "other"
         yield name if name not in taken else f"{name} ({own + 1})"
         taken.add(name)

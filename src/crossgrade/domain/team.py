@@ -49,6 +49,11 @@ class Clause:
         return self.severity in {"forbidden", "unknown"}
 
     @property
+    def permission(self) -> str:
+        """The entry of `team.permitted` with which the clause does not stand in the way."""
+        return f"{{model: {self.model}, clause: {self.code}, because: …}}"
+
+    @property
     def words(self) -> str:
         """The clause with its source and the day on which that was read."""
         read = "" if self.read_on is None else f", read on {self.read_on.isoformat()}"

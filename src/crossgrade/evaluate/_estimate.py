@@ -1,10 +1,11 @@
 """What a run will probably ask and cost, before it asks anything."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
@@ -15,7 +16,7 @@ from crossgrade.evaluate._prepare import (
     new_design,
     planned_samples,
 )
-from crossgrade.evaluate._prompt import Prompt, may_answer
+from crossgrade.evaluate._prompt import Prompt, may_answer, uncarried
 from crossgrade.evaluate.judges import PAIRWISE_KIND
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
@@ -35,7 +36,9 @@ class CallEstimate:
     """What one variant will be asked if no verdict comes early.
 
     `calls` must be paid for; `reused` were answered before. Token counts and dollars are
-    (low, high) over all calls to be paid for; dollars are None without a price.
+    (low, high) over all calls to be paid for; dollars are None without a price. `not_carried` counts the
+    samples that the variant's API cannot express, by the field that keeps them, and `too_long` those of the
+    others that are longer than it may be asked.
     """
 
     model: str
@@ -44,6 +47,8 @@ class CallEstimate:
     input_tokens: tuple[int, int]
     output_tokens: tuple[int, int]
     cost_usd: tuple[Decimal, Decimal] | None
+    not_carried: Mapping[str, int] = field(default_factory=dict)
+    too_long: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,10 @@ def estimate_run(
     samples = (askable_samples if askable else planned_samples)(workload, dataset, design)
     asked = asked_samples(workload, samples, design, max_bytes or {})
     models = tuple(
-        _calls(variant, own, epochs=workload.epochs, price=prices.get(variant.name), store=store)
+        replace(
+            _calls(variant, own, epochs=workload.epochs, price=prices.get(variant.name), store=store),
+            **({} if variant is workload.incumbent else _left_out(workload, samples, variant, own)),
+        )
         for variant, own in asked
     )
     scorer_model = workload.scorer.options.get("model")
@@ -150,6 +158,16 @@ def asked_samples(
             for variant in workload.candidates
         ),
     ]
+
+
+def _left_out(
+    workload: Workload, samples: Sequence[Sample], variant: Variant, own: Sequence[Sample]
+) -> dict[str, Any]:
+    """Return why a candidate is not asked about all samples, as fields of its estimate."""
+    asked = {sample.id for sample in own}
+    left = [sample for sample in samples if sample.id not in asked]
+    fields = [uncarried(workload, each) if variant.name in workload.across else None for each in left]
+    return {"not_carried": Counter(each for each in fields if each), "too_long": fields.count(None)}
 
 
 def _calls(

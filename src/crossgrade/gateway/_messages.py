@@ -30,6 +30,7 @@ Reason = Literal[
     "not_plain",
     "not_carried",
     "region",
+    "terms",
     "direct",
     "shadow",
     "none",

@@ -36,7 +36,7 @@ class Permit:
 
 Side = Literal["incumbent", "candidate"]
 
-_NEVER_MOVED = frozenset({"too_long", "not_plain", "not_carried", "region", "expired", "direct"})
+_NEVER_MOVED = frozenset({"too_long", "not_plain", "not_carried", "region", "terms", "expired", "direct"})
 
 
 Group: TypeAlias = tuple[TargetState, ...]
@@ -169,6 +169,8 @@ class ServedRoute:
         self.candidate: TargetState | None = None
         if table_route is not None and table_route.policy.candidate is not None:
             self.candidate = self._choices[table_route.targets[table_route.policy.candidate]].plain[0]
+            if self.candidate.target.blocked is not None:
+                self.fixed = Choice(self._choices[incumbent], "terms", "incumbent", 1.0)
         self.grows = table_route is not None and table_route.growth is not None
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()

@@ -37,8 +37,8 @@ _OPT_OUT = b"x-crossgrade-no-shadow"
 _DAY_S = 86_400
 
 Missed = Literal[
-    "too_large", "opt_out", "tier", "failed", "region", "parallel", "unavailable", "forbidden_field",
-    "unpriced", "budget", "not_kept", "stopped",
+    "too_large", "opt_out", "tier", "failed", "region", "terms", "parallel", "unavailable",
+    "forbidden_field", "unpriced", "budget", "not_kept", "stopped",
 ]  # fmt: skip
 """Why a sampled request has no two answers; on a growing route it is recorded with this reason."""
 
@@ -224,8 +224,14 @@ class Shadows:
         if self._stopped:
             return "stopped"
         is_candidate = copy.choice.side == "incumbent"
+        if is_candidate and target.target.blocked is not None:
+            return "terms"
         if is_candidate and shadow.regions and target.target.region not in shadow.regions:
             return "region"  # the table may name a candidate that was configured later
+        return self._busy(copy, payload, target, shadow)
+
+    def _busy(self, copy: Copy, payload: ParsedPayload, target: TargetState, shadow: Shadow) -> Missed | None:
+        """Return why a model that may be asked cannot be asked now, or None."""
         if self._in_flight[copy.route.name] >= max(1, int(shadow.max_parallel * self._share)):
             return "parallel"
         if target.breaker.is_open:

@@ -181,6 +181,15 @@ class Worker:
                     target=route.outside,
                     allowed=allowed,
                 )
+            candidate = None if route.candidate is None else route.candidate.target
+            if candidate is not None and candidate.blocked is not None:
+                self.log(
+                    "not_allowed",
+                    level="warning",
+                    route=route.name,
+                    target=candidate.name,
+                    clause=candidate.blocked,
+                )
 
     def _take_keys(self, data: bytes) -> None:
         self.gateway.callers.keys = read_keyring(data)

@@ -25,6 +25,7 @@ class Target:
     `provider` and `region` are for metrics and rules. `timeout_s` is the longest wait for the provider to
     send something. `caller_fields` are fields that callers may set although they choose another model,
     host or region at the provider. `context_tokens` is the model's context window, None if unknown.
+    `blocked` is the code of the clause of a licence or host that keeps traffic from a candidate, if any.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Target:
     replica_of: str | None = None
     caller_fields: tuple[str, ...] = ()
     context_tokens: int | None = None
+    blocked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

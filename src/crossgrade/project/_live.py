@@ -139,7 +139,8 @@ class ProjectLive:
         from crossgrade.calls import Budget, CallLimiters, Patience
 
         store, budget = self._project.store, Budget(max_cost_usd)
-        limiters = CallLimiters(Patience(attempts=2, longest_pause_s=5.0, throttled_s=15.0))
+        # One attempt: a call that was cut may be billed, so a second one could exceed what is reserved.
+        limiters = CallLimiters(Patience(attempts=1, longest_pause_s=5.0, throttled_s=15.0))
         for offer in plan.offers:
             on_check(offer.name, None)
             async with AsyncExitStack() as stack:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
 from crossgrade.domain import Clause, Offer, Price, Workload
-from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.errors import NotFoundError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
@@ -122,13 +122,18 @@ class OpenProject:
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store, self.check_allowed)
+        return Routing(self.config, self.store, self.clauses_of, self.plugins)
 
     def check_allowed(self, model: str) -> None:
         """Raise UsageError for a configured model that the team may not use."""
+        from crossgrade.catalog import refuse_forbidden
+
+        refuse_forbidden(self.clauses_of(model))
+
+    def clauses_of(self, model: str) -> tuple[Clause, ...]:
+        """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
         offer = self.config.offers.get(model)
-        if offer is not None:
-            refuse_forbidden(self.facts_of(offer).clauses)
+        return () if offer is None else self.facts_of(offer).clauses
 
     @property
     def catalog(self) -> "Catalog":
@@ -176,15 +181,3 @@ def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments
         return anyio.run(function, *arguments)
     with start_blocking_portal() as portal:
         return portal.call(function, *arguments)
-
-
-def refuse_forbidden(clauses: Iterable[Clause]) -> None:
-    """Raise UsageError for the first clause that forbids a model."""
-    for clause in clauses:
-        if clause.severity == "forbidden":
-            permission = f"{{model: {clause.model}, clause: {clause.code}, because: …}}"
-            raise UsageError(
-                f"you may not use {clause.model}: {clause.words}",
-                code="use-forbidden",
-                hint=f"leave {clause.model} out, or say why you may under `team.permitted`: {permission}",
-            )

@@ -25,7 +25,7 @@ from crossgrade.project._measured import (
     thrifts_of,
     write_export,
 )
-from crossgrade.project._opened import OpenProject, refuse_forbidden, run_to_end
+from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -88,21 +88,26 @@ class Project(OpenProject):
         return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def clauses(self, name: str) -> tuple[Clause, ...]:
-        """Return what licences and hosts say to the team about a workload's candidates and its judge.
+        """Return what licences and hosts say to the team about the models that a workload's run asks.
 
+        These are its candidates, its judge and its incumbent, in this order.
         Where the team has stated nothing, they name what it would have to state.
         """
         workload, today = self.workload(name), datetime.now(UTC).date()
         judge = self._judge(workload)
         asked = {
-            offer.name: offer for offer in (*(each.offer for each in workload.candidates), judge) if offer
+            offer.name: offer
+            for offer in (*(each.offer for each in workload.candidates), judge, workload.incumbent.offer)
+            if offer
         }
         if self.config.team.is_stated:
             return tuple(clause for offer in asked.values() for clause in self.facts_of(offer).clauses)
         return tuple(clause for offer in asked.values() for clause in self.catalog.clauses(offer, today))
 
     def check_terms(self, name: str) -> None:
-        """Raise UsageError if the team may not use a candidate of a workload, or its judge."""
+        """Raise UsageError if the team may not use a model that a workload's run asks."""
+        from crossgrade.catalog import refuse_forbidden
+
         refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.config import Config
-from crossgrade.domain import RouteSpec
+from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.project._plugins import Plugins
 from crossgrade.routing import (
     Growth,
     Policy,
@@ -32,13 +33,16 @@ class RouteState:
     """A route as configured and as it is now; `route` is None if no verdict was ever applied to it.
 
     `spec` is None if the configuration no longer has the route. `outside` is the candidate's offer if it
-    lies outside the workload's regions. The incumbent then answers.
+    lies outside the workload's regions, `clause` what a licence or host says against the team's use of the
+    candidate. With either of them, the incumbent answers. `fallbacks` are those that the team may use.
     """
 
     name: str
     spec: RouteSpec | None
     route: Route | None
     outside: str | None = None
+    clause: Clause | None = None
+    fallbacks: tuple[str, ...] = ()
 
     def status(self, now: datetime) -> str:
         """Return in words what the route does with its traffic at `now`."""
@@ -51,8 +55,10 @@ class RouteState:
             return "keeps"
         if route.valid_until is not None and route.valid_until <= now:
             return "expired"
-        if self.outside is not None:
-            return f"kept: {self.outside} is outside the regions"
+        if self.outside is not None or self.clause is not None:
+            clause = self.clause
+            why = f"{clause.model} is {clause.severity} ({clause.code})" if clause else ""
+            return f"kept: {why or f'{self.outside} is outside the regions'}"
         shares = {0.0: "aborted", 1.0: "in force" if route.growth is None else "in force, grows"}
         return "waits for evidence" if route.is_held else shares.get(route.share, f"canary {route.share:.0%}")
 
@@ -70,25 +76,39 @@ class Publication:
 class Routing:
     """Changes the route table; each change is published as a whole, and none widens without a certificate."""
 
-    def __init__(self, config: Config, store: "Store", check_allowed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: "Store",
+        clauses_of: Callable[[str], tuple[Clause, ...]],
+        plugins: Plugins,
+    ) -> None:
         self._config = config
         self._store = store
-        self._check_allowed = check_allowed
+        self._clauses_of = clauses_of
+        self._plugins = plugins
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
         table = self._store.routes.current()
         routes = {} if table is None else table.by_name
         specs = self._config.routes
-        return [
-            RouteState(
-                name=name,
-                spec=specs.get(name),
-                route=routes.get(name),
-                outside=self._outside(name, routes.get(name)),
-            )
-            for name in sorted({*specs, *routes})
-        ]
+        return [self._state(name, specs.get(name), routes.get(name)) for name in sorted({*specs, *routes})]
+
+    def _state(self, name: str, spec: RouteSpec | None, route: Route | None) -> RouteState:
+        candidate = None if route is None else route.policy.candidate
+        return RouteState(
+            name=name,
+            spec=spec,
+            route=route,
+            outside=self._outside(name, route),
+            clause=None if candidate is None or route is None else self._blocking(route.targets[candidate]),
+            fallbacks=tuple(each for each in (spec.fallbacks if spec else ()) if not self._blocking(each)),
+        )
+
+    def _blocking(self, model: str) -> Clause | None:
+        """Return the gravest clause that keeps traffic from a model."""
+        return next((clause for clause in self._clauses_of(model) if clause.blocks), None)
 
     def history(self) -> list[Publication]:
         """Return every table that was published, oldest first."""
@@ -100,8 +120,9 @@ class Routing:
         With `canary` each starts at the first of its steps. A route that is to grow goes on from the
         verdict's evidence. Under an undecided verdict nothing moves until audits settle it. Raises UsageError
         if the verdict is invalid or expired, if an alarm was raised on it, if the team may not use its
-        candidate, if its models have changed or lie outside the workload's regions, or if a route could not
-        grow from it. Such a verdict never widens a route.
+        candidate or that is not known, if its models have changed or lie outside the workload's regions, or
+        if a route could not grow from it. Such a verdict never widens a route. Raises CrossgradeError if its
+        recorded evidence does not confirm it, as `Project.verify` finds out.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
@@ -123,6 +144,7 @@ class Routing:
         ]
         for route in routes:
             self._check_models(route)
+        self._confirm(stored)
         return self._publish(table, *routes)
 
     def grow(self, name: str, least_score: float) -> RouteTable:
@@ -219,6 +241,20 @@ class Routing:
                 f"verdict {stored.id} {why}", code="verdict-not-applicable", hint="evaluate and decide again"
             )
 
+    def _confirm(self, stored: "StoredVerdict") -> None:
+        """Compute a verdict that moves traffic again; one without recorded evidence is taken as it is."""
+        from crossgrade.project._verdicts import verify_recorded
+
+        if stored.verdict.policy.kind == "keep" and not stored.verdict.settings.grow:
+            return
+        try:
+            check = verify_recorded(self._store, stored.id, self._plugins)
+        except NotFoundError as error:
+            if error.code != "evidence-missing":
+                raise
+        else:
+            check.confirmed()
+
     def _outside(self, name: str, route: Route | None) -> str | None:
         """Return the candidate's offer if it lies outside the regions of the route's workload."""
         spec = self._config.routes.get(name)
@@ -226,14 +262,16 @@ class Routing:
         return None if spec is None or route is None else route.outside(spec.regions, regions)
 
     def _check_models(self, route: Route) -> None:
-        """Raise UsageError if the team may not use a model that the route may ask beside its incumbent.
+        """Raise UsageError unless the team may use each model that the route may ask beside its incumbent.
 
         These are the candidate, which must be in the workload's regions too, and the fallbacks.
         """
+        from crossgrade.catalog import refuse_forbidden
+
         spec = self._config.routes.get(route.name)
         candidate = () if route.policy.candidate is None else (route.policy.candidate,)
         for model in (*candidate, *(() if spec is None else spec.fallbacks)):
-            self._check_allowed(model)
+            refuse_forbidden(self._clauses_of(model), unknown=True)
         offer = self._outside(route.name, route)
         if offer is not None and spec is not None:
             region = self._config.offers[offer].region if offer in self._config.offers else None
@@ -247,7 +285,8 @@ class Routing:
     def _changed_models(self, verdict: "Verdict") -> list[str]:
         """Return the models of the policy whose offer is not the one that was measured."""
         policy, offers = verdict.policy, self._config.offers
-        models = [policy.incumbent, *([policy.candidate] if policy.candidate else [])]
+        moved = verdict.candidates if verdict.settings.grow else (policy.candidate,)
+        models = [policy.incumbent, *(model for model in moved if model is not None)]
         if verdict.run_id is None:
             return [model for model in models if model not in offers]
         settings: Any = self._store.runs.get(verdict.run_id).settings

@@ -345,6 +345,7 @@ def _configured(
 ) -> tuple[str, str, list[str]]:
     """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.comments import TaggedScalar
 
     if path.exists():
         read_config(path)  # bounds what the file may hold, before it is read for its comments
@@ -380,12 +381,14 @@ def _configured(
         prompt["history"] = "history"
     if drawn.response_schema is not None:
         prompt["response_schema"] = dict(drawn.response_schema)
+    null = TaggedScalar("null", style=None, tag="tag:yaml.org,2002:null")  # None would be written as nothing
+    settings = {key: null if value is None else value for key, value in drawn.settings.items()}
     entry: dict[str, Any] = {
         "dataset": f"{name}.jsonl",
         "id_field": "id",
         "weight_field": "weight",
         "prompt": prompt,
-        **({"settings": dict(drawn.settings)} if drawn.settings else {}),
+        **({"settings": settings} if settings else {}),
         "scorer": _scorer(drawn, targets, judge),
         "incumbent": incumbent,
         "candidates": named,

@@ -14,7 +14,7 @@ from crossgrade.report._bills import bill_table
 from crossgrade.report._format import readable
 from crossgrade.report._money import Frontier, price_bars
 from crossgrade.report._rows import Key, Rows
-from crossgrade.report._view import Table, VerdictView, view
+from crossgrade.report._view import Table, VerdictView, is_routed, view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -125,7 +125,7 @@ def _page(verdict: Verdict, bills: Bills | None) -> _Page:
     return _Page(
         view=view(verdict),
         incumbent=verdict.incumbent,
-        forest=_rows.forest(verdict.certificates, verdict.floor),
+        forest=_rows.forest(verdict.certificates, verdict.floor, in_order=is_routed(verdict)),
         groups=_rows.group_forest(verdict.groups, verdict.floor),
         group_candidate=verdict.groups[0].candidate if verdict.groups else "",
         evidence=_rows.evidence(verdict.path, verdict.certificates),

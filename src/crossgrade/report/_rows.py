@@ -77,8 +77,11 @@ class Rows:
         return self.rows[MOST_OPEN:]
 
 
-def forest(certificates: Sequence[Certificate], floor: float) -> Rows | None:
-    """Return retention with its bounds for each candidate and segment (None if nothing has a value)."""
+def forest(certificates: Sequence[Certificate], floor: float, *, in_order: bool = False) -> Rows | None:
+    """Return retention with its bounds for each candidate and segment (None if nothing has a value).
+
+    The segments with the highest retention come first or, `in_order`, as they stand: a router's thresholds.
+    """
     known = [each for each in certificates if each.retention.value is not None]
     ranked = sorted(known, key=lambda each: (each.segment is not None, -each.share))[:MOST_ROWS]
     if not ranked:
@@ -94,7 +97,8 @@ def forest(certificates: Sequence[Certificate], floor: float) -> Rows | None:
         each.segment or (each.candidate if several else WHOLE)
     )
     left_out = _left_out(len(ranked), len(known), "the whole, and the segments with most traffic")
-    return _retentions(sorted(ranked, key=order), floor, _state, names, left_out)
+    rows = [each for each in known if each in ranked] if in_order else sorted(ranked, key=order)
+    return _retentions(rows, floor, _state, names, left_out)
 
 
 def group_forest(groups: Sequence[Certificate], floor: float) -> Rows | None:

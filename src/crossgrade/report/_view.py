@@ -180,8 +180,7 @@ def _retention(verdict: Verdict) -> Table:
         )
         for certificate in verdict.certificates
     )
-    is_routed = verdict.routing is not None and verdict.routing.kind != "none"
-    correction = "fixed sequence" if is_routed else "weighted Holm"
+    correction = "fixed sequence" if is_routed(verdict) else "weighted Holm"
     return Table(
         title="Retention",
         head=("candidate", "on", "n", "traffic", "incumbent", "candidate score", "retention", "p", "result"),
@@ -193,6 +192,11 @@ def _retention(verdict: Verdict) -> Table:
             f"a result needs at most {verdict.alpha:g}."
         ),
     )
+
+
+def is_routed(verdict: Verdict) -> bool:
+    """Return whether the certificates are of a router's thresholds."""
+    return verdict.routing is not None and verdict.routing.kind != "none"
 
 
 def _bound_note(verdict: Verdict) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from crossgrade.providers.local_process import LocalProcess
     from crossgrade.providers.models import InstalledModel
 
+LOCAL_KEY_ENV = "CROSSGRADE_LOCAL_KEY"
+"""The variable with the key of the local model servers, new at every start of `serve`."""
+
 SLOTS = 4
 """The number of requests that one local model answers at a time."""
 

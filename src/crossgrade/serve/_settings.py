@@ -6,12 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crossgrade.dialects import Host, host_named, key_variable
-from crossgrade.domain import Offer, Price, heads_of
+from crossgrade.domain import Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
-from crossgrade.serve._variables import LOCAL_KEY_ENV, REDIS_URL_ENV
+from crossgrade.serve._local import LOCAL_KEY_ENV
+from crossgrade.serve._redis import REDIS_URL_ENV, redis_client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +75,22 @@ def compile_settings(
         what = "refuse it" if config.serving.unpriced == "refuse" else "do not count it"
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
-    warnings += _stepped_back(project)
+    blocking = {name: clause for name in used if (clause := _blocking(project, name)) is not None}
+    warnings += [*_stepped_back(project), *_not_allowed(project, blocking)]
     settings = GatewaySettings(
         serving=config.serving,
-        routes=tuple(config.routes.values()),
-        targets=tuple(replace(target, replica_of=heads.get(target.name)) for target in targets),
+        routes=tuple(
+            replace(route, fallbacks=tuple(name for name in route.fallbacks if name not in blocking))
+            for route in config.routes.values()
+        ),
+        targets=tuple(
+            replace(
+                target,
+                replica_of=heads.get(target.name),
+                blocked=blocking[target.name].code if target.name in blocking else None,
+            )
+            for target in targets
+        ),
         state=str(folder),
         broker=str(folder / "serve" / "broker.sock"),
         hosts=tuple(
@@ -103,8 +115,6 @@ def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
         except ImportError as error:
             raise MissingExtraError("a PostgreSQL database", "postgres") from error
     if redis_url := environ.get(REDIS_URL_ENV):
-        from crossgrade.serve._redis import redis_client
-
         redis_client(redis_url).close()
 
 
@@ -137,6 +147,27 @@ def _stepped_back(project: Project) -> list[str]:
                 f"({allowed}), so the incumbent answers; evaluate a candidate that is, or set its `region`"
             )
     return warnings
+
+
+def _blocking(project: Project, model: str) -> Clause | None:
+    return next((clause for clause in project.clauses_of(model) if clause.blocks), None)
+
+
+def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
+    """Return a warning for each model that a route may not use beside its incumbent."""
+    asked = [
+        (each.name, each.targets[each.policy.candidate], "the incumbent answers")
+        for each in _table_routes(project)
+        if each.name in project.config.routes and each.policy.candidate is not None
+    ]
+    for route in project.config.routes.values():
+        asked += [(route.name, fallback, "it is no fallback") for fallback in route.fallbacks]
+    return [
+        f"route {name}: {model} is {clause.severity} ({clause.code}), so {effect}; {clause.words} "
+        f"If you may use it, say why under `team.permitted`: {clause.permission}"
+        for name, model, effect in asked
+        if (clause := blocking.get(model)) is not None
+    ]
 
 
 def _table_routes(project: Project) -> tuple[Route, ...]:

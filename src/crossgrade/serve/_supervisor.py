@@ -16,9 +16,9 @@ from crossgrade.project import Project
 from crossgrade.serve._broker_client import survey
 from crossgrade.serve._children import Child
 from crossgrade.serve._listening import check_port, is_loopback, is_ready, sole
-from crossgrade.serve._local import LocalServers
+from crossgrade.serve._local import LOCAL_KEY_ENV, LocalServers
 from crossgrade.serve._settings import compile_settings, state_folder
-from crossgrade.serve._variables import ADMIN_KEY_ENV, LOCAL_KEY_ENV
+from crossgrade.serve.admin import ADMIN_KEY_ENV
 
 DRAIN_S = 30.0
 """How long requests in flight may continue after SIGTERM, in seconds."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError
 from crossgrade.gateway import read_settings
 from crossgrade.project import Project
-from crossgrade.serve._variables import ADMIN_KEY_ENV
 from crossgrade.telemetry import log_line
+
+ADMIN_KEY_ENV = "CROSSGRADE_ADMIN_KEY"
+"""The variable with the admin API's key; without it there is no admin API."""
 
 _SHORTEST_KEY = 16
 

@@ -60,8 +60,8 @@ from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, Settlement, broker_name
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._redis import REDIS_URL_ENV
 from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
-from crossgrade.serve._variables import REDIS_URL_ENV
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 

@@ -1,12 +1,16 @@
 """Segments that are discovered in texts: found again by their words, named by them, and no part of the test."""
 
+import csv
+import gzip
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import crossgrade
 from crossgrade.decide import DecisionSettings, Evidence, decide_policy, train_router, verify
 from crossgrade.decide._topics import EXAMPLES, discover
 from crossgrade.routing import read_router, router_tree
@@ -20,6 +24,7 @@ WORDS = {
     "code": "python function variable compile exception syntax module",
     "travel": "flight hotel passport luggage airport ticket boarding",
 }
+DEMO = Path(crossgrade.__file__).parent / "data" / "demo"
 HARD = ("medical", "code")
 SETTINGS = DecisionSettings(mode="fixed", floor=0.9)
 
@@ -61,6 +66,16 @@ def test_the_kinds_of_text_are_found_and_named() -> None:
         assert set(name.split(" (")[0].split("/")) <= set(WORDS[kind].split())
     assert {len(rows) for rows in discovered.examples} == {EXAMPLES}
     assert discover(found.input.tolist(), seed=1) == discovered
+
+
+def test_words_that_most_groups_have_name_none_that_has_its_own() -> None:
+    """In the demo's mix of tasks, questions about physics ask by `what`, as half of the other tasks do."""
+    with gzip.open(DEMO / "mixed.csv.gz", "rt", encoding="utf-8") as file:
+        found = discover([row["input"] for row in csv.DictReader(file)], 1)
+    assert found is not None
+    named = {word for name in found.topics.names for word in name.split("/")}
+    assert not named & {"what", "they", "were", "does", "such"}
+    assert {"python", "triangle", "energy"} <= named
 
 
 @pytest.mark.parametrize("secret", ["correcthorse", "harbour" * 20, "red\x9b31m"])

@@ -137,6 +137,17 @@ def test_a_candidate_outside_of_the_regions_gets_no_copy(run, make, fake, tmp_pa
             assert len(fake.requests) == 1
 
 
+def test_a_candidate_that_may_not_be_used_gets_no_copy(run, make, fake, tmp_path):
+    (tmp_path / "routes.json").write_bytes(route_table_bytes(SWITCHED))
+    spec = RouteSpec(name="support", incumbent="big", shadow=Shadow(rate=1.0))
+    small = make.target(fake, "small", blocked="retention-unknown")
+    with run([make.target(fake), small], [spec]) as world:
+        assert world.post(make.chat()).headers["x-crossgrade-target"] == "big"
+        world.on_loop(lambda: None)
+        assert _skipped(world) == {"terms": 1}
+        assert world.settled()[0].reason == "terms"
+
+
 def test_nothing_is_shadowed_at_rate_zero_or_without_a_candidate(shadowed, run, make, fake, tmp_path):
     with FakeProvider() as old:
         with shadowed(old, Shadow(rate=0.0)) as world:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -219,6 +220,23 @@ def test_a_call_that_is_cut_counts_as_much_as_it_could_cost(tmp_path: Path) -> N
     assert statuses(record)["streaming"] == "fails"
     assert statuses(record)["tools"] == "unknown"
     assert "no room" in seen(record, "tools")
+
+
+@pytest.mark.parametrize("fault", ["no_end", "server_error"])
+def test_a_call_that_may_be_billed_is_made_once(
+    tmp_path: Path, fault: Literal["no_end", "server_error"]
+) -> None:
+    """A second attempt could cost as much again, beyond what was reserved and what the plan says."""
+    asked: list[ReceivedRequest] = []
+
+    def script(request: ReceivedRequest) -> Reply | Fault:
+        asked.append(request)
+        return Fault(fault) if request.stream and len(asked) == 2 else sound(request)
+
+    (record,) = check(tmp_path, script).records
+    assert statuses(record)["streaming"] in {"fails", "unknown"}
+    assert statuses(record)["tools"] == "works"
+    assert record.calls == len(asked)
 
 
 def test_the_plan_names_the_cost_and_unknown_prices(tmp_path: Path) -> None:

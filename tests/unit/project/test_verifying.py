@@ -1,6 +1,7 @@
 """Verdicts of an older method: what today's says of them, and the live routes that rest on them."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def evidence(candidate: np.ndarray) -> Evidence:
 def project(tmp_path: Path):
     (tmp_path / "crossgrade.yaml").write_text(
         'models:\n  old: {provider: openai-compatible, model: x, base_url: "http://127.0.0.1:9/v1"}\n'
+        '  new: {provider: openai-compatible, model: y, base_url: "http://127.0.0.1:9/v1"}\n'
+        "workloads:\n  support: {dataset: x.jsonl, scorer: {kind: exact}, incumbent: old, candidates: [new]}\n"
+        "routes:\n  support: {workload: support}\n"
     )
     with Project.open(tmp_path / "crossgrade.yaml", environ={}) as opened:
         yield opened
@@ -57,10 +61,10 @@ def certified(one: Certificate) -> Certificate:
     )
 
 
-def put_in_force(project: Project, scores: np.ndarray, *, method_version: int) -> str:
-    """Record a switch, as this method would have decided it, and let a route rest on it."""
+def record(project: Project, scores: np.ndarray, *, method_version: int, now: datetime = NOW) -> str:
+    """Record a switch, as this method would have decided it."""
     columns = evidence(scores)
-    verdict = decide_policy(columns, DecisionSettings(), now=NOW)
+    verdict = decide_policy(columns, DecisionSettings(), now=now)
     verdict = replace(
         verdict,
         policy=SWITCH,
@@ -69,10 +73,15 @@ def put_in_force(project: Project, scores: np.ndarray, *, method_version: int) -
         package_version=__version__ if method_version == METHOD_VERSION else "0.1.0",
         certificates=tuple(map(certified, verdict.certificates)),
     )
-    identifier = project.store.verdicts.append(verdict, columns)
+    return project.store.verdicts.append(verdict, columns)
+
+
+def put_in_force(project: Project, scores: np.ndarray, *, method_version: int) -> str:
+    """Record a switch, and let a route rest on it."""
+    identifier = record(project, scores, method_version=method_version)
     route = Route(
         name="support", policy=SWITCH, targets={"old": "old", "new": "new"},
-        valid_until=verdict.valid_until, verdict_id=identifier, share=1.0,
+        valid_until=project.store.verdicts.get(identifier).verdict.valid_until, verdict_id=identifier, share=1.0,
     )  # fmt: skip
     project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
     return identifier
@@ -112,6 +121,17 @@ def test_a_verdict_of_today_that_was_forged_into_a_switch(project):
     assert not check.is_older
     assert not check.holds
     assert "name: recorded 'switch', computed 'undecided'" in check.differences
+
+
+def test_a_verdict_that_its_evidence_does_not_confirm_is_not_put_in_force(project):
+    """Forged in the store, or of an older method that passed too much; one that holds goes in force."""
+    for version, code in ((METHOD_VERSION, "verdict-mismatch"), (1, "verdict-outdated")):
+        identifier = record(project, GRADES, method_version=version, now=datetime.now(UTC))
+        with raises_code(code, identifier):
+            project.apply(identifier)
+    scores = np.where(np.arange(300) % 25, 1.0, 0.5)
+    identifier = record(project, scores, method_version=1, now=datetime.now(UTC))
+    assert project.apply(identifier).route("support").verdict_id == identifier
 
 
 def test_a_verdict_of_a_newer_method_is_refused(project):

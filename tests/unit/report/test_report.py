@@ -262,6 +262,19 @@ def test_the_table_names_the_correction_that_was_made(verdict: Verdict) -> None:
     assert "(fixed sequence)" in page("topics")
 
 
+def test_the_steps_of_a_router_stand_in_the_order_of_its_thresholds(verdict: Verdict) -> None:
+    """The strictest first, whatever was kept; segments have no order of their own."""
+    steps = [replace(verdict.certificates[at], segment=f"step {n}") for n, at in enumerate((2, 1, 2))]
+    routing = RouterReport(kind="topics", trained_on=100, gains=())
+
+    def rows(shown: Verdict) -> list[str]:
+        return re.findall(r"step \d", render_html([shown]).split("<table")[0])
+
+    routed = replace(verdict, certificates=tuple(steps), routing=routing)
+    assert rows(routed)[:3] == ["step 0", "step 1", "step 2"]
+    assert rows(replace(routed, routing=None))[0] == "step 1"
+
+
 def test_losses_say_how_they_were_chosen(verdict: Verdict) -> None:
     assert "the largest difference first" in render_html([verdict])
     assert "These are all 1 sample" in render_html([replace(verdict, losses_drawn_from=1)])

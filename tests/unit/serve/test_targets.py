@@ -10,7 +10,7 @@ import pytest
 from crossgrade.gateway import Target
 from crossgrade.project import Project
 from crossgrade.serve import Compiled, compile_settings
-from crossgrade.serve._variables import LOCAL_KEY_ENV
+from crossgrade.serve._local import LOCAL_KEY_ENV
 from tests.codes import raises_code
 
 CONFIG = """\

@@ -17,8 +17,8 @@ import pytest
 
 from benchmarks.gateway._abuse import UPSTREAM_KEY, Attacked, configuration, faults
 from benchmarks.gateway._hostile import KEY, Case, whole
+from benchmarks.gateway._served import Served, serving
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from tests.e2e.serving import Served, serving
 from tests.verify.gateway.mutations import Mutations
 
 FUZZ_S = float(os.environ.get("CROSSGRADE_FUZZ_S", "3600"))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.serving import Served
+from benchmarks.gateway._served import Served
 from tests.e2e.speaking import FOLDER, check_openai, client_python, speak, spoken_to
 
 

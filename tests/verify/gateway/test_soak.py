@@ -16,7 +16,7 @@ from statistics import median
 
 import pytest
 
-from tests.e2e.serving import Served, descendants, metric, serving
+from benchmarks.gateway._served import Served, descendants, metric, serving
 from tests.verify.gateway.mixed_load import Load
 
 SOAK_S = float(os.environ.get("CROSSGRADE_SOAK_S", "3600"))

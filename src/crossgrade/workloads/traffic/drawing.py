@@ -69,7 +69,7 @@ class Drawn:
     redacted: Mapping[str, int]
     incumbent: str | None
     provider: str | None
-    settings: Mapping[str, float | int]
+    settings: Mapping[str, float | int | None]
     client_api: ClientName | None
     response_schema: Mapping[str, Any] | None
     has_system: bool
@@ -223,7 +223,7 @@ def _is_askable(
     request: LoggedRequest,
     row: Mapping[str, Any],
     model: str | None,
-    settings: Mapping[str, float | int],
+    settings: Mapping[str, float | int | None],
     schema: Mapping[str, Any] | None,
 ) -> bool:
     """Return whether a run would send the same request, so that the logged answer can be used for it."""
@@ -320,13 +320,19 @@ def _incumbent(taken: Sequence[LoggedRequest]) -> tuple[str | None, str | None]:
     return both.most_common(1)[0][0] if both else (None, None)
 
 
-def _settings(taken: Sequence[LoggedRequest]) -> dict[str, float | int]:
-    found: dict[str, float | int] = {}
-    for name, key in (("temperature", "temperature"), ("max_tokens", "max_output_tokens")):
-        values = Counter(value for each in taken if (value := getattr(each, name)) is not None)
-        if values:
-            found[key] = values.most_common(1)[0][0]
-    return found
+def _settings(taken: Sequence[LoggedRequest]) -> dict[str, float | int | None]:
+    """Return the commonest settings, where the log has any request's parameters; else nothing is known.
+
+    A request without one of them was sent with the provider's default, None. So should a run's be.
+    """
+    known = [
+        each for each in taken if each.body or each.temperature is not None or each.max_tokens is not None
+    ]
+    return {
+        key: Counter(getattr(each, name) for each in known).most_common(1)[0][0]
+        for name, key in (("temperature", "temperature"), ("max_tokens", "max_output_tokens"))
+        if known
+    }
 
 
 def _schema(taken: Sequence[LoggedRequest]) -> dict[str, Any] | None:

@@ -258,6 +258,41 @@ def test_logged_answers_are_kept_where_the_request_was_the_same(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("left_out", "settings"),
+    [
+        (("temperature",), {"temperature": None, "max_output_tokens": 64}),
+        (("temperature", "max_tokens"), {"temperature": None, "max_output_tokens": None}),
+    ],
+)
+def test_what_a_request_left_to_the_provider_a_run_leaves_too(
+    tmp_path: Path, left_out: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    """The logged answers are those to what a run asks, and a candidate is asked the same."""
+
+    def logged(number: int, *without: str) -> dict[str, Any]:
+        given = row(number, f"Question {number}")
+        names = {"model", "temperature", "max_tokens", "messages"}.difference(without)
+        message = {"role": "assistant", "content": given["completion"]}
+        return {
+            **{name: given[name] for name in ("timestamp", "provider", "route", "user")},
+            "request": {name: given[name] for name in names},
+            "response": {"choices": [{"message": message, "finish_reason": "stop"}]},
+        }
+
+    rows = [logged(n, *left_out) for n in range(40)] + [logged(n) for n in range(40, 50)]
+    found = drawn(tmp_path, rows)
+    assert found.settings == settings
+    assert sum(each is not None for each in found.answered) == 40
+
+
+def test_a_log_without_parameters_says_nothing_of_settings(tmp_path: Path) -> None:
+    rows = [row(n, f"Question {n}", temperature=None, max_tokens=None) for n in range(50)]
+    found = drawn(tmp_path, rows)
+    assert found.settings == {}
+    assert not any(found.answered)
+
+
+@pytest.mark.parametrize(
     ("answers", "scorer"),
     [
         (

@@ -1,11 +1,10 @@
-"""A whole `crossgrade serve` for end-to-end tests: its own project, its own processes."""
+"""A whole `crossgrade serve`, for benchmarks and end-to-end tests: its own project, its own processes."""
 
 import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from benchmarks.gateway._tools import free_port
 
 PATIENCE_S = 60.0
 
@@ -63,12 +64,6 @@ def descendants(pid: int) -> list[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             found += [int(child), *descendants(int(child))]
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
