@@ -132,7 +132,7 @@ def _ours_fixed() -> list[float]:
     rates = []
     for cell in drawn():
         counts = np.array(list(cell.tables)).T
-        rates.append(cell.rate((score_z(*counts[:3], FLOOR) >= Z_ALPHA).tolist()))
+        rates.append(cell.rate((score_z(*counts[:3], FLOOR)[0] >= Z_ALPHA).tolist()))
     return rates
 
 

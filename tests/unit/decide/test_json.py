@@ -22,6 +22,7 @@ from crossgrade.decide import (
     verify,
 )
 from crossgrade.errors import DataError
+from crossgrade.stats import METHOD_VERSION
 from tests.codes import raises_code
 
 DATA = Path(__file__).parents[2] / "data"
@@ -74,9 +75,12 @@ def test_a_verdict_of_schema_version_2_has_sentences_for_remarks(found):
     for name in ("reasons", "would_change"):
         assert tree[name]
         assert getattr(read, name) == tuple(Remark(None, text) for text in tree[name])
-    compared = compare(replace(read, package_version="0.1.0"), found)
-    assert compared.differences == ()
-    forged = replace(read, reasons=read.reasons[:1], package_version=__version__)
+    assert read.method_version == 2
+    assert compare(read, found).differences == ()
+    # Method 3 changed nothing where nobody corrects a judge.
+    today = replace(read, method_version=METHOD_VERSION)
+    assert compare(replace(today, package_version="0.1.0"), found).differences == ()
+    forged = replace(today, reasons=read.reasons[:1], package_version=__version__)
     assert "reasons" in {each.partition(":")[0] for each in verify(forged, found)}
 
 
