@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._router_certificates import FAULTY, discovered_rows
+from benchmarks._router_certificates import FAULTY, discovered_rows, whole_rows
 from benchmarks._table import Row
 from crossgrade.decide._logistic import Features
 from crossgrade.routing import FACTS, Head, Router, read_router, router_tree
@@ -101,9 +101,9 @@ def _text_rows(folder: Path) -> Iterator[Row]:
         "MMLU, labels as published, 1,500 of these items train, mean of 10 draws", float(np.mean(few)), 0.61, 0.64,
         random, len(b),
     )  # fmt: skip
-    yield from discovered_rows(
-        [text for text, kept in zip(texts, sound, strict=True) if kept], b[sound], c[sound]
-    )
+    known = [text for text, kept in zip(texts, sound, strict=True) if kept]
+    yield from discovered_rows(known, b[sound], c[sound])
+    yield from whole_rows(known, b[sound], c[sound])
     texts, b, c = _gsm8k(folder / "gsm8k")
     features = Features.of(texts, [None] * len(texts), _BITS)
     folds = [_apgr(_crossed(features, b, c, seed), b, c) for seed in range(10)]

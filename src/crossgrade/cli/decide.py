@@ -131,6 +131,12 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     help="Train a router on half of the samples, and test on the others what it moves.",
 )
 @click.option(
+    "--whole-floor",
+    type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
+    help="With `--router`: retention that the whole must keep too, besides what moves.",
+)
+@click.option(
     "--declare-parity",
     "parity_declared",
     is_flag=True,

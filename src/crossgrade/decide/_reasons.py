@@ -16,7 +16,7 @@ from crossgrade.decide._options import Option, closed_beats_open, only_open_cand
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
-from crossgrade.decide._sentence import Findings
+from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
@@ -190,7 +190,7 @@ def _quality(found: Findings) -> Iterator[Remark]:
 def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
     where = _where(found, one)
-    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
+    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}{kept_whole(found, one)}"
     if not one.tested:
         what = "what a router moves is tested" if found.view.thresholds else "only segments may move"
         yield remark(one, "not-tested", f"{kept}; not tested there: {what}.")

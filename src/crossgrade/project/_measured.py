@@ -247,6 +247,7 @@ def decision_settings(
     limits = length_limits(config.root, workload, now=datetime.now(UTC))
     return DecisionSettings(
         floor=workload.floor,
+        whole_floor=workload.whole_floor,
         alpha=alpha,
         alpha_share=workload.alpha / alpha,
         mode=workload.mode,

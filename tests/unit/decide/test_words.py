@@ -116,6 +116,11 @@ def routed(make, counts, now):
     yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), ROUTED), ROUTED
     alike = make(*counts(340, 20, 20, 20), segment=["x", "y"] * 200, inc=DEAR, cand=CHEAP)
     yield train_router(alike, ROUTED), ROUTED
+    for floor in (0.95, 0.999):
+        both = replace(ROUTED, whole_floor=floor)
+        yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), both), both
+    both = replace(ROUTED, whole_floor=0.95)
+    yield train_router(alike, both), both
 
 
 def keeps(make, counts, now):
