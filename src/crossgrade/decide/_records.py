@@ -203,6 +203,9 @@ class PolicyCost:
     `beyond_thrift_per_request_usd` is what the policy saves against the least bill with the incumbent
     (`settings.thrifts`), by batch with the batch price of the candidate; None if no such way is known.
     `owed_usd_per_month` is what contracts take away from the saving, which is without it.
+    `cold_cache_usd` is what conversations that the policy divides between the two models cost more per
+    request, since neither finds in its cache what the other answered. It is in the cost. None: not known, or
+    no conversation is divided.
     """
 
     policy: Policy
@@ -215,6 +218,7 @@ class PolicyCost:
     beyond_thrift_per_request_usd: Estimate | None = None
     beyond_thrift_per_month_usd: Estimate | None = None
     owed_usd_per_month: float = 0.0
+    cold_cache_usd: float | None = None
 
     @property
     def costs_more(self) -> bool:
