@@ -29,8 +29,8 @@ DRAWS = 500
 DISCOVERED_DRAWS = 200
 FAULTY = "high_school_mathematics"
 FLOOR = DecisionSettings(mode="fixed", floor=0.85)
-WHOLE = DecisionSettings(mode="fixed", floor=0.01, whole_floor=0.95)
-"""A floor of the whole alone: the least floor of what moves that can be set asks nothing."""
+WHOLE = DecisionSettings(mode="fixed", floor=0.5, whole_floor=0.95)
+"""A floor of the whole, beside one of what moves that hardly asks anything of these models."""
 _HALF = "the half that trains a router"
 
 
@@ -66,13 +66,24 @@ def _rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
             "holds": bool(wrong <= 0.055),
             "conditions": conditions,
         }
-    yield from _at_the_floor(pool)
+    yield _at_the_floor(pool, FLOOR, TRAINING, "the floor is the retention of a step")
+
+
+def whole_rows() -> list[Row]:
+    """Return the certified shares and the wrong certificates where the whole has a floor."""
+    with ProcessPoolExecutor() as pool:
+        return list(_whole_rows(pool))
+
+
+def _whole_rows(pool: ProcessPoolExecutor) -> Iterator[Row]:
     for n, must, aim in ((1000, 0.35, 0.40), (2000, 0.42, 0.45)):
         found = np.array(list(pool.map(_set, range(SETS), repeat(n), repeat(WHOLE), repeat(WHOLE_TRAINING))))
         yield _whole_row("a table of 56 sound subjects", n, found, DRAWS, must, aim)
         both = repeat(replace(WHOLE, floor=0.85))
         found = np.array(list(pool.map(_set, range(SETS), repeat(n), both, repeat(WHOLE_TRAINING))))
-        yield _whole_row("a table of 56 sound subjects", n, found, DRAWS, beside=" beside the floor 0.85")
+        yield _whole_row("a table of 56 sound subjects", n, found, DRAWS, beside=0.85)
+    what = "the floor of the whole is what a step keeps of it"
+    yield _at_the_floor(pool, WHOLE, WHOLE_TRAINING, what)
 
 
 def _whole_row(
@@ -82,12 +93,12 @@ def _whole_row(
     draws: int,
     must: float | None = None,
     aim: float = 0.0,
-    beside: str = "",
+    beside: float = WHOLE.floor,
 ) -> Row:
-    """Return the certified share where the whole has the floor 0.95; `beside` another floor of what moves."""
+    """Return the certified share where the whole has the floor 0.95, `beside` that of what moves."""
     share, wrong, best = found.mean(axis=0)
     row: Row = {
-        "figure": f"certified share moved on MMLU at the floor 0.95 of the whole{beside}, {router}, n = {n:,}",
+        "figure": f"certified share moved on MMLU at the floor 0.95 of the whole, {beside:g} of what moves, {router}, n = {n:,}",
         "value": float(share),
         "unit": "",
         "conditions": (
@@ -100,7 +111,7 @@ def _whole_row(
     return {**row, "must": f">= {must:g}", "aim": f">= {aim:g}", "holds": bool(share >= must)}
 
 
-def whole_rows(texts: Sequence[str], b: np.ndarray, c: np.ndarray) -> Iterator[Row]:
+def whole_text_rows(texts: Sequence[str], b: np.ndarray, c: np.ndarray) -> Iterator[Row]:
     """Yield the certified share at a floor of the whole that a router moves which knows texts alone."""
     names, pools = _names(len(b), WHOLE_TRAINING), list[Evidence]()
     for seed in range(SETS):
@@ -144,26 +155,22 @@ def _discovered(seed: int, texts: Sequence[str], b: np.ndarray, c: np.ndarray) -
     return _shares(pool, seed, 2000, FLOOR, DISCOVERED_DRAWS)
 
 
-def _at_the_floor(pool: ProcessPoolExecutor) -> Iterator[Row]:
-    """Yield how often a step is certified whose true retention is just below the floor.
+def _at_the_floor(pool: ProcessPoolExecutor, settings: DecisionSettings, training: int, what: str) -> Row:
+    """Return how often a step is certified whose true retention is just below the floor.
 
     The floor is set to each threshold's own true retention in turn, so that the sequence ends in a false step.
     """
-    for settings, training, what in (
-        (FLOOR, TRAINING, "the floor is the retention of a step"),
-        (WHOLE, WHOLE_TRAINING, "the floor of the whole is what a step keeps of it"),
-    ):
-        found = np.array(list(pool.map(_worst, range(SETS), repeat(settings), repeat(training))))
-        worst = float(found.mean(axis=0).max())
-        yield {
-            "figure": f"wrong certificates where {what}, the worst step",
-            "value": worst,
-            "unit": "",
-            "must": "<= 0.055",
-            "aim": "<= 0.05",
-            "holds": worst <= 0.055,
-            "conditions": f"n = 1,000; MMLU, {SETS} training sets, {DRAWS} draws each at each of its steps",
-        }
+    found = np.array(list(pool.map(_worst, range(SETS), repeat(settings), repeat(training))))
+    worst = float(found.mean(axis=0).max())
+    return {
+        "figure": f"wrong certificates where {what}, the worst step",
+        "value": worst,
+        "unit": "",
+        "must": "<= 0.055",
+        "aim": "<= 0.05",
+        "holds": worst <= 0.055,
+        "conditions": f"n = 1,000; MMLU, {SETS} training sets, {DRAWS} draws each at each of its steps",
+    }
 
 
 @cache
