@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._router_certificates import FAULTY, discovered_rows
+from benchmarks._router_certificates import FAULTY, discovered_rows, whole_text_rows
 from benchmarks._table import Row
 from crossgrade.decide._logistic import Features
 from crossgrade.routing import FACTS, Head, Router, read_router, router_tree
@@ -75,12 +75,22 @@ def _cpu_ms(call: object, repeats: int) -> float:
 
 def text_rows() -> list[Row]:
     """Return APGR of the router on RouteLLM's published results, by its own prompts."""
+    return list(_text_rows(_prompts()))
+
+
+def whole_text() -> list[Row]:
+    """Return the certified share at a floor of the whole of routers that know the prompts alone."""
+    texts, b, c, subject = _mmlu(_prompts() / "mmlu")
+    sound = subject != FAULTY
+    known = [text for text, kept in zip(texts, sound, strict=True) if kept]
+    return list(whole_text_rows(known, b[sound], c[sound]))
+
+
+def _prompts() -> Path:
     folder = os.environ.get("ROUTELLM")
     if folder is None:
-        raise SystemExit(
-            "set ROUTELLM to the folder routellm/evals of github.com/lm-sys/RouteLLM for the part `text`"
-        )
-    return list(_text_rows(Path(folder)))
+        raise SystemExit("set ROUTELLM to the folder routellm/evals of github.com/lm-sys/RouteLLM")
+    return Path(folder)
 
 
 def _text_rows(folder: Path) -> Iterator[Row]:
@@ -101,9 +111,8 @@ def _text_rows(folder: Path) -> Iterator[Row]:
         "MMLU, labels as published, 1,500 of these items train, mean of 10 draws", float(np.mean(few)), 0.61, 0.64,
         random, len(b),
     )  # fmt: skip
-    yield from discovered_rows(
-        [text for text, kept in zip(texts, sound, strict=True) if kept], b[sound], c[sound]
-    )
+    known = [text for text, kept in zip(texts, sound, strict=True) if kept]
+    yield from discovered_rows(known, b[sound], c[sound])
     texts, b, c = _gsm8k(folder / "gsm8k")
     features = Features.of(texts, [None] * len(texts), _BITS)
     folds = [_apgr(_crossed(features, b, c, seed), b, c) for seed in range(10)]

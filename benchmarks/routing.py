@@ -1,7 +1,7 @@
 """Figures of routers: `python -m benchmarks.routing [PART …]` writes docs/benchmarks/routing.md.
 
-The part `text` needs the prompts of RouteLLM's results (github.com/lm-sys/RouteLLM, Apache-2.0), which are not
-copied here: set ROUTELLM to the folder `routellm/evals` of a checkout. The other parts need nothing.
+The parts `text` and `whole-text` need the prompts of RouteLLM's results (github.com/lm-sys/RouteLLM, Apache-2.0),
+which are not copied here: set ROUTELLM to the folder `routellm/evals` of a checkout. The other parts need nothing.
 """
 
 import sys
@@ -15,6 +15,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "growth": _growth.rows,
     "speed": _router_scores.speed_rows,
     "text": _router_scores.text_rows,
+    "whole": _router_certificates.whole_rows,
+    "whole-text": _router_scores.whole_text,
 }
 
 

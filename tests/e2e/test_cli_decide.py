@@ -276,6 +276,21 @@ def test_several_floors_show_what_each_costs(cli: CommandLine) -> None:
     assert shares[0] > shares[1], "a lower floor saves more"
 
 
+def test_a_floor_of_the_whole_is_claimed_besides(cli: CommandLine) -> None:
+    asked = [str(ROOT / MIXED[0]), *MIXED[1:], "--floor", "0.8", "--json"]
+    alone = json.loads(cli.succeeds("decide", *asked).out)
+    both = json.loads(cli.succeeds("decide", *asked, "--whole-floor", "0.95").out)
+    shares, wholes = [], []
+    for found in (alone, both):
+        (name,) = found["policy"]["segments"]
+        (moved,) = [one for one in found["certificates"] if one["segment"] == name]
+        shares.append(moved["share"])
+        wholes.append(moved["whole"])
+    assert shares[0] > shares[1]
+    assert wholes[0] is None
+    assert wholes[1]["floor"] == 0.95 <= wholes[1]["low"]
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [
@@ -286,3 +301,10 @@ def test_several_floors_show_what_each_costs(cli: CommandLine) -> None:
 )
 def test_floors_that_cannot_be_compared(cli: CommandLine, options: tuple[str, ...], code: str) -> None:
     cli.fails("decide", str(ROOT / MIXED[0]), *MIXED[1:], *options, error=code)
+
+
+def test_a_floor_of_the_whole_needs_a_router(cli: CommandLine) -> None:
+    asked = [each for each in MIXED[1:] if each != "--router"]
+    cli.fails(
+        "decide", str(ROOT / MIXED[0]), *asked, "--whole-floor", "0.95", error="whole-floor-without-router"
+    )

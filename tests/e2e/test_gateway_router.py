@@ -24,6 +24,7 @@ WORK = {
     "candidates": ["new"],
     "mode": "fixed",
     "router": True,
+    "whole_floor": 0.9,
 }
 
 
@@ -126,6 +127,9 @@ def test_the_verdict_verifies_and_says_what_else_would_have_moved_as_much(served
         assert project.verify(stored.id).holds
     codes = {each.code for each in stored.verdict.reasons}
     assert {"router", "router-compared"} <= codes
+    (moved,) = [one for one in stored.verdict.certificates if one.segment in stored.verdict.policy.segments]
+    assert moved.whole is not None
+    assert moved.whole.floor == WORK["whole_floor"]
 
 
 def test_a_router_changed_by_hand_is_refused_and_the_table_before_stays(

@@ -136,6 +136,12 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     help="With --router: certify so that audits in service may move more.",
 )
 @click.option(
+    "--whole-floor",
+    type=FiniteRange(0.01, 2, max_open=True),
+    metavar="SHARE",
+    help="With `--router`: retention that the whole must keep too, besides what moves.",
+)
+@click.option(
     "--declare-parity",
     "parity_declared",
     is_flag=True,

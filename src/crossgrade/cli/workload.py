@@ -87,6 +87,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "candidates": [_variant(candidate) for candidate in workload.candidates],
         "scorer": workload.scorer,
         "floor": workload.floor,
+        "whole_floor": workload.whole_floor,
         "alpha": workload.alpha,
         "family_alpha": workload.family_alpha,
         "mode": workload.mode,

@@ -111,6 +111,13 @@ class Resolver:
         for place, (message, applies, hint) in problems.items():
             if section.router and applies:
                 self._refuse(place, message, hint, code="router-settings")
+        if section.whole_floor is not None and not section.router:
+            self._refuse(
+                f"{where}.whole_floor",
+                "`whole_floor` is for a workload with a router",
+                "set `router: true`, or raise `floor`",
+                code="router-settings",
+            )
 
     def team(self, file: ConfigFile, offers: Mapping[str, Offer]) -> Team:
         """Return the team, whose permissions name models and whose contracts name providers."""

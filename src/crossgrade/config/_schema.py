@@ -288,6 +288,11 @@ class WorkloadSection(Section):
     floor: Annotated[float, Field(ge=0.01, lt=2)] = Field(
         default=0.85, description="Share of the incumbent's mean score that must be kept."
     )
+    whole_floor: Annotated[float, Field(ge=0.01, lt=2)] | None = Field(
+        default=None,
+        description="Share that the whole workload must keep under the policy. `floor` is then for the "
+        "requests that move, and both must hold. Needs `router: true`.",
+    )
     alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] = Field(
         default=0.05, description="Accepted probability of certifying a policy that is below the floor."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from crossgrade.decide._records import Certificate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
+from crossgrade.stats import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,22 +54,34 @@ def advise(view: View, pending: Sequence[Certificate], first: Certificate | None
 
 def _advice(view: View, one: Certificate) -> Advice | None:
     result = one.retention
-    if result.needed is None or one.excluded is not None or result.value is None or not result.n:
+    below = [each for each in one.claims if each.value is not None and each.value < each.floor]
+    open_claims = [each for each in one.claims if each.needed or each.p_value > 1 - each.low_confidence]
+    amounts = [_more(view, one, claim) for claim in below or open_claims]
+    known = [each for each in amounts if each is not None]
+    # Any one claim below its floor decides against, and all together decide for.
+    if not known or one.excluded is not None or not (below or len(known) == len(amounts)):
         return None
-    have = result.n if result.labels is None else result.labels
-    more = float(result.needed - have)
-    if one.segment is not None:  # others come along: samples are drawn from all of the traffic
-        whole = view.paired(one.candidate, view.whole.rows)
-        part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
-        more *= float(whole.sum()) / max(1, int((whole & part.rows).sum()))
     return Advice(
         candidate=one.candidate,
         segment=one.segment,
-        more=_rounded_up(more),
-        certifies=result.value >= result.floor,
+        more=_rounded_up(min(known) if below else max(known)),
+        certifies=not below,
         labels=result.labels is not None,
         clusters=result.clusters is not None,
     )
+
+
+def _more(view: View, one: Certificate, claim: Retention) -> float | None:
+    """Return how many more samples of the whole workload would probably settle one claim; None: unknown."""
+    if claim.needed is None or claim.value is None or not claim.n:
+        return None
+    more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))
+    if one.segment is None or claim is one.whole:
+        return more
+    # Others come along: samples are drawn from all of the traffic.
+    whole = view.paired(one.candidate, view.whole.rows)
+    part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
+    return more * float(whole.sum()) / max(1, int((whole & part.rows).sum()))
 
 
 def _rounded_up(number: float) -> int:

@@ -8,10 +8,10 @@ from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import BoolColumn, Evidence
 from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._guards import GUARDS, GuardKind, failing, failing_parts, run_guards, sound_candidates
-from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test
+from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test, whole_test
 from crossgrade.decide._records import Certificate, DecisionSettings, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View, make_view
-from crossgrade.stats import GROWTH_HORIZONS, FixedRetention, Outcome, holm, holm_levels
+from crossgrade.stats import GROWTH_HORIZONS, FixedRetention, Outcome, Retention, holm, holm_levels
 
 _PATH_POINTS = 120
 
@@ -21,7 +21,10 @@ Test: TypeAlias = FixedRetention | Follower
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tested:
-    """One hypothesis after its test: `p` small certifies, `p_below` small shows the opposite."""
+    """One hypothesis after its test: `p` small certifies, `p_below` small shows the opposite.
+
+    `whole` is the test of the whole workload, where that has a floor of its own.
+    """
 
     candidate: str
     part: Part
@@ -33,6 +36,7 @@ class Tested:
     excluded: str | None = None
     unfinished: bool = False
     given_up: bool = False
+    whole: FixedRetention | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +103,25 @@ def _in_sequence(view: View, tested: Sequence[Tested]) -> Iterator[Certificate]:
     The thresholds were listed before these scores were seen. Each is tested at alpha, the strictest first,
     and the first that fails ends the sequence (fixed-sequence testing: no share of alpha is lost to their
     number). That the retention is below the floor is tested in the other order.
+
+    A threshold that claims a floor of the whole too passes if both of its tests do, each at alpha: that one
+    of the claims is false is an intersection-union null (R. L. Berger, Technometrics 24 (1982) 295-300).
+    That one is below its floor is shown by either test at alpha / 2 (Bonferroni).
     """
     share, p, below = view.settings.alpha_share, 0.0, list[float]()
     level = view.settings.alpha * share
+    level_below = level / _claims(view)
     for one in reversed(tested):
         below.append(max(one.p_below, below[-1] if below else 0.0))
     for one, p_below in zip(tested, reversed(below), strict=True):
         p = max(p, one.p)
-        yield _certificate(view, one, (min(p / share, 1.0), min(p_below / share, 1.0)), (level, level))
+        adjusted = min(p / share, 1.0), min(p_below / share, 1.0)
+        yield _certificate(view, one, adjusted, (level, level_below))
+
+
+def _claims(view: View) -> int:
+    """Return how many floors a threshold must hold: that of what moves, and that of the whole if there is."""
+    return 1 + (view.settings.whole_floor is not None)
 
 
 def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Certificate | None:
@@ -150,11 +165,17 @@ def _certificate(
     alpha = view.settings.alpha
     certified = adjusted[0] <= alpha
     shown_below = not certified and adjusted[1] <= alpha
-    outcome: Outcome = "pass" if certified else "fail" if shown_below else "undecided"
+
+    def claim(test: Test) -> Retention:
+        """Return what one test says: of two claims that one which is shown to be false need not be this."""
+        fails = shown_below and (tested.whole is None or test.p_value_below <= levels[1])
+        outcome: Outcome = "pass" if certified else "fail" if fails else "undecided"
+        return replace(test.result(*levels), outcome=outcome, alpha=alpha)
+
     return Certificate(
         candidate=tested.candidate,
         segment=tested.part.label,
-        retention=replace(tested.test.result(*levels), outcome=outcome, alpha=alpha),
+        retention=claim(tested.test),
         adjusted_p=adjusted[0],
         certified=certified,
         share=view.share(tested.part),
@@ -163,11 +184,12 @@ def _certificate(
         shown_below=shown_below,
         unfinished=tested.unfinished,
         given_up=tested.given_up,
+        whole=None if tested.whole is None else claim(tested.whole),
     )
 
 
 def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, share: float) -> Tested:
-    """Test one hypothesis; a guard that failed excludes it."""
+    """Test one hypothesis, a threshold's with the floor of the whole; a guard that failed excludes it."""
     broken = failing_parts(guards, candidate=candidate)
     whole = part.label is None
     seen = view.without(frozenset(broken)) if view.splittable else view
@@ -178,6 +200,12 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     if excluded is None and whole and broken:
         excluded = next(iter(broken.values()))
     p, p_below = test.p_value, test.p_value_below
+    floor = view.settings.whole_floor
+    pooled = None
+    if floor is not None and view.thresholds:
+        pooled = whole_test(seen, candidate, part.rows, floor)
+        p = max(p, pooled.p_value)
+        p_below = min(1.0, _claims(view) * min(p_below, pooled.p_value_below))
     if excluded is not None:
         p = 1.0
         # The claim about the whole includes broken groups. It is shown to be below the floor only if it
@@ -194,6 +222,7 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
         excluded=excluded,
         unfinished=run.unfinished,
         given_up=run.given_up,
+        whole=pooled,
     )
 
 

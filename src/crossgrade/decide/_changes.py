@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
-from crossgrade.decide._records import Remark
+from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
 from crossgrade.decide._words import bound, count, dollars, percent
 from crossgrade.domain import Estimate
-from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS
+from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
 
 
 def would_change(found: Findings) -> tuple[Remark, ...]:
@@ -127,13 +127,21 @@ def _margins(found: Findings) -> Iterator[Remark]:
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."
         )
     best = found.headline
-    if best is None or best.retention.low is None or best.excluded is not None:
+    if best is None or best.excluded is not None:
         return
-    low = bound(best.retention.low, best.retention.floor, up=False)
-    where = "for the whole workload" if best.segment is None else f"on {best.segment}"
-    if best.certified and best.retention.low < 1:
+    for claim in best.claims:
+        whole = best.segment is None or claim is best.whole
+        yield from _floor_margin(best, claim, "for the whole workload" if whole else f"on {best.segment}")
+
+
+def _floor_margin(best: Certificate, claim: Retention, where: str) -> Iterator[Remark]:
+    """Yield how far one claim is from its floor."""
+    if claim.low is None:
+        return
+    low = bound(claim.low, claim.floor, up=False)
+    if best.certified and claim.low < 1:
         yield remark(best, "floor-above", f"A floor above {low} {where}.")
-    elif best.shown_below and float(low) < LEAST_FLOOR:
+    elif claim.outcome == "fail" and float(low) < LEAST_FLOOR:
         yield remark(best, "better-candidate", f"A better candidate: no floor is low enough {where}.")
-    elif best.shown_below:
+    elif claim.outcome == "fail":
         yield remark(best, "floor-at-most", f"A floor of {low} or lower {where}, or a better candidate.")

@@ -19,6 +19,7 @@ _MODES = ("fixed", "sequential", "anytime")
 def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None:
     """Check what a decision on these models is made under; raises `UsageError` for what cannot be."""
     read_floor(settings.floor)
+    read_floor(settings.floor if settings.whole_floor is None else settings.whole_floor)
     least, most = limits.ALPHA
     if not least <= settings.alpha < most:
         raise UsageError(

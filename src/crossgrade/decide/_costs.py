@@ -39,13 +39,17 @@ class SplitChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Paid:
-    """What the incumbent and a policy cost on each sample; `rows` are those on which both were asked."""
+    """What the incumbent and a policy cost on each sample; `rows` are those on which both were asked.
+
+    `cold_usd` is the part of the policy's cost that input has which a change of model leaves uncached.
+    """
 
     rows: BoolColumn
     moved: BoolColumn
     incumbent_usd: FloatColumn
     policy_usd: FloatColumn
     stated: bool
+    cold_usd: FloatColumn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,32 @@ class RareCalls:
 
 def moved_rows(view: View, policy: Policy) -> BoolColumn:
     """Return the rows that the policy sends to its candidate."""
+    return _chosen_rows(view, policy) & view.within(policy.candidate)
+
+
+def divided_rows(view: View, policy: Policy) -> BoolColumn:
+    """Return the rows whose input the model that answers may not find in its cache: another answered before.
+
+    A policy that sends some requests of a conversation back, because they are too long or cannot be carried,
+    makes the incumbent read those anew. Where the fact that it splits by differs inside a conversation, both
+    models may. Without named conversations (clusters of requests) there are none.
+    """
+    found, cluster = np.zeros(view.evidence.n, dtype=np.bool_), view.clusters
+    if cluster is None or policy.candidate is None or view.evidence.cluster is None:
+        return found
+    chosen, within = _chosen_rows(view, policy), view.within(policy.candidate)
+
+    def somewhere(rows: BoolColumn) -> BoolColumn:
+        counts = np.bincount(cluster[rows], minlength=int(cluster.max()) + 1)
+        inside: BoolColumn = counts[cluster] > 0
+        return inside
+
+    back = chosen & ~within & somewhere(chosen & within)
+    return back | (somewhere(chosen & within) & somewhere(~chosen))
+
+
+def _chosen_rows(view: View, policy: Policy) -> BoolColumn:
+    """Return the rows that the policy's fact chooses, whether its candidate may answer them or not."""
     segment, routing = view.evidence.segment, view.evidence.routing
     if policy.fact == "score" and routing is not None and routing.score is not None:
         moved = np.array([policy.reaches(score) for score in routing.score.tolist()], dtype=np.bool_)
@@ -68,7 +98,7 @@ def moved_rows(view: View, policy: Policy) -> BoolColumn:
         moved = np.full(view.evidence.n, policy.kind == "switch")
     else:
         moved = np.array([policy.moves(label) for label in segment], dtype=np.bool_)
-    return moved & view.within(policy.candidate)
+    return moved
 
 
 def saving_level(view: View) -> float:
@@ -124,6 +154,9 @@ def policy_cost(view: View, policy: Policy, *, without: BoolColumn | None = None
         saving_share=savings.saving_share,
         **_beyond_thrift(view, policy, paid),
         owed_usd_per_month=savings.owed_usd_per_month,
+        cold_cache_usd=None
+        if paid.cold_usd is None
+        else float(np.average(paid.cold_usd[rows], weights=weight)),
     )
 
 
@@ -354,13 +387,27 @@ def _paid(view: View, policy: Policy, without: BoolColumn | None = None) -> _Pai
     rows = rows & (~moved | view.asked(candidate))
     theirs, stated = _costs(view, incumbent, rows)
     ours, also_stated = _costs(view, candidate, rows & moved)
+    policy_usd = np.where(moved, view.block_means(ours), theirs)
+    cold = None if stated or also_stated else _cold(view, candidate, moved, divided_rows(view, policy) & rows)
     return _Paid(
         rows=rows,
         moved=moved,
         incumbent_usd=theirs,
-        policy_usd=np.where(moved, view.block_means(ours), theirs),
+        policy_usd=policy_usd if cold is None else policy_usd + cold,
         stated=stated or also_stated,
+        cold_usd=cold,
     )
+
+
+def _cold(view: View, candidate: ModelColumns, moved: BoolColumn, divided: BoolColumn) -> FloatColumn | None:
+    """Return what rows without a warm cache cost more; None if none is divided, or of one it is not known."""
+    unknown = np.full(view.evidence.n, np.nan)
+    saved = [
+        unknown if each.cache_saved_usd is None else each.cache_saved_usd
+        for each in (candidate, view.evidence.incumbent)
+    ]
+    more = np.where(divided, np.where(moved, *saved), 0.0)
+    return more if divided.any() and np.isfinite(more).all() else None
 
 
 def _costs(view: View, model: ModelColumns, rows: BoolColumn) -> tuple[FloatColumn, bool]:

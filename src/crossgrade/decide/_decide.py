@@ -73,7 +73,8 @@ def decide_policy(
     - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
 
     `guards` are those that look at the evidence, by default the built-in ones. With a router (`train_router`)
-    they look at all samples, and the policies are tested on those that did not train it.
+    they look at all samples, and the policies are tested on those that did not train it. Where the whole has
+    a floor of its own (`whole_floor`) and there is no router, everything is tested at the larger floor.
     `now` is aware; the verdict is valid for `settings.valid_days` from it, or until a model that
     its policy names is retired. The same evidence, settings and `now` give the same verdict.
     Raises `DataError` for evidence whose columns do not fit together.
@@ -86,11 +87,13 @@ def decide_policy(
             f"`now` is in the year {now.year}", code="time-out-of-range", hint="pass datetime.now(UTC)"
         )
     view = make_view(evidence, settings)
+    if not view.thresholds:
+        view = replace(view, settings=_strictest(settings))
     seen = (*run_guards(view, guards), *retirement(view, now))
     digest = evidence_digest(evidence)
     if evidence.routing is not None:
         evidence = certifying(evidence, in_order=settings.grow)
-        view = make_view(evidence, router_settings(settings))
+        view = make_view(evidence, router_settings(view.settings))
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
@@ -128,7 +131,7 @@ def decide_policy(
         policy=policy,
         incumbent=evidence.incumbent.model,
         candidates=tuple(each.model for each in evidence.candidates),
-        floor=settings.floor,
+        floor=view.settings.floor,
         alpha=settings.alpha,
         mode=view.mode,
         sentence=sentence(words),
@@ -190,6 +193,11 @@ def settled_by(
     return dearer_candidates(view, candidate) if any(each.eligible for each in options) else None
 
 
+def _strictest(settings: DecisionSettings) -> DecisionSettings:
+    """Return the settings under which parts that each hold the floor make a whole that holds its own."""
+    return replace(settings, floor=max(settings.floor, settings.whole_floor or 0.0))
+
+
 def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Certificate:
     """Return the certificate, void where the evidence as a whole is unfit for its candidate."""
     guard = failing(guards, candidate=one.candidate, segment=None)
@@ -201,6 +209,7 @@ def _grounded(one: Certificate, guards: Sequence[Guard], *, invalid: bool) -> Ce
         shown_below=False,
         excluded=one.excluded or guard or "every segment failed a guard",
         retention=replace(one.retention, outcome="undecided"),
+        whole=None if one.whole is None else replace(one.whole, outcome="undecided"),
     )
 
 

@@ -70,6 +70,8 @@ def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:
             yield name, _numbers(getattr(model, name))
     if model.truncated is not None and model.truncated.any():
         yield "truncated", _numbers(model.truncated)
+    if model.cache_saved_usd is not None and (model.cache_saved_usd > 0).any():
+        yield "cache_saved_usd", _numbers(model.cache_saved_usd)
     yield "prompt_digests", _texts(model.prompt_digests)
     rest = (
         model.origin.value,

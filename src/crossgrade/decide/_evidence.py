@@ -28,6 +28,7 @@ class ModelColumns:
     failed, `unparsed` answers in which nothing could be found to score, `truncated` answers that
     ended at a token limit (None: not known of any). `cost_usd`, `latency_ms` and `ttft_ms` are NaN if
     unknown. `output` holds texts or None.
+    `cache_saved_usd` is what reading input from the provider's cache took off the cost (NaN: unknown).
     `settings_digests` are the distinct decoding settings and prompt templates seen. `human`
     holds a person's score of the same answer (NaN if nobody looked), drawn at random: it
     corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
@@ -53,6 +54,7 @@ class ModelColumns:
     calls: FloatColumn | None = None
     failed_calls: FloatColumn | None = None
     truncated: BoolColumn | None = None
+    cache_saved_usd: FloatColumn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ Statist. 6 (1979) 65-70), passes the share of a certified hypothesis on to the o
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._view import View
 from crossgrade.stats import FixedRetention, Pairs, corrected_test, read_pairs
@@ -44,13 +46,40 @@ def fixed_test(
 
     `scores` are the incumbent's and the candidate's; None takes the view's.
     """
-    settings, rows = view.settings, _with_weight(view, rows)
-    pairs = _pairs(view, rows, scores or (view.incumbent, view.candidate(candidate)))
+    scores = scores or (view.incumbent, view.candidate(candidate))
+    return _tested(view, rows, scores, view.human(candidate), view.settings.floor)
+
+
+def whole_test(view: View, candidate: str, moved: BoolColumn, floor: float) -> FixedRetention:
+    """Return the test of what the whole workload keeps if the candidate answers the rows in `moved` alone.
+
+    On the others the incumbent's score is that of the policy, so the pairs are (b, s). Segments that a guard
+    left out of the whole are no part of it: they stay, and b / b could only raise a retention below 1.
+    """
+    moved = moved & view.within(candidate)
+    theirs, ours = view.incumbent, view.candidate(candidate)
+    scores = theirs, np.where(moved, ours, theirs)
     human = view.human(candidate)
-    if human is not None:
-        theirs, ours = (column[rows] for column in human)
-        return corrected_test(pairs, theirs, ours, floor=settings.floor, alpha=settings.alpha)
-    return FixedRetention(pairs, settings.floor, settings.alpha)
+    if human is not None:  # a sample that people scored has a score of both answers, whoever serves it
+        human = human[0], np.where(moved | np.isnan(human[1]), human[1], human[0])
+    rows = view.whole.rows & np.isfinite(scores[0]) & np.isfinite(scores[1])
+    return _tested(view, rows, scores, human, floor)
+
+
+def _tested(
+    view: View,
+    rows: BoolColumn,
+    scores: tuple[FloatColumn, FloatColumn],
+    human: tuple[FloatColumn, FloatColumn] | None,
+    floor: float,
+) -> FixedRetention:
+    """Return the test of the incumbent's and a policy's scores on these rows, corrected by people's."""
+    rows, alpha = _with_weight(view, rows), view.settings.alpha
+    pairs = _pairs(view, rows, scores)
+    if human is None:
+        return FixedRetention(pairs, floor, alpha)
+    theirs, ours = (column[rows] for column in human)
+    return corrected_test(pairs, theirs, ours, floor=floor, alpha=alpha)
 
 
 def shifted_test(view: View, candidate: str, rows: BoolColumn, zero: float) -> FixedRetention:

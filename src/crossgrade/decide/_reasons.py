@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
+from crossgrade.decide._costs import divided_rows
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
-from crossgrade.decide._sentence import Findings
+from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
@@ -190,7 +191,7 @@ def _quality(found: Findings) -> Iterator[Remark]:
 def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
     where = _where(found, one)
-    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}"
+    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}{kept_whole(found, one)}"
     if not one.tested:
         what = "what a router moves is tested" if found.view.thresholds else "only segments may move"
         yield remark(one, "not-tested", f"{kept}; not tested there: {what}.")
@@ -335,6 +336,7 @@ def _money(found: Findings) -> Iterator[Remark]:
             yield remark(option, "contract-owed", text)
     yield from _stated(found)
     for option in found.options:
+        yield from _cold_cache(found, option)
         if option.choosing:
             yield remark(
                 option,
@@ -394,6 +396,35 @@ def _saving(found: Findings, option: Option) -> Remark:
     month = option.cost.saving_per_month_usd
     monthly = "" if month.value is None else f", {dollars(month)}"
     return remark(option, "saves", f"{label} saves {dollars(saving)}{monthly}{_in_blocks(found)}.")
+
+
+def _cold_cache(found: Findings, option: Option) -> Iterator[Remark]:
+    """Yield what requests cost whose conversation changes its model, or why that is not counted."""
+    view, policy, usd = found.view, option.policy, option.cost.cold_cache_usd
+    divided = divided_rows(view, policy)
+    if usd is not None:
+        share, amount = percent(view.share_of(divided)), dollars(Estimate(value=usd, unit="USD/request"))
+        yield remark(
+            option,
+            "cold-cache",
+            f"{_label(option)}: {share} of the requests are priced with nothing read from a cache, because "
+            f"their conversation is divided between the models. It adds {amount}.",
+        )
+    may_return = not view.within(policy.candidate).all()
+    if usd is None and divided.any():
+        why = "it is not known what was read from a cache"
+    elif may_return and view.evidence.cluster is None:
+        why = "the samples do not name their conversations"
+    elif policy.plain_only:
+        why = "no sample stands for requests that are not plain"
+    else:
+        return
+    yield remark(
+        option,
+        "cold-cache-unknown",
+        f"{_label(option)}: a conversation that changes its model midway is read anew, without a cache. What "
+        f"that costs is not counted: {why}.",
+    )
 
 
 def _stated(found: Findings) -> Iterator[Remark]:

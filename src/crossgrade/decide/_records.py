@@ -76,7 +76,8 @@ class DecisionSettings:
 
     `mode` is as asked for; the verdict's own `mode` is what could be done with the evidence.
     `parity_declared` says that the team knows of differing prompts or settings and means them. `splits_only`
-    tests segments alone: nothing may move the whole. `stated_cost_usd` are costs per request that someone
+    tests segments alone: nothing may move the whole. `whole_floor` is what must hold besides of the whole
+    workload under a policy: see `Certificate.whole`. `stated_cost_usd` are costs per request that someone
     stated, for models without measured ones. `provided` is what older verdicts took as evidence by its name;
     it no longer counts. `changed_since_run` says in words which settings the run was stopped under that are
     not these, `draws` how many different draws (seed and plan) of this dataset were run. `alpha` is shared by
@@ -95,6 +96,7 @@ class DecisionSettings:
     """
 
     floor: float = 0.85
+    whole_floor: float | None = None
     alpha: float = 0.05
     mode: str = "fixed"
     requirements: Requirements = field(default_factory=Requirements)
@@ -162,6 +164,8 @@ class Certificate:
     `unfinished` says that a sequential run stopped before the hypothesis's planned end and before it was
     decided: `given_up` because it would hardly have passed at its end, `not_needed` because it could not
     change the verdict any more, since a cheaper policy is certified.
+    `whole` is what the policy that moves this part keeps over the whole workload, where that has a floor too
+    (`DecisionSettings.whole_floor`). The certificate then claims both: `adjusted_p` is the larger of the two.
     """
 
     candidate: str
@@ -177,13 +181,18 @@ class Certificate:
     unfinished: bool = False
     not_needed: bool = False
     given_up: bool = False
+    whole: Retention | None = None
+
+    @property
+    def claims(self) -> tuple[Retention, ...]:
+        """What is claimed: of the part that moves, and of the whole where that has a floor too."""
+        return (self.retention,) if self.whole is None else (self.retention, self.whole)
 
     @property
     def is_near_miss(self) -> bool:
         """Whether the hypothesis is open, and above the floor so far."""
-        value = self.retention.value
         is_open = self.tested and not (self.certified or self.shown_below or self.not_needed or self.excluded)
-        return is_open and value is not None and value >= self.retention.floor
+        return is_open and all(each.value is not None and each.value >= each.floor for each in self.claims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +205,9 @@ class PolicyCost:
     `beyond_thrift_per_request_usd` is what the policy saves against the least bill with the incumbent
     (`settings.thrifts`), by batch with the batch price of the candidate; None if no such way is known.
     `owed_usd_per_month` is what contracts take away from the saving, which is without it.
+    `cold_cache_usd` is what conversations that the policy divides between the two models cost more per
+    request, since neither finds in its cache what the other answered. It is in the cost. None: not known, or
+    no conversation is divided.
     """
 
     policy: Policy
@@ -208,6 +220,7 @@ class PolicyCost:
     beyond_thrift_per_request_usd: Estimate | None = None
     beyond_thrift_per_month_usd: Estimate | None = None
     owed_usd_per_month: float = 0.0
+    cold_cache_usd: float | None = None
 
     @property
     def costs_more(self) -> bool:

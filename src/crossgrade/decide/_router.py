@@ -62,7 +62,11 @@ _NOISE = 1.645  # the 95 % quantile of the normal distribution
 
 @dataclass(frozen=True, kw_only=True)
 class _Half:
-    """The training samples: texts, segments, the candidate's gain over the floor, and their folds."""
+    """The training samples: texts, segments, scores, and their folds.
+
+    Where the whole has a floor too (`whole_floor`), the order that moves most is that of c - b, which the
+    floor of what moves does not change.
+    """
 
     texts: tuple[str, ...] | None
     segments: tuple[str | None, ...]
@@ -70,6 +74,7 @@ class _Half:
     candidate: FloatColumn
     floor: float
     fold: FloatColumn
+    whole_floor: float | None = None
     discovered: Discovered | None = None
 
     @property
@@ -83,9 +88,26 @@ class _Half:
 
     @cached_property
     def gain(self) -> FloatColumn:
-        """The candidate's score less the floor times the incumbent's, to be positive over what moves."""
-        found: FloatColumn = self.candidate - self.floor * self.incumbent
+        """The candidate's score less the stake times the incumbent's, by which requests are ordered."""
+        found: FloatColumn = self.candidate - self.stake * self.incumbent
         return found
+
+    @property
+    def stake(self) -> float:
+        """What a score of the incumbent's counts: the floor of what moves, or as much as the candidate's."""
+        return self.floor if self.whole_floor is None else 1.0
+
+    def margins(self, moved: FloatColumn) -> tuple[FloatColumn, ...]:
+        """Return for each claim the columns whose means are 0 or more where it holds, one for each threshold.
+
+        `moved` is 1 where a threshold moves a row. Over what moves it is c - floor b. Over the whole it is
+        s - floor b, where s is the candidate's score where it moves and the incumbent's elsewhere.
+        """
+        b, c = self.incumbent[:, None], self.candidate[:, None]
+        part = (c - self.floor * b) * moved
+        if self.whole_floor is None:
+            return (part,)
+        return part, (1 - self.whole_floor) * b + (c - b) * moved
 
     @cached_property
     def features(self) -> Features:
@@ -141,7 +163,7 @@ class _Half:
             else:
                 candidate, incumbent = (self.features.head(rest, each) for each in self._right)
                 score = self.features.probability(candidate)
-                score = score - self.floor * self.features.probability(incumbent)
+                score = score - self.stake * self.features.probability(incumbent)
                 found[here] = score[here]
         return found
 
@@ -155,11 +177,11 @@ class _Half:
         table = self.table(everything) if self.known or kind == "topics" else None
         if kind != "text":
             topics = None if kind == "table" or self.discovered is None else self.discovered.topics
-            router = Router(stake=self.floor, segments=table, topics=topics)
+            router = Router(stake=self.stake, segments=table, topics=topics)
             return replace(router, checks=router.check_scores())
         heads = tuple(self.features.head(everything, each) for each in self._right)
         router = Router(
-            stake=self.floor,
+            stake=self.stake,
             segments=table,
             bits=BITS,
             facts_mean=tuple(self.features.mean.tolist()),
@@ -238,11 +260,16 @@ def train_router(
 
 
 def _check_growth(evidence: Evidence, settings: DecisionSettings) -> None:
-    """Refuse to grow from samples that cannot be tested one after the other."""
-    for column, what in ((evidence.judge, "a judge's scores"), (evidence.cluster, "clusters of samples")):
+    """Refuse to grow from what cannot be tested sample by sample."""
+    tested_once = (
+        (evidence.judge, "a judge's scores are"),
+        (evidence.cluster, "clusters of samples are"),
+        (settings.whole_floor, "a floor of the whole is"),
+    )
+    for column, what in tested_once:
         if settings.grow and column is not None:
             raise DataError(
-                f"the evidence has {what}, which are tested once, at the end: a route cannot grow from them",
+                f"{what} tested once, at the end, so a route cannot grow from this evidence",
                 code="growth-evidence",
                 hint="decide without `--grow`",
             )
@@ -286,6 +313,7 @@ def _half(view: View, model: str, rows: BoolColumn, units: Sequence[str]) -> _Ha
         incumbent=view.incumbent[rows],
         candidate=view.candidate(model)[rows],
         floor=view.settings.floor,
+        whole_floor=view.settings.whole_floor,
         fold=np.array([int(position(units[row], "folds of a router") * _FOLDS) for row in picked]),
     )
 
@@ -331,7 +359,7 @@ def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[
     The scores of a table are its segments'. Those of texts are taken from folds left out, because a router
     is too sure of what it was trained on. The first share is as wide as makes the certified share largest
     on average, judged by the training half: a test at a small share has few samples, one at a large share
-    may fail and end the sequence.
+    may fail and end the sequence. A threshold passes if each of its claims does.
     """
     crossed = half.crossed[kind]
     known = crossed[np.isfinite(crossed)]
@@ -343,10 +371,7 @@ def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[
     grid = np.unique(np.floor(lowest * THRESHOLD_UNITS) / THRESHOLD_UNITS)[::-1]
     share = (known[:, None] >= grid).sum(axis=0) / half.n
     moved = _moved_share(crossed)[:, None] > 1 - share
-    gain = half.gain[:, None] * moved
-    square = np.sqrt(np.maximum((gain**2).mean(axis=0), 1e-12))
-    statistic = gain.mean(axis=0) / square * np.sqrt(n)
-    power = ndtr((statistic - _NOISE) / np.sqrt(1 + n / half.n))
+    power = np.min([_power(margin, n) for margin in half.margins(moved)], axis=0)
     start, best = 0, -1.0
     for first in np.flatnonzero(share >= min(_FIRST_SHARE, share[-1])).tolist():
         reached = np.minimum.accumulate(power[first:])
@@ -354,6 +379,14 @@ def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[
         if expected > best:
             start, best = first, expected
     return tuple(grid[start:].tolist())
+
+
+def _power(margin: FloatColumn, n: int) -> FloatColumn:
+    """Return how probably n other rows show the mean of each column to be above 0, judged by these rows."""
+    square = np.sqrt(np.maximum((margin**2).mean(axis=0), 1e-12))
+    statistic = margin.mean(axis=0) / square * np.sqrt(n)
+    found: FloatColumn = ndtr((statistic - _NOISE) / np.sqrt(1 + n / len(margin)))
+    return found
 
 
 def certifying(evidence: Evidence, *, in_order: bool = False) -> Evidence:

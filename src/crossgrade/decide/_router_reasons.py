@@ -7,8 +7,8 @@ import numpy as np
 from crossgrade.decide._costs import moved_rows, policy_retention
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import Certificate, Remark
-from crossgrade.decide._sentence import Findings
-from crossgrade.decide._words import count, listed, percent, retained
+from crossgrade.decide._sentence import Findings, kept_whole
+from crossgrade.decide._words import count, exact, listed, percent, retained
 
 _KINDS = {
     "table": "a score for each segment",
@@ -31,8 +31,10 @@ def router_reasons(found: Findings) -> Iterator[Remark]:
     )
     trained = f"trained on {count(report.trained_on, 'other sample')} ({gains})"
     if routing.router is None:
+        floor = found.view.settings.whole_floor
+        whole = "" if floor is None else f" What moves is tested at the floor of the whole, {exact(floor)}."
         yield Remark(
-            "router-left-out", f"No router is worth it, {trained}. These samples decide without one."
+            "router-left-out", f"No router is worth it, {trained}. These samples decide without one.{whole}"
         )
         return
     yield Remark("router", f"The router is {_KINDS[report.kind]}, {trained}.")
@@ -114,7 +116,7 @@ def _next(found: Findings) -> Iterator[Remark]:
             yield Remark(
                 "router-stops",
                 f"The next step, {one.segment} ({percent(one.share)} of requests), is not certified: "
-                f"{one.candidate} keeps {retained(one.retention)} there.",
+                f"{one.candidate} keeps {retained(one.retention)} there{kept_whole(found, one)}.",
                 candidate=one.candidate,
                 segments=(str(one.segment),),
             )

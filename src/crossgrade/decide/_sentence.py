@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from crossgrade.decide._advice import Advice
+from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import (
     Certificate,
@@ -64,7 +65,10 @@ class Findings:
 def sentence(found: Findings) -> str:
     """Return the verdict in one sentence."""
     settings = found.view.settings
-    floor = f"floor {exact(settings.floor)}, error rate {error_rate(settings.alpha)}"
+    of_whole = settings.whole_floor if found.view.thresholds else None
+    floor = f"floor {exact(settings.floor)}"
+    floor += "" if of_whole is None else f" of what moves and {exact(of_whole)} of the whole"
+    floor += f", error rate {error_rate(settings.alpha)}"
     if settings.siblings:
         floor += f" over {settings.workloads} workloads together"
     if found.chosen is not None:
@@ -106,8 +110,7 @@ def _still_open(found: Findings, one: Certificate) -> str:
 
 def too_little(one: Certificate) -> str:
     """Return why the number of further samples that would settle a hypothesis is unknown."""
-    value = one.retention.value
-    if value is not None and abs(value - one.retention.floor) < _CLOSE:
+    if any(each.value is not None and abs(each.value - each.floor) < _CLOSE for each in one.claims):
         return "it is too close to the floor"
     return "too little was seen"
 
@@ -141,7 +144,8 @@ def _best(found: Findings) -> str:
     if best is None:
         return "nothing was tested"
     where = "" if best.segment is None else f" on {best.segment}"
-    return f"{best.candidate} keeps {retained(best.retention, found.incumbent)}{where}"
+    kept = f"{best.candidate} keeps {retained(best.retention, found.incumbent)}{where}"
+    return kept + kept_whole(found, best)
 
 
 def _move(found: Findings, floor: str) -> str:
@@ -175,9 +179,18 @@ def _route(found: Findings, floor: str, saving: str) -> str:
     return (
         f"Split {_represented(found)}{found.view.evidence.workload}: {policy.candidate} takes the "
         f"{percent(moved.share)} of requests with {policy.segments[0]} by the router. On these together it "
-        f"keeps {retained(moved.retention, policy.incumbent)} ({floor}). The split saves {saving}, and "
-        f"the rest stays with {policy.incumbent}{_up_to(found)}{_rest(found)}."
+        f"keeps {retained(moved.retention, policy.incumbent)}{kept_whole(found, moved)} ({floor}). "
+        f"The split saves {saving}, and the rest stays with {policy.incumbent}{_up_to(found)}{_rest(found)}."
     )
+
+
+def kept_whole(found: Findings, one: Certificate) -> str:
+    """Return the rest of a sentence on what moves: what the split keeps of the whole, if that has a floor."""
+    if one.whole is None:
+        return ""
+    gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
+    requests = f"all requests without {listed(gone)}" if gone else "all requests"
+    return f"; over {requests} the split keeps {retained(one.whole)}"
 
 
 def _represented(found: Findings) -> str:

@@ -70,7 +70,8 @@ class LoggedTraffic:
 class Workload:
     """A workload as configured: variants, dataset, scorer, and the test's settings.
 
-    `floor` is the retention that must hold, in (0, 2); `alpha` the error rate a side, which is this
+    `floor` is the retention that must hold, in (0, 2); `whole_floor` what must hold besides of the whole
+    workload where a router moves a part; `alpha` the error rate a side, which is this
     workload's part of `family_alpha` where all workloads of a project share one; `planned` the largest number
     of samples asked (None: the whole dataset); `requests_per_month` counts the requests that the samples
     stand for and prices the decision (None: unknown); `logged_traffic` is what the log said of them.
@@ -90,6 +91,7 @@ class Workload:
     candidates: tuple[Variant, ...]
     scorer: ScorerSpec
     floor: float = 0.85
+    whole_floor: float | None = None
     alpha: float = 0.05
     family_alpha: float | None = None
     mode: Mode = "sequential"

@@ -12,6 +12,7 @@ import msgspec
 from crossgrade.config import Config
 from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, RouteSpec, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
+from crossgrade.project._cold_cache import with_cache_savings
 from crossgrade.project._lengths import length_limits, with_limits
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def run_evidence(
     )
     if label_file is None and judge is not None:
         evidence = with_recorded_labels(store, run, evidence)
+    evidence = with_cache_savings(evidence, answers, offers_of(workload), price)
     evidence = with_limits(evidence, workload, samples)
     return replace(evidence, chance=workload.scorer.chance, zero=workload.scorer.zero, judge=judge)
 
@@ -247,6 +249,7 @@ def decision_settings(
     limits = length_limits(config.root, workload, now=datetime.now(UTC))
     return DecisionSettings(
         floor=workload.floor,
+        whole_floor=workload.whole_floor,
         alpha=alpha,
         alpha_share=workload.alpha / alpha,
         mode=workload.mode,

@@ -58,6 +58,7 @@ class ResultOptions:
     valid_days: int | None = None
     router: bool = False
     grow: bool = False
+    whole_floor: float | None = None
 
 
 _DEFAULTS = ResultOptions()
@@ -82,13 +83,19 @@ def decide_results(
     of the decision.
 
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
-    stated of a model that has no rows, or outside the scale.
+    stated of a model that has no rows, or outside the scale, and for a `whole_floor` without `router`.
     """
     from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, train_router
     from crossgrade.outlook import default_valid_days
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
 
+    if options.whole_floor is not None and not options.router:
+        raise UsageError(
+            "a floor of the whole is for a policy that a router splits",
+            code="whole-floor-without-router",
+            hint="add `--router`, or raise `--floor`",
+        )
     candidates = [candidates] if isinstance(candidates, str) else list(candidates)
     with as_files(source) as files:
         results = read_results(
@@ -133,6 +140,7 @@ def decide_results(
     )
     settings = DecisionSettings(
         floor=floor,
+        whole_floor=options.whole_floor,
         alpha=alpha,
         requests_per_month=options.requests_per_month,
         valid_days=options.valid_days or default_valid_days(),

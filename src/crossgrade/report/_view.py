@@ -19,7 +19,7 @@ from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline, needed_for
 from crossgrade.routing import Policy
-from crossgrade.stats import METHOD_VERSION
+from crossgrade.stats import METHOD_VERSION, Retention
 
 WHOLE = "whole workload"
 _STATUS_ORDER = {"fail": 0, "warn": 1, "pass": 2}
@@ -109,7 +109,7 @@ def view(verdict: Verdict) -> VerdictView:
 def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
-        ("floor", f"retention ≥ {exact(verdict.floor)} at an error rate of {_error_rate(verdict)}"),
+        ("floor", f"retention ≥ {_floors(verdict)} at an error rate of {_error_rate(verdict)}"),
         ("samples", f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")),
     ]
     if verdict.calls_saved:
@@ -149,36 +149,47 @@ def _saving(verdict: Verdict) -> list[tuple[str, str]]:
     return facts
 
 
+def _floors(verdict: Verdict) -> str:
+    """Return the floor, and beside it that of the whole where a certificate claims one too."""
+    whole = next((each.whole.floor for each in verdict.certificates if each.whole is not None), None)
+    floor = exact(verdict.floor)
+    return floor if whole is None else f"{floor} where it moves, and ≥ {exact(whole)} over all requests,"
+
+
 def _error_rate(verdict: Verdict) -> str:
     shared = f" over {verdict.settings.workloads} workloads together" if verdict.settings.siblings else ""
     return f"{error_rate(verdict.alpha)}{shared}"
 
 
-def standing(certificate: Certificate) -> str:
-    """Return the outcome of one hypothesis in words."""
+def standing(certificate: Certificate, claim: Retention | None = None) -> str:
+    """Return the outcome of one hypothesis in words, or of one of its claims."""
     if not certificate.tested:
         return "not tested"
     if certificate.excluded:
         return f"left out: {certificate.excluded}"
     if certificate.certified:
         return "certified"
-    return {"fail": "below the floor"}.get(certificate.retention.outcome, "not shown")
+    is_below = any(each.outcome == "fail" for each in certificate.claims if claim in (None, each))
+    return "below the floor" if is_below else "not shown"
 
 
 def _retention(verdict: Verdict) -> Table:
     rows = tuple(
         (
             certificate.candidate,
-            certificate.segment or WHOLE,
-            f"{certificate.retention.n:,}",
-            fmt.percent(certificate.share, 0),
-            _mean(certificate.retention.incumbent_mean),
-            _mean(certificate.retention.candidate_mean),
-            fmt.interval(certificate.retention),
-            fmt.probability(_shown_p(certificate)),
-            standing(certificate),
+            (certificate.segment or WHOLE)
+            if claim is certificate.retention
+            else "the split over all requests",
+            f"{claim.n:,}",
+            fmt.percent(certificate.share if claim is certificate.retention else 1.0, 0),
+            _mean(claim.incumbent_mean),
+            _mean(claim.candidate_mean),
+            fmt.interval(claim),
+            fmt.probability(_shown_p(certificate, claim)),
+            standing(certificate, claim),
         )
         for certificate in verdict.certificates
+        for claim in certificate.claims
     )
     correction = "fixed sequence" if is_routed(verdict) else "weighted Holm"
     return Table(
@@ -204,15 +215,16 @@ def _bound_note(verdict: Verdict) -> str:
     levels = [
         share
         for each in verdict.certificates
-        for share in (each.retention.low_confidence, each.retention.high_confidence)
+        for claim in each.claims
+        for share in (claim.low_confidence, claim.high_confidence)
     ]
     sure = " to ".join(dict.fromkeys(confidence(each) for each in (min(levels), max(levels))))
     return f"Each bound agrees with the test of its row, at the row's own confidence ({sure})."
 
 
-def _shown_p(certificate: Certificate) -> float:
+def _shown_p(certificate: Certificate, claim: Retention) -> float:
     """The p-value of what is shown: below the floor where that is, else at or above it."""
-    return certificate.adjusted_p_below if certificate.shown_below else certificate.adjusted_p
+    return certificate.adjusted_p_below if claim.outcome == "fail" else certificate.adjusted_p
 
 
 def _counted(verdict: Verdict) -> str:
@@ -340,7 +352,7 @@ def _requirements(verdict: Verdict) -> Table:
 
 
 def _methods(verdict: Verdict) -> tuple[str, ...]:
-    tests = sorted({certificate.retention.method for certificate in verdict.certificates})
+    tests = sorted({claim.method for certificate in verdict.certificates for claim in certificate.claims})
     lines = [
         (
             "Retention is the mean score of the policy's answers over the mean score of the incumbent's, on "
@@ -348,6 +360,12 @@ def _methods(verdict: Verdict) -> tuple[str, ...]:
             f"rate of {_error_rate(verdict)}, all hypotheses corrected as one."
         ),
     ]
+    if any(certificate.whole for certificate in verdict.certificates):
+        lines.append(
+            "A threshold is certified if what moves holds its floor and the split over all requests holds "
+            "that of the whole. Each is tested at the error rate, since both must pass (an "
+            "intersection-union test)."
+        )
     if tests:
         lines.append(f"Tests used: {'; '.join(tests)}.")
     if verdict.mode == "sequential":

@@ -53,6 +53,15 @@ hint: did you mean `floor`?
 """)
 
 
+def test_a_floor_of_the_whole_without_a_router(seen):
+    assert seen(GOOD + "    whole_floor: 0.95\n") == snapshot("""\
+error: `whole_floor` is for a workload with a router [router-settings]
+  --> crossgrade.yaml:10:5  workloads.support.whole_floor
+
+hint: set `router: true`, or raise `floor`
+""")
+
+
 def test_wrong_type(seen):
     assert seen(GOOD + '    alpha: "0.05"\n') == snapshot("""\
 error: `alpha` must be a number (saw: "0.05") [value-invalid]

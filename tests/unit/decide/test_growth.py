@@ -79,6 +79,12 @@ def test_samples_that_are_tested_once_are_refused(field: str) -> None:
     assert raised.value.code == "growth-evidence"
 
 
+def test_a_floor_of_the_whole_is_tested_once_too() -> None:
+    with pytest.raises(DataError) as raised:
+        train_router(evidence(), replace(GROW, whole_floor=0.95))
+    assert raised.value.code == "growth-evidence"
+
+
 def test_without_enough_evidence_it_is_undecided_and_could_begin() -> None:
     routed, verdict = decide(evidence(2400), GROW)
     assert verdict.name == "undecided"

@@ -82,6 +82,11 @@ def switches(make, counts, now):
     bound = np.array([None] * 190 + ["logit_bias"] * 7 + ["n"] * 3, dtype=np.object_)
     sizes = np.repeat([900.0, 9_000.0], [160, 40])
     yield make(*counts(150, 12, 12, 26), body_bytes=sizes, uncarried=bound), stated
+    talks = np.array([f"t{at % 50}" for at in range(200)], dtype=np.object_)
+    long = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP, cluster=talks, body_bytes=sizes)
+    yield long, DecisionSettings(max_bytes={"b": 1_000})
+    read = replace(long.incumbent, cache_saved_usd=np.full(200, 0.004))
+    yield replace(long, incumbent=read), DecisionSettings(max_bytes={"b": 1_000})
     free = DecisionSettings(client_api="openai", across=("b",))
     yield make(*counts(200, 0, 0, 0), uncarried=bound), free
     n = 600
@@ -118,6 +123,11 @@ def routed(make, counts, now):
     yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), grow), grow
     alike = make(*counts(340, 20, 20, 20), segment=["x", "y"] * 200, inc=DEAR, cand=CHEAP)
     yield train_router(alike, ROUTED), ROUTED
+    for floor in (0.95, 0.999):
+        both = replace(ROUTED, whole_floor=floor)
+        yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), both), both
+    both = replace(ROUTED, whole_floor=0.95)
+    yield train_router(alike, both), both
 
 
 def keeps(make, counts, now):
