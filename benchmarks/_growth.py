@@ -11,7 +11,8 @@ from itertools import repeat
 
 import numpy as np
 
-from benchmarks._router_certificates import SETS, _evidence, _pool, _truth
+from benchmarks._router_certificates import FLOOR as SETTINGS
+from benchmarks._router_certificates import SETS, TRAINING, _evidence, _pool, _truth
 from benchmarks._table import Row
 from crossgrade.decide import DecisionSettings, Evidence, GrowthStep, growth_steps
 from crossgrade.stats import ChangeDetector, ClaimProcess
@@ -44,7 +45,7 @@ def _growing(pool: ProcessPoolExecutor) -> Iterator[Row]:
             "holds": bool(share >= must),
             "conditions": (
                 f"MMLU, floor {FLOOR} on what moves, from a certificate of n = {N:,} that moves {begun:.2f}; "
-                f"starts share alpha, the first has half; {wrong:.1%} moved something below the floor; "
+                f"starts share alpha, the first has three quarters; {wrong:.1%} moved something below the floor; "
                 f"{SETS} training sets, {DRAWS} streams each"
             ),
         }
@@ -62,7 +63,7 @@ def _wrong(pool: ProcessPoolExecutor) -> Iterator[Row]:
         "holds": worst <= 0.055,
         "conditions": (
             f"{WRONG_STEPS} steps in turn, {SETS * WRONG_STEPS * WRONG_DRAWS:,} streams of n = {N:,} and "
-            f"{AUDITS[-1]:,} audits; the first start has half of 5 %"
+            f"{AUDITS[-1]:,} audits; the first start has three quarters of 5 %"
         ),
     }
 
@@ -81,11 +82,11 @@ def _falls(pool: ProcessPoolExecutor) -> Iterator[Row]:
         for figure, value, unit in figures:
             yield {
                 "figure": f"a fall to {fall:g} of the retention: {figure}",
-                "value": value if np.isfinite(value) else None,
+                "value": value if np.isfinite(value) else f"none in {AFTER:,}",
                 "unit": unit,
                 "conditions": (
-                    f"at a random one of 500 to 2,500 audits, {AFTER:,} audits after it; {alarmed.mean():.0%} "
-                    f"stepped down, {again[alarmed].mean():.0%} of these had half of the share again; "
+                    f"at a random one of 500 to 2,500 audits; {alarmed.mean():.0%} stepped down within {AFTER:,} "
+                    f"audits, {again[alarmed].mean():.0%} of these had half of the share again within as many; "
                     f"{len(found)} streams"
                 ),
             }
@@ -128,8 +129,8 @@ def _columns(pool: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _shares(seed: int) -> tuple[float, ...]:
     """Return the mean share at the certificate and after so many audits, and how often it is wrong."""
-    pool = _pool(seed)
-    share, kept = _truth(pool)
+    pool = _pool(seed, SETTINGS, TRAINING)
+    share, kept, _ = _truth(pool)
     b, c, score = _columns(pool)
     rng = np.random.default_rng((seed, 4))
     found = []
@@ -148,8 +149,8 @@ def _shares(seed: int) -> tuple[float, ...]:
 
 def _worst(seed: int) -> list[float]:
     """Return for each of the first steps how often it passes where the floor is its own retention."""
-    pool = _pool(seed)
-    _, kept = _truth(pool)
+    pool = _pool(seed, SETTINGS, TRAINING)
+    _, kept, _ = _truth(pool)
     b, c, score = _columns(pool)
     rng = np.random.default_rng((seed, 5))
     rates = []
@@ -167,7 +168,7 @@ def _worst(seed: int) -> list[float]:
 
 def _fallen(seed: int, fall: float) -> np.ndarray:
     """Return of each stream: a wrong step up, audits to the step down, audits from it to half of the share."""
-    pool = _pool(seed)
+    pool = _pool(seed, SETTINGS, TRAINING)
     rng = np.random.default_rng((seed, round(fall * 100)))
     streams = (_Falling(pool, rng, fall).run() for _ in range(FALL_DRAWS))
     return np.array(list(streams), dtype=np.float64)
@@ -178,7 +179,7 @@ class _Falling:
 
     def __init__(self, pool: Evidence, rng: np.random.Generator, fall: float) -> None:
         self._pool, self._rng, self._fall = pool, rng, fall
-        self._share, self._kept = _truth(pool)
+        self._share, self._kept, _ = _truth(pool)
         self._samples = rng.integers(0, pool.n, N)
         self._steps = _begun(pool, self._samples, FLOOR)
         self._count, self._before = _passed(self._steps), 0.0
@@ -190,8 +191,13 @@ class _Falling:
         self._wrong, self._down, self._back = False, np.inf, np.inf
 
     def run(self) -> tuple[float, float, float]:
-        for day in range(-self._falls_on, AFTER // DAY):
+        day, ends = -self._falls_on, AFTER // DAY
+        while day < ends and not np.isfinite(self._back):
+            was_up = not np.isfinite(self._down)
             self._live(day)
+            if was_up and np.isfinite(self._down):
+                ends = day + AFTER // DAY
+            day += 1
         return float(self._wrong), self._down, self._back
 
     def _live(self, day: int) -> None:

@@ -100,7 +100,7 @@ def _growth_row(route: str, step: "ThresholdEvidence") -> list[object]:
         f"{step.least_score:.4f}",
         f"{step.share:.1%}",
         f"{step.e_value:.3g}",
-        f"{step.e_value_at:g}",
+        f"{step.e_value_at:.3g}",
         f"{step.n:,}",
         "moves" if step.moves else "passed" if step.passed else "",
         "" if saving is None else f"${saving:,.0f}",

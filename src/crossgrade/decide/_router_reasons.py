@@ -131,8 +131,8 @@ def _grows(found: Findings, one: Certificate) -> Remark:
     return Remark(
         "router-grows",
         f"Audits in service can carry this evidence on: its e-value is {one.retention.e_pass or 1.0:.3g} "
-        f"of the {1 / (settings.alpha * settings.alpha_share):g} that a step takes. That is why bets alone "
-        "tested the thresholds, at half of the error rate.",
+        f"of the {1 / (settings.alpha * settings.alpha_share):.3g} that a step takes. That is why bets alone "
+        "tested the thresholds, at three quarters of the error rate.",
         candidate=one.candidate,
         segments=(str(one.segment),),
     )

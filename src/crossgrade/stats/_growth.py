@@ -25,13 +25,13 @@ from crossgrade.stats._pairs import FloatArray, read_count, read_floor, read_rat
 GROWTH_HORIZONS = (2.0, 8.0)
 """The plans of the bets, in units of the certificate's observations: one for soon, one for later."""
 
-STARTS_SHARE = 0.5
-"""Start k spends alpha times this to the power of k, so that all starts together stay within alpha."""
+FIRST_SHARE = 0.75
+"""The first start spends this share of alpha, and each later one the same share of what is left."""
 
 
 def growth_alpha(alpha: float, start: int) -> float:
-    """Return the error rate of a start, from 1: alpha / 2, then alpha / 4, and so on."""
-    return alpha * STARTS_SHARE**start
+    """Return the error rate of a start, from 1; those of all starts together stay within alpha."""
+    return alpha * FIRST_SHARE * (1 - FIRST_SHARE) ** (start - 1)
 
 
 class GrowthProcess:
