@@ -391,7 +391,7 @@ def _exchange_labels(
             for each in watched
             if each.workload is not None and each.verdict_id
             for pair in awaited(store, each.route.name, each.verdict_id, share)
-            if each.route.policy.moves(pair.segment)
+            if each.route.growth is not None or each.route.policy.moves(pair.segment)
         ]
 
     labels = read_labels(path)

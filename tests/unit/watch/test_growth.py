@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from crossgrade.store import Pair, PairAnswer
 from crossgrade.watch import GrowthStanding
 from tests.codes import raises_code
 from tests.unit.decide.test_router import columns, evidence
-from tests.unit.watch.conftest import BAD, GOOD, NOW, Site, pair
+from tests.unit.watch.conftest import BAD, GOOD, NOW, SCHEMA, Site, pair
 
 DAY = timedelta(days=1)
 SEGMENTS = {"a": 0.99, "b": 0.96, "c": 0.86, "d": 0.76, "e": 0.3}
@@ -289,3 +290,19 @@ def test_where_growth_is_switched_off_nothing_moves_more(site: Site) -> None:
     for day in range(6):
         seen(site, verdict_id, router, 300, day=day)
     assert site.look(now=NOW + 6 * DAY).grown == []
+
+
+def test_people_score_what_does_not_move_yet(site: Site, tmp_path: Path) -> None:
+    config(site)
+    path = site.folder / "crossgrade.yaml"
+    exact = path.read_text().replace(SCHEMA, " {kind: exact}")
+    path.write_text(exact.replace("watch: {}", "watch: {label_share: 1}"))
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    policy = site.route().policy
+    scores = {name: score for name, score in (router.segments or {}).items() if not policy.reaches(score)}
+    assert scores
+    seen(site, verdict_id, router, 40, day=0, score=max(scores.values()), segment=None)
+    found = site.look(now=NOW + DAY, label_file=tmp_path / "labels.csv")
+    assert found.waiting == 40
+    assert found.growth[0].reason_code == "waits-for-scores"
