@@ -17,6 +17,7 @@ import numpy as np
 
 from crossgrade.decide import GrowthStep, Verdict, growth_steps
 from crossgrade.domain import JSON, Reason
+from crossgrade.errors import CrossgradeError
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal
@@ -106,20 +107,27 @@ class RouteGrowth:
         self._growth: Growth = route.growth
         self._verdict_id = route.verdict_id
         self._overdue = overdue
-        evidence = store.verdicts.evidence(route.verdict_id)
+        self._begin()
+        state = store.alarms.state(
+            route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
+        )
+        if state is not None and state.state.get("version") == _VERSION:
+            try:
+                self._restore(state.state)
+            except (CrossgradeError, KeyError, TypeError, ValueError):  # damaged: computed again
+                self._begin()
+
+    def _begin(self) -> None:
+        """Stand where the start begins."""
+        evidence = self._store.verdicts.evidence(self._verdict_id)
         self._steps: tuple[GrowthStep, ...] = growth_steps(
-            evidence, verdict.settings, start=self._growth.start
+            evidence, self._verdict.settings, start=self._growth.start
         )
         self._day: date | None = None
         self._audits = 0
         self._missed: Counter[str] = Counter()
         self._sizes: Counter[int] = Counter()
         self._waits: Reason | None = None
-        state = store.alarms.state(
-            route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
-        )
-        if state is not None and state.state.get("version") == _VERSION:
-            self._restore(state.state)
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""

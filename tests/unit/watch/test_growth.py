@@ -270,6 +270,33 @@ def test_it_goes_on_where_it_stood(site: Site) -> None:
     assert [step.e_value for step in again.steps] == pytest.approx([step.e_value for step in last.steps])
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"day": "yesterday"},
+        {"sizes": None},
+        {"sizes": [[1]]},
+        {"missed": 3},
+        {"steps": []},
+        {"steps": [{"n": 1}] * 5},
+    ],
+)
+def test_a_damaged_state_is_computed_again(site: Site, damage: dict[str, Any]) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 50, day=0)
+    before = growth(site, day=1)
+    with site.project() as project:
+        key = f"{digest_of(project)}#1"
+        state = project.store.alarms.state(
+            "support", verdict_id=verdict_id, segment="growth", scorer_digest=key
+        )
+        assert state is not None
+        project.store.alarms.append_state(replace(state, state={**state.state, **damage}))
+    assert growth(site, day=1) == before
+
+
 def digest_of(project: Project) -> str:
     (digest,) = {audit.scorer_digest for audit in project.store.pairs.audits("support")}
     return digest
