@@ -147,12 +147,19 @@ class Routing:
         self._confirm(stored)
         return self._publish(table, *routes)
 
-    def grow(self, name: str, least_score: float) -> RouteTable:
+    def grow(self, seen: Route, least_score: float) -> RouteTable:
         """Move requests of a growing route from this threshold on; raises UsageError as `apply` does.
 
-        The caller has the evidence for it (`watch`).
+        The caller has the evidence for it (`watch`), about the route as it was `seen`. Raises UsageError too
+        if the route has another verdict or start by now.
         """
-        table, route = self._current(name)
+        table, route = self._current(seen.name)
+        if route.growth is None or (route.verdict_id, route.growth) != (seen.verdict_id, seen.growth):
+            raise UsageError(
+                f"route {seen.name!r} was changed while its evidence was counted, so it did not grow",
+                code="growth-overtaken",
+                hint="`crossgrade watch --once` counts again",
+            )
         wider = grown(route, least_score)
         self._check_models(wider)
         if route.verdict_id is not None:

@@ -303,12 +303,12 @@ class _RouteLook:
         evidence = RouteGrowth(self._project.store, route, verdict, signal, overdue=overdue)
         evidence.count(self._found.at)
         standing = evidence.standing(route)
+        self._found.growth.append(standing)
         widest, spec = standing.widest, self._watched.spec
         if widest is not None and not widest.moves and spec is not None and spec.grow:
-            table = self._project.routing.grow(route.name, widest.least_score)
+            table = self._project.routing.grow(route, widest.least_score)
             self._found.grown.append(route.name)
-            standing = evidence.standing(table.by_name[route.name])
-        self._found.growth.append(standing)
+            self._found.growth[-1] = evidence.standing(table.by_name[route.name])
 
     def _raise(self, broken: Broken, segment: str | None) -> None:
         route = self._watched.route

@@ -333,3 +333,16 @@ def test_people_score_what_does_not_move_yet(site: Site, tmp_path: Path) -> None
     found = site.look(now=NOW + DAY, label_file=tmp_path / "labels.csv")
     assert found.waiting == 40
     assert found.growth[0].reason_code == "waits-for-scores"
+
+
+def test_a_route_that_changed_meanwhile_does_not_grow(site: Site) -> None:
+    config(site)
+    first, second = verdict_of(site, 1600), verdict_of(site, 1600)
+    router = apply(site, first)
+    seen_before, widest = site.route(), router.thresholds[-1]
+    for grow, verdict_id in ((True, second), (False, first)):
+        config(site, grow=grow)
+        apply(site, verdict_id)
+        with site.project() as project, raises_code("growth-overtaken"):
+            project.routing.grow(seen_before, widest)
+    assert site.route().policy == seen_before.policy
