@@ -138,7 +138,12 @@ class Routing:
         router, table = self._router(stored), self._store.routes.current()
         routes = [
             _route(
-                spec, stored, router, spec.canary_steps[0] if canary else 1.0, _before(table, spec, stored)
+                spec,
+                stored,
+                router,
+                spec.canary_steps[0] if canary else 1.0,
+                _before(table, spec, stored),
+                self._grows_since(spec, stored),
             )
             for spec in specs
         ]
@@ -305,6 +310,14 @@ class Routing:
             or any(measured[model][key] != getattr(offers[model], key) for key in _IDENTITY)
         ]
 
+    def _grows_since(self, spec: RouteSpec, stored: "StoredVerdict") -> datetime:
+        """Return since when audits under a verdict are evidence for a route that begins to grow.
+
+        Pairs that are there already may be of a time without growth, when missed ones left no row.
+        """
+        served = self._store.pairs.recent(spec.name, verdict_id=stored.id, limit=1)
+        return datetime.now(UTC) if served else stored.verdict.decided_at
+
     def _check_no_alarm(self, name: str, verdict_id: str) -> None:
         raised = next(
             (alarm for alarm in self._store.alarms.recent(name) if alarm.verdict_id == verdict_id), None
@@ -323,13 +336,18 @@ _IDENTITY = ("provider", "model", "base_url")
 
 
 def _route(
-    spec: RouteSpec, stored: "StoredVerdict", router: Router | None, share: float, before: Growth | None
+    spec: RouteSpec,
+    stored: "StoredVerdict",
+    router: Router | None,
+    share: float,
+    before: Growth | None,
+    since: datetime,
 ) -> Route:
     """Return the route of a verdict; it goes on from the growth `before` under the same verdict."""
     verdict = stored.verdict
     policy, growth = verdict.policy, None
     if spec.grow and (policy.kind != "keep" or verdict.name == "undecided"):
-        policy, growth = _growing(spec, stored, router)
+        policy, growth = _growing(spec, stored, router, since)
     models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
     return Route(
         name=spec.name,
@@ -344,8 +362,10 @@ def _route(
     )
 
 
-def _growing(spec: RouteSpec, stored: "StoredVerdict", router: Router | None) -> tuple[Policy, Growth]:
-    """Return the policy with which a route begins to grow, and the growth.
+def _growing(
+    spec: RouteSpec, stored: "StoredVerdict", router: Router | None, since: datetime
+) -> tuple[Policy, Growth]:
+    """Return the policy with which a route begins to grow, and the growth, whose audits count `since`.
 
     Under an undecided verdict that is the strictest threshold, which waits for evidence.
     """
@@ -359,7 +379,7 @@ def _growing(spec: RouteSpec, stored: "StoredVerdict", router: Router | None) ->
             hint=f"decide again: `crossgrade decide {verdict.workload}`",
         )
     is_held = verdict.policy.fact != "score"
-    growth = Growth(start=1, since=verdict.decided_at, rate=spec.shadow.rate, is_held=is_held)
+    growth = Growth(start=1, since=since, rate=spec.shadow.rate, is_held=is_held)
     return first if is_held else verdict.policy, growth
 
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +346,16 @@ def test_a_route_that_changed_meanwhile_does_not_grow(site: Site) -> None:
         with site.project() as project, raises_code("growth-overtaken"):
             project.routing.grow(seen_before, widest)
     assert site.route().policy == seen_before.policy
+
+
+def test_what_was_served_before_growth_was_switched_on_is_no_evidence(site: Site) -> None:
+    config(site, grow=False)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 30, day=0)  # of these, missed ones were not recorded
+    config(site)
+    began = datetime.now(UTC)
+    apply(site, verdict_id)
+    growth_now = site.route().growth
+    assert growth_now is not None
+    assert began <= growth_now.since <= datetime.now(UTC)
