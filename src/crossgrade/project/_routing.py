@@ -141,9 +141,9 @@ class Routing:
                 spec,
                 stored,
                 router,
-                spec.canary_steps[0] if canary else 1.0,
-                _before(table, spec, stored),
-                self._grows_since(spec, stored),
+                share=spec.canary_steps[0] if canary else 1.0,
+                before=_before(table, spec, stored),
+                since=self._grows_since(spec, stored),
             )
             for spec in specs
         ]
@@ -339,6 +339,7 @@ def _route(
     spec: RouteSpec,
     stored: "StoredVerdict",
     router: Router | None,
+    *,
     share: float,
     before: Growth | None,
     since: datetime,

@@ -2,8 +2,8 @@
 
 Evidence counts by whole days (UTC). So a burst of requests from a part that is better than the rest proves
 nothing by itself, as long as the requests of the day together keep less than the floor. A conversation is one
-observation a day: the sums of its scores over N, the size that nine of ten earlier ones did not exceed. A
-request that was drawn and not audited counts as the worst case.
+observation a day: the sums of its scores over N, the size that nine of ten did not exceed, neither before nor
+on that day. A request that was drawn and not audited counts as the worst case.
 """
 
 from collections import Counter, defaultdict
@@ -202,7 +202,7 @@ class RouteGrowth:
 
     def _take(self, draws: Sequence[Draw]) -> None:
         """Count the draws of a day: a conversation is one observation of every threshold it reaches."""
-        rate, common = self._growth.rate, self._common_size()
+        rate = self._growth.rate
         conversations: defaultdict[str, list[Draw]] = defaultdict(list)
         for draw in draws:
             if draw.score is None:
@@ -212,8 +212,10 @@ class RouteGrowth:
                 continue
             conversations[draw.conversation or draw.pair_id].append(draw)
         rows = {step.least_score: list[tuple[float, float, float]]() for step in self._steps}
+        sizes = Counter(map(len, conversations.values()))
+        common = max(_common_size(self._sizes), _common_size(sizes))
+        self._sizes += sizes
         for each in conversations.values():
-            self._sizes[len(each)] += 1
             reached = np.array([draw.score for draw in each], dtype=np.float64)
             scores = np.array([self._scores(draw) for draw in each])
             weight = min(rate / draw.probability for draw in each)
@@ -234,15 +236,6 @@ class RouteGrowth:
             return incumbent, candidate
         self._missed[draw.missed or ("unscored" if draw.is_audited else "unlabelled")] += 1
         return _WORST
-
-    def _common_size(self) -> int:
-        """Return the size that nine of ten conversations of the days before did not exceed."""
-        total, reached = self._sizes.total(), 0
-        for size in sorted(self._sizes):
-            reached += self._sizes[size]
-            if reached >= MOST_COMMON * total:
-                return size
-        return 1
 
     @property
     def _key(self) -> str:
@@ -276,6 +269,16 @@ class RouteGrowth:
         self._sizes = Counter({int(size): int(count) for size, count in state["sizes"]})
         for step, kept in zip(self._steps, state["steps"], strict=True):
             step.process.restore(kept)
+
+
+def _common_size(sizes: Mapping[int, int]) -> int:
+    """Return the size that nine of ten conversations do not exceed."""
+    total, reached = sum(sizes.values()), 0
+    for size in sorted(sizes):
+        reached += sizes[size]
+        if reached >= MOST_COMMON * total:
+            return size
+    return 1
 
 
 def _start(day: date) -> datetime:

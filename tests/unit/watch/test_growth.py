@@ -359,3 +359,24 @@ def test_what_was_served_before_growth_was_switched_on_is_no_evidence(site: Site
     growth_now = site.route().growth
     assert growth_now is not None
     assert began <= growth_now.since <= datetime.now(UTC)
+
+
+def test_on_the_first_day_a_long_conversation_counts_more_than_a_short_one(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 300, day=0, kept=0.1, segment=site.route().policy.segments[0])
+    assert site.look(now=NOW + timedelta(hours=1)).alarms  # the next start begins without evidence
+    score = max((router.segments or {}).values())
+    good = [(f"short {talk}", GOOD) for talk in range(300)]
+    bad = [(f"long {talk}", BAD) for talk in range(36) for _ in range(10)]
+    with site.project() as project:
+        project.store.pairs.append(
+            [
+                replace(pair(verdict_id, GOOD, answer), score=score, at=NOW + DAY, conversation=talk)
+                for talk, answer in (*good, *bad)
+            ]
+        )
+    standing = growth(site, day=2)
+    assert standing.audits == 660
+    assert standing.steps[0].e_value == 1.0
