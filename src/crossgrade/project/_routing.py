@@ -1,6 +1,7 @@
 """The routes of a project: put a verdict in force, widen it step by step, take it back."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from crossgrade.routing import (
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
-    from crossgrade.store import Store, StoredVerdict
+    from crossgrade.store import Alarm, Store, StoredVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ class Routing:
                 hint="apply it without `--canary`",
             )
         for spec in specs:
-            self._check_no_alarm(spec.name, stored.id)
+            self._check_no_alarm(spec.name, stored, grows=spec.grow)
         router, table = self._router(stored), self._store.routes.current()
         routes = [
             _route(
@@ -178,8 +179,9 @@ class Routing:
         wider = promoted(route, steps)
         self._check_models(route)
         if route.verdict_id is not None:
-            self._check_holds(self._store.verdicts.get(route.verdict_id))
-            self._check_no_alarm(name, route.verdict_id)
+            stored = self._store.verdicts.get(route.verdict_id)
+            self._check_holds(stored)
+            self._check_no_alarm(name, stored)
         return self._publish(table, wider)
 
     def abort(self, name: str) -> RouteTable:
@@ -318,17 +320,30 @@ class Routing:
         served = self._store.pairs.recent(spec.name, verdict_id=stored.id, limit=1)
         return datetime.now(UTC) if served else stored.verdict.decided_at
 
-    def _check_no_alarm(self, name: str, verdict_id: str) -> None:
-        raised = next(
-            (alarm for alarm in self._store.alarms.recent(name) if alarm.verdict_id == verdict_id), None
-        )
-        if raised is not None:
-            raise UsageError(
-                f"an alarm ({raised.kind}, {raised.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
-                f"under verdict {verdict_id}",
-                code="alarm-raised",
-                hint="a route widens again on a new certificate only: evaluate and decide again",
-            )
+    def _check_no_alarm(self, name: str, stored: "StoredVerdict", *, grows: bool = False) -> None:
+        """Refuse a verdict that raised an alarm on a route.
+
+        On a route that `grows`, another verdict on the same evidence is refused as well: it would be a second
+        first start of one certificate.
+        """
+        for alarm in self._store.alarms.recent(name, limit=1000):
+            if alarm.verdict_id == stored.id or (grows and self._is_on_same_evidence(alarm, stored)):
+                also = "" if alarm.verdict_id == stored.id else f", on whose evidence {stored.id} is too"
+                raise UsageError(
+                    f"an alarm ({alarm.kind}, {alarm.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
+                    f"under verdict {alarm.verdict_id}{also}",
+                    code="alarm-raised",
+                    hint="a route widens again on a new certificate only: evaluate and decide again",
+                )
+
+    def _is_on_same_evidence(self, alarm: "Alarm", stored: "StoredVerdict") -> bool:
+        """Return whether an alarm on a claim was raised under a verdict on the evidence of another."""
+        if alarm.verdict_id is None or alarm.kind not in {"claim", "change"}:
+            return False
+        with suppress(NotFoundError):
+            other = self._store.verdicts.get(alarm.verdict_id).verdict
+            return other.evidence_digest == stored.verdict.evidence_digest
+        return False
 
 
 _IDENTITY = ("provider", "model", "base_url")

@@ -380,3 +380,20 @@ def test_on_the_first_day_a_long_conversation_counts_more_than_a_short_one(site:
     standing = growth(site, day=2)
     assert standing.audits == 660
     assert standing.steps[0].e_value == 1.0
+
+
+def test_an_alarm_is_on_the_evidence_and_not_on_one_verdict_alone(site: Site) -> None:
+    config(site)
+    verdict_id, fresh = verdict_of(site, 1600), verdict_of(site, 1600, seed=6)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 300, day=0, kept=0.1, segment=site.route().policy.segments[0])
+    assert site.look(now=NOW + timedelta(hours=1)).alarms
+    with site.project() as project:
+        found = project.store.verdicts.evidence(verdict_id)
+        settings = project.store.verdicts.get(verdict_id).verdict.settings
+        again = project.store.verdicts.append(decide_policy(found, settings, now=NOW), found)
+        with raises_code("alarm-raised"):
+            project.apply(again)
+    assert site.route().is_held
+    apply(site, fresh)
+    assert not site.route().is_held
