@@ -131,12 +131,14 @@ def _step_back_again(store: Store, found: Look) -> None:
     table = store.routes.current()
     for route in () if table is None else table.routes:
         for alarm in alarms_about(store, route):
-            if step_back(store, alarm):
+            back = step_back(store, alarm)
+            if back is not None:
+                again = "a new certificate" if back.by_name[route.name].growth is None else "new evidence"
                 found.problems.append(
                     Reason(
                         "stepped-back-again",
                         f"route {route.name}: alarm {alarm.id} ({alarm.kind}) stood and the certificate was "
-                        "in force: stepped back; only a new certificate goes up again",
+                        f"in force: stepped back; only {again} moves traffic again",
                     )
                 )
 

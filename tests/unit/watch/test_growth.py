@@ -12,9 +12,9 @@ import pytest
 from crossgrade.decide import DecisionSettings, decide_policy, train_router
 from crossgrade.project import Project
 from crossgrade.routing import Router, threshold_name
-from crossgrade.store import Pair, PairAnswer
+from crossgrade.store import Alarm, Pair, PairAnswer
 from crossgrade.watch import GrowthStanding
-from tests.codes import raises_code
+from tests.codes import check_reason, raises_code
 from tests.unit.decide.test_router import columns, evidence
 from tests.unit.watch.conftest import BAD, GOOD, NOW, SCHEMA, Site, pair
 
@@ -397,3 +397,26 @@ def test_an_alarm_is_on_the_evidence_and_not_on_one_verdict_alone(site: Site) ->
     assert site.route().is_held
     apply(site, fresh)
     assert not site.route().is_held
+
+
+def test_an_alarm_that_had_no_effect_begins_the_next_start_when_it_was_raised(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    apply(site, verdict_id)
+    at = NOW + timedelta(hours=1)
+    alarm = Alarm(
+        route="support",
+        kind="claim",
+        detail={},
+        verdict_id=verdict_id,
+        segment=site.route().policy.segments[0],
+        at=at,
+    )
+    with site.project() as project:
+        project.store.alarms.append(alarm)  # and the process ends
+    found = site.look(now=NOW + DAY)
+    check_reason(found.problems[0], "stepped-back-again", "support", "new evidence")
+    growth_now = site.route().growth
+    assert growth_now is not None
+    assert (growth_now.start, growth_now.since, growth_now.is_held) == (2, at, True)
+    assert site.look(now=NOW + DAY).problems == []
