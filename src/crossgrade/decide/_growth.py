@@ -9,6 +9,7 @@ from crossgrade.decide._observations import Observer
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._router import certifying
 from crossgrade.decide._view import Part, View, make_view
+from crossgrade.errors import DataError
 from crossgrade.stats import GrowthProcess, growth_alpha
 
 
@@ -33,16 +34,20 @@ def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int =
     """Return the thresholds that may be reached in service, the strictest first, as a start begins.
 
     The first start begins with the certificate's samples, and a later one with none. `evidence` and
-    `settings` are the verdict's own. There are no thresholds if its evidence cannot be tested in order.
+    `settings` are the verdict's own. Raises `DataError` for evidence without a router.
     """
-    first = router_settings(settings)
-    view = make_view(certifying(evidence, in_order=True), first)
+    router = None if evidence.routing is None else evidence.routing.router
+    if router is None:
+        raise DataError(
+            f"the evidence on workload {evidence.workload} has no router, so no threshold can grow from it",
+            code="growth-router-missing",
+            hint=f"decide again: `crossgrade decide {evidence.workload}`",
+        )
+    view = make_view(certifying(evidence, in_order=True), router_settings(settings))
     alpha = growth_alpha(settings.alpha * settings.alpha_share, start)
-    if view.order is None or view.evidence.routing is None or view.evidence.routing.router is None:
-        return ()
     return tuple(
         GrowthStep(least_score=least, share=view.share(part), process=_process(view, part, alpha, start))
-        for least, part in zip(view.evidence.routing.router.thresholds, view.thresholds, strict=True)
+        for least, part in zip(router.thresholds, view.thresholds, strict=True)
     )
 
 

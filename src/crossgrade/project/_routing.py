@@ -1,6 +1,7 @@
 """The routes of a project: put a verdict in force, widen it step by step, take it back."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from crossgrade.routing import (
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
-    from crossgrade.store import Store, StoredVerdict
+    from crossgrade.store import Alarm, Store, StoredVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +135,16 @@ class Routing:
                 hint="apply it without `--canary`",
             )
         for spec in specs:
-            self._check_no_alarm(spec.name, stored.id)
+            self._check_no_alarm(spec.name, stored, grows=spec.grow)
         router, table = self._router(stored), self._store.routes.current()
         routes = [
             _route(
-                spec, stored, router, spec.canary_steps[0] if canary else 1.0, _before(table, spec, stored)
+                spec,
+                stored,
+                router,
+                share=spec.canary_steps[0] if canary else 1.0,
+                before=_before(table, spec, stored),
+                since=self._grows_since(spec, stored),
             )
             for spec in specs
         ]
@@ -147,12 +153,19 @@ class Routing:
         self._confirm(stored)
         return self._publish(table, *routes)
 
-    def grow(self, name: str, least_score: float) -> RouteTable:
+    def grow(self, seen: Route, least_score: float) -> RouteTable:
         """Move requests of a growing route from this threshold on; raises UsageError as `apply` does.
 
-        The caller has the evidence for it (`watch`).
+        The caller has the evidence for it (`watch`), about the route as it was `seen`. Raises UsageError too
+        if the route has another verdict or start by now.
         """
-        table, route = self._current(name)
+        table, route = self._current(seen.name)
+        if route.growth is None or (route.verdict_id, route.growth) != (seen.verdict_id, seen.growth):
+            raise UsageError(
+                f"route {seen.name!r} was changed while its evidence was counted, so it did not grow",
+                code="growth-overtaken",
+                hint="`crossgrade watch --once` counts again",
+            )
         wider = grown(route, least_score)
         self._check_models(wider)
         if route.verdict_id is not None:
@@ -166,8 +179,9 @@ class Routing:
         wider = promoted(route, steps)
         self._check_models(route)
         if route.verdict_id is not None:
-            self._check_holds(self._store.verdicts.get(route.verdict_id))
-            self._check_no_alarm(name, route.verdict_id)
+            stored = self._store.verdicts.get(route.verdict_id)
+            self._check_holds(stored)
+            self._check_no_alarm(name, stored)
         return self._publish(table, wider)
 
     def abort(self, name: str) -> RouteTable:
@@ -298,17 +312,38 @@ class Routing:
             or any(measured[model][key] != getattr(offers[model], key) for key in _IDENTITY)
         ]
 
-    def _check_no_alarm(self, name: str, verdict_id: str) -> None:
-        raised = next(
-            (alarm for alarm in self._store.alarms.recent(name) if alarm.verdict_id == verdict_id), None
-        )
-        if raised is not None:
-            raise UsageError(
-                f"an alarm ({raised.kind}, {raised.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
-                f"under verdict {verdict_id}",
-                code="alarm-raised",
-                hint="a route widens again on a new certificate only: evaluate and decide again",
-            )
+    def _grows_since(self, spec: RouteSpec, stored: "StoredVerdict") -> datetime:
+        """Return since when audits under a verdict are evidence for a route that begins to grow.
+
+        Pairs that are there already may be of a time without growth, when missed ones left no row.
+        """
+        served = self._store.pairs.recent(spec.name, verdict_id=stored.id, limit=1)
+        return datetime.now(UTC) if served else stored.verdict.decided_at
+
+    def _check_no_alarm(self, name: str, stored: "StoredVerdict", *, grows: bool = False) -> None:
+        """Refuse a verdict that raised an alarm on a route.
+
+        On a route that `grows`, another verdict on the same evidence is refused as well: it would be a second
+        first start of one certificate.
+        """
+        for alarm in self._store.alarms.recent(name, limit=1000):
+            if alarm.verdict_id == stored.id or (grows and self._is_on_same_evidence(alarm, stored)):
+                also = "" if alarm.verdict_id == stored.id else f", on whose evidence {stored.id} is too"
+                raise UsageError(
+                    f"an alarm ({alarm.kind}, {alarm.at:%Y-%m-%d %H:%M} UTC) was raised on route {name!r} "
+                    f"under verdict {alarm.verdict_id}{also}",
+                    code="alarm-raised",
+                    hint="a route widens again on a new certificate only: evaluate and decide again",
+                )
+
+    def _is_on_same_evidence(self, alarm: "Alarm", stored: "StoredVerdict") -> bool:
+        """Return whether an alarm on a claim was raised under a verdict on the evidence of another."""
+        if alarm.verdict_id is None or alarm.kind not in {"claim", "change"}:
+            return False
+        with suppress(NotFoundError):
+            other = self._store.verdicts.get(alarm.verdict_id).verdict
+            return other.evidence_digest == stored.verdict.evidence_digest
+        return False
 
 
 _IDENTITY = ("provider", "model", "base_url")
@@ -316,13 +351,19 @@ _IDENTITY = ("provider", "model", "base_url")
 
 
 def _route(
-    spec: RouteSpec, stored: "StoredVerdict", router: Router | None, share: float, before: Growth | None
+    spec: RouteSpec,
+    stored: "StoredVerdict",
+    router: Router | None,
+    *,
+    share: float,
+    before: Growth | None,
+    since: datetime,
 ) -> Route:
     """Return the route of a verdict; it goes on from the growth `before` under the same verdict."""
     verdict = stored.verdict
     policy, growth = verdict.policy, None
     if spec.grow and (policy.kind != "keep" or verdict.name == "undecided"):
-        policy, growth = _growing(spec, stored, router)
+        policy, growth = _growing(spec, stored, router, since)
     models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
     return Route(
         name=spec.name,
@@ -337,8 +378,10 @@ def _route(
     )
 
 
-def _growing(spec: RouteSpec, stored: "StoredVerdict", router: Router | None) -> tuple[Policy, Growth]:
-    """Return the policy with which a route begins to grow, and the growth.
+def _growing(
+    spec: RouteSpec, stored: "StoredVerdict", router: Router | None, since: datetime
+) -> tuple[Policy, Growth]:
+    """Return the policy with which a route begins to grow, and the growth, whose audits count `since`.
 
     Under an undecided verdict that is the strictest threshold, which waits for evidence.
     """
@@ -352,7 +395,7 @@ def _growing(spec: RouteSpec, stored: "StoredVerdict", router: Router | None) ->
             hint=f"decide again: `crossgrade decide {verdict.workload}`",
         )
     is_held = verdict.policy.fact != "score"
-    growth = Growth(start=1, since=verdict.decided_at, rate=spec.shadow.rate, is_held=is_held)
+    growth = Growth(start=1, since=since, rate=spec.shadow.rate, is_held=is_held)
     return first if is_held else verdict.policy, growth
 
 

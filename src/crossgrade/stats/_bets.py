@@ -37,6 +37,7 @@ _HALVINGS = 40
 _PASS_Z, _FAIL_Z = 4.0, 6.0
 _POWER_Z = 0.84  # 80 % power
 _MOST_MORE = 1e7
+_MOST_CAPITAL = 1e300  # more than any threshold, and a number that a saved state can hold
 _PRIOR_PAIRS, _PRIOR_SQUARE = 20.0, 0.3  # before any score: twenty pairs of a mean square of 0.3
 
 
@@ -120,9 +121,30 @@ class Bets:
         fractions[:, :, len(GRID) :] = tuned
         gains = 1 + fractions * _gains(incumbent, candidate, self._floor)[:, :, None]
         gains[:, 0] *= self._capital
-        capitals = np.cumprod(gains, axis=1)
+        with np.errstate(over="ignore"):
+            capitals = np.minimum(np.cumprod(gains, axis=1), _MOST_CAPITAL)
         self._capital = capitals[:, -1].copy()
         both: FloatArray = capitals.sum(axis=-1)
+        return both
+
+    def take_together(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:
+        """Take pairs whose order must not matter, and return both capitals after them.
+
+        No fraction depends on any of them. So the expected factor of a bet is a product of 1 + f m over the
+        pairs' own means m, and is at most 1 if the mean of these is below zero.
+        """
+        reach = np.maximum(self._planned * self._horizons, self._n - _PRIOR_PAIRS + len(incumbent))
+        scale = np.sqrt(self._square / self._n * reach)
+        tuned = np.minimum(np.array([[self._floor * _PASS_Z], [_FAIL_Z]]) / scale, _LARGEST)
+        fractions = np.concatenate([np.stack([GRID, GRID]), tuned], axis=1)
+        gains = _gains(incumbent, candidate, self._floor)[:, :, None]
+        with np.errstate(divide="ignore"):
+            logs = np.log(self._capital) + np.log1p(fractions[:, None] * gains).sum(axis=1)
+        self._capital = np.exp(np.minimum(logs, math.log(_MOST_CAPITAL)))
+        d = candidate - self._floor * incumbent
+        self._square += float(d @ d)
+        self._n += len(d)
+        both: FloatArray = self._capital.sum(axis=-1)
         return both
 
     def _tuned(self, incumbent: FloatArray, candidate: FloatArray) -> FloatArray:

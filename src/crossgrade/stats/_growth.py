@@ -71,8 +71,8 @@ class GrowthProcess:
         below the floor under the hypothesis, in whatever order they came.
         """
         if len(incumbent) and not self.passed:
-            capitals = self._bets.walk(weights * incumbent, weights * candidate)[0]
-            read = capitals[-1:] if together else capitals
+            take = self._bets.take_together if together else self._bets.walk
+            read = np.atleast_1d(take(weights * incumbent, weights * candidate)[0])
             reached = np.flatnonzero(read >= self.threshold)
             taken = int(reached[0]) + 1 if len(reached) and not together else len(incumbent)
             self.n += taken

@@ -2,8 +2,8 @@
 
 Evidence counts by whole days (UTC). So a burst of requests from a part that is better than the rest proves
 nothing by itself, as long as the requests of the day together keep less than the floor. A conversation is one
-observation a day: the sums of its scores over N, the size that nine of ten earlier ones did not exceed. A
-request that was drawn and not audited counts as the worst case.
+observation a day: the sums of its scores over N, the size that nine of ten did not exceed, neither before nor
+on that day. A request that was drawn and not audited counts as the worst case.
 """
 
 from collections import Counter, defaultdict
@@ -17,6 +17,7 @@ import numpy as np
 
 from crossgrade.decide import GrowthStep, Verdict, growth_steps
 from crossgrade.domain import JSON, Reason
+from crossgrade.errors import CrossgradeError
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal
@@ -106,20 +107,27 @@ class RouteGrowth:
         self._growth: Growth = route.growth
         self._verdict_id = route.verdict_id
         self._overdue = overdue
-        evidence = store.verdicts.evidence(route.verdict_id)
+        self._begin()
+        state = store.alarms.state(
+            route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
+        )
+        if state is not None and state.state.get("version") == _VERSION:
+            try:
+                self._restore(state.state)
+            except (CrossgradeError, KeyError, TypeError, ValueError):  # damaged: computed again
+                self._begin()
+
+    def _begin(self) -> None:
+        """Stand where the start begins."""
+        evidence = self._store.verdicts.evidence(self._verdict_id)
         self._steps: tuple[GrowthStep, ...] = growth_steps(
-            evidence, verdict.settings, start=self._growth.start
+            evidence, self._verdict.settings, start=self._growth.start
         )
         self._day: date | None = None
         self._audits = 0
         self._missed: Counter[str] = Counter()
         self._sizes: Counter[int] = Counter()
         self._waits: Reason | None = None
-        state = store.alarms.state(
-            route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
-        )
-        if state is not None and state.state.get("version") == _VERSION:
-            self._restore(state.state)
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""
@@ -194,7 +202,7 @@ class RouteGrowth:
 
     def _take(self, draws: Sequence[Draw]) -> None:
         """Count the draws of a day: a conversation is one observation of every threshold it reaches."""
-        rate, common = self._growth.rate, self._common_size()
+        rate = self._growth.rate
         conversations: defaultdict[str, list[Draw]] = defaultdict(list)
         for draw in draws:
             if draw.score is None:
@@ -204,8 +212,10 @@ class RouteGrowth:
                 continue
             conversations[draw.conversation or draw.pair_id].append(draw)
         rows = {step.least_score: list[tuple[float, float, float]]() for step in self._steps}
+        sizes = Counter(map(len, conversations.values()))
+        common = max(_common_size(self._sizes), _common_size(sizes))
+        self._sizes += sizes
         for each in conversations.values():
-            self._sizes[len(each)] += 1
             reached = np.array([draw.score for draw in each], dtype=np.float64)
             scores = np.array([self._scores(draw) for draw in each])
             weight = min(rate / draw.probability for draw in each)
@@ -226,15 +236,6 @@ class RouteGrowth:
             return incumbent, candidate
         self._missed[draw.missed or ("unscored" if draw.is_audited else "unlabelled")] += 1
         return _WORST
-
-    def _common_size(self) -> int:
-        """Return the size that nine of ten conversations of the days before did not exceed."""
-        total, reached = self._sizes.total(), 0
-        for size in sorted(self._sizes):
-            reached += self._sizes[size]
-            if reached >= MOST_COMMON * total:
-                return size
-        return 1
 
     @property
     def _key(self) -> str:
@@ -268,6 +269,16 @@ class RouteGrowth:
         self._sizes = Counter({int(size): int(count) for size, count in state["sizes"]})
         for step, kept in zip(self._steps, state["steps"], strict=True):
             step.process.restore(kept)
+
+
+def _common_size(sizes: Mapping[int, int]) -> int:
+    """Return the size that nine of ten conversations do not exceed."""
+    total, reached = sum(sizes.values()), 0
+    for size in sorted(sizes):
+        reached += sizes[size]
+        if reached >= MOST_COMMON * total:
+            return size
+    return 1
 
 
 def _start(day: date) -> datetime:

@@ -131,12 +131,14 @@ def _step_back_again(store: Store, found: Look) -> None:
     table = store.routes.current()
     for route in () if table is None else table.routes:
         for alarm in alarms_about(store, route):
-            if step_back(store, alarm):
+            back = step_back(store, alarm)
+            if back is not None:
+                again = "a new certificate" if back.by_name[route.name].growth is None else "new evidence"
                 found.problems.append(
                     Reason(
                         "stepped-back-again",
                         f"route {route.name}: alarm {alarm.id} ({alarm.kind}) stood and the certificate was "
-                        "in force: stepped back; only a new certificate goes up again",
+                        f"in force: stepped back; only {again} moves traffic again",
                     )
                 )
 
@@ -303,12 +305,12 @@ class _RouteLook:
         evidence = RouteGrowth(self._project.store, route, verdict, signal, overdue=overdue)
         evidence.count(self._found.at)
         standing = evidence.standing(route)
+        self._found.growth.append(standing)
         widest, spec = standing.widest, self._watched.spec
         if widest is not None and not widest.moves and spec is not None and spec.grow:
-            table = self._project.routing.grow(route.name, widest.least_score)
+            table = self._project.routing.grow(route, widest.least_score)
             self._found.grown.append(route.name)
-            standing = evidence.standing(table.by_name[route.name])
-        self._found.growth.append(standing)
+            self._found.growth[-1] = evidence.standing(table.by_name[route.name])
 
     def _raise(self, broken: Broken, segment: str | None) -> None:
         route = self._watched.route
@@ -391,7 +393,7 @@ def _exchange_labels(
             for each in watched
             if each.workload is not None and each.verdict_id
             for pair in awaited(store, each.route.name, each.verdict_id, share)
-            if each.route.policy.moves(pair.segment)
+            if each.route.growth is not None or each.route.policy.moves(pair.segment)
         ]
 
     labels = read_labels(path)

@@ -8,6 +8,7 @@ import pytest
 from crossgrade.decide import DecisionSettings, decide_policy, growth_steps, train_router, verify
 from crossgrade.decide._router import certifying
 from crossgrade.errors import DataError
+from tests.codes import raises_code
 from tests.unit.decide.test_router import NOW, decide, evidence
 
 GROW = DecisionSettings(mode="fixed", grow=True)
@@ -94,3 +95,11 @@ def test_without_enough_evidence_it_is_undecided_and_could_begin() -> None:
     assert steps
     assert not steps[0].process.passed
     assert decide_policy(routed, GROW, now=NOW) == verdict
+
+
+def test_evidence_without_a_router_is_refused() -> None:
+    routed, _ = decide(evidence(), GROW)
+    assert routed.routing is not None
+    for routing in (None, replace(routed.routing, router=None, score=None)):
+        with raises_code("growth-router-missing"):
+            growth_steps(replace(routed, routing=routing), GROW)

@@ -1,6 +1,7 @@
 """The e-process of a growing route: fair under its hypothesis, the same after a restart, and read as it promises."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -75,6 +76,34 @@ def test_what_counts_together_is_read_after_the_last() -> None:
     assert each.take(b, c, np.ones(120))
     assert not together.take(b, c, np.ones(120), together=True)
     assert together.e_value < each.e_value
+
+
+@pytest.mark.parametrize("planned", [50, 500])
+def test_the_order_of_what_counts_together_does_not_matter(planned: int) -> None:
+    """A day as a whole at the floor, whose first half is good and second half bad, is no evidence."""
+    rng = np.random.default_rng(3)
+    b = (rng.random(5000) < 0.9).astype(float)
+    c = b * (rng.random(5000) < np.repeat([1.0, 0.7], 2500))
+    c[np.flatnonzero(c)[: int(c.sum() - FLOOR * b.sum())]] = 0.0
+    forwards, backwards = GrowthProcess(FLOOR, 0.025, planned), GrowthProcess(FLOOR, 0.025, planned)
+    assert not forwards.take(b, c, np.ones(5000), together=True)
+    assert not backwards.take(b[::-1], c[::-1], np.ones(5000), together=True)
+    first, second = (np.array(each.state()["bets"]["capital"]) for each in (forwards, backwards))  # type: ignore[index, call-overload]
+    assert first == pytest.approx(second)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_evidence_beyond_the_largest_number_can_be_kept(together: bool) -> None:
+    b = np.tile([1.0, 0.0], 3000)
+    process = GrowthProcess(FLOOR, 0.025, 100)
+    assert process.take(b, np.ones(6000), np.ones(6000), together=together)
+    state = json.loads(json.dumps(process.state(), allow_nan=False))
+    assert GrowthProcess(FLOOR, 0.025, 100).restore(state).passed
+
+
+def test_what_grew_beyond_the_largest_number_may_fall_again() -> None:
+    b, c = np.repeat([0.0, 1.0], [2000, 4000]), np.repeat([1.0, 0.0], [2000, 4000])
+    assert not GrowthProcess(FLOOR, 0.025, 100).take(b, c, np.ones(6000), together=True)
 
 
 def test_after_it_passed_nothing_changes() -> None:

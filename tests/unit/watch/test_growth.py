@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ import pytest
 from crossgrade.decide import DecisionSettings, decide_policy, train_router
 from crossgrade.project import Project
 from crossgrade.routing import Router, threshold_name
-from crossgrade.store import Pair, PairAnswer
+from crossgrade.store import Alarm, Pair, PairAnswer
 from crossgrade.watch import GrowthStanding
-from tests.codes import raises_code
+from tests.codes import check_reason, raises_code
 from tests.unit.decide.test_router import columns, evidence
-from tests.unit.watch.conftest import BAD, GOOD, NOW, Site, pair
+from tests.unit.watch.conftest import BAD, GOOD, NOW, SCHEMA, Site, pair
 
 DAY = timedelta(days=1)
 SEGMENTS = {"a": 0.99, "b": 0.96, "c": 0.86, "d": 0.76, "e": 0.3}
@@ -270,6 +271,33 @@ def test_it_goes_on_where_it_stood(site: Site) -> None:
     assert [step.e_value for step in again.steps] == pytest.approx([step.e_value for step in last.steps])
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"day": "yesterday"},
+        {"sizes": None},
+        {"sizes": [[1]]},
+        {"missed": 3},
+        {"steps": []},
+        {"steps": [{"n": 1}] * 5},
+    ],
+)
+def test_a_damaged_state_is_computed_again(site: Site, damage: dict[str, Any]) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 50, day=0)
+    before = growth(site, day=1)
+    with site.project() as project:
+        key = f"{digest_of(project)}#1"
+        state = project.store.alarms.state(
+            "support", verdict_id=verdict_id, segment="growth", scorer_digest=key
+        )
+        assert state is not None
+        project.store.alarms.append_state(replace(state, state={**state.state, **damage}))
+    assert growth(site, day=1) == before
+
+
 def digest_of(project: Project) -> str:
     (digest,) = {audit.scorer_digest for audit in project.store.pairs.audits("support")}
     return digest
@@ -290,3 +318,106 @@ def test_where_growth_is_switched_off_nothing_moves_more(site: Site) -> None:
     for day in range(6):
         seen(site, verdict_id, router, 300, day=day)
     assert site.look(now=NOW + 6 * DAY).grown == []
+
+
+def test_people_score_what_does_not_move_yet(site: Site, tmp_path: Path) -> None:
+    config(site)
+    path = site.folder / "crossgrade.yaml"
+    exact = path.read_text().replace(SCHEMA, " {kind: exact}")
+    path.write_text(exact.replace("watch: {}", "watch: {label_share: 1}"))
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    policy = site.route().policy
+    scores = {name: score for name, score in (router.segments or {}).items() if not policy.reaches(score)}
+    assert scores
+    seen(site, verdict_id, router, 40, day=0, score=max(scores.values()), segment=None)
+    found = site.look(now=NOW + DAY, label_file=tmp_path / "labels.csv")
+    assert found.waiting == 40
+    assert found.growth[0].reason_code == "waits-for-scores"
+
+
+def test_a_route_that_changed_meanwhile_does_not_grow(site: Site) -> None:
+    config(site)
+    first, second = verdict_of(site, 1600), verdict_of(site, 1600)
+    router = apply(site, first)
+    seen_before, widest = site.route(), router.thresholds[-1]
+    for grow, verdict_id in ((True, second), (False, first)):
+        config(site, grow=grow)
+        apply(site, verdict_id)
+        with site.project() as project, raises_code("growth-overtaken"):
+            project.routing.grow(seen_before, widest)
+    assert site.route().policy == seen_before.policy
+
+
+def test_what_was_served_before_growth_was_switched_on_is_no_evidence(site: Site) -> None:
+    config(site, grow=False)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 30, day=0)  # of these, missed ones were not recorded
+    config(site)
+    began = datetime.now(UTC)
+    apply(site, verdict_id)
+    growth_now = site.route().growth
+    assert growth_now is not None
+    assert began <= growth_now.since <= datetime.now(UTC)
+
+
+def test_on_the_first_day_a_long_conversation_counts_more_than_a_short_one(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 300, day=0, kept=0.1, segment=site.route().policy.segments[0])
+    assert site.look(now=NOW + timedelta(hours=1)).alarms  # the next start begins without evidence
+    score = max((router.segments or {}).values())
+    good = [(f"short {talk}", GOOD) for talk in range(300)]
+    bad = [(f"long {talk}", BAD) for talk in range(36) for _ in range(10)]
+    with site.project() as project:
+        project.store.pairs.append(
+            [
+                replace(pair(verdict_id, GOOD, answer), score=score, at=NOW + DAY, conversation=talk)
+                for talk, answer in (*good, *bad)
+            ]
+        )
+    standing = growth(site, day=2)
+    assert standing.audits == 660
+    assert standing.steps[0].e_value == 1.0
+
+
+def test_an_alarm_is_on_the_evidence_and_not_on_one_verdict_alone(site: Site) -> None:
+    config(site)
+    verdict_id, fresh = verdict_of(site, 1600), verdict_of(site, 1600, seed=6)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 300, day=0, kept=0.1, segment=site.route().policy.segments[0])
+    assert site.look(now=NOW + timedelta(hours=1)).alarms
+    with site.project() as project:
+        found = project.store.verdicts.evidence(verdict_id)
+        settings = project.store.verdicts.get(verdict_id).verdict.settings
+        again = project.store.verdicts.append(decide_policy(found, settings, now=NOW), found)
+        with raises_code("alarm-raised"):
+            project.apply(again)
+    assert site.route().is_held
+    apply(site, fresh)
+    assert not site.route().is_held
+
+
+def test_an_alarm_that_had_no_effect_begins_the_next_start_when_it_was_raised(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    apply(site, verdict_id)
+    at = NOW + timedelta(hours=1)
+    alarm = Alarm(
+        route="support",
+        kind="claim",
+        detail={},
+        verdict_id=verdict_id,
+        segment=site.route().policy.segments[0],
+        at=at,
+    )
+    with site.project() as project:
+        project.store.alarms.append(alarm)  # and the process ends
+    found = site.look(now=NOW + DAY)
+    check_reason(found.problems[0], "stepped-back-again", "support", "new evidence")
+    growth_now = site.route().growth
+    assert growth_now is not None
+    assert (growth_now.start, growth_now.since, growth_now.is_held) == (2, at, True)
+    assert site.look(now=NOW + DAY).problems == []
