@@ -304,7 +304,8 @@ class _RouteLook:
         evidence.count(self._found.at)
         standing = evidence.standing(route)
         widest, spec = standing.widest, self._watched.spec
-        if widest is not None and not widest.moves and spec is not None and spec.grow:
+        may_grow = spec is not None and spec.grow and route.share > 0
+        if widest is not None and not widest.moves and may_grow:
             table = self._project.routing.grow(route.name, widest.least_score)
             self._found.grown.append(route.name)
             standing = evidence.standing(table.by_name[route.name])
