@@ -303,8 +303,10 @@ def test_floors_that_cannot_be_compared(cli: CommandLine, options: tuple[str, ..
     cli.fails("decide", str(ROOT / MIXED[0]), *MIXED[1:], *options, error=code)
 
 
-def test_a_floor_of_the_whole_needs_a_router(cli: CommandLine) -> None:
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(("--whole-floor", "0.95"), "whole-floor-without-router"), (("--grow",), "grow-without-router")],
+)
+def test_what_only_a_router_can_do(cli: CommandLine, options: tuple[str, ...], code: str) -> None:
     asked = [each for each in MIXED[1:] if each != "--router"]
-    cli.fails(
-        "decide", str(ROOT / MIXED[0]), *asked, "--whole-floor", "0.95", error="whole-floor-without-router"
-    )
+    cli.fails("decide", str(ROOT / MIXED[0]), *asked, *options, error=code)

@@ -47,7 +47,7 @@ class FiniteRange(click.FloatRange):
 class FiniteRanges(FiniteRange):
     """One number in a range, or several with commas between them."""
 
-    name = "numbers"
+    name = "number, or several with commas between them"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the numbers in the order given, each once."""

@@ -391,7 +391,8 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             _tell_recorded(each)
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
-                kind = verdict.policy.kind
+                route = next(route for route in table.routes if route.verdict_id == each.id)
+                kind = "keep, until audits show what may move" if route.is_held else route.policy.kind
                 note(
                     f"route table version {table.version} in force: {verdict.workload} -> {kind}",
                     code="route-applied",

@@ -43,10 +43,7 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
         print_fields(rows[0])
     elif rows:
         shown = ["route", "status", "incumbent", "candidate", "share", "valid_until", "verdict"]
-        for limit in ("plain_only", "max_bytes"):
-            if any(row[limit] for row in rows):
-                shown.insert(4, limit)
-        print_table(shown, [[row[column] for column in shown] for row in rows], right=["max_bytes", "share"])
+        _print_rows(shown, rows)
     else:
         note("no routes yet: add a workload, or `routes`, to the configuration", code="no-routes")
 
@@ -145,8 +142,8 @@ def history(route: str | None, limit: int, config_path: str, *, as_json: bool) -
     if as_json:
         print_json({"history": rows}, schema_version=1)
     elif rows:
-        shown = ("version", "since", "route", "policy", "candidate", "share", "verdict", "digest")
-        print_table(shown, [[row[column] for column in shown] for row in rows], right=["version", "share"])
+        shown = ["version", "since", "route", "policy", "candidate", "share", "verdict", "digest"]
+        _print_rows(shown, rows)
     else:
         note(
             "no route table was published yet: `crossgrade route apply WORKLOAD` publishes one",
@@ -244,7 +241,16 @@ def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
         row = _route_row(state.route)
     else:
         empty = dict.fromkeys(
-            ("policy", "candidate", "max_bytes", "plain_only", "share", "valid_until", "verdict")
+            (
+                "policy",
+                "candidate",
+                "max_bytes",
+                "plain_only",
+                "least_score",
+                "share",
+                "valid_until",
+                "verdict",
+            )
         )
         row = {"route": state.name, **empty, "incumbent": spec.incumbent if spec else None, "segments": []}
     return {
@@ -258,7 +264,7 @@ def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
 
 def _route_row(route: "Route") -> dict[str, Any]:
     policy = route.policy
-    moves = policy.kind != "keep"
+    moves = policy.kind != "keep" and not route.is_held
     return {
         "route": route.name,
         "policy": policy.kind,
@@ -267,10 +273,24 @@ def _route_row(route: "Route") -> dict[str, Any]:
         "segments": list(policy.segments),
         "max_bytes": policy.max_bytes,
         "plain_only": policy.plain_only,
+        "least_score": policy.least_score,
         "share": route.share if moves else None,
         "valid_until": route.valid_until.date().isoformat() if route.valid_until else None,
         "verdict": route.verdict_id,
     }
+
+
+def _print_rows(shown: list[str], rows: list[dict[str, Any]]) -> None:
+    """Print these columns of routes, and those of a policy's limits that any of them has."""
+    at = shown.index("candidate") + 1
+    limits = [
+        limit
+        for limit in ("max_bytes", "plain_only", "least_score")
+        if any(row[limit] is not None and row[limit] is not False for row in rows)
+    ]
+    shown = [*shown[:at], *limits, *shown[at:]]
+    right = [each for each in ("version", "max_bytes", "least_score", "share") if each in shown]
+    print_table(shown, [[row[column] for column in shown] for row in rows], right=right)
 
 
 def _say(project: "Project", table: "RouteTable", workload: str, *, as_json: bool) -> None:
@@ -304,6 +324,8 @@ def _words(route: "Route") -> str:
     if route.share == 0:
         again = f"`route promote` starts the canary of {policy.candidate} again"
         return f"{policy.incumbent} answers everything; {again}"
+    if route.is_held:
+        return f"{policy.incumbent} answers everything until audits show what {policy.candidate} may take"
     what = "everything" if policy.kind == "switch" else _segments(policy)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes"

@@ -24,6 +24,14 @@ _HEADERS = (
 )  # fmt: skip
 _NUMBERS = ("audits", "held", "floor", "retention", "e_claim", "e_change", "waiting")
 _GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
+_GROWTH_WORDS = {
+    "growing": "growing",
+    "held": "held, nothing moves yet",
+    "complete": "complete, the last threshold moves",
+    "waiting": "waiting for scores",
+    "aborted": "aborted, nothing moves until `crossgrade route promote`",
+    "unmeasurable": "unmeasurable",
+}
 _GROWTH_NUMBERS = ("score from", "of traffic", "e-value", "of", "n", "saves a month")
 
 
@@ -108,15 +116,26 @@ def _growth_row(route: str, step: "ThresholdEvidence") -> list[object]:
 
 
 def _growth_sentences(found: "Look") -> Iterator[str]:
-    """Say of each growing route what its audits cost, and what the next step would save."""
+    """Say of each growing route what its audits cost, and what its next step needs and saves."""
     for each in found.growth:
         missed = ", ".join(f"{count:,} {reason}" for reason, count in sorted(each.missed.items()))
         until = "" if each.counted_until is None else f" up to {each.counted_until}"
         cost = "an unknown sum" if each.cost_usd is None else f"${each.cost_usd:,.2f}"
         yield (
-            f"route {each.route}: {each.status}, start {each.start}; {each.audits:,} audits counted{until}"
-            f"{f', of which missed: {missed}' if missed else ''}; cost {cost} since {each.since:%Y-%m-%d}"
+            f"route {each.route}: {_GROWTH_WORDS[each.status]}, start {each.start}; "
+            f"{each.audits:,} audits counted{until}{f', of which missed: {missed}' if missed else ''}; "
+            f"cost {cost} since {each.since:%Y-%m-%d}"
         )
+        if each.later:
+            yield f"route {each.route}: {each.later:,} more audits count once their day (UTC) is over"
+        step = each.next_step
+        if step is not None:
+            saving = step.saving_per_month_usd
+            yield (
+                f"route {each.route}: next, score from {step.least_score:.4f} ({step.share:.1%} of traffic), "
+                f"has an e-value of {step.e_value:.3g} and needs {step.e_value_at:g}"
+                f"{'' if saving is None else f'; then the route saves ${saving:,.0f} a month'}"
+            )
         if each.reason is not None:
             yield f"route {each.route}: {each.reason}"
 

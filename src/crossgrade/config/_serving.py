@@ -267,6 +267,16 @@ class ServingResolver:
             self._refuse(
                 where, message, f"set `workloads.{workload.name}.router`", code="growth-without-router"
             )
+        once = () if workload is None else (
+            ("whole_floor", workload.whole_floor), ("cluster_field", workload.cluster),
+        )  # fmt: skip
+        for key, value in once:
+            if workload is not None and value is not None:
+                message = (
+                    f"`grow` beside `{key}` of workload {workload.name}: that is tested once, at the end, "
+                    "so no audit can go on from it"
+                )
+                self._refuse(where, message, f"remove `grow` or `{key}`", code="growth-tested-once")
         if shadow is None:
             problem = "without `shadow`: nothing would be audited"
         elif shadow.tiers:

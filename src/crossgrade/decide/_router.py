@@ -271,7 +271,7 @@ def _check_growth(evidence: Evidence, settings: DecisionSettings) -> None:
             raise DataError(
                 f"{what} tested once, at the end, so a route cannot grow from this evidence",
                 code="growth-evidence",
-                hint="decide without `--grow`",
+                hint="decide without `--grow`, or remove `grow` from the workload's routes",
             )
 
 

@@ -83,7 +83,8 @@ def decide_results(
     of the decision.
 
     Raises DataError for input it cannot take, with file, line and column, and UsageError for a mean
-    stated of a model that has no rows, or outside the scale, and for a `whole_floor` without `router`.
+    stated of a model that has no rows, or outside the scale, and for a `whole_floor` or `grow` without
+    `router`.
     """
     from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, train_router
     from crossgrade.outlook import default_valid_days
@@ -95,6 +96,12 @@ def decide_results(
             "a floor of the whole is for a policy that a router splits",
             code="whole-floor-without-router",
             hint="add `--router`, or raise `--floor`",
+        )
+    if options.grow and not options.router:
+        raise UsageError(
+            "only what a router moves may grow",
+            code="grow-without-router",
+            hint="add `--router`, or leave out `--grow`",
         )
     candidates = [candidates] if isinstance(candidates, str) else list(candidates)
     with as_files(source) as files:
@@ -154,7 +161,7 @@ def decide_results(
         ),
         every_model=every_model,
         thrifts=_thrifts(listed, evidence.incumbent.model),
-        grow=options.router and options.grow,
+        grow=options.grow,
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
     if options.router:

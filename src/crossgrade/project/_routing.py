@@ -60,8 +60,11 @@ class RouteState:
             clause = self.clause
             why = f"{clause.model} is {clause.severity} ({clause.code})" if clause else ""
             return f"kept: {why or f'{self.outside} is outside the regions'}"
-        shares = {0.0: "aborted", 1.0: "in force" if route.growth is None else "in force, grows"}
-        return "waits for evidence" if route.is_held else shares.get(route.share, f"canary {route.share:.0%}")
+        shares = {0.0: "aborted", 1.0: "in force"}
+        step = shares.get(route.share, f"canary {route.share:.0%}")
+        if route.growth is not None and route.share > 0:
+            step = "waits for evidence" if route.is_held else f"{step}, grows"
+        return step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,13 +359,15 @@ def _route(
     router: Router | None,
     *,
     share: float,
-    before: Growth | None,
+    before: Route | None,
     since: datetime,
 ) -> Route:
-    """Return the route of a verdict; it goes on from the growth `before` under the same verdict."""
+    """Return the route of a verdict; it goes on from what it was `before`, under the same verdict."""
     verdict = stored.verdict
     policy, growth = verdict.policy, None
-    if spec.grow and (policy.kind != "keep" or verdict.name == "undecided"):
+    if before is not None:
+        policy, growth = before.policy, before.growth
+    elif spec.grow and (policy.kind != "keep" or verdict.name == "undecided"):
         policy, growth = _growing(spec, stored, router, since)
     models = {policy.incumbent, *([policy.candidate] if policy.candidate else [])}
     return Route(
@@ -374,7 +379,7 @@ def _route(
         verdict_id=stored.id,
         evidence_digest=verdict.evidence_digest,
         router=router if policy.fact == "score" else None,
-        growth=growth if before is None else before,
+        growth=growth,
     )
 
 
@@ -399,10 +404,11 @@ def _growing(
     return first if is_held else verdict.policy, growth
 
 
-def _before(table: RouteTable | None, spec: RouteSpec, stored: "StoredVerdict") -> Growth | None:
-    """Return how far a route has come under a verdict that is applied once more."""
+def _before(table: RouteTable | None, spec: RouteSpec, stored: "StoredVerdict") -> Route | None:
+    """Return the growing route as it is, if its verdict is applied once more."""
     route = None if table is None else table.route(spec.name)
-    return None if route is None or not spec.grow or route.verdict_id != stored.id else route.growth
+    goes_on = route is not None and route.growth is not None and route.verdict_id == stored.id
+    return route if goes_on and spec.grow else None
 
 
 def _publication(path: Path) -> Publication:

@@ -196,8 +196,8 @@ def by_weight(unit: str, weights: Mapping[str, float]) -> list[str]:
 def promoted(route: Route, steps: Sequence[float]) -> Route:
     """Return the route with its share raised to the next of `steps` (rising, from 0 to 1).
 
-    Raises `UsageError` for a route that keeps its incumbent, one that waits for evidence, and one with no
-    higher step.
+    Raises `UsageError` for a route that keeps its incumbent, one that waits for evidence and was not aborted,
+    and one with no higher step.
     """
     if route.policy.kind == "keep":
         raise UsageError(
@@ -205,7 +205,7 @@ def promoted(route: Route, steps: Sequence[float]) -> Route:
             code="route-keeps",
             hint="apply a verdict that switches or splits: `crossgrade route apply WORKLOAD --canary`",
         )
-    if route.is_held:
+    if route.is_held and route.share > 0:
         raise UsageError(
             f"route {route.name!r} waits for evidence that a threshold keeps its floor, and moves nothing",
             code="route-held",

@@ -33,8 +33,9 @@ _GROWTH = "growth"
 _VERSION = 1
 _WORST = (1.0, 0.0)
 
-GrowthStatus: TypeAlias = Literal["growing", "held", "complete", "waiting", "unmeasurable"]
-"""`held`: nothing moves yet. `complete`: the widest threshold moves. `waiting`: a day has unscored audits."""
+GrowthStatus: TypeAlias = Literal["growing", "held", "complete", "waiting", "aborted", "unmeasurable"]
+"""`held`: nothing moves yet. `complete`: the widest threshold moves. `waiting`: a day has unscored audits.
+`aborted`: the incumbent answers everything, until the route is promoted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +63,9 @@ class GrowthStanding:
     """How far a growing route has come.
 
     `start` counts from 1, and its evidence began at `since`. `audits` are the drawn requests that counted, of
-    days up to `counted_until`, and `missed` those that were not audited, by reason. `cost_usd` is what audits
-    have cost since then, None if unknown.
+    days up to `counted_until`, and `missed` those that were not audited, by reason. `later` are the drawn
+    requests of days since, which do not count yet. `cost_usd` is what audits have cost since then, None if
+    unknown.
     """
 
     route: str
@@ -72,6 +74,7 @@ class GrowthStanding:
     status: GrowthStatus
     steps: tuple[ThresholdEvidence, ...] = ()
     audits: int = 0
+    later: int = 0
     missed: Mapping[str, int] = field(default_factory=dict)
     counted_until: date | None = None
     cost_usd: Decimal | None = None
@@ -124,7 +127,7 @@ class RouteGrowth:
             evidence, self._verdict.settings, start=self._growth.start
         )
         self._day: date | None = None
-        self._audits = 0
+        self._audits = self._later = 0
         self._missed: Counter[str] = Counter()
         self._sizes: Counter[int] = Counter()
         self._waits: Reason | None = None
@@ -144,14 +147,15 @@ class RouteGrowth:
         for day in sorted(by_day):
             if now < _start(day + timedelta(days=1)) + SETTLING or not self._is_settled(day, by_day[day]):
                 break
-            self._take(by_day[day])
+            self._take(by_day.pop(day))
             self._day = day
+        self._later = sum(map(len, by_day.values()))
         if self._day != before:
             self._keep()
 
     def standing(self, route: Route) -> GrowthStanding:
         """Return how far the route, as it is now, has come."""
-        at, passed = route.policy.least_score, True
+        at, passed, moves = route.policy.least_score, True, route.share > 0 and not route.is_held
         saved = {cost.policy.least_score: cost for cost in (*self._verdict.costs, *self._verdict.frontier)}
         steps = []
         for step in self._steps:
@@ -165,13 +169,15 @@ class RouteGrowth:
                     e_value_at=step.process.threshold,
                     n=step.process.n,
                     passed=passed,
-                    moves=not route.is_held and at is not None and step.least_score >= at,
+                    moves=moves and at is not None and step.least_score >= at,
                     saving_per_request_usd=None if cost is None else cost.saving_per_request_usd.value,
                     saving_per_month_usd=None if cost is None else cost.saving_per_month_usd.value,
                 )
             )
         status: GrowthStatus = "held" if route.is_held else "growing"
-        if steps and steps[-1].moves:
+        if route.share == 0:
+            status = "aborted"
+        elif steps and steps[-1].moves:
             status = "complete"
         elif self._waits is not None:
             status = "waiting"
@@ -182,6 +188,7 @@ class RouteGrowth:
             status=status,
             steps=tuple(steps),
             audits=self._audits,
+            later=self._later,
             missed=dict(self._missed),
             counted_until=self._day,
             cost_usd=self._store.pairs.audit_cost(
@@ -197,7 +204,10 @@ class RouteGrowth:
             not draw.is_audited and draw.missed is None and draw.at >= self._overdue for draw in draws
         )
         if waiting:
-            self._waits = Reason("waits-for-scores", f"waits for scores: {waiting} audits of {day} have none")
+            how = "; `crossgrade watch --label-file FILE` takes them" if self._signal.by == "people" else ""
+            self._waits = Reason(
+                "waits-for-scores", f"waits for scores: {waiting} audits of {day} have none{how}"
+            )
         return not waiting
 
     def _take(self, draws: Sequence[Draw]) -> None:

@@ -307,7 +307,8 @@ class _RouteLook:
         standing = evidence.standing(route)
         self._found.growth.append(standing)
         widest, spec = standing.widest, self._watched.spec
-        if widest is not None and not widest.moves and spec is not None and spec.grow:
+        may_grow = spec is not None and spec.grow and route.share > 0
+        if widest is not None and not widest.moves and may_grow:
             table = self._project.routing.grow(route, widest.least_score)
             self._found.grown.append(route.name)
             self._found.growth[-1] = evidence.standing(table.by_name[route.name])

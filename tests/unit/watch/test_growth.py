@@ -1,5 +1,6 @@
 """A growing route: audits move more of its traffic, never without evidence, and an alarm begins again."""
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crossgrade.cli._frame import run
 from crossgrade.decide import DecisionSettings, decide_policy, train_router
 from crossgrade.project import Project
 from crossgrade.routing import Router, threshold_name
 from crossgrade.store import Alarm, Pair, PairAnswer
 from crossgrade.watch import GrowthStanding
-from tests.codes import check_reason, raises_code
+from tests.codes import check_reason, raises_code, shown_codes
 from tests.unit.decide.test_router import columns, evidence
 from tests.unit.watch.conftest import BAD, GOOD, NOW, SCHEMA, Site, pair
 
@@ -143,7 +145,7 @@ def test_a_day_counts_after_its_end_and_when_all_its_audits_are_scored(site: Sit
         (midnight + timedelta(hours=2), 30),
     ):
         (standing,) = site.look(now=now).growth
-        assert standing.audits == audits
+        assert (standing.audits, standing.later) == (audits, 30 - audits)
 
 
 def test_without_a_certificate_nothing_moves_until_audits_settle_it(site: Site) -> None:
@@ -160,6 +162,61 @@ def test_without_a_certificate_nothing_moves_until_audits_settle_it(site: Site) 
     route = site.route()
     assert not route.is_held
     assert route.policy.least_score is not None
+
+
+def test_its_verdict_applied_again_takes_nothing_back(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 230)
+    router = apply(site, verdict_id)
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    assert site.look(now=NOW + 6 * DAY).grown == ["support"]
+    grown = site.route()
+    assert grown.policy.least_score != router.thresholds[0]
+    apply(site, verdict_id)
+    assert site.route() == grown
+
+
+def test_what_is_said_of_a_route_that_waits_for_evidence(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(site.folder)
+    config(site)
+    verdict_of(site, 230)
+
+    def shown(*arguments: str) -> dict[str, Any]:
+        assert run([*arguments, "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)["routes"]
+        return dict(row)
+
+    assert shown("route", "apply", "support")["share"] is None
+    row = shown("route", "show")
+    assert (row["status"], row["share"]) == ("waits for evidence", None)
+    assert run(["route", "promote", "support"]) == 2
+    assert shown_codes(capsys.readouterr().err) == ["route-held"]
+    # An abort of it can be taken back.
+    shown("route", "abort", "support")
+    assert shown("route", "show")["status"] == "aborted"
+    shown("route", "promote", "support")
+    assert shown("route", "show")["status"] == "waits for evidence"
+
+
+def test_an_aborted_route_does_not_grow(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 230)
+    router = apply(site, verdict_id)
+    with site.project() as project:
+        project.routing.abort("support")
+    for day in range(6):
+        seen(site, verdict_id, router, 300, day=day)
+    found = site.look(now=NOW + 6 * DAY)
+    (standing,) = found.growth
+    assert (found.grown, standing.status) == ([], "aborted")
+    assert any(step.passed for step in standing.steps)
+    assert not any(step.moves for step in standing.steps)
+    with site.project() as project:
+        project.routing.promote("support")
+    assert site.look(now=NOW + 6 * DAY).grown == ["support"]
 
 
 def test_certified_without_a_price_does_not_move(site: Site) -> None:
