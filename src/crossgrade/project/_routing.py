@@ -131,7 +131,7 @@ class Routing:
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
         self._check_holds(stored)
-        if canary and stored.verdict.policy.kind == "keep":
+        if canary and stored.verdict.policy.kind == "keep" and not stored.verdict.settings.grow:
             raise UsageError(
                 f"verdict {stored.id} keeps {stored.verdict.incumbent}: there is nothing to try on a share",
                 code="verdict-keeps",

@@ -146,6 +146,18 @@ class Alarms:
             row = connection.execute(query).first()
         return None if row is None else _state(row)
 
+    def scorers_of(self, route: str, *, verdict_id: str, segment: str) -> list[str]:
+        """Return the scorers that have states of a claim's monitors, in the order of their first ones."""
+        s = t.watch_states.c
+        query = (
+            select(s.scorer_digest)
+            .where(s.route == route, s.verdict_id == verdict_id, s.segment == segment)
+            .group_by(s.scorer_digest)
+            .order_by(func.min(s.id))
+        )
+        with self._database.reading() as connection:
+            return list(connection.execute(query).scalars())
+
 
 def _feedback(row: Row[Any]) -> Feedback:
     return Feedback(**{**_fields(row), "at": datetime.fromisoformat(row.at)})

@@ -2,8 +2,8 @@
 
 Evidence counts by whole days (UTC). So a burst of requests from a part that is better than the rest proves
 nothing by itself, as long as the requests of the day together keep less than the floor. A conversation is one
-observation a day: the sums of its scores over N, the size that nine of ten did not exceed, neither before nor
-on that day. A request that was drawn and not audited counts as the worst case.
+observation a day: the sums of its scores, over the size of the day's largest one. A request that was drawn
+and not audited counts as the worst case.
 """
 
 from collections import Counter, defaultdict
@@ -25,9 +25,6 @@ from crossgrade.watch._monitor import drawn
 
 SETTLING = timedelta(hours=1)
 """How long after its end a day counts: pairs are recorded once both models answered."""
-
-MOST_COMMON = 0.9
-"""The share of conversations that count with their whole size."""
 
 _GROWTH = "growth"
 _VERSION = 1
@@ -110,6 +107,7 @@ class RouteGrowth:
         self._growth: Growth = route.growth
         self._verdict_id = route.verdict_id
         self._overdue = overdue
+        self._start = self._spent()
         self._begin()
         state = store.alarms.state(
             route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
@@ -124,13 +122,18 @@ class RouteGrowth:
         """Stand where the start begins."""
         evidence = self._store.verdicts.evidence(self._verdict_id)
         self._steps: tuple[GrowthStep, ...] = growth_steps(
-            evidence, self._verdict.settings, start=self._growth.start
+            evidence, self._verdict.settings, start=self._start
         )
         self._day: date | None = None
         self._audits = self._later = 0
         self._missed: Counter[str] = Counter()
-        self._sizes: Counter[int] = Counter()
         self._waits: Reason | None = None
+
+    def _spent(self) -> int:
+        """Return which part of alpha this evidence spends: another scorer's is a start of its own."""
+        known = self._store.alarms.scorers_of(self._route.name, verdict_id=self._verdict_id, segment=_GROWTH)
+        place = known.index(self._key) if self._key in known else len(known)
+        return max(place + 1, self._growth.start)
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""
@@ -183,7 +186,7 @@ class RouteGrowth:
             status = "waiting"
         return GrowthStanding(
             route=route.name,
-            start=self._growth.start,
+            start=self._start,
             since=self._growth.since,
             status=status,
             steps=tuple(steps),
@@ -222,9 +225,7 @@ class RouteGrowth:
                 continue
             conversations[draw.conversation or draw.pair_id].append(draw)
         rows = {step.least_score: list[tuple[float, float, float]]() for step in self._steps}
-        sizes = Counter(map(len, conversations.values()))
-        common = max(_common_size(self._sizes), _common_size(sizes))
-        self._sizes += sizes
+        largest = max(map(len, conversations.values()), default=1)
         for each in conversations.values():
             reached = np.array([draw.score for draw in each], dtype=np.float64)
             scores = np.array([self._scores(draw) for draw in each])
@@ -232,7 +233,7 @@ class RouteGrowth:
             for least, observations in rows.items():
                 moved = reached >= least
                 if moved.any():
-                    size = min(int(moved.sum()) / common, 1.0)
+                    size = int(moved.sum()) / largest
                     observations.append((*scores[moved].mean(axis=0).tolist(), weight * size))
         for step in self._steps:
             made = np.array(rows[step.least_score]).reshape(-1, 3)
@@ -258,7 +259,6 @@ class RouteGrowth:
             "day": self._day.isoformat(),
             "audits": self._audits,
             "missed": dict(self._missed),
-            "sizes": [list(each) for each in sorted(self._sizes.items())],
             "steps": [dict(step.process.state()) for step in self._steps],
         }
         self._store.alarms.append_state(
@@ -276,19 +276,8 @@ class RouteGrowth:
         self._day = date.fromisoformat(state["day"])
         self._audits = int(state["audits"])
         self._missed = Counter(state["missed"])
-        self._sizes = Counter({int(size): int(count) for size, count in state["sizes"]})
         for step, kept in zip(self._steps, state["steps"], strict=True):
             step.process.restore(kept)
-
-
-def _common_size(sizes: Mapping[int, int]) -> int:
-    """Return the size that nine of ten conversations do not exceed."""
-    total, reached = sum(sizes.values()), 0
-    for size in sorted(sizes):
-        reached += sizes[size]
-        if reached >= MOST_COMMON * total:
-            return size
-    return 1
 
 
 def _start(day: date) -> datetime:

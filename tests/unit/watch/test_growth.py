@@ -478,3 +478,40 @@ def test_an_alarm_that_had_no_effect_begins_the_next_start_when_it_was_raised(si
     assert growth_now is not None
     assert (growth_now.start, growth_now.since, growth_now.is_held) == (2, at, True)
     assert site.look(now=NOW + DAY).problems == []
+
+
+def test_another_scorer_is_a_start_of_its_own(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 50, day=0)
+    first = growth(site, day=1)
+    path = site.folder / "crossgrade.yaml"
+    path.write_text(
+        path.read_text().replace("required: [city]", "required: [city], additionalProperties: true")
+    )
+    other = growth(site, day=1)
+    assert (first.start, other.start) == (1, 2)
+    assert other.steps[0].e_value_at == pytest.approx(4 * first.steps[0].e_value_at)
+    assert other.audits == 50
+    assert max(step.n for step in other.steps) <= 50  # without the certificate's samples
+    path.write_text(path.read_text().replace(", additionalProperties: true", ""))
+    again = growth(site, day=1)
+    assert again.start == 1
+    assert again.steps == first.steps
+
+
+def test_a_long_conversation_counts_with_its_whole_size(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    score = router.thresholds[-1]
+    good = [pair(verdict_id, GOOD, GOOD) for _ in range(40)]
+    bad = [pair(verdict_id, GOOD, BAD) for _ in range(40)]
+    with site.project() as project:
+        project.store.pairs.append(
+            [replace(each, score=score, conversation=str(at)) for at, each in enumerate(good)]
+            + [replace(each, score=score, conversation="long") for each in bad]
+        )
+    # Conversations that weigh alike would be 40 good ones against a bad one.
+    assert growth(site, day=1).steps[-1].e_value == growth(site, day=0).steps[-1].e_value
