@@ -19,7 +19,7 @@ from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
 from crossgrade.report._headline import headline, needed_for
 from crossgrade.routing import Policy
-from crossgrade.stats import METHOD_VERSION, Retention
+from crossgrade.stats import METHOD_VERSION, Retention, growth_alpha
 
 WHOLE = "whole workload"
 _STATUS_ORDER = {"fail": 0, "warn": 1, "pass": 2}
@@ -186,7 +186,7 @@ def _retention(verdict: Verdict) -> Table:
             _mean(claim.candidate_mean),
             fmt.interval(claim),
             fmt.probability(_shown_p(certificate, claim)),
-            standing(certificate, claim),
+            standing(certificate, claim) + _e_value(verdict, claim),
         )
         for certificate in verdict.certificates
         for claim in certificate.claims
@@ -200,8 +200,25 @@ def _retention(verdict: Verdict) -> Table:
         note=(
             f"{_bound_note(verdict)} p is of the result shown, "
             f"adjusted for {_counted(verdict)} ({correction}); "
-            f"a result needs at most {verdict.alpha:g}."
+            f"a result needs at most {verdict.alpha:g}.{_grows(verdict)}"
         ),
+    )
+
+
+def _e_value(verdict: Verdict, claim: Retention) -> str:
+    """Return the evidence that audits of a growing route would carry on, after the result."""
+    grows = verdict.settings.grow and claim.e_pass is not None
+    return f", e-value {claim.e_pass:.3g}" if grows else ""
+
+
+def _grows(verdict: Verdict) -> str:
+    settings = verdict.settings
+    if not settings.grow:
+        return ""
+    needed = 1 / growth_alpha(settings.alpha * settings.alpha_share, 1)
+    return (
+        f" Audits in service carry the e-values on: a step takes {needed:.3g}. Bets count no samples once "
+        "a step has passed, so n differs."
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from crossgrade.decide import DecisionSettings, decide_policy, growth_steps, train_router, verify
 from crossgrade.decide._router import certifying
 from crossgrade.errors import DataError
+from crossgrade.report import render_html
 from tests.codes import raises_code
 from tests.unit.decide.test_router import NOW, decide, evidence
 
@@ -103,3 +104,13 @@ def test_evidence_without_a_router_is_refused() -> None:
     for routing in (None, replace(routed.routing, router=None, score=None)):
         with raises_code("growth-router-missing"):
             growth_steps(replace(routed, routing=routing), GROW)
+
+
+def test_the_report_has_the_evidence_of_every_threshold() -> None:
+    _, verdict = decide(evidence(), GROW)
+    page = render_html([verdict])
+    for one in verdict.certificates:
+        if one.tested:
+            assert f"e-value {one.retention.e_pass:.3g}" in page
+    assert "a step takes 26.7" in page
+    assert "e-value" not in render_html([decide(evidence())[1]])
