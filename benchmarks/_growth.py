@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 
 from benchmarks._router_certificates import FLOOR as SETTINGS
-from benchmarks._router_certificates import SETS, TRAINING, _evidence, _pool, _truth
+from benchmarks._router_certificates import SETS, TRAINING, _evidence, _first_steps, _pool, _truth
 from benchmarks._table import Row
 from crossgrade.decide import DecisionSettings, Evidence, GrowthStep, growth_steps
 from crossgrade.stats import ChangeDetector, ClaimProcess
@@ -21,9 +21,9 @@ N = 1000
 FLOOR = 0.85
 DAY = 100
 AUDITS = (500, 2000, 5000)
-DRAWS = 200
+DRAWS = 100
 WRONG_STEPS, WRONG_DRAWS = 8, 63
-FALLS, FALL_DRAWS, AFTER = (0.97, 0.94, 0.90), 40, 6000
+FALLS, FALL_DRAWS, AFTER = (0.97, 0.94, 0.90), 15, 6000
 
 
 def rows() -> list[Row]:
@@ -155,9 +155,9 @@ def _worst(seed: int) -> list[float]:
     rng = np.random.default_rng((seed, 5))
     rates = []
     for at in range(min(WRONG_STEPS, len(kept))):
-        wrong = 0
+        wrong, up_to = 0, _first_steps(pool, at + 1)
         for _ in range(WRONG_DRAWS):
-            steps = _begun(pool, rng.integers(0, pool.n, N), float(kept[at]))[: at + 1]
+            steps = _begun(up_to, rng.integers(0, pool.n, N), float(kept[at]))
             for _ in range(AUDITS[-1] // DAY):
                 draw = rng.integers(0, pool.n, DAY)
                 _audit(steps, b[draw], c[draw], score[draw])

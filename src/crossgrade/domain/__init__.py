@@ -23,6 +23,7 @@ from crossgrade.domain.offers import (
     heads_of,
 )
 from crossgrade.domain.serving import (
+    REDIS_URL_ENV,
     WINDOWS_S,
     Limit,
     LimitScope,
@@ -53,6 +54,7 @@ __all__ = [
     "JSON",
     "MOST_TOKENS",
     "PLACEHOLDER",
+    "REDIS_URL_ENV",
     "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",

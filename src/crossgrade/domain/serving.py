@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+REDIS_URL_ENV = "CROSSGRADE_REDIS_URL"
+"""The variable with the URL of the Redis that counts limits; without it the database counts them."""
+
 LimitScope = Literal["key", "team", "route"]
 LimitUnit = Literal["usd", "tokens", "requests", "parallel"]
 StickyUnit = Literal["none", "user", "conversation", "key"]

@@ -9,14 +9,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from crossgrade.domain import REDIS_URL_ENV
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
 from crossgrade.store import Checkpoint, LimitWindow, Loan, utc_now
 
 if TYPE_CHECKING:
     from redis import Redis
-
-REDIS_URL_ENV = "CROSSGRADE_REDIS_URL"
-"""The variable with the URL of the Redis that counts limits; without it the database counts them."""
 
 _PATIENCE_S = 2.0
 _KEPT_S = 40 * 86_400

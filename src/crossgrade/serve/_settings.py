@@ -6,13 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crossgrade.dialects import Host, host_named, key_variable
-from crossgrade.domain import Clause, Offer, Price, heads_of
+from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.project import Project
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
-from crossgrade.serve._redis import REDIS_URL_ENV, redis_client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +114,8 @@ def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
         except ImportError as error:
             raise MissingExtraError("a PostgreSQL database", "postgres") from error
     if redis_url := environ.get(REDIS_URL_ENV):
+        from crossgrade.serve._redis import redis_client
+
         redis_client(redis_url).close()
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 
 from crossgrade.dialects import DIALECTS
-from crossgrade.domain import LimitUnit
+from crossgrade.domain import REDIS_URL_ENV, LimitUnit
 from crossgrade.errors import CrossgradeError, StoreError
 from crossgrade.gateway import (
     DENIED,
@@ -60,7 +60,6 @@ from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, Settlement, broker_name
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
-from crossgrade.serve._redis import REDIS_URL_ENV
 from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
