@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crossgrade.domain import Offer, Price, ScoredAnswer, Usage
-from crossgrade.project._cold_cache import with_cache_savings
+from crossgrade.project._measured import with_cache_savings
 from crossgrade.testing import evidence
 
 RATES = Price(
