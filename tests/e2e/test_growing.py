@@ -35,7 +35,7 @@ def undecided_verdict(served: Served) -> str:
         len(labels), workload="work", input=None, segment=labels.astype(object),
         incumbent=columns("old", b, 0.01), candidates=(columns("new", c * b, 0.001),),
     )  # fmt: skip
-    settings = DecisionSettings(mode="fixed", floor=0.9, grow=True)
+    settings = DecisionSettings(mode="fixed", floor=0.93, grow=True)
     routed = train_router(found, settings)
     verdict = decide_policy(routed, settings, now=datetime.now(UTC) - timedelta(minutes=1))
     assert verdict.name == "undecided"
