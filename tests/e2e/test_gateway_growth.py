@@ -61,7 +61,7 @@ def config_for(url: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Mapping[str, str]]]:
     with FakeProvider(script, models=("old", "new")) as fake:
         config = config_for(fake.base_url)
