@@ -30,10 +30,11 @@ _ENOUGH = 100
 class LiveClaim:
     """A certificate's claim about a route: retention on `segment` is at least `floor`, at error rate `alpha`.
 
-    With the segment None the claim is about all traffic that moves, at the certified mix. `shares` are then
-    the segments' shares of the traffic, with the key None for samples without a segment. They are empty
-    if the certificate has no segments. Audits of requests before `since` belong to an earlier start of a
-    route that grows; `start` counts from 1.
+    With the segment None the claim is about all traffic, at the certified mix. `shares` are then the
+    segments' shares of the traffic, with the key None for samples without a segment. They are empty
+    if the certificate has no segments. With `moved` the claim is about the whole workload under a router's
+    split: the candidate answers requests of the part `moved`, and the incumbent all others. Audits of
+    requests before `since` belong to an earlier start of a route that grows; `start` counts from 1.
     """
 
     route: str
@@ -42,6 +43,7 @@ class LiveClaim:
     floor: float
     alpha: float
     shares: Mapping[str | None, float] = field(default_factory=dict)
+    moved: str | None = None
     since: datetime | None = None
     start: int = 1
 
@@ -50,6 +52,22 @@ class LiveClaim:
         if self.since is not None and (audit.asked_at or audit.at) < self.since:
             return False
         return self.segment is None or audit.segment == self.segment
+
+    def is_tested_by(self, signal: "ClaimSignal") -> bool:
+        """Return whether a signal is evidence. Outcomes are none where only the incumbent answers."""
+        return self.moved is None or signal.by != "outcomes"
+
+    def scores(self, audit: Audit) -> tuple[float, float] | None:
+        """Return the scores of the incumbent and of the model that the policy picks; None if unscored.
+
+        In an outcome, the side that did not answer counts as 0.
+        """
+        found = audit.incumbent, audit.candidate
+        if None in found and (audit.source != "feedback" or found == (None, None)):
+            return None
+        incumbent, candidate = found[0] or 0.0, found[1] or 0.0
+        stays = self.moved is not None and audit.segment != self.moved
+        return incumbent, incumbent if stays else candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +88,14 @@ class ClaimSignal:
 def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
     """Return the claims of a route: one on the whole, or one for each segment of a split.
 
-    A route that is held moves nothing, so nothing is claimed.
+    A router's split has one on the whole as well if the whole has a floor of its own. A route that is held
+    moves nothing, so nothing is claimed.
     """
     if route.is_held:
         return ()
     growth = route.growth
     segments: Sequence[str | None] = route.policy.segments if route.policy.kind == "split" else (None,)
-    return tuple(
+    claims = tuple(
         LiveClaim(
             route=route.name,
             verdict_id=route.verdict_id or "",
@@ -89,6 +108,26 @@ def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
         )
         for segment in segments
     )
+    return (*claims, *_of_the_whole(route, verdict))
+
+
+def _of_the_whole(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
+    """Return the claim on the whole workload under a router's split, if its certificate makes one."""
+    for each in verdict.certificates:
+        named = each.candidate == route.policy.candidate and each.segment in route.policy.segments
+        if named and each.whole is not None:
+            return (
+                LiveClaim(
+                    route=route.name,
+                    verdict_id=route.verdict_id or "",
+                    segment=None,
+                    floor=each.whole.floor,
+                    alpha=verdict.alpha,
+                    shares={each.segment: each.share, None: 1.0 - each.share} if each.share < 1.0 else {},
+                    moved=each.segment,
+                ),
+            )
+    return ()
 
 
 def certified_mix(route: Route, verdict: Verdict) -> dict[str | None, float]:

@@ -197,8 +197,12 @@ class _RouteLook:
         else:
             readings, why_not = self._readings(watched.workload)
             before = len(self._found.alarms)
-            for claim in claims_of(watched.route, watched.verdict):
-                self._test(claim, readings, why_not)
+            tests = [
+                (claim, [each for each in readings if claim.is_tested_by(each)])
+                for claim in claims_of(watched.route, watched.verdict)
+            ]
+            for claim, signals in tests:
+                self._test(claim, signals, sum(len(each) for _, each in tests), why_not)
             if watched.route.growth is not None and len(self._found.alarms) == before:
                 self._grow(watched.route, watched.route.growth, watched.verdict, readings, why_not)
 
@@ -254,13 +258,15 @@ class _RouteLook:
                 )
             )
 
-    def _test(self, claim: LiveClaim, readings: Sequence[ClaimSignal], why_not: Reason | None) -> None:
+    def _test(
+        self, claim: LiveClaim, signals: Sequence[ClaimSignal], count: int, why_not: Reason | None
+    ) -> None:
+        """Test a claim by its signals; `count` is the number of monitors of the route."""
         spec, route = self._watched.spec, self._watched.route
         # An audit has the weight 1 / shadow rate. Audits from a time with a lower rate are capped to that.
         heaviest = 1.0 if spec is None or spec.shadow is None else 1 / spec.shadow.rate
         overdue = self._found.at - timedelta(days=self._project.config.watching.keep_text_days)
-        count = (len(route.policy.segments) or 1) * len(readings)
-        for reading in readings:
+        for reading in signals:
             monitor = Monitor(
                 claim, reading, count=count, heaviest=heaviest, overdue=overdue, now=self._found.at
             )
@@ -276,7 +282,7 @@ class _RouteLook:
                 }
                 self._raise(Broken(kind=kind, detail=detail), claim.segment)
             self._found.standings.append(_standing(monitor, route, why_not))
-        if not readings:
+        if not signals:
             self._stand("unmeasurable", why_not, segment=claim.segment)
 
     def _grow(

@@ -195,21 +195,21 @@ class Monitor:
                     ]
                 )
                 return
-            elif label is None or _scores(label) is None:
+            elif label is None or self.claim.scores(label) is None:
                 self._unlabelled += 1
                 since.clear()
             else:
                 for each in since:
                     self._count(each, None)
-                self._count(audit, _scores(label))
+                self._count(audit, self.claim.scores(label))
                 since.clear()
             self._last = audit.id
 
     def _is_drawn(self, audit: Audit) -> bool:
-        return _scores(audit) is not None and drawn(audit.source_id, self.reading.label_share)
+        return self.claim.scores(audit) is not None and drawn(audit.source_id, self.reading.label_share)
 
     def _count(self, audit: Audit, human: tuple[float, float] | None) -> None:
-        scores = _scores(audit)
+        scores = self.claim.scores(audit)
         if scores is None:
             return
         self.audits += 1
@@ -298,11 +298,3 @@ def drawn(pair_id: str, share: float) -> bool:
 
 def _asked_at(audit: Audit) -> datetime:
     return audit.asked_at or audit.at
-
-
-def _scores(audit: Audit) -> tuple[float, float] | None:
-    """Return both scores, or None if unscored. In an outcome, the side that did not answer counts as 0."""
-    scores = audit.incumbent, audit.candidate
-    if None in scores and (audit.source != "feedback" or scores == (None, None)):
-        return None
-    return scores[0] or 0.0, scores[1] or 0.0

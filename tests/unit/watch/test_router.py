@@ -1,5 +1,9 @@
 """A router's split is watched on the requests that it moves, and an alarm takes the router out of service."""
 
+from dataclasses import replace
+
+import pytest
+
 from crossgrade.decide import Certificate
 from crossgrade.routing import Policy, Router, threshold_name
 from tests.unit.store.test_verdicts import make_verdict
@@ -12,10 +16,11 @@ POLICY = Policy(
 )
 
 
-def certificates() -> tuple[Certificate, ...]:
+def certificates(*, whole_floor: float | None = None) -> tuple[Certificate, ...]:
     (whole,) = make_verdict().certificates
     return (whole, Certificate(
-        candidate="llama", segment=MOVED, retention=whole.retention, adjusted_p=0.01, certified=True, share=0.5
+        candidate="llama", segment=MOVED, retention=whole.retention, adjusted_p=0.01, certified=True, share=0.5,
+        whole=None if whole_floor is None else replace(whole.retention, floor=whole_floor),
     ))  # fmt: skip
 
 
@@ -35,3 +40,36 @@ def test_an_alarm_sends_all_to_the_incumbent(site: Site) -> None:
     assert site.look().alarms
     route = site.route()
     assert (route.policy.kind, route.router) == ("keep", None)
+
+
+def mixed(site: Site, verdict: str, moved_right: int) -> None:
+    """Append 400 live pairs, half of which move; of ten of these the candidate gets so many right."""
+    for at in range(200):
+        site.see(verdict, [(GOOD, GOOD if at % 10 < moved_right else BAD)], segment=MOVED)
+        site.see(verdict, [(GOOD, BAD)], segment=None)
+
+
+def test_the_floor_of_the_whole_is_watched_over_all_requests(site: Site) -> None:
+    verdict = site.apply(POLICY, router=ROUTER, certificates=certificates(whole_floor=0.93))
+    mixed(site, verdict, 9)  # what moves keeps 0.9, the whole 0.95
+    found = site.look()
+    part, whole = found.standings
+    assert (part.segment, part.floor, part.audits) == (MOVED, 0.9, 200)
+    assert (whole.segment, whole.floor, whole.audits) == (None, 0.93, 400)
+    assert whole.retention == pytest.approx(0.95)
+    assert found.alarms == []
+
+
+def test_a_whole_below_its_floor_sends_all_to_the_incumbent(site: Site) -> None:
+    verdict = site.apply(POLICY, router=ROUTER, certificates=certificates(whole_floor=0.99))
+    mixed(site, verdict, 9)  # what moves keeps its own floor
+    assert {alarm.segment for alarm in site.look().alarms} == {None}
+    assert site.route().policy.kind == "keep"
+
+
+def test_outcomes_say_nothing_of_the_whole(site: Site) -> None:
+    site.write(scorer="\n      kind: exact", route="    outcome: solved", watch="{label_share: 0}")
+    site.apply(POLICY, router=ROUTER, certificates=certificates(whole_floor=0.99))
+    part, whole = site.look().standings
+    assert (part.segment, part.by) == (MOVED, "outcomes")
+    assert (whole.segment, whole.by, whole.status) == (None, None, "unmeasurable")
