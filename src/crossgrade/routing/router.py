@@ -48,10 +48,12 @@ _LARGEST, _LEAST_SPREAD = 1e9, 1e-9
 
 _CLOSE = 1e-6  # two machines may add floats in another order
 
-_NUMBER = re.compile(rb"[0-9]+")
-_CODE = re.compile(rb"```|\bdef \w+\(|\bclass \w+|#include|\bimport \w+|;\n|=>")
+_CODE_MARKS = (b"```", b"#include", b";\n", b"=>")
+_CODE_WORDS = (b"def ", b"class ", b"import ")
+_CODE = re.compile(rb"\bdef \w+\(|\bclass \w+|\bimport \w+")
 _DIGITS, _CAPITALS, _OPERATORS = b"0123456789", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"-+*/=^<>"
 _BEYOND_ASCII = bytes(range(128, 256))
+_NUMBERS_ALONE = bytes(each if each in _DIGITS else 32 for each in range(256))
 _PAIR = 2654435761  # Knuth's multiplier, so that "a b" and "b a" differ
 
 FACTS = (
@@ -87,15 +89,22 @@ def text_facts(text: bytes) -> tuple[float, ...]:
         math.log1p(len(text)),
         len(text) / (text.count(b" ") + 1),
         _count(text, _DIGITS) / size,
-        math.log1p(len(_NUMBER.findall(text))),
+        math.log1p(len(text.translate(_NUMBERS_ALONE).split())),
         _count(text, _CAPITALS) / size,
         _count(text, _OPERATORS) / size,
         _count(text, _BEYOND_ASCII) / size,
         math.log1p(text.count(b"\n")),
         math.log1p(text.count(b"?")),
         math.log1p(text.count(b"$")),
-        1.0 if _CODE.search(text) else 0.0,
+        1.0 if _has_code(text) else 0.0,
     )
+
+
+def _has_code(text: bytes) -> bool:
+    """Return whether a text looks like code, by a regular expression only where that may match."""
+    if any(map(text.__contains__, _CODE_MARKS)):
+        return True
+    return any(map(text.__contains__, _CODE_WORDS)) and _CODE.search(text) is not None
 
 
 def _count(text: bytes, kinds: bytes) -> int:
