@@ -19,12 +19,12 @@ import json, resource, sys, time
 from datetime import date
 from pathlib import Path
 from crossgrade.catalog import packaged_catalog
-from crossgrade.workloads.traffic import Reading, scan_logs
+from crossgrade.workloads.traffic import Reading, ReadingOptions, scan_logs
 what, path, texts = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "text"
 catalog = packaged_catalog()
 wall, cpu = time.perf_counter(), time.process_time()
 if what == "import":
-    found = sum(1 for _ in Reading(files=[path], texts=texts).requests())
+    found = sum(1 for _ in Reading(files=[path], options=ReadingOptions(texts=texts)).requests())
 else:
     found = scan_logs([path], catalog=catalog, today=date(2026, 11, 25), texts=texts).requests
 print(json.dumps({

@@ -80,6 +80,10 @@ class Listing:
         return Offer(name=self.name, provider=self.provider, model=self.identifier)
 
 
+_DAYS_KEPT = 8
+"""Days of which the listings are kept: finding them takes half a second."""
+
+
 class Catalog:
     """Prices and facts of offers as of a day.
 
@@ -92,6 +96,7 @@ class Catalog:
         self.team = team or Team()
         self._own = _Series(extra)
         self._history = _packaged_series()
+        self._listings: dict[date, tuple[Listing, ...]] = {}
 
     def price(self, offer: Offer, on: date) -> Price | None:
         """Return what the team pays at an offer on a day, or None if it is unknown.
@@ -193,8 +198,16 @@ class Catalog:
             source=newest.source if newest else (base.source if base else None),
         )
 
-    def listings(self, on: date) -> list[Listing]:
+    def listings(self, on: date) -> tuple[Listing, ...]:
         """Return all listings that have a price on a day, sorted by model and provider."""
+        found = self._listings.get(on)
+        if found is None:
+            if len(self._listings) >= _DAYS_KEPT:
+                self._listings.clear()
+            found = self._listings[on] = self._listed(on)
+        return found
+
+    def _listed(self, on: date) -> tuple[Listing, ...]:
         found: dict[tuple[str, str], Listing] = {}
         for provider, identifier in base_listings():
             listing = Listing(provider=provider, model=model_name(identifier), identifier=identifier)
@@ -205,7 +218,7 @@ class Catalog:
                 listing = Listing(provider=provider_name(rate.provider), model=model, identifier=rate.model)
                 found.setdefault((listing.provider, model), listing)
         priced = (each for each in found.values() if self.list_price(each.offer(), on) is not None)
-        return sorted(priced, key=lambda listing: (listing.model, listing.provider))
+        return tuple(sorted(priced, key=lambda listing: (listing.model, listing.provider)))
 
     def rates(self, provider: str, identifier: str) -> list[Rate]:
         """Return the packaged and the team's dated rates of a listing, oldest first."""

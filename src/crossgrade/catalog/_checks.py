@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 
 from crossgrade.catalog._catalog import Catalog, Listing, OfferFacts
 from crossgrade.catalog._listed import base_price, model_name, provider_name
@@ -98,7 +99,8 @@ def check_catalog(catalog: Catalog, on: date, *, history: bool = False) -> tuple
     return tuple(sorted(unique.values(), key=lambda each: (each.listing, each.rule)))
 
 
-def price_doubts(catalog: Catalog, on: date) -> dict[str, tuple[str, ...]]:
+@lru_cache(maxsize=8)
+def price_doubts(catalog: Catalog, on: date) -> Mapping[str, tuple[str, ...]]:
     """Return what looks wrong with the prices of a day, in words by listing."""
     found: dict[str, tuple[str, ...]] = {}
     for each in check_catalog(catalog, on):

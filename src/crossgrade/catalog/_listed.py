@@ -152,6 +152,7 @@ _DROPPED = frozenset(
 )
 
 
+@lru_cache(maxsize=4096)
 def provider_name(name: str) -> str:
     """Return Crossgrade's name for a provider of genai-prices or LiteLLM; an unknown name is kept."""
     name = name.lower()
@@ -161,6 +162,7 @@ def provider_name(name: str) -> str:
     return _NO_HOSTS.get(name, name) if host is None else host.name
 
 
+@lru_cache(maxsize=16_384)
 def model_name(identifier: str) -> str:
     """Return the shared name of the same weights at all hosts, without vendor, date and build.
 

@@ -213,6 +213,16 @@ def config_option(function: FunctionT) -> FunctionT:
     )(function)
 
 
+def jobs_option(function: FunctionT) -> FunctionT:
+    """Add `--jobs N`, passed as `jobs`, to a command that reads logs; None is one process for each core."""
+    return click.option(
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Processes that read the log.  [default: one for each core]",
+    )(function)
+
+
 def json_option(function: FunctionT) -> FunctionT:
     """Add `--json`, passed as `as_json`: every command has it but `serve`, which runs until it is stopped."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version.")(function)

@@ -1,6 +1,6 @@
 """How a run is shown while it goes on: a live line on a terminal, a plain one every tenth elsewhere."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from crossgrade.cli._output import is_quiet, note, shows_progress
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.stats import Retention
+    from crossgrade.workloads.traffic import LogPart, ReadPart, Run
 
 
 MOST_SHOWN = 12
@@ -126,3 +127,27 @@ def _live(live: "Mapping[str, Retention]") -> str:
             parts.append(f"{name.removeprefix(shared)} {retention.value:.2f}{span}")
     more = f" and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
     return f"retention {', '.join(parts[:MOST_SHOWN])}{more}" if parts else "retention not known yet"
+
+
+@contextmanager
+def reading_in_processes(jobs: int | None) -> Iterator["Run"]:
+    """Return what reads the parts of a log in `jobs` processes (None: one for each core), with a bar."""
+    from crossgrade.providers.cores import usable_cores
+    from crossgrade.workloads.traffic import in_processes
+
+    with in_processes(usable_cores() if jobs is None else jobs) as run:
+        yield _with_bar(run) if shows_progress() else run
+
+
+def _with_bar(run: "Run") -> "Run":
+    def shown(function: "Callable[[LogPart], ReadPart]", parts: "Iterable[LogPart]") -> "Iterator[ReadPart]":
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        waiting = list(parts)
+        columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            yield from bar.track(run(function, waiting), total=len(waiting))
+
+    return shown

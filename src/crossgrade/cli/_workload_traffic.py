@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import config_option, jobs_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.cli._params import complete_model, complete_workload
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     help="Keep what redaction takes out, under the key in this file (made where there is none).",
 )
 @click.option("--names", metavar="MODEL", help="Take out names of persons too, found by this spaCy model.")
+@jobs_option
 @config_option
 @json_option
 def create(  # noqa: PLR0917 -- click passes them by name
@@ -72,6 +73,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     query: str | None,
     seal_key: Path | None,
     names: str | None,
+    jobs: int | None,
     config_path: str,
     *,
     as_json: bool,
@@ -84,6 +86,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """
     from datetime import UTC, date, datetime
 
+    from crossgrade.cli._progress import reading_in_processes
     from crossgrade.cli.scan import known_of_logs, query_text
     from crossgrade.errors import UsageError
     from crossgrade.project import create_workload, subject_key
@@ -97,23 +100,26 @@ def create(  # noqa: PLR0917 -- click passes them by name
         )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     catalog, formats = known_of_logs(config_path)
-    drawn = draw_samples(
-        scan.get("sources") or [source],
-        name,
-        n,
-        catalog=catalog,
-        formats=formats,
-        today=datetime.now(UTC).date(),
-        subject_key=subject_key(Path(config_path).parent),
-        seed=seed,
-        file_format=scan.get("file_format"),
-        query=query_text(query) or scan.get("query"),
-        model=scan.get("model"),
-        on=date.fromisoformat(scan["prices_on"]) if scan else None,
-        redactor=Redactor(
-            seal=None if seal is None else seal.seal, names=None if names is None else names_by_spacy(names)
-        ),
-    )
+    with reading_in_processes(jobs) as run:
+        drawn = draw_samples(
+            scan.get("sources") or [source],
+            name,
+            n,
+            catalog=catalog,
+            formats=formats,
+            run=run,
+            today=datetime.now(UTC).date(),
+            subject_key=subject_key(Path(config_path).parent),
+            seed=seed,
+            file_format=scan.get("file_format"),
+            query=query_text(query) or scan.get("query"),
+            model=scan.get("model"),
+            on=date.fromisoformat(scan["prices_on"]) if scan else None,
+            redactor=Redactor(
+                seal=None if seal is None else seal.seal,
+                names=None if names is None else names_by_spacy(names),
+            ),
+        )
     named = candidates or _cheapest_open(scan, name)
     for each, doubts in _doubts(catalog, named).items():
         note(f"{each}: {'; '.join(doubts)}", code="candidate-in-doubt")

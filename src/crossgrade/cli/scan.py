@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._frame import Renamed, config_option, json_option
+from crossgrade.cli._frame import Renamed, config_option, jobs_option, json_option
 from crossgrade.cli._output import note, print_json
 from crossgrade.cli._params import Day
 from crossgrade.cli._spending import check_report_extra
@@ -63,6 +63,7 @@ _DETAILED = 5
     metavar="FILE",
     help="Write the scan as JSON, for `crossgrade workload create --from`.",
 )
+@jobs_option
 @config_option
 @json_option
 def command(  # noqa: PLR0917 -- click passes them by name
@@ -74,6 +75,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     label_usd: float,
     page: Path | None,
     save: Path | None,
+    jobs: int | None,
     config_path: str,
     *,
     no_text: bool,
@@ -90,24 +92,27 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from datetime import UTC
     from datetime import datetime as clock
 
+    from crossgrade.cli._progress import reading_in_processes
     from crossgrade.errors import DataError
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
     if page is not None:
         check_report_extra()
     catalog, formats = known_of_logs(config_path)
-    scan = scan_logs(
-        logs,
-        catalog=catalog,
-        today=clock.now(UTC).date(),
-        texts=not no_text,
-        file_format=file_format,
-        query=query_text(query),
-        model=model,
-        on=None if on is None else on.date(),
-        label_usd=label_usd,
-        formats=formats,
-    )
+    with reading_in_processes(jobs) as run:
+        scan = scan_logs(
+            logs,
+            catalog=catalog,
+            today=clock.now(UTC).date(),
+            texts=not no_text,
+            file_format=file_format,
+            query=query_text(query),
+            model=model,
+            on=None if on is None else on.date(),
+            label_usd=label_usd,
+            formats=formats,
+            run=run,
+        )
     if scan.problems and not scan.rows:
         _note_problems(scan)
         raise DataError(

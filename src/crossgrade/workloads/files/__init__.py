@@ -7,11 +7,12 @@ from crossgrade.workloads.files.output import is_step_summary, whole_file
 from crossgrade.workloads.files.sheets import WORKBOOK, NumberedRows, open_parquet, open_workbook
 from crossgrade.workloads.files.source import (
     Block,
+    Lines,
     find_file,
     first_bytes,
     json_lines,
     line_blocks,
-    lines_within,
+    line_starts,
     read_whole,
     seekable,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Chunk",
     "FileLimits",
     "InputTable",
+    "Lines",
     "NumberedRows",
     "ZipArchive",
     "as_text",
@@ -34,7 +36,7 @@ __all__ = [
     "is_step_summary",
     "json_lines",
     "line_blocks",
-    "lines_within",
+    "line_starts",
     "open_parquet",
     "open_table",
     "open_workbook",

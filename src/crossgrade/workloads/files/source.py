@@ -1,6 +1,7 @@
 """Reads a file in bounded memory, as blocks, whole lines or JSON lines."""
 
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, unreadable
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -159,30 +160,77 @@ def line_blocks(path: Path, limits: FileLimits) -> Iterator[Block]:
         yield Block(line, bytes(carry))
 
 
-def lines_within(
-    path: Path, limits: FileLimits, too_long: Callable[[int], None]
-) -> Iterator[tuple[int, bytes]]:
-    """Yield the number and bytes of each line that is not blank; call `too_long` for one beyond the limit.
+class Lines:
+    """The lines of a file that are not blank, each with its number from 1, in bounded memory.
 
-    Such a line is passed over in bounded memory, and the rest is read. Raises `DataError` if the
-    file is damaged, after all that stood before.
+    A line beyond the limit is passed over, and `too_long` is called with its number. `start` and `end` are
+    bytes at which lines begin, as `line_starts` returns them, and numbers count from `start`. With `end` None
+    the whole file is read. After the last line `count` is how many lines there are. Iterating raises
+    `DataError` if the file is damaged, after all that stood before.
     """
-    number, carry, skipping = 1, bytearray(), False
-    for data in _plain_blocks(path, limits, MIB):
-        pieces = data.split(b"\n")
-        for at, piece in enumerate(pieces):
-            if not skipping:
-                carry += piece
-                if len(carry) > limits.line_bytes:
-                    too_long(number)
-                    carry, skipping = bytearray(), True
-            if at == len(pieces) - 1:
-                break  # the line goes on in the next block
-            if carry and not carry.isspace():
-                yield number, bytes(carry.removeprefix(UTF8_BOM) if number == 1 else carry)
-            number, carry, skipping = number + 1, bytearray(), False
-    if carry and not carry.isspace():
-        yield number, bytes(carry.removeprefix(UTF8_BOM) if number == 1 else carry)
+
+    def __init__(
+        self,
+        path: Path,
+        limits: FileLimits,
+        too_long: Callable[[int], None],
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
+        self.count = 0
+        self._path = path
+        self._limits = limits
+        self._too_long = too_long
+        self._span = None if end is None else (start, end)
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        number, carry, skipping = 1, bytearray(), False
+        for data in _plain_blocks(self._path, self._limits, MIB, self._span):
+            pieces = data.split(b"\n")
+            for at, piece in enumerate(pieces):
+                if not skipping:
+                    carry += piece
+                    if len(carry) > self._limits.line_bytes:
+                        self._too_long(number)
+                        carry, skipping = bytearray(), True
+                if at == len(pieces) - 1:
+                    break  # the line goes on in the next block
+                if carry and not carry.isspace():
+                    yield number, self._plain(number, carry)
+                number, carry, skipping = number + 1, bytearray(), False
+        if carry and not carry.isspace():
+            yield number, self._plain(number, carry)
+        self.count = number if carry or skipping else number - 1
+
+    def _plain(self, number: int, line: bytearray) -> bytes:
+        starts_file = number == 1 and (self._span is None or self._span[0] == 0)
+        return bytes(line.removeprefix(UTF8_BOM) if starts_file else line)
+
+
+def line_starts(path: Path, every: int) -> list[int]:
+    """Return bytes at which lines of a file begin, about `every` bytes apart, the first 0.
+
+    A compressed file cannot be read from its middle and has 0 alone. Raises `DataError` if the file cannot
+    be read.
+    """
+    starts = [0]
+    try:
+        with path.open("rb") as raw:
+            if raw.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+                return starts
+            size = raw.seek(0, os.SEEK_END)
+            for wanted in range(every, size, every):
+                if wanted <= starts[-1]:
+                    continue  # in a line that is longer
+                raw.seek(wanted - 1)
+                while (piece := raw.readline(MIB)) and not piece.endswith(b"\n"):
+                    pass
+                if raw.tell() < size:
+                    starts.append(raw.tell())
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return starts
 
 
 def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
@@ -215,19 +263,23 @@ def not_utf8(path: Path, line: int, data: bytes) -> DataError:
     )
 
 
-def _plain_blocks(path: Path, limits: FileLimits, block_bytes: int) -> Iterator[bytes]:
-    """Yield the decompressed bytes of a file, at most `block_bytes` at a time."""
+def _plain_blocks(
+    path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None = None
+) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a file, or a span of plain ones, at most `block_bytes` at a time."""
     try:
         with path.open("rb") as raw:
             magic = raw.read(4)
             raw.seek(0)
-            if magic.startswith(GZIP_MAGIC):
+            if span is not None:
+                parts = _blocks_of(raw, span, block_bytes)
+            elif magic.startswith(GZIP_MAGIC):
                 parts = _gzip_blocks(raw, block_bytes)
             elif magic == ZSTD_MAGIC:
                 parts = _zstd_blocks(raw, block_bytes)
             else:
                 parts = iter(lambda: raw.read(block_bytes), b"")
-            compressed = magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+            compressed = span is None and magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
             meter = SizeMeter(path, limits, raw.tell if compressed else None)
             for part in parts:
                 meter.add(len(part))
@@ -240,12 +292,15 @@ def _plain_blocks(path: Path, limits: FileLimits, block_bytes: int) -> Iterator[
             hint="copy or download the file again",
         ) from error
     except OSError as error:
-        raise DataError(
-            f"cannot be read: {error.strerror or error}",
-            code="file-unreadable",
-            file=path,
-            hint="check the file's permissions",
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def _blocks_of(raw: BinaryIO, span: tuple[int, int], block_bytes: int) -> Iterator[bytes]:
+    raw.seek(span[0])
+    left = span[1] - span[0]
+    while left > 0 and (block := raw.read(min(block_bytes, left))):
+        left -= len(block)
+        yield block
 
 
 def _gzip_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:

@@ -1,11 +1,15 @@
 """Traffic logs in, workloads out: logs of other tools read, scanned, and drawn from."""
 
+from crossgrade.workloads.traffic.columns import Run
 from crossgrade.workloads.traffic.drawing import Drawn, draw_samples, subject_of
+from crossgrade.workloads.traffic.encoding import ReadPart
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums, scan_record
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
+from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions
 from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import scan_logs
+from crossgrade.workloads.traffic.workers import in_processes
 
 __all__ = [
     "LOG_FORMATS",
@@ -13,13 +17,18 @@ __all__ = [
     "Finding",
     "Likelihood",
     "LogFormat",
+    "LogPart",
     "LoggedRequest",
     "Move",
     "Problems",
+    "ReadPart",
     "Reading",
+    "ReadingOptions",
+    "Run",
     "Scan",
     "Sums",
     "draw_samples",
+    "in_processes",
     "log_files",
     "merged",
     "scan_logs",

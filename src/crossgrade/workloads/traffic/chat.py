@@ -1,6 +1,7 @@
 """OpenAI's chat bodies inside log records: what was asked, what came back, what it used."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from crossgrade.dialects import USAGE_FIELDS, logged_counts
@@ -172,6 +173,12 @@ def is_agentic(request: LoggedRequest) -> bool:
     return False
 
 
+def number_of(text: str) -> int:
+    """Return a text's number of 64 bits, with a sign, the same in every process."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
 def session_of(request: LoggedRequest) -> int:
     """Return a number for the session of a request: even where the log names it, odd where it is inferred.
 
@@ -179,14 +186,14 @@ def session_of(request: LoggedRequest) -> int:
     session. 0 is none.
     """
     if request.session:
-        return hash(request.session) & ~1 or 2
+        return number_of(request.session) & ~1 or 2
     messages = request.messages
     if not messages or not (request.tools or len(messages) > 2):
         return 0
     roles = {each.get("role") for each in messages if isinstance(each, dict)}
     if question_of(messages) is None or not (request.tools or roles & {"assistant", "tool"}):
         return 0
-    return hash(conversation_start(request)) | 1
+    return number_of("\0".join(conversation_start(request))) | 1
 
 
 def shared_head(request: LoggedRequest) -> tuple[int, float]:
@@ -199,7 +206,7 @@ def shared_head(request: LoggedRequest) -> tuple[int, float]:
     for each in messages:
         content = each.get("content") if isinstance(each, dict) else None
         total += len(content) if isinstance(content, str) else len(plain(content) or "")
-    return hash((request.model, system)) | 1, len(system) / max(total, 1)
+    return number_of(f"{request.model}\0{system}") | 1, len(system) / max(total, 1)
 
 
 def conversation_start(request: LoggedRequest) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A log as columns on disk, some 90 bytes a request, of which one at a time is in memory.
+"""The whole log as columns on disk, some 90 bytes a request, of which one at a time is in memory.
 
 The same request in two exports is one: rows of equal id are merged unless they say different
 tokens, and rows of different exports that began in the same millisecond with the same tokens.
@@ -6,71 +6,22 @@ tokens, and rows of different exports that began in the same millisecond with th
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, Self
+from functools import partial
+from typing import IO, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.chat import has_media, is_agentic, session_of, shared_head, unfit
+from crossgrade.workloads.traffic.encoding import ROW, UNKNOWN, Column, Names, ReadPart, read_part
 from crossgrade.workloads.traffic.kinds import NOTHING, Kind, Kinds
-from crossgrade.workloads.traffic.request import LoggedRequest, call_of
+from crossgrade.workloads.traffic.parts import LogPart, log_parts
+from crossgrade.workloads.traffic.reading import Reading
 
-Column = NDArray[Any]
-UNKNOWN = -1
-_CHUNK = 1 << 15
-_MOST_NAMES = 1 << 15
-_ROW = np.dtype(
-    [
-        ("id", "i8"),
-        ("at", "f8"),
-        ("latency", "f4"),
-        ("ttft", "f4"),
-        ("input", "i4"),
-        ("output", "i4"),
-        ("cached", "i4"),
-        ("written", "i4"),
-        ("reasoning", "i4"),
-        ("failed", "i1"),
-        ("model", "i2"),
-        ("kind", "i4"),
-        ("route", "i4"),
-        ("file", "i4"),
-        ("format", "i1"),
-        ("session", "i8"),
-        ("cost", "f8"),
-        ("agentic", "i1"),
-        ("media", "i1"),
-        ("batch", "i1"),
-        ("text", "i1"),
-        ("unfit", "i1"),
-        ("prefix", "i8"),
-        ("prefix_share", "f4"),
-        ("calls", "i4"),
-    ]
-)
+Run: TypeAlias = Callable[[Callable[[LogPart], ReadPart], Iterable[LogPart]], Iterable[ReadPart]]
+"""Applies a function to the parts of a log, anywhere, and returns the results in order, as `map` does."""
+
 _FILLED = ("at", "latency", "ttft", "input", "output", "cached", "written", "reasoning", "failed")
 _FILLED_TOO = ("model", "session", "cost", "batch", "kind", "route")
-
-
-class Names:
-    """Texts by number; beyond 32,767 all further ones are `(other)`."""
-
-    def __init__(self) -> None:
-        self.known: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, name: str | None) -> int:
-        """Return a name's number, -1 for none."""
-        if name is None:
-            return UNKNOWN
-        found = self._numbers.get(name)
-        if found is None:
-            if len(self.known) >= _MOST_NAMES - 1:
-                name = "(other)"
-            found = self._numbers.setdefault(name[:120], len(self.known))
-            if found == len(self.known):
-                self.known.append(name[:120])
-        return found
 
 
 class LogColumns:
@@ -88,7 +39,7 @@ class LogColumns:
         self.conflicts = 0
         self._files: dict[str, IO[bytes]] = {
             name: tempfile.TemporaryFile()  # noqa: SIM115 -- closed by `close`
-            for name in _ROW.names or ()
+            for name in ROW.names or ()
         }
         self._constant: dict[str, bytes | None] = {}
         self._leaders: NDArray[np.int64] = np.empty(0, np.int64)
@@ -100,57 +51,28 @@ class LogColumns:
         for file in self._files.values():
             file.close()
 
-    def fill(self, requests: Iterable[tuple[int, LoggedRequest]]) -> None:
-        """Take in all requests, in order."""
-        files: list[int] = []
-        chunk: list[LoggedRequest] = []
-        for file, request in requests:
-            files.append(file)
-            chunk.append(request)
-            if len(chunk) == _CHUNK:
-                self._write(files, chunk)
-                files, chunk = [], []
-        self._write(files, chunk)
+    def fill(self, reading: Reading, run: Run = map) -> None:
+        """Take in all requests of a log, in order; `run` reads its parts."""
+        parts = log_parts(reading.files, reading.options)
+        for part in run(partial(read_part, options=reading.options), parts):
+            reading.count(part.file, part.counted)
+            self.add(part)
 
-    def _write(self, files: list[int], chunk: list[LoggedRequest]) -> None:
-        models = [self.models.number(each.model) for each in chunk]
-        heads = [shared_head(each) for each in chunk]
-        for model, each in zip(models, chunk, strict=True):
-            if each.provider and model not in self.providers:
-                self.providers[model] = each.provider
-        columns: dict[str, list[Any]] = {
-            "id": [hash(each.id) or 1 if each.id else 0 for each in chunk],
-            "at": [each.started_at for each in chunk],
-            "latency": [each.latency_s for each in chunk],
-            "ttft": [each.ttft_s for each in chunk],
-            "input": [UNKNOWN if each.input is None else each.input for each in chunk],
-            "output": [_output(each) for each in chunk],
-            "cached": [UNKNOWN if each.cached is None else each.cached for each in chunk],
-            "written": [UNKNOWN if each.cache_written is None else each.cache_written for each in chunk],
-            "reasoning": [UNKNOWN if each.reasoning is None else each.reasoning for each in chunk],
-            "failed": [UNKNOWN if each.failed is None else each.failed for each in chunk],
-            "model": models,
-            "kind": [self.kinds.number(each) for each in chunk],
-            "route": [self.routes.number(each.route) for each in chunk],
-            "file": files,
-            "format": [self.formats.number(each.format) for each in chunk],
-            "session": [session_of(each) if each.session or each.messages else 0 for each in chunk],
-            "cost": [each.cost_usd for each in chunk],
-            "agentic": [each.messages is not None and is_agentic(each) for each in chunk],
-            "media": [each.messages is not None and has_media(each) for each in chunk],
-            "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
-            "text": [each.messages is not None for each in chunk],
-            "unfit": [unfit(each) for each in chunk],
-            "prefix": [number for number, _ in heads],
-            "prefix_share": [share for _, share in heads],
-            "calls": [each.calls or 0 for each in chunk],
+    def add(self, part: ReadPart) -> None:
+        """Take in the next part of the log."""
+        codes = {
+            "model": np.array([*map(self.models.number, part.models), UNKNOWN]),
+            "route": np.array([*map(self.routes.number, part.routes), UNKNOWN]),
+            "format": np.array([*map(self.formats.number, part.formats), UNKNOWN]),
+            "kind": np.array([*map(self.kinds.add, part.kinds), UNKNOWN]),
         }
-        for name, values in columns.items():
-            # None becomes NaN in a column of floats.
-            column = np.array(values, _ROW[name])
+        for model, provider in part.providers.items():
+            self.providers.setdefault(int(codes["model"][model]), provider)
+        for name, found in part.columns.items():
+            column = codes[name][found].astype(ROW[name]) if name in codes else found
             self._note_constant(name, column)
-            self._files[name].write(column.tobytes())
-        self.rows += len(chunk)
+            self._files[name].write(np.broadcast_to(column, (part.n,)).tobytes())
+        self.rows += part.n
 
     def _note_constant(self, name: str, column: Column) -> None:
         """Remember whether all values of a column are one: such a column takes no memory."""
@@ -164,11 +86,11 @@ class LogColumns:
     def _raw(self, name: str) -> Column:
         constant = self._constant.get(name)
         if constant is not None:
-            return np.broadcast_to(np.frombuffer(constant, _ROW[name])[0], (self.rows,))
+            return np.broadcast_to(np.frombuffer(constant, ROW[name])[0], (self.rows,))
         file = self._files[name]
         file.flush()
         file.seek(0)
-        return np.fromfile(file, _ROW[name])
+        return np.fromfile(file, ROW[name])
 
     def settle(self) -> None:
         """Find the rows that are of the same request."""
@@ -308,14 +230,6 @@ class Sorted:
         file, dtype = self._files[name]
         file.seek(start * dtype.itemsize)
         return np.fromfile(file, dtype, end - start)
-
-
-def _output(request: LoggedRequest) -> int:
-    """Return a request's output tokens; a call whose answer is no text has none where none are stated."""
-    if request.output is not None:
-        return request.output
-    call = call_of(request.call, request.model, batch=False)
-    return 0 if call in {"embedding", "rerank", "moderation"} and request.input is not None else UNKNOWN
 
 
 def blocks(n: int) -> Iterator[slice]:

@@ -20,10 +20,11 @@ from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
 from crossgrade.workloads.files import canonical
 from crossgrade.workloads.traffic.chat import asked_of, conversation_start, plain
-from crossgrade.workloads.traffic.columns import LogColumns
+from crossgrade.workloads.traffic.columns import LogColumns, Run
 from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.kinds import schema_of
+from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import GroupRows, Scanner
@@ -94,6 +95,7 @@ def draw_samples(
     on: date | None = None,
     redactor: Redactor | None = None,
     formats: Mapping[str, LogFormat] = LOG_FORMATS,
+    run: Run = map,
 ) -> Drawn:
     """Draw n samples from a workload of a log.
 
@@ -105,10 +107,11 @@ def draw_samples(
     there, `DataError` where no request of it can be asked again.
     """
     with opened_sources(sources, query) as files:
-        reading = Reading(files=files, file_format=file_format, model=model, formats=formats)
+        options = ReadingOptions(file_format=file_format, model=model, formats=formats)
+        reading = Reading(files=files, options=options)
         log = LogColumns()
         try:
-            log.fill(reading.requests())
+            log.fill(reading, run)
             log.settle()
             scanner = Scanner(log, reading, catalog, today, on)
             rows = scanner.rows_of(name)
@@ -116,9 +119,7 @@ def draw_samples(
             wanted = log.rows_with(np.array([each.position for each in stretches], np.int64))
         finally:
             log.close()
-        requests = _read_again(
-            Reading(files=files, file_format=file_format, model=model, formats=formats), wanted
-        )
+        requests = _read_again(Reading(files=files, options=options), wanted)
     return _drawn(
         rows,
         stretches=stretches,

@@ -63,8 +63,10 @@ class Kinds:
         if bare and call == "chat":
             return -1
         kind = self.kind(request)._replace(call=call)
-        if kind == NOTHING:
-            return -1
+        return -1 if kind == NOTHING else self.add(kind)
+
+    def add(self, kind: Kind) -> int:
+        """Return the number of a kind, -1 if there are too many."""
         found = self._numbers.get(kind)
         if found is not None:
             return found

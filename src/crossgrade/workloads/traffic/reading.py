@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.errors import DataError, UsageError, closest
-from crossgrade.workloads.files import FileLimits, first_bytes, lines_within, read_whole
-from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat, azure, recognise, unpack
+from crossgrade.errors import DataError
+from crossgrade.workloads.files import FileLimits, Lines, read_whole
+from crossgrade.workloads.traffic.formats import LogFormat, azure, recognise, unpack
+from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions, file_kind, log_parts
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 MIB = 1 << 20
@@ -21,7 +22,6 @@ _EXAMPLES = 3
 _MOST_FILES = 100_000
 _MOST_PENDING = 50_000
 _OF_A_SCAN = {"schema_version", "findings", "prices_on"}
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -30,48 +30,66 @@ class Problems:
     """What could not be read: how often each kind came, and where its first ones stood."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, list[tuple[str, int | None, str]]] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> dict[str, list[str]]:
+        """The first ones of each kind in words: file, line and what was seen."""
+        return {
+            kind: [
+                f"{name if line is None else f'{name}:{line}'} {seen}".rstrip() for name, line, seen in each
+            ]
+            for kind, each in self.places.items()
+        }
 
     def add(self, kind: str, path: Path, line: int | None, seen: str = "") -> None:
         """Count one."""
         self.counts[kind] += 1
-        shown = self.examples.setdefault(kind, [])
+        shown = self.places.setdefault(kind, [])
         if len(shown) < _EXAMPLES:
-            place = path.name if line is None else f"{path.name}:{line}"
-            shown.append(f"{place} {seen[:160]}".rstrip())
+            shown.append((path.name, line, seen[:160]))
+
+    def merge(self, other: "Problems", lines_before: int) -> None:
+        """Count those of a part of the log that follows, which begins after so many lines of its file."""
+        self.counts += other.counts
+        for kind, found in other.places.items():
+            shown = self.places.setdefault(kind, [])
+            for name, line, seen in found[: _EXAMPLES - len(shown)]:
+                shown.append((name, None if line is None else line + lines_before, seen))
 
 
 @dataclass(slots=True, kw_only=True)
 class Reading:
-    """Files to read as one log; iterate `requests` once. `rows` counts the records of each format.
-
-    `model` is taken for the one that answered where a record names none. `formats` are those that are known.
-    """
+    """Files to read as one log; iterate `requests` once. `rows` counts the records of each format."""
 
     files: Sequence[Path]
-    texts: bool = True
-    file_format: str | None = None
-    model: str | None = None
-    formats: Mapping[str, LogFormat] = field(default_factory=lambda: LOG_FORMATS)
+    options: ReadingOptions = field(default_factory=ReadingOptions)
     problems: Problems = field(default_factory=Problems)
     rows: Counter[str] = field(default_factory=Counter)
-
-    def __post_init__(self) -> None:
-        if self.file_format is not None and self.file_format not in self.formats:
-            raise UsageError(
-                f"no format of logs is called {self.file_format!r}{closest(self.file_format, self.formats)}",
-                code="log-format-unknown",
-                hint=f"formats are {', '.join(self.formats)}",
-            )
+    _lines: Counter[int] = field(default_factory=Counter)
 
     def requests(self) -> Iterator[tuple[int, LoggedRequest]]:
         """Yield every request with the number of its file; the order is the same each time."""
-        for number, path in enumerate(self.files):
-            for request in _FileReader(self, path).requests():
-                self.rows[request.format] += 1
-                if request.model is None:
-                    request.model = self.model
-                yield number, request
+        for part in log_parts(self.files, self.options):
+            reader = PartReader(part, self.options)
+            for request in reader.requests():
+                yield part.file, request
+            self.count(part.file, reader.counted)
+
+    def count(self, file: int, counted: "PartCounts") -> None:
+        """Count what was read of a file's next part."""
+        self.problems.merge(counted.problems, self._lines[file])
+        self.rows += counted.rows
+        self._lines[file] += counted.lines
+
+
+@dataclass(slots=True, kw_only=True)
+class PartCounts:
+    """What was read of a part: records of each format, problems, and lines if it is a stretch of lines."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    problems: Problems = field(default_factory=Problems)
+    lines: int = 0
 
 
 def log_files(sources: Iterable[str | Path]) -> list[Path]:
@@ -109,17 +127,30 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-class _FileReader:
-    """One file: its rows, each recognised by itself, so that formats may be mixed."""
+class PartReader:
+    """The requests of a part of a log, each row recognised by itself, so that formats may be mixed.
 
-    def __init__(self, reading: Reading, path: Path) -> None:
-        self._reading = reading
-        self._path = path
-        self._named = reading.formats[reading.file_format] if reading.file_format else None
+    Iterate `requests` once; then `counted` says what was read.
+    """
+
+    def __init__(self, part: LogPart, options: ReadingOptions) -> None:
+        self.counted = PartCounts()
+        self._part = part
+        self._path = part.path
+        self._options = options
+        self._named = options.named
         self._format: LogFormat | None = self._named
         self._split: dict[str, list[Mapping[str, Any]]] = {}
 
     def requests(self) -> Iterator[LoggedRequest]:
+        """Yield the requests; what cannot be read is counted."""
+        for request in self._requests():
+            self.counted.rows[request.format] += 1
+            if request.model is None:
+                request.model = self._options.model
+            yield request
+
+    def _requests(self) -> Iterator[LoggedRequest]:
         try:
             for line, row in self._rows():
                 yield from self._read(line, row)
@@ -129,30 +160,32 @@ class _FileReader:
             self._problem("file cut short", None, str(error.args[0] if error.args else error))
 
     def _problem(self, kind: str, line: int | None, seen: str = "") -> None:
-        self._reading.problems.add(kind, self._path, line, seen)
+        self.counted.problems.add(kind, self._path, line, seen)
 
     def _rows(self) -> Iterator[tuple[int, Any]]:
-        head = first_bytes(self._path, 64 * 1024)
-        if head.startswith(_UTF16):
+        kind = file_kind(self._path)
+        if kind == "utf-16":
             self._problem("not UTF-8", None, "UTF-16 text")
-            return
-        start = head.lstrip()
-        if head.startswith(b"PAR1"):
+        elif kind == "parquet":
             yield from self._parquet_rows()
-        elif not start:
+        elif kind == "empty":
             self._problem("empty file", None)
-        elif b"\0" in head[:1024]:
+        elif kind == "binary":
             self._problem("not a log", None, "binary data")
-        elif start[:1] == b"[" or (start[:1] == b"{" and not _is_line(start)):
+        elif kind == "document":
             yield from self._document_rows()
-        elif start[:1] == b"{":
+        elif kind == "lines":
             yield from self._line_rows()
         else:
             yield from self._csv_rows()
 
     def _line_rows(self) -> Iterator[tuple[int, Any]]:
         too_long = f"record over {LIMITS.line_bytes // MIB} MiB"
-        for line, data in lines_within(self._path, LIMITS, lambda line: self._problem(too_long, line)):
+        part = self._part
+        lines = Lines(
+            self._path, LIMITS, lambda line: self._problem(too_long, line), start=part.start, end=part.end
+        )
+        for line, data in lines:
             try:
                 value = _decode(data)
             except RecursionError:
@@ -160,8 +193,9 @@ class _FileReader:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._problem("not JSON", line, str(error))
             else:
-                for row in unpack(value, self._reading.formats):
+                for row in unpack(value, self._options.formats):
                     yield line, row
+        self.counted.lines = lines.count
 
     def _document_rows(self) -> Iterator[tuple[int, Any]]:
         if self._path.stat().st_size > LIMITS.document_bytes:
@@ -174,17 +208,17 @@ class _FileReader:
         except (msgspec.DecodeError, UnicodeDecodeError):
             yield from self._line_rows()  # perhaps some of its lines are whole
         else:
-            yield from enumerate(unpack(value, self._reading.formats), start=1)
+            yield from enumerate(unpack(value, self._options.formats), start=1)
 
     def _csv_rows(self) -> Iterator[tuple[int, Any]]:
         csv.field_size_limit(LIMITS.line_bytes)
         lines = (
             data.decode("utf-8", "replace").replace("\0", "") + "\n"
-            for _, data in lines_within(self._path, LIMITS, lambda line: self._problem("line too long", line))
+            for _, data in Lines(self._path, LIMITS, lambda line: self._problem("line too long", line))
         )
         reader = csv.reader(lines)
         header = [name.strip() for name in next(reader, [])]
-        if self._named is None and recognise(dict.fromkeys(header), self._reading.formats) is None:
+        if self._named is None and recognise(dict.fromkeys(header), self._options.formats) is None:
             self._problem("not a log", None, f"columns {', '.join(header[:6])}")
             return
         while True:
@@ -207,10 +241,12 @@ class _FileReader:
         except ImportError:
             self._problem("Parquet without its extra", None, "pip install 'crossgrade[parquet]'")
             return
-        number = 0
+        start, end, number = self._part.start, self._part.end, 0
         try:
             with ParquetFile(self._path) as file:
-                for batch in file.iter_batches(batch_size=4096):
+                groups = range(start, file.num_row_groups if end is None else end)
+                number = sum(file.metadata.row_group(at).num_rows for at in range(start))
+                for batch in file.iter_batches(batch_size=4096, row_groups=groups):
                     for row in batch.to_pylist():
                         number += 1
                         yield number, _without_dates(row)
@@ -226,25 +262,25 @@ class _FileReader:
             return
         found = self._format
         if self._named is None and (found is None or not found.marks or not found.knows(row)):
-            found = self._format = recognise(row, self._reading.formats)
+            found = self._format = recognise(row, self._options.formats)
         if found is None:
             self._problem("unknown format", line, f"fields {', '.join(map(str, list(row)[:6]))}")
             return
         try:
             if found.read is not None:
-                request = found.read(row, texts=self._reading.texts)
+                request = found.read(row, texts=self._options.texts)
                 if request is not None:
                     yield request
             elif found.whole is not None:
                 yield from found.whole(row)
             else:
-                yield from self._part(row)
+                yield from self._piece(row)
         except BadValueError as error:
             self._problem("impossible value", line, str(error))
         except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
             self._problem("unreadable record", line, f"{type(error).__name__}: {error}")
 
-    def _part(self, row: Mapping[str, Any]) -> Iterator[LoggedRequest]:
+    def _piece(self, row: Mapping[str, Any]) -> Iterator[LoggedRequest]:
         """Keep a part of a request that is spread over rows, in any order, until the file ends."""
         identifier = str(row.get("CorrelationId"))
         self._split.setdefault(identifier, []).append(row)
@@ -253,22 +289,9 @@ class _FileReader:
 
     def _whole(self, identifier: str) -> Iterator[LoggedRequest]:
         try:
-            yield azure(self._split.pop(identifier), texts=self._reading.texts)
+            yield azure(self._split.pop(identifier), texts=self._options.texts)
         except BadValueError as error:
             self._problem("impossible value", None, f"{identifier}: {error}")
-
-
-def _is_line(start: bytes) -> bool:
-    """Return whether the first line is JSON by itself, or too long to be sure."""
-    line, newline, _ = start.partition(b"\n")
-    if not newline:
-        return len(start) >= 60 * 1024
-    try:
-        _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Lines that begin like the first are records of which this one is damaged.
-        return line.rstrip().endswith(b"}") or b'\n{"' in start
-    return True
 
 
 def _without_dates(row: Mapping[str, Any]) -> dict[str, Any]:

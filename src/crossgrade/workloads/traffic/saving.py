@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from crossgrade.catalog import Successor
 from crossgrade.domain import Price
 from crossgrade.pricing.thrift import BATCH, FLEX, Thrift, thrifts
-from crossgrade.workloads.traffic.columns import Column
+from crossgrade.workloads.traffic.encoding import Column
 from crossgrade.workloads.traffic.rates import monthly
 
 _CACHED_FROM, _CACHED_BY = 1024, 128

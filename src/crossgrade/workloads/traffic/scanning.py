@@ -16,13 +16,15 @@ from crossgrade.errors import NotFoundError, closest
 from crossgrade.pricing.commitment import Commitment
 from crossgrade.stats import Interval
 from crossgrade.workloads.traffic.chat import CAUSES
-from crossgrade.workloads.traffic.columns import UNKNOWN, LogColumns, Sorted, blocks
+from crossgrade.workloads.traffic.columns import LogColumns, Run, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
+from crossgrade.workloads.traffic.encoding import UNKNOWN
 from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
 from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
+from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.saving import Thrifty
@@ -43,22 +45,24 @@ def scan_logs(
     on: date | None = None,
     label_usd: float = LABEL_USD,
     formats: Mapping[str, LogFormat] = LOG_FORMATS,
+    run: Run = map,
 ) -> Scan:
     """Read logs and find their workloads; asks no model.
 
     `query` is the SQL whose rows are the log, where the source is the URL of a database. `model` is
     the one that answered, for records that name none. `label_usd` is what it costs to label one sample.
-    `formats` are the formats that are known.
+    `formats` are the formats that are known. `run` reads the parts of the log, with `map` in this process.
 
     Prices are those of the day `on`, else of the log's last day (of `today` where no time is known).
     Raises `DataError` for sources that do not exist and `UsageError` for an unknown format; what
     cannot be read inside the files is counted in `problems`.
     """
     with opened_sources(sources, query) as files:
-        reading = Reading(files=files, texts=texts, file_format=file_format, model=model, formats=formats)
+        options = ReadingOptions(texts=texts, file_format=file_format, model=model, formats=formats)
+        reading = Reading(files=files, options=options)
         columns = LogColumns()
         try:
-            columns.fill(reading.requests())
+            columns.fill(reading, run)
             columns.settle()
             scanner = Scanner(columns, reading, catalog, today, on, label_usd=label_usd)
             return scanner.scan([without_password(each) for each in sources], query)
@@ -154,8 +158,8 @@ class Scanner:
         return Scan(
             sources=tuple(sources),
             query=query,
-            file_format=reading.file_format,
-            model=reading.model,
+            file_format=reading.options.file_format,
+            model=reading.options.model,
             files=len(reading.files),
             rows=dict(reading.rows),
             requests=int(self._calls.sum()),
@@ -174,7 +178,7 @@ class Scanner:
             prices_on=self._on,
             price_sources=dict(self._price_sources),
             sums=self._sums,
-            texts=reading.texts,
+            texts=reading.options.texts,
             findings=tuple(findings),
         )
 

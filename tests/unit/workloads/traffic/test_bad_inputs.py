@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from crossgrade.catalog import packaged_catalog
-from crossgrade.workloads.traffic import LoggedRequest, Reading, Scan, log_files, scan_logs
+from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions, Scan, log_files, scan_logs
 from crossgrade.workloads.traffic import reading as module
 from tests.codes import raises_code
 
@@ -35,7 +35,7 @@ def written(path: Path, lines: Iterable[str]) -> Path:
 
 
 def read(*paths: Path, **options: object) -> tuple[list[LoggedRequest], dict[str, int]]:
-    reading = Reading(files=list(paths), **options)  # type: ignore[arg-type]
+    reading = Reading(files=list(paths), options=ReadingOptions(**options))  # type: ignore[arg-type]
     found = [request for _, request in reading.requests()]
     assert set(reading.problems.examples) == set(reading.problems.counts)
     return found, dict(reading.problems.counts)
@@ -231,7 +231,7 @@ def test_sources_and_formats_that_are_not_there_are_errors(tmp_path: Path) -> No
     with raises_code("file-missing"):
         log_files([tmp_path / "nothing.jsonl"])
     with raises_code("log-format-unknown", "langfuse"):
-        Reading(files=[], file_format="langfuze")
+        ReadingOptions(file_format="langfuze")
 
 
 def test_folders_globs_and_files_name_each_file_once(tmp_path: Path) -> None:

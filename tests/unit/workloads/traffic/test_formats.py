@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.workloads.traffic import LoggedRequest, Reading, merged
+from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions, merged
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
 CANONICAL = {
@@ -129,7 +129,7 @@ def test_a_usage_export_gives_the_canonical_sums() -> None:
 
 def test_texts_can_be_left_out() -> None:
     for path in DATA.glob("*.json*"):
-        for _, request in Reading(files=[path], texts=False).requests():
+        for _, request in Reading(files=[path], options=ReadingOptions(texts=False)).requests():
             assert request.completion is None
             assert path.name == "canonical.jsonl" or request.messages is None, path
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.workloads.traffic import LoggedRequest, Reading
+from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions
 from crossgrade.workloads.traffic.chat import question_of
 from crossgrade.workloads.traffic.request import call_of
 
@@ -81,7 +81,7 @@ CONVERSE = {
 def read(tmp_path: Path, *rows: dict[str, Any], texts: bool = True) -> list[LoggedRequest]:
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    reading = Reading(files=[path], texts=texts)
+    reading = Reading(files=[path], options=ReadingOptions(texts=texts))
     found = [request for _, request in reading.requests()]
     assert not reading.problems.counts
     return found

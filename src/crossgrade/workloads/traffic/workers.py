@@ -1,0 +1,77 @@
+"""Processes that read the parts of a log side by side.
+
+The parts and what is made of them are the same as in one process, so a scan does not depend on the number of
+processes. A part travels as its file's name and two numbers, and comes back as columns.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+from crossgrade.errors import CrossgradeError
+from crossgrade.workloads.traffic.columns import Run
+from crossgrade.workloads.traffic.encoding import ReadPart
+from crossgrade.workloads.traffic.parts import LogPart
+
+_AHEAD = 2
+"""Parts that are read or wait to be taken in, for each process: a slow one holds up no other."""
+
+
+@contextmanager
+def in_processes(jobs: int) -> Iterator[Run]:
+    """Yield a function that applies another to parts in `jobs` processes, in order, as `map` does.
+
+    A log of one part is read in this process. The processes are started with the first part and end with the
+    context. Raises `CrossgradeError` (`worker-lost`) if one of them is killed, as where memory runs out.
+    """
+    if jobs == 1:
+        yield map
+        return
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_ignore_interrupts)
+
+    def run(function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart]) -> Iterator[ReadPart]:
+        waiting = list(parts)
+        if len(waiting) == 1:
+            return map(function, waiting)
+        return _in_order(pool, function, waiting, _AHEAD * jobs)
+
+    try:
+        yield run
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _in_order(
+    pool: ProcessPoolExecutor,
+    function: Callable[[LogPart], ReadPart],
+    parts: Iterable[LogPart],
+    most: int,
+) -> Iterator[ReadPart]:
+    """Yield what the processes return in the order of the parts, with `most` parts under way."""
+    under_way: deque[Future[ReadPart]] = deque()
+    try:
+        for part in parts:
+            under_way.append(pool.submit(function, part))
+            if len(under_way) >= most:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool as error:
+        raise CrossgradeError(
+            "a process that read a part of the log was killed",
+            code="worker-lost",
+            hint="memory may have run out: use fewer processes, `--jobs 1` for none beside this one",
+        ) from error
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
