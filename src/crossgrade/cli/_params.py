@@ -14,6 +14,8 @@ from crossgrade.cli._output import note
 from crossgrade.errors import ConfigError, CrossgradeError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from click import ParamType
 
     from crossgrade.config import Config
@@ -29,12 +31,14 @@ else:
 
 __all__ = [
     "Day",
+    "DayOrCluster",
     "ParamType",
     "column_option",
     "complete_model",
     "complete_route",
     "complete_workload",
     "complete_workload_or_file",
+    "day_and_cluster",
     "filled",
     "floor_and_alpha",
     "importers_of",
@@ -65,6 +69,23 @@ class Day(click.DateTime):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             self.fail(f"{value!r} is not a day of the form YYYY-MM-DD.", param, ctx)
+
+
+class DayOrCluster(Day):
+    """A day, or the address of a cluster: `ray` or ray://HOST:PORT."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return midnight of the day, or the address as it is."""
+        return value if str(value).startswith("ray") else super().convert(value, param, ctx)
+
+
+def day_and_cluster(given: "Sequence[datetime | str]") -> "tuple[date | None, str | None]":
+    """Return the day and the cluster that an option named, which may be given once for each."""
+    clusters = [each for each in given if isinstance(each, str)]
+    days = [each.date() for each in given if not isinstance(each, str)]
+    if len(clusters) > 1 or len(days) > 1:
+        raise UsageError("`--on` names one day and one cluster", code="option-twice", hint="leave one out")
+    return (days[0] if days else None), (clusters[0] if clusters else None)
 
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]

@@ -9,6 +9,7 @@ from crossgrade.cli._output import is_quiet, note, shows_progress
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
+    from crossgrade.project import RayCluster
     from crossgrade.stats import Retention
     from crossgrade.workloads.traffic import LogPart, ReadPart, Run
 
@@ -130,16 +131,39 @@ def _live(live: "Mapping[str, Retention]") -> str:
 
 
 @contextmanager
-def reading_in_processes(jobs: int | None) -> Iterator["Run"]:
-    """Return what reads the parts of a log in `jobs` processes (None: one for each core), with a bar."""
+def reading_elsewhere(jobs: int | None, cluster: str | None) -> Iterator["Run"]:
+    """Return what reads the parts of a log, with a bar.
+
+    They are read in `jobs` processes (None: one for each core), or on the nodes of a `cluster` of Ray.
+    """
     from crossgrade.providers.cores import usable_cores
     from crossgrade.workloads.traffic import in_processes
 
+    if cluster is not None:
+        from crossgrade.project import on_ray
+
+        with on_ray(cluster) as nodes:
+            yield _with_bar(_seen_by_all(nodes))
+        return
     with in_processes(usable_cores() if jobs is None else jobs) as run:
-        yield _with_bar(run) if shows_progress() else run
+        yield _with_bar(run)
+
+
+def _seen_by_all(nodes: "RayCluster") -> "Run":
+    """Return what reads parts on the nodes, once every node is known to have the files."""
+
+    def run(function: "Callable[[LogPart], ReadPart]", parts: "Iterable[LogPart]") -> "Iterable[ReadPart]":
+        waiting = list(parts)
+        nodes.check_files(list({part.path: None for part in waiting}))
+        return nodes.run(function, waiting)
+
+    return run
 
 
 def _with_bar(run: "Run") -> "Run":
+    if not shows_progress():
+        return run
+
     def shown(function: "Callable[[LogPart], ReadPart]", parts: "Iterable[LogPart]") -> "Iterator[ReadPart]":
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

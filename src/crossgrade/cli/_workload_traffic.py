@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     help="Keep what redaction takes out, under the key in this file (made where there is none).",
 )
 @click.option("--names", metavar="MODEL", help="Take out names of persons too, found by this spaCy model.")
+@click.option("--on", "cluster", metavar="ray[://HOST:PORT]", help="Cluster of Ray that reads the log.")
 @jobs_option
 @config_option
 @json_option
@@ -73,6 +74,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     query: str | None,
     seal_key: Path | None,
     names: str | None,
+    cluster: str | None,
     jobs: int | None,
     config_path: str,
     *,
@@ -86,7 +88,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """
     from datetime import UTC, date, datetime
 
-    from crossgrade.cli._progress import reading_in_processes
+    from crossgrade.cli._progress import reading_elsewhere
     from crossgrade.cli.scan import known_of_logs, query_text
     from crossgrade.errors import UsageError
     from crossgrade.project import create_workload, subject_key
@@ -100,7 +102,7 @@ def create(  # noqa: PLR0917 -- click passes them by name
         )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     catalog, formats = known_of_logs(config_path)
-    with reading_in_processes(jobs) as run:
+    with reading_elsewhere(jobs, cluster) as run:
         drawn = draw_samples(
             scan.get("sources") or [source],
             name,

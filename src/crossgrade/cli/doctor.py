@@ -7,15 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from crossgrade._version import __version__
+from crossgrade.cli._doctor_checks import MIN_FREE_BYTES, Check, Status, node_checks
 from crossgrade.cli._errors import EXIT_DONE, EXIT_FAILED
 from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
 from crossgrade.cli._output import note, one_line, print_json, styled
@@ -30,26 +30,16 @@ if TYPE_CHECKING:
     from crossgrade.project import LiveResult
     from crossgrade.store import CompatibilityRecord
 
-Status = Literal["ok", "warn", "fail", "none"]
-
-MIN_FREE_BYTES = 1 << 30
 OLD_PRICES_DAYS = 60
 OLD_RECORD_DAYS = 30
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "none": "blue"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing looked at; status "none" means that it does not apply here."""
-
-    name: str
-    status: Status
-    seen: str
-    hint: str = ""
-
-
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL…]", shell_complete=complete_model)
+@click.option(
+    "--on", "cluster", metavar="ray[://HOST:PORT]", help="Look at the nodes of a cluster of Ray too."
+)
 @click.option("--live", is_flag=True, help="Ask each MODEL (all by default) a few small questions.")
 @click.option(
     "--max-cost", type=Dollars(), metavar="USD", help="Stop before `--live` costs more.  [default: 1]"
@@ -60,6 +50,7 @@ class Check:
 @click.option("-v", "--verbose", is_flag=True, help="Show the checks that passed too.")
 def command(
     models: tuple[str, ...],
+    cluster: str | None,
     config_path: str,
     *,
     live: bool,
@@ -82,6 +73,8 @@ def command(
             "MODEL, `--max-cost` and `--yes` are for `--live`", code="live-not-asked", hint="add `--live`"
         )
     checks, result = run_checks(config_path, shows_records=not live), None
+    if cluster is not None:
+        checks += node_checks(cluster, config_path)
     if live:
         result = _ask(config_path, models, max_cost, go_on=yes)
         checks += [check for record in result.records for check in _live_checks(record)]

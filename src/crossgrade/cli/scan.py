@@ -8,7 +8,7 @@ import click
 
 from crossgrade.cli._frame import Renamed, config_option, jobs_option, json_option
 from crossgrade.cli._output import note, print_json
-from crossgrade.cli._params import Day
+from crossgrade.cli._params import DayOrCluster, day_and_cluster
 from crossgrade.cli._spending import check_report_extra
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ _DETAILED = 5
 )
 @click.option(
     "--on",
-    metavar="DATE",
-    type=Day(),
-    help="Day of the prices.  [default: the log's last day]",
+    metavar="DATE|ray[://HOST:PORT]",
+    type=DayOrCluster(),
+    multiple=True,
+    help="Day of the prices [default: the log's last day], and the cluster of Ray that reads the log.",
 )
 @click.option(
     "--label-usd",
@@ -71,7 +72,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     query: str | None,
     file_format: str | None,
     model: str | None,
-    on: "datetime | None",
+    on: "tuple[datetime | str, ...]",
     label_usd: float,
     page: Path | None,
     save: Path | None,
@@ -92,14 +93,15 @@ def command(  # noqa: PLR0917 -- click passes them by name
     from datetime import UTC
     from datetime import datetime as clock
 
-    from crossgrade.cli._progress import reading_in_processes
+    from crossgrade.cli._progress import reading_elsewhere
     from crossgrade.errors import DataError
     from crossgrade.workloads.traffic import scan_logs, scan_record
 
     if page is not None:
         check_report_extra()
     catalog, formats = known_of_logs(config_path)
-    with reading_in_processes(jobs) as run:
+    day, cluster = day_and_cluster(on)
+    with reading_elsewhere(jobs, cluster) as run:
         scan = scan_logs(
             logs,
             catalog=catalog,
@@ -108,7 +110,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
             file_format=file_format,
             query=query_text(query),
             model=model,
-            on=None if on is None else on.date(),
+            on=day,
             label_usd=label_usd,
             formats=formats,
             run=run,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
+    from crossgrade.project._ray import NodeFacts, RayCluster, on_ray
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
@@ -36,6 +37,7 @@ __all__ = [
     "Forgotten",
     "LivePlan",
     "LiveResult",
+    "NodeFacts",
     "OfferMove",
     "OnLiveCheck",
     "OnProbeProgress",
@@ -50,6 +52,7 @@ __all__ = [
     "ProjectProbes",
     "ProjectTraffic",
     "Publication",
+    "RayCluster",
     "Rescoring",
     "Rest",
     "ResultOptions",
@@ -62,6 +65,7 @@ __all__ = [
     "decide_results",
     "find_plugins",
     "measure_server",
+    "on_ray",
     "open_judge",
     "plugin_names",
     "read_config",
@@ -76,6 +80,7 @@ _LATE = {
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
+    **dict.fromkeys(("NodeFacts", "RayCluster", "on_ray"), "_ray"),
     "Rescoring": "_rescoring",
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),

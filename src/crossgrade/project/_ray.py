@@ -1,0 +1,275 @@
+"""The only file that knows Ray: work is applied to items on the nodes of a cluster.
+
+The work is the same function as on one machine, and results come back in order, so nothing that is computed
+depends on the cluster. Scheduling, retries and lost nodes are Ray's. A cluster must be trusted: Ray runs what
+it is sent, and its connections are not encrypted.
+"""
+
+import logging
+import os
+import platform
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
+from time import monotonic, sleep, time
+from typing import Any, TypeVar
+
+from crossgrade._version import __version__
+from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, unreadable
+from crossgrade.providers import usable_cores
+from crossgrade.providers.models import ModelShelf
+
+LOCAL = "ray"
+"""The name of a cluster on this machine, which is started for the work and ends with it."""
+
+_PREFIX = "ray://"
+_AHEAD = 2
+_RETRIES = 3
+_PATIENCE_S = 60.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What a node of a cluster has.
+
+    `cores` are those that Ray may use, `clock_ahead_s` is its clock less ours, `free_disk_bytes` what is left
+    in its temporary folder. `models` are the local models that are installed there. `keys` are the names of
+    those variables that are set there, of the ones that were asked for.
+    """
+
+    name: str
+    cores: float
+    python: str
+    crossgrade: str
+    clock_ahead_s: float
+    free_disk_bytes: int
+    models: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+class RayCluster:
+    """A connection to a cluster."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._applied = ray.remote(num_cpus=1, max_retries=_RETRIES)(_applied)
+
+    def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Apply a function to items on the nodes, and yield the results in order, as `map` does.
+
+        Twice as many items as cores are under way. An item whose node is lost is applied again elsewhere.
+        Raises what the function raises, and `CrossgradeError` (`worker-lost`) for an item whose process was
+        lost four times.
+        """
+        from ray.exceptions import RayError, RayTaskError
+
+        under_way: deque[Any] = deque()
+        most = _AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        shared = self._ray.put(function)
+        try:
+            for item in items:
+                under_way.append(self._applied.remote(shared, item))
+                if len(under_way) >= most:
+                    yield self._ray.get(under_way.popleft())
+            while under_way:
+                yield self._ray.get(under_way.popleft())
+        except RayTaskError as error:
+            if isinstance(error.cause, CrossgradeError):
+                raise error.cause from error
+            raise
+        except RayError as error:
+            raise CrossgradeError(
+                f"Ray lost a part of the work: {_first_line(error)}",
+                code="worker-lost",
+                hint="look at the nodes' memory and logs, and run the command again",
+            ) from error
+        finally:
+            for each in under_way:
+                self._ray.cancel(each, force=True)
+
+    def nodes(self, variables: Sequence[str] = ()) -> tuple[NodeFacts, ...]:
+        """Return what each node has, by its name; `variables` are names whose values it may have."""
+        found = []
+        for node, facts in self._on_each(_facts, list(variables)):
+            began = time()
+            clock = self._on_each(time, only=node["NodeID"])
+            if not clock:
+                continue  # lost meanwhile
+            ((_, there),) = clock
+            found.append(
+                NodeFacts(
+                    name=node["NodeManagerHostname"],
+                    cores=float(node["Resources"].get("CPU", 0)),
+                    clock_ahead_s=there - (began + time()) / 2,
+                    **facts,
+                )
+            )
+        return tuple(sorted(found, key=lambda each: each.name))
+
+    def check_files(self, paths: Sequence[Path]) -> None:
+        """Raise `CrossgradeError` (`file-not-on-node`) unless every node has these files in the same size."""
+        sizes = []
+        for path in paths:
+            try:
+                sizes.append(path.stat().st_size)
+            except OSError as error:
+                raise unreadable(path, error) from error
+        names = [str(path.resolve()) for path in paths]
+        for node, found in self._on_each(_sizes, names):
+            for path, here, there in zip(paths, sizes, found, strict=True):
+                if here != there:
+                    seen = (
+                        "does not have it"
+                        if there is None
+                        else f"has {there:,} bytes of it, here are {here:,}"
+                    )
+                    raise CrossgradeError(
+                        f"{path}: the node {node['NodeManagerHostname']} {seen}",
+                        code="file-not-on-node",
+                        hint="put the log where every node sees it under the same path",
+                    )
+
+    def _on_each(
+        self, function: Callable[..., Any], *arguments: Any, only: str | None = None
+    ) -> list[tuple[dict[str, Any], Any]]:
+        """Run a function on every node that is alive (or on one), and return each node with the result.
+
+        A node that was just lost counts as alive for some seconds. So nodes are asked until they answer or
+        are known to be gone.
+        """
+        from ray.exceptions import RayError
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ask = self._ray.remote(num_cpus=0, max_retries=0)(_called)
+        found: list[tuple[dict[str, Any], Any]] = []
+        failed: dict[str, RayError] = {}
+        deadline = monotonic() + _PATIENCE_S
+        while True:
+            done = {node["NodeID"] for node, _ in found}
+            asked = [
+                (
+                    node,
+                    ask.options(
+                        scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                    ).remote(function, *arguments),
+                )
+                for node in self._ray.nodes()
+                if node["Alive"] and node["NodeID"] not in done and only in (None, node["NodeID"])
+            ]
+            failed.clear()
+            for node, answer in asked:
+                try:
+                    found.append((node, self._ray.get(answer, timeout=_PATIENCE_S)))
+                except RayError as error:
+                    failed[node["NodeManagerHostname"]] = error
+            if not failed:
+                return found
+            if monotonic() > deadline:
+                break
+            sleep(1.0)
+        name, why = next(iter(failed.items()))
+        raise CrossgradeError(
+            f"the node {name} does not answer: {_first_line(why)}",
+            code="node-unusable",
+            hint=f"install crossgrade {__version__} on every node, and look at Ray's logs",
+        ) from why
+
+
+@contextmanager
+def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
+    """Connect to a cluster: `ray` starts one on this machine, `ray://HOST:10001` names one that runs.
+
+    With `only_look` nodes may have other versions, as long as they can be asked.
+
+    Raises `MissingExtraError` without Ray, `UsageError` for another address, and `CrossgradeError` if the
+    cluster cannot be reached (`ray-unreachable`) or has another version of Crossgrade, Python or Ray
+    (`ray-versions`).
+    """
+    if address != LOCAL and not address.startswith(_PREFIX):
+        raise UsageError(
+            f"{address!r} is no cluster",
+            code="cluster-unknown",
+            hint="`ray` starts one on this machine, `ray://HOST:10001` names one that runs",
+        )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers about the cluster
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("working on Ray", "ray") from None
+    where = (
+        {"address": address} if address != LOCAL else {"num_cpus": usable_cores(), "include_dashboard": False}
+    )
+    try:
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False)
+    except (ConnectionError, TimeoutError) as error:
+        raise CrossgradeError(
+            f"no cluster answers at {address}: {_first_line(error)}",
+            code="ray-unreachable",
+            hint="start one with `ray start --head`, and open its port 10001",
+        ) from error
+    except RuntimeError as error:
+        raise CrossgradeError(
+            f"the cluster at {address} cannot be used: {_first_line(error)}",
+            code="ray-versions",
+            hint="use the same Python and Ray here and on the cluster",
+        ) from error
+    try:
+        cluster = RayCluster(ray)
+        if not only_look:
+            _check_versions(cluster.nodes())
+        yield cluster
+    finally:
+        ray.shutdown()
+
+
+def _check_versions(nodes: Sequence[NodeFacts]) -> None:
+    for node in nodes:
+        if node.crossgrade != __version__ or node.python != platform.python_version():
+            raise CrossgradeError(
+                f"the node {node.name} has crossgrade {node.crossgrade} on Python {node.python}, here are "
+                f"{__version__} and {platform.python_version()}",
+                code="ray-versions",
+                hint=f"install crossgrade {__version__} and the same Python on every node",
+            )
+
+
+def _applied(function: Callable[[Item], Result], item: Item) -> Result:
+    return function(item)
+
+
+def _called(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function: Ray makes remote functions of Python's own functions only."""
+    return function(*arguments)
+
+
+def _facts(variables: Sequence[str]) -> dict[str, Any]:
+    """Return what this node has. No value of a variable leaves it."""
+    return {
+        "python": platform.python_version(),
+        "crossgrade": __version__,
+        "free_disk_bytes": shutil.disk_usage(gettempdir()).free,
+        "models": tuple(each.name for each in ModelShelf().installed()),
+        "keys": tuple(name for name in variables if os.environ.get(name)),
+    }
+
+
+def _sizes(names: Sequence[str]) -> list[int | None]:
+    """Return the sizes of files on this node in bytes, None for one that is not there."""
+    found: list[int | None] = []
+    for name in names:
+        try:
+            found.append(Path(name).stat().st_size)
+        except OSError:
+            found.append(None)
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
