@@ -20,8 +20,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from crossgrade.dialects import excerpt, json_marks
-from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import (
+from crossgrade.gateway._fields import (
     ALIKE,
     BACKSLASH,
     MAX_DEPTH,
@@ -36,6 +35,7 @@ from crossgrade.gateway._scan import (
     key_problem,
     twice,
 )
+from crossgrade.gateway._problems import Problem, bad_request
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""

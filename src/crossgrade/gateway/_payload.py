@@ -28,9 +28,9 @@ from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
+from crossgrade.gateway._fields import forbidden
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import forbidden
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.routing import opening_text
