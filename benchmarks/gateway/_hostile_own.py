@@ -145,6 +145,8 @@ def _large() -> Iterator[Case]:
         "NaN": b'"top_p":NaN',
         "bad UTF-8": b'"x":"\xc0\xaf"',
         "two commas": b'"x":1,,"y":2',
+        "two numbers of answers": b'"n":1,"n":100',
+        "a stream and none": b'"stream":true,"Stream":false',
     }.items():
         for where, pieces in {
             "after": (b'{"model":"support",', _SPACES, _SPACES, field + b"}"),
@@ -212,6 +214,9 @@ def _small() -> Iterator[Case]:
         "proxy": json.dumps({**GOOD, "proxy": "http://evil.example"}).encode(),
         "an escaped api_base": _HELLO + b',"\\u0061pi_base":"http://evil.example"}',
         "a long s in base_url": _HELLO + ',"ba\u017fe_url":"http://evil.example"}'.encode(),
+        "two numbers of answers": _HELLO + b',"n":1,"n":100}',
+        "two bounds, one of them escaped": _HELLO + b',"max_tokens":1,"max\\u005ftokens":100000}',
+        "two tiers": _HELLO + b',"service_tier":"flex","SERVICE_TIER":"priority"}',
         "100,000 equal keys": _HELLO + b"".join([b',"Model":1'] * 100_000) + b"}",
     }.items():
         yield case(f"body: {name}", whole(body), 400, 404, 413)

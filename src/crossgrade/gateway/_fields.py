@@ -39,6 +39,17 @@ SUSPECT_NAME: Final = (
 )
 """How forbidden keys begin. It begins with one letter for each, which is fast."""
 
+ONCE: Final = frozenset((
+    "background", "best_of", "conversation", "input", "instructions", "max_completion_tokens",
+    "max_output_tokens", "max_tokens", "messages", "metadata", "model", "n", "previous_response_id", "prompt",
+    "prompt_cache_key", "seed", "service_tier", "store", "stream", "stream_options", "system", "temperature",
+    "tool_choice", "tools", "top_p", "user",
+))  # fmt: skip
+"""The top-level fields that the gateway acts on, or that change what an answer costs. Each may be there once.
+
+Of two, a provider could take the one that was not counted.
+"""
+
 OWN_WORDS: Final = frozenset(
     (
         ("tools", "function", "parameters"),

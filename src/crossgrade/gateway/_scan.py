@@ -17,6 +17,7 @@ from crossgrade.gateway._fields import (
     MAX_DEPTH,
     MOST_CHOICES,
     MOST_FIELDS,
+    ONCE,
     OWN_WORDS,
     SUSPECT_NAME,
     TOO_DEEP,
@@ -317,23 +318,28 @@ class BodyScan:
     def _take_field(self, key: str, data: bytes, after: int) -> bool:
         """Read the value of a top-level key that matters; return whether there were bytes enough."""
         lower = folded(key)
+        if lower in self.names and lower in ONCE:
+            self.problem = twice(key)
+        elif lower == "model" or key in _BOUNDS:
+            value = _FIELD_VALUE.match(data, after)
+            if value is None or value.end() == len(data):
+                self._wait_for_value(key, data, after)
+                return False
+            if lower == "model":
+                self._take_model(key, value)
+            elif value[1] != b"null":
+                self._take_bound(key, value[1])
         if lower != "model":
             self.names.add(lower)
             if len(self.names) > MOST_FIELDS:
                 self.problem = TOO_MANY_FIELDS
-            if key not in _BOUNDS:
-                return True
-        value = _FIELD_VALUE.match(data, after)
-        if value is None or value.end() == len(data):
-            at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
-            if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
-                self.problem = _wrong_type(key)
-            return False
-        if lower == "model":
-            self._take_model(key, value)
-        elif value[1] != b"null":
-            self._take_bound(key, value[1])
         return True
+
+    def _wait_for_value(self, key: str, data: bytes, after: int) -> None:
+        """Refuse a value that is no text or number, or is too long to be read."""
+        at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
+        if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
+            self.problem = _wrong_type(key)
 
     def _take_model(self, key: str, value: re.Match[bytes]) -> None:
         if self.span is not None or key != "model":

@@ -2,15 +2,18 @@
 
 import json
 import random
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from crossgrade.gateway._body import BodyFields, check_fields, model_span, read_body
-from crossgrade.gateway._fields import OWN_WORDS
+from crossgrade.gateway._fields import ONCE, OWN_WORDS
 from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._scan import CONTROLS_BYTES, BodyScan
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "gateway.md"
 SCHEMA = b'"tools":[{"function":{"parameters":{"properties":{"headers":{"type":"string"}}}}}]'
 ACCEPTED = [
     b'{"model":"gpt"}',
@@ -52,6 +55,9 @@ REFUSED = [
     b'{"model":"a","metadata":{"headers":1},"x":{"headers":{}}}',
     b'{"model":"a","n":1000000}',
     b'{"model":"a","n":0}',
+    b'{"model":"a","n":1,"n":100}',
+    b'{"n":100,"model":"a","N":1}',
+    b'{"model":"a","x":"%b","stream":true,"max_tokens":5,"stream":false}' % (b"long " * 2_000),
     b'{"model":"a","n":"1"}',
     b'{"model":"a","max_tokens":-1}',
     b'{"model":"a","x":' + b"[" * 128 + b"]" * 128 + b"}",
@@ -282,3 +288,26 @@ def test_a_key_whose_escape_is_cut_is_known_by_its_beginning():
         problem = scanned(b'{"model":"a","x":[{"%b":1}]}' % key, 10_000).problem
         assert problem is not None
         assert problem.code == "forbidden_field"
+
+
+def test_a_field_that_the_gateway_acts_on_may_be_there_once():
+    for name in ONCE:
+        for second in (name, name.upper(), f"\\u00{ord(name[0]):x}{name[1:]}"):
+            for size in (0, 10_000):
+                body = '{"model":"m","x":{"%s":1},"%s":null,"y":"%s","%s":null}'
+                written = (body % (name, name, "a" * size, second)).encode()
+                assert parsed(written) == "duplicate_key", written
+                for piece in (7, 600, len(written)):
+                    assert scanned(written, piece).problem.code == "duplicate_key", written
+
+
+def test_a_field_may_have_the_name_of_one_inside_another():
+    body = b'{"model":"m","n":1,"metadata":{"n":2},"tools":[{"n":3,"model":{"n":4}}],"user":"n","x":"%b"}'
+    for size in (0, 10_000):
+        assert not isinstance(parsed(body % (b"a" * size)), str)
+        assert scanned(body % (b"a" * size), 600).problem is None
+
+
+def test_the_reference_names_the_fields_that_may_be_there_once():
+    told = REFERENCE.read_text().partition("So a top-level field")[2].partition(".\n")[0]
+    assert set(re.findall(r"`(\w+)`", told)) - {"duplicate_key"} == ONCE
