@@ -367,17 +367,21 @@ def may_try_another(error: ProviderError) -> bool:
     return error.retryable or isinstance(error, AuthError | ContextTooLongError)
 
 
-def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
+_NEVER_SENT = frozenset({"connections-busy", "connections-busy-timeout"})
+
+
+def note_failure(breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False) -> None:
     """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
 
     A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
-    words must not close the target for everyone else.
+    words must not close the target for everyone else. Nor must what a model answers to one caller: `answered`
+    says that the target sent an answer, though one that cannot be used.
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
-    elif isinstance(error, AuthError) and error.status in (400, 403):
+    elif error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403)):
         breaker.abandoned()
-    elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+    elif answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()
     else:
         breaker.failed(now)
