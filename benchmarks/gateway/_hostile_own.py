@@ -147,6 +147,7 @@ def _large() -> Iterator[Case]:
         "two commas": b'"x":1,,"y":2',
         "two numbers of answers": b'"n":1,"n":100',
         "a stream and none": b'"stream":true,"Stream":false',
+        "an answer in the background": b'"background":true',
     }.items():
         for where, pieces in {
             "after": (b'{"model":"support",', _SPACES, _SPACES, field + b"}"),
@@ -217,6 +218,7 @@ def _small() -> Iterator[Case]:
         "two numbers of answers": _HELLO + b',"n":1,"n":100}',
         "two bounds, one of them escaped": _HELLO + b',"max_tokens":1,"max\\u005ftokens":100000}',
         "two tiers": _HELLO + b',"service_tier":"flex","SERVICE_TIER":"priority"}',
+        "an answer in the background": _HELLO + b',"background":true}',
         "100,000 equal keys": _HELLO + b"".join([b',"Model":1'] * 100_000) + b"}",
     }.items():
         yield case(f"body: {name}", whole(body), 400, 404, 413)

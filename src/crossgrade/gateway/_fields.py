@@ -76,6 +76,9 @@ Path: TypeAlias = tuple[str, ...] | None
 
 TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
 TOO_MANY_FIELDS = bad_request("The body has too many fields to be checked.", "too_many_fields")
+IN_BACKGROUND = bad_request(
+    "`background` is not served: its answer could be neither billed nor fetched here.", "forbidden_field"
+)
 
 
 def folded(key: str) -> str:

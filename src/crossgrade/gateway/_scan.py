@@ -14,6 +14,7 @@ import msgspec
 
 from crossgrade.gateway._fields import (
     BACKSLASH,
+    IN_BACKGROUND,
     MAX_DEPTH,
     MOST_CHOICES,
     MOST_FIELDS,
@@ -320,13 +321,15 @@ class BodyScan:
         lower = folded(key)
         if lower in self.names and lower in ONCE:
             self.problem = twice(key)
-        elif lower == "model" or key in _BOUNDS:
+        elif lower == "model" or key in _BOUNDS or key == "background":
             value = _FIELD_VALUE.match(data, after)
             if value is None or value.end() == len(data):
                 self._wait_for_value(key, data, after)
                 return False
             if lower == "model":
                 self._take_model(key, value)
+            elif key == "background":
+                self.problem = None if value[1] in (b"null", b"false") else IN_BACKGROUND
             elif value[1] != b"null":
                 self._take_bound(key, value[1])
         if lower != "model":
@@ -339,7 +342,7 @@ class BodyScan:
         """Refuse a value that is no text or number, or is too long to be read."""
         at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
         if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
-            self.problem = _wrong_type(key)
+            self.problem = IN_BACKGROUND if key == "background" else _wrong_type(key)
 
     def _take_model(self, key: str, value: re.Match[bytes]) -> None:
         if self.span is not None or key != "model":
