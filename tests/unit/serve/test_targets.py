@@ -105,3 +105,24 @@ def test_a_process_loads_only_what_it_needs(module: str, absent: set[str]) -> No
         script = script.replace("crossgrade.catalog, ", "")
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not absent & set(loaded.stdout.split())
+
+
+SCOUT = """\
+team: {country: COUNTRY, monthly_active_users: 5}
+models:
+  gpt: {provider: openai-compatible, model: gpt-5, base_url: "http://10.0.0.1/v1"}
+  scout: {provider: openai-compatible, model: meta-llama/Llama-4-Scout-17B-16E-Instruct, base_url: "http://10.0.0.1/v1"}
+routes:
+  support: {incumbent: gpt}
+"""
+
+
+@pytest.mark.parametrize(("country", "is_forbidden"), [("DE", True), ("US", False), ("null", False)])
+def test_a_forbidden_model_is_marked_though_no_route_uses_it(
+    tmp_path: Path, country: str, is_forbidden: bool
+) -> None:
+    compiled = _compiled(tmp_path, {}, SCOUT.replace("COUNTRY", country))
+    assert {target.name for target in compiled.settings.targets if target.is_forbidden} == (
+        {"scout"} if is_forbidden else set()
+    )
+    assert not [warning for warning in compiled.warnings if "scout" in warning]
