@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import DIALECTS, HOSTS, Host, secret_of
+from crossgrade.dialects import DIALECTS, HOSTS, Host, hosts_at, secret_of
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import (
     AuthError,
@@ -198,14 +198,10 @@ def _host(target: Target) -> Host:
 
 
 def _choosing(target: Target, address: Address) -> frozenset[str]:
-    """Return the fields that choose at the target's provider, which its address may name as well."""
-    rows = (row for row in HOSTS.values() if row.choosing_fields)
-    found = (
-        row.choosing_fields
-        for row in rows
-        if row.name == target.provider or f"//{address.host}/" in (row.base_url or "")
-    )
-    return frozenset(next(found, ()))
+    """Return the fields that choose at the target's provider, and at the host that its address names."""
+    row = HOSTS.get(target.provider)
+    rows = (*(() if row is None else (row,)), *hosts_at(address.host))
+    return frozenset(field for each in rows for field in each.choosing_fields)
 
 
 def _header_lines(target: Target, address: Address, key: str | None) -> str:

@@ -88,8 +88,10 @@ def compile_settings(
         ),
         state=str(folder),
         broker=str(folder / "serve" / "broker.sock"),
-        hosts=tuple(
-            row for name, row in project.plugins.hosts.items() if name in {t.provider for t in targets}
+        hosts=tuple(  # a model at such a host's address may name another provider
+            row
+            for name, row in project.plugins.hosts.items()
+            if row.choosing_fields or name in {target.provider for target in targets}
         ),
         dialects={
             name: place

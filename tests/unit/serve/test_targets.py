@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from crossgrade.dialects import Host
 from crossgrade.gateway import Target
 from crossgrade.project import Project
+from crossgrade.project._plugins import Plugins
 from crossgrade.serve import Compiled, compile_settings
 from crossgrade.serve._local import LOCAL_KEY_ENV
 from tests.codes import raises_code
@@ -126,3 +128,15 @@ def test_a_forbidden_model_is_marked_though_no_route_uses_it(
         {"scout"} if is_forbidden else set()
     )
     assert not [warning for warning in compiled.warnings if "scout" in warning]
+
+
+def test_workers_know_a_plugins_host_by_its_address_though_no_model_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "relay": Host(name="relay", base_url="https://relay.example/v1", choosing_fields=("upstream",)),
+        "plain": Host(name="plain", base_url="https://plain.example/v1"),
+    }
+    monkeypatch.setattr(Plugins, "hosts", rows)
+    compiled = _compiled(tmp_path, {"OPENAI_API_KEY": "k"})
+    assert [row.name for row in compiled.settings.hosts] == ["relay"]
