@@ -39,7 +39,7 @@ from crossgrade.gateway._problems import (
 from crossgrade.gateway._routes import Permit, ServedRoute, Size, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
-from crossgrade.gateway._shadow import Copy
+from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
