@@ -9,7 +9,8 @@ from crossgrade.domain import RouteSpec
 from crossgrade.errors import AccessError
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._earlier import EarlierResponses
-from crossgrade.gateway._limits import LimitRefusal, Limits
+from crossgrade.gateway._leases import LimitRefusal
+from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes

@@ -25,7 +25,7 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._limits import Hold, LimitRefusal
+from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import (
     Problem,

@@ -10,7 +10,8 @@ import msgspec
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._answers import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._broker import BrokerLink
-from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
+from crossgrade.gateway._leases import Hold, LimitRefusal
+from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._payload import ParsedPayload
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill
