@@ -76,6 +76,7 @@ BODIES: dict[str, tuple[str, bytes, bytes, bytes, int]] = {
     "numbers in arguments": ("chat", _ARGUMENTS, b"1.5", _ARGUED, SIZE),
     "keys": ("chat", b'{"model":"m",', b'"k%d":1', b"}", SIZE),
     "labels": ("chat", _CHAT + _HI + b',"metadata":{', b'"k%d":1', b"}}", SIZE),
+    "fields inside others": ("chat", _CHAT + _HI + b',"metadata":{"a":[', b'{"n":1,"stream":1}', b"]}}", SIZE),
     "stops": ("chat", _CHAT + _HI + b',"stop":[', b'"a"', b"]}", SIZE),
     "texts for items": ("responses", b'{"model":"m","input":[', b'""', b"]}", SIZE),
     "instructions": ("messages", b'{"model":"m","max_tokens":5,"system":[', b'{"type":"text","text":"a"}', b'],"messages":[' + _HI + b"}", SIZE),

@@ -138,6 +138,16 @@ def _large() -> Iterator[Case]:
         "an escaped model": b'"mod\\u0065l":"other"',
         "a limit that is text": b'"max_tokens":"9"',
         "a model that is an object": b'"model":{"a":1}',
+        "api_base after a comment": b'/* "x":" */"api_base":1,/* " */"y":2',
+        "api_base between single quotes": b"'x\":':1,'api_base':1,'y\"':2",
+        "api_base without quotes": b'api_base:"http://evil.example"',
+        "api_base with an escape of JSON5": b'"\\x61pi_base":"http://evil.example"',
+        "NaN": b'"top_p":NaN',
+        "bad UTF-8": b'"x":"\xc0\xaf"',
+        "two commas": b'"x":1,,"y":2',
+        "two numbers of answers": b'"n":1,"n":100',
+        "a stream and none": b'"stream":true,"Stream":false',
+        "an answer in the background": b'"background":true',
     }.items():
         for where, pieces in {
             "after": (b'{"model":"support",', _SPACES, _SPACES, field + b"}"),
@@ -169,8 +179,8 @@ def _large() -> Iterator[Case]:
         ("2 MiB of backslashes without an end", (text, b"\\" * ((1 << 21) + 1), b'"}]}'), 400),
         ("a million quotes", (_HELLO + b',"x":[' + b'"",' * 1_000_000 + b'""]}',), *_ANY),
         ("2 MiB of digits", (_HELLO + b',"seed":', b"9" * (1 << 21), b"}"), *_ANY),
-        ("bad UTF-8", (text, b"\xff" * (1 << 21), b'"}]}'), *_ANY),
-        ("NUL bytes", (text, b"\0" * (1 << 21), b'"}]}'), *_ANY),
+        ("a text of bad UTF-8", (text, b"\xff" * (1 << 21), b'"}]}'), 400),
+        ("NUL bytes", (text, b"\0" * (1 << 21), b'"}]}'), 400),
         ("35,000 messages", (_START + b"[" + b'{"role":"user","content":"hello to you"},' * 35_000 + b'{"role":"user","content":"a"}]}',), *_ANY),
     ):  # fmt: skip
         yield case(f"large: {name}", long_body(*pieces), *allowed)
@@ -205,6 +215,10 @@ def _small() -> Iterator[Case]:
         "proxy": json.dumps({**GOOD, "proxy": "http://evil.example"}).encode(),
         "an escaped api_base": _HELLO + b',"\\u0061pi_base":"http://evil.example"}',
         "a long s in base_url": _HELLO + ',"ba\u017fe_url":"http://evil.example"}'.encode(),
+        "two numbers of answers": _HELLO + b',"n":1,"n":100}',
+        "two bounds, one of them escaped": _HELLO + b',"max_tokens":1,"max\\u005ftokens":100000}',
+        "two tiers": _HELLO + b',"service_tier":"flex","SERVICE_TIER":"priority"}',
+        "an answer in the background": _HELLO + b',"background":true}',
         "100,000 equal keys": _HELLO + b"".join([b',"Model":1'] * 100_000) + b"}",
     }.items():
         yield case(f"body: {name}", whole(body), 400, 404, 413)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from crossgrade.domain import Limit
 from crossgrade.gateway import NANO, Ack, Ask, Deny, Grant, Recall, Spend
-from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
+from crossgrade.gateway._leases import Hold, LimitRefusal
+from crossgrade.gateway._limits import Limits
 from crossgrade.identity import Principal
 from crossgrade.serve._accounts import Accounts
 

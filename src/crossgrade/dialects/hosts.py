@@ -16,6 +16,7 @@ SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Z_|]+)\}")
+_OWN_DOMAIN = re.compile(r"https?://([^/:{}]+)(?=[:/]|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +24,9 @@ class Host:
     """A row of the table.
 
     `base_url` may name environment variables in braces, alternatives apart by `|`; None: the
-    offer must say. `key_env` are the variables that may hold the key, first set one wins;
-    `key_prefix` goes before the key in `key_header`. `price_id` is the host's name in
-    genai-prices (None: no list price).
+    offer must say. `domains` are those under which it listens, beside the one in `base_url`.
+    `key_env` are the variables that may hold the key, first set one wins; `key_prefix` goes before
+    the key in `key_header`. `price_id` is the host's name in genai-prices (None: no list price).
 
     Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or only
     `object`: any JSON object); `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
@@ -42,6 +43,7 @@ class Host:
     name: str
     dialect: DialectName = "openai"
     base_url: str | None = None
+    domains: tuple[str, ...] = ()
     key_env: tuple[str, ...] = ()
     key_optional: bool = False
     key_header: str = "authorization"
@@ -98,6 +100,7 @@ _ROWS = (
     Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
          key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure",
          choosing_fields=("data_sources",),
+         domains=("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com"),
          litellm=("azure",), litellm_prices=("azure_ai",)),
     Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
          key_env=("AWS_BEARER_TOKEN_BEDROCK",), schema="plain", price_id="aws",
@@ -192,6 +195,21 @@ def _index() -> dict[str, Host]:
             if name is not None:
                 found.setdefault(name, row)
     return found
+
+
+def hosts_at(name: str) -> tuple[Host, ...]:
+    """Return the hosts that listen under a name of the network, or under one that it is below."""
+    plain = name.lower().rstrip(".")
+    return tuple(
+        row
+        for row in HOSTS.values()
+        if any(plain == domain or plain.endswith(f".{domain}") for domain in _domains(row))
+    )
+
+
+def _domains(row: Host) -> tuple[str, ...]:
+    own = _OWN_DOMAIN.match(row.base_url or "")
+    return row.domains if own is None else (own[1].lower(), *row.domains)
 
 
 def key_variables(offer: Offer) -> tuple[str, ...]:

@@ -13,20 +13,20 @@ bodies contain nothing like it. Only the others are walked.
 import json
 import math
 import re
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from crossgrade.dialects import excerpt, json_marks
-from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import (
+from crossgrade.gateway._fields import (
     ALIKE,
     BACKSLASH,
     MAX_DEPTH,
     MOST_CHOICES,
     MOST_FIELDS,
+    ONCE,
     OWN_WORDS,
     SUSPECT_NAME,
     TOO_DEEP,
@@ -36,6 +36,7 @@ from crossgrade.gateway._scan import (
     key_problem,
     twice,
 )
+from crossgrade.gateway._problems import Problem, bad_request
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
@@ -44,13 +45,18 @@ DEFAULT_OUTPUT_TOKENS = 1024
 """The output tokens that count against rates for a request that does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
-_KEY = re.compile(rb'[{,]\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
-
-
-_SPACE = re.compile(rb"[ \t\r\n]*")
+_KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
-_LETTERS = re.compile(rb"\\u00[46]")
-"""Letters of `model` written as escapes."""
+_LETTERS = re.compile(rb"\\u00[4-7]")
+"""Letters of a field's name written as escapes."""
+
+_BY_LETTER = groupby(sorted(ONCE), itemgetter(0))
+_ONCE = re.compile(
+    rb'"(%b)"[ \t\r\n]*+:'
+    % "|".join(f"{letter}(?:{'|'.join(name[1:] for name in names)})" for letter, names in _BY_LETTER).encode()
+)
+_FEW_BYTES = 1024
+"""In a larger body, to walk from one top-level field to the next is faster than to search."""
 
 
 _NOTHING = msgspec.Raw(b"")
@@ -202,14 +208,15 @@ def top_level_names(body: bytes) -> set[str] | Problem:
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
-    `lower` is the body as `folded_bytes` gives it. A repeated key, in any spelling that some parser accepts,
-    is refused: the client and the provider could each mean a different one.
+    `lower` is the body as `folded_bytes` gives it. A field that the gateway acts on is refused if it is there
+    twice, in any spelling that some parser accepts: the client and the provider could each mean another one.
     """
-    if lower.count(b'"model"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
-        at = body.find(b'"model"')
-        match = _PLAIN_VALUE.match(body, at + 7) if at >= 0 else None
-        if match is not None and fields.model is not None:
-            return match.span(1)
+    if len(body) <= _FEW_BYTES and lower.count(b'"model"') == 1 and fields.model is not None:
+        names = _ONCE.findall(lower)
+        if len(names) == len(set(names)) and (BACKSLASH not in body or _LETTERS.search(body) is None):
+            match = _PLAIN_VALUE.match(body, body.find(b'"model"') + 7)
+            if match is not None:
+                return match.span(1)
     return _searched_span(body)
 
 
@@ -219,22 +226,23 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
     if len(fields) > MOST_FIELDS:
         return TOO_MANY_FIELDS
     at = body.index(b"{")
-    found: tuple[int, int] | None = None
-    for _ in range(len(fields) + 1):
-        key = _KEY.match(body, at)
-        if key is None:
-            return found
-        name = msgspec.json.decode(b'"%b"' % key[1], type=str)
-        value = bytes(fields[name])
-        if body[key.end() : key.end() + len(value)] != value:
+    span: tuple[int, int] | None = None
+    seen: set[str] = set()
+    while (key := _KEY.match(body, at)) is not None:
+        written, start = key[1], key.end()
+        name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
+        lower = folded(name)
+        value = memoryview(fields[name])
+        spelled = lower if lower in ONCE else name
+        if spelled in seen or not body.startswith(value, start):
             return twice(name)
-        if name.lower() == "model":
-            if found is not None or name != "model":
+        seen.add(spelled)
+        at = start + len(value)
+        if lower == "model":
+            if name != "model":
                 return twice(name)
-            found = (key.end(), key.end() + len(value))
-        at = key.end() + len(value)
-        at = _SPACE.match(body, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-    return twice("model")
+            span = (start, at)
+    return span
 
 
 def estimated_tokens(size: int) -> int:

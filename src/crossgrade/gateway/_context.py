@@ -9,7 +9,8 @@ from crossgrade.domain import RouteSpec
 from crossgrade.errors import AccessError
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._earlier import EarlierResponses
-from crossgrade.gateway._limits import LimitRefusal, Limits
+from crossgrade.gateway._leases import LimitRefusal
+from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
@@ -80,7 +81,18 @@ class WorkerContext:
         return permit
 
     def _authorising_route(self, principal: Principal, route: ServedRoute) -> ServedRoute:
-        """Return the route that authorises the caller; for a direct route, one that uses its target."""
+        """Return the route that authorises the caller; for a direct route, one that uses its target.
+
+        A direct route to a model that the terms forbid is closed to all.
+        """
+        target = route.incumbent.target
+        if target.is_forbidden and route in self.routes.direct:
+            raise AccessError(
+                f"{target.name} may not be used: its licence or host forbids it ({target.blocked})",
+                reason="use_forbidden",
+                status=403,
+                hint="ask for another model, or ask who runs the gateway",
+            )
         *others, last = self.routes.around(route) or (route,)
         for each in others:
             with suppress(AccessError):

@@ -25,7 +25,7 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._limits import Hold, LimitRefusal
+from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import (
     Problem,
@@ -39,13 +39,14 @@ from crossgrade.gateway._problems import (
 from crossgrade.gateway._routes import Permit, ServedRoute, Size, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
-from crossgrade.gateway._shadow import Copy
+from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
 
 _CLIENT_GONE = 499
+_NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
@@ -345,7 +346,7 @@ class Exchange(RequestState):
     def on_fail(self, error: ProviderError) -> None:
         """Note that the connection failed."""
         self._connection = None
-        self.failed(error)
+        self._failed(error, answered=False)
 
     def _error_answered(self, body: bytes) -> None:
         """Take the body of an answer with an error status."""
@@ -356,13 +357,23 @@ class Exchange(RequestState):
             if name.startswith(b"retry-after")
         }
         now = datetime.fromtimestamp(self._context.wall(), UTC)
-        self.failed(failure(self._status, texts, body, provider=self.target.name, now=now))
+        error = failure(self._status, texts, body, provider=self.target.name, now=now)
+        self._failed(error, answered=False)
 
     def failed(self, error: ProviderError) -> None:
-        """Note that this attempt failed: start another one, or tell the client."""
+        """Note that this attempt failed by its answer, which may be whole all the same.
+
+        An error in the place of an answer has a status. HTML comes from something before the model.
+        """
+        is_html = b"html" in self._headers.get(b"content-type", b"")
+        is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
+        self._failed(error, answered=is_whole)
+
+    def _failed(self, error: ProviderError, *, answered: bool) -> None:
+        """Start another attempt after a failure, or tell the client."""
         assert self.target is not None
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now())
+        note_failure(self.target.breaker, error, self._context.now(), answered=answered)
         if self.done:
             return
         if self._delivery is not None:

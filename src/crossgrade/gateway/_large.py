@@ -266,7 +266,7 @@ class LargePayload:
         if self._span is not None:
             return target.model_json, self._span
         at = self._first.index(b"{") + 1
-        comma = b"," if self._scan.names or self._scan.bounds else b""
+        comma = b"," if self._scan.names else b""
         return b'"model":%b%b' % (target.model_json, comma), (at, at)
 
     def _rewritten(self, start: int, end: int, model: bytes) -> Iterator[bytes | memoryview]:

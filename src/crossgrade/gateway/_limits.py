@@ -6,14 +6,11 @@ the cap allows. So workers together cannot overspend, except by what a provider 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import msgspec
+from typing import TypeAlias
 
 from crossgrade.domain import Limit, LimitScope, LimitUnit
+from crossgrade.gateway._leases import Amounts, Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
 from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
 from crossgrade.identity import Principal
 
@@ -22,156 +19,10 @@ WAIT_S = 2.0
 
 _DENIED_S = 0.2
 _MOST_COUNTERS = 20_000
-_UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
-_FOREVER = float("inf")
 _MOST = 1 << 61
 """A higher cap counts as this one: no database has a larger integer."""
 
-RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
 _Key: TypeAlias = tuple[LimitScope, str, LimitUnit, int]
-_Amounts: TypeAlias = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class LimitRefusal:
-    """Why a limit refuses a request, and when another attempt can help.
-
-    `kind` is the error code. A spent budget is `insufficient_quota` and a rate is `rate_limit_exceeded` (both
-    429). If the broker does not answer it is `limits_unavailable` (503).
-    """
-
-    scope: LimitScope
-    match: str
-    unit: LimitUnit
-    window_s: int
-    cap: float
-    retry_after_s: float
-    kind: RefusalKind
-
-    @property
-    def message(self) -> str:
-        """One sentence for the client."""
-        if self.kind == "limits_unavailable":
-            return f"The limit of this {self.scope} cannot be checked at the moment."
-        if self.unit == "parallel":
-            return f"This {self.scope} has its {self.cap:g} requests in flight already."
-        amount = f"${self.cap:g}" if self.unit == "usd" else f"{self.cap:g} {self.unit}"
-        span = _span(self.window_s)
-        return f"This {self.scope} has used its {amount} per {span}, or asks for more than is left."
-
-
-class Lease:
-    """What the broker has leased of one limit for one window; `left` can be reserved now.
-
-    `lent` is the amount that the broker knows to be here. `spent` and `returned` are not reported to it yet:
-    what was used, and what is handed back besides. `returned` is below 0 if more was used than was leased.
-    """
-
-    __slots__ = ("counter", "dirty", "ends", "id", "left", "lent", "returned", "spent", "unit", "used_at")
-
-    def __init__(self, counter: "Counter", window: int) -> None:
-        self.counter = counter
-        self.id = LeaseId(counter.scope, counter.match, counter.unit, counter.window_s, window)
-        self.ends: float = window + counter.window_s if counter.window_s else _FOREVER
-        self.unit = counter.index
-        self.left = self.lent = self.spent = self.returned = 0
-        self.dirty = False
-        self.used_at = 0.0
-
-    @property
-    def reserved(self) -> int:
-        """The amount that requests in flight hold.
-
-        It is derived, since to count it would cost each of them two additions.
-        """
-        return self.lent - self.left - self.spent - self.returned
-
-    def grant(self, amount: int) -> None:
-        """Take what the broker leases."""
-        self.lent += amount
-        self.left += amount
-
-    def give_back(self) -> None:
-        """Hand back what is not in flight, with the next flush."""
-        self.returned += self.left
-        self.left = 0
-
-    def report(self) -> Spend:
-        """Return what to report to the broker, and count it as reported."""
-        shrunk = self.spent + self.returned
-        spend = Spend(self.id, self.spent, shrunk, self.reserved)
-        self.lent -= shrunk
-        self.spent = self.returned = 0
-        return spend
-
-
-class Counter:
-    """One limit of one key, team or route, as this worker knows it."""
-
-    __slots__ = (
-        "asked", "cap", "denied_need", "denied_until", "index", "lease", "match", "retry_at", "scope",
-        "unavailable", "unit", "waiting", "window_s",
-    )  # fmt: skip
-
-    def __init__(self, scope: LimitScope, match: str, unit: LimitUnit, window_s: int) -> None:
-        self.scope = scope
-        self.match = match
-        self.unit = unit
-        self.window_s = window_s
-        self.index = _UNITS[unit]
-        self.cap = 0
-        self.asked = False
-        self.denied_need = 0
-        self.denied_until = self.retry_at = 0.0
-        self.unavailable = False
-        self.waiting: deque[_Waiting] = deque()
-        self.lease = Lease(self, 0)
-        if window_s:
-            self.lease.ends = 0.0
-
-    def refusal(self, now: float) -> LimitRefusal:
-        """Return why this limit refuses."""
-        kind: RefusalKind = "insufficient_quota" if self.unit == "usd" else "rate_limit_exceeded"
-        return LimitRefusal(
-            scope=self.scope,
-            match=self.match,
-            unit=self.unit,
-            window_s=self.window_s,
-            cap=self.cap / NANO if self.unit == "usd" else self.cap,
-            retry_after_s=max(0.05, self.retry_at - now),
-            kind="limits_unavailable" if self.unavailable else kind,
-        )
-
-
-class Hold(msgspec.Struct, gc=False):
-    """What one request reserved; `Limits.settle` ends it."""
-
-    leases: list[Lease]
-    amounts: _Amounts
-
-
-Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
-
-
-class _Waiting:
-    __slots__ = ("alone", "amounts", "counters", "is_last", "is_open", "ready", "since")
-
-    def __init__(
-        self,
-        counters: tuple[Counter, ...],
-        amounts: _Amounts,
-        ready: Ready,
-        since: float,
-        *,
-        is_open: bool,
-    ) -> None:
-        self.counters = counters
-        self.amounts = amounts
-        self.is_open = is_open
-        self.is_last = False
-        self.alone: dict[Counter, Lease] = {}
-        self.ready = ready
-        self.since = since
 
 
 class Limits:
@@ -247,7 +98,9 @@ class Limits:
             if left < 0 or lease.ends <= now:
                 for each in taken:
                     each.left += amounts[each.unit]
-                return self._reserve_slowly(_Waiting(counters, amounts, ready, now, is_open=is_open), now)
+                return self._reserve_slowly(
+                    WaitingRequest(counters, amounts, ready, now, is_open=is_open), now
+                )
             lease.left = left
             taken.append(lease)
             if not lease.dirty:
@@ -284,7 +137,7 @@ class Limits:
         elif unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, counters: Sequence[Counter], amounts: _Amounts) -> Hold:
+    def _take(self, counters: Sequence[Counter], amounts: Amounts) -> Hold:
         leases = [counter.lease for counter in counters]
         for lease in leases:
             lease.left -= amounts[lease.unit]
@@ -298,19 +151,19 @@ class Limits:
             self.on_change()
         self._dirty.append(lease)
 
-    def _reserve_slowly(self, entry: _Waiting, now: float) -> Hold | LimitRefusal | None:
+    def _reserve_slowly(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | None:
         outcome = self._attempt(entry, now)
         if not isinstance(outcome, Counter):
             return outcome
         self._wait(entry, outcome)
         return None
 
-    def _wait(self, entry: _Waiting, counter: Counter) -> None:
+    def _wait(self, entry: WaitingRequest, counter: Counter) -> None:
         counter.waiting.append(entry)
         self._live.add(counter)
         self._ask(counter, entry)
 
-    def _attempt(self, entry: _Waiting, now: float) -> Hold | LimitRefusal | Counter:
+    def _attempt(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
         if not entry.is_last:
             outcome = self._try(entry.counters, entry.amounts, now)
@@ -329,7 +182,7 @@ class Limits:
         self._let_go(entry)
         return self._try(entry.counters, entry.amounts, now)
 
-    def _let_go(self, entry: _Waiting) -> None:
+    def _let_go(self, entry: WaitingRequest) -> None:
         """Put back what a request holds so that no other is in flight."""
         while entry.alone:
             lease = entry.alone.popitem()[1]
@@ -338,7 +191,7 @@ class Limits:
                 self._mark(lease)
 
     def _try(
-        self, counters: tuple[Counter, ...], amounts: _Amounts, now: float
+        self, counters: tuple[Counter, ...], amounts: Amounts, now: float
     ) -> Hold | LimitRefusal | Counter:
         """Reserve, or return the first limit that refuses or must be requested from the broker."""
         for counter in counters:
@@ -368,7 +221,7 @@ class Limits:
             counter.asked = False
         return lease
 
-    def _ask(self, counter: Counter, entry: _Waiting) -> None:
+    def _ask(self, counter: Counter, entry: WaitingRequest) -> None:
         if not counter.asked:
             alone = entry.is_last and counter.unit == "usd"
             counter.asked = self.send(
@@ -505,11 +358,3 @@ class Limits:
 
 def _key(lease: LeaseId) -> _Key:
     return (lease.scope, lease.match, lease.unit, lease.window_s)
-
-
-def _span(window_s: int) -> str:
-    for name, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        if window_s % seconds == 0:
-            count = window_s // seconds
-            return name if count == 1 else f"{count} {name}s"
-    return f"{window_s} s"

@@ -28,9 +28,9 @@ from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError
 from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
+from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
 from crossgrade.gateway._head import Endpoint
-from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import forbidden
+from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 from crossgrade.routing import opening_text
@@ -277,11 +277,8 @@ def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:
     fields = read_body(body, lower)
     if isinstance(fields, Problem):
         return fields
-    if fields.in_background and endpoint.name == "responses":
-        return bad_request(
-            "`background` is not served: its answer could be neither billed nor fetched here.",
-            "forbidden_field",
-        )
+    if fields.in_background:
+        return IN_BACKGROUND
     span = model_span(body, lower, fields)
     if isinstance(span, Problem):
         return span

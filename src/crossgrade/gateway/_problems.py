@@ -12,7 +12,7 @@ from crossgrade.errors import (
     ProviderError,
     RateLimitedError,
 )
-from crossgrade.gateway._limits import LimitRefusal
+from crossgrade.gateway._leases import LimitRefusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from crossgrade.domain import RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._head import Request
-from crossgrade.gateway._limits import Counter
+from crossgrade.gateway._leases import Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState

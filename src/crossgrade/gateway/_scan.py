@@ -1,118 +1,100 @@
 """What is checked of a JSON object that is too large to be parsed, in one pass and constant memory.
 
-The scan reads structure only: it goes from bracket to bracket and from key to key, and jumps over texts and
-numbers. It finds the top-level `model` and the numbers that bound an answer. It refuses what is refused in a
-small body too: forbidden keys, `model` twice or in another spelling, too many choices, too deep nesting.
+The scan goes from token to token, and expressions take the parts without anything to look at in one step: a
+large body is accepted only if a parser would accept it. It finds the top-level `model` and the numbers that
+bound an answer. It refuses what is refused in a small body too: forbidden keys, `model` twice or in another
+spelling, too many choices, too deep nesting.
 """
 
+import codecs
 import re
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
+from crossgrade.gateway._fields import (
+    BACKSLASH,
+    IN_BACKGROUND,
+    MAX_DEPTH,
+    MOST_CHOICES,
+    MOST_FIELDS,
+    ONCE,
+    OWN_WORDS,
+    SUSPECT_NAME,
+    TOO_DEEP,
+    TOO_MANY_FIELDS,
+    folded,
+    key_problem,
+    twice,
+)
 from crossgrade.gateway._problems import Problem, bad_request
 
-MAX_DEPTH: Final = 128
-MOST_CHOICES: Final = 128
-BACKSLASH: Final = ord("\\")
-"""As a number, it is found in a third of the time that it takes as bytes."""
-
-_NAMES = frozenset((
-    "api_base", "api_base_url", "api_key", "api_type", "api_version", "apikey", "api-key", "api-base",
-    "azure_ad_token", "azure_ad_token_provider", "azure_deployment", "azure_endpoint", "azure_password",
-    "base_url", "base-url", "client_id", "client_secret", "content_policy_fallbacks",
-    "context_window_fallbacks",
-    "custom_llm_provider", "default_headers", "default_query", "deployment_id", "endpoint_url",
-    "extra_body", "extra_headers", "extra_query", "fallbacks", "headers", "kwargs", "litellm_credential_name",
-    "litellm_metadata", "litellm_params", "litellm_settings", "model_list", "mock_response",
-    "mock_tool_calls", "optional_params", "organization", "proxies", "proxy", "region_name",
-    "router_settings", "tenant_id", "user_config",
-))  # fmt: skip
-_LABELS = frozenset(("client_id", "headers", "organization", "proxy", "region_name", "tenant_id"))
-"""Names that people also use for labels. They are accepted under `metadata`."""
-
-_PREFIXES = ("aws_", "azure_", "litellm_", "mock_", "vertex_")
-
-ALIKE: Final = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
-"""Letters that a parser which ignores case may take for others."""
-
-SUSPECT_NAME: Final = (
-    rb"a(?:pi[_-]?(?:base|key|type|version)|ws_|zure_)|base[_-]url|c(?:lient_(?:id|secret)|ontent_policy_f"
-    rb"|ontext_window_f|ustom_llm_)|de(?:fault_(?:headers|query)|ployment_id)|e(?:ndpoint_url|xtra_(?:body|headers"
-    rb"|query))|fallbacks|headers|kwargs|litellm_|mo(?:ck_|del_list)|o(?:ptional_params|rganization)|prox(?:y|ies)"
-    rb"|r(?:egion_name|outer_settings)|tenant_id|user_config|vertex_"
-)
-"""How forbidden keys begin. It begins with one letter for each, which is fast."""
-
-OWN_WORDS: Final = frozenset(
-    (
-        ("tools", "function", "parameters"),
-        ("tools", "parameters"),
-        ("tools", "input_schema"),
-        ("functions", "parameters"),
-        ("response_format", "json_schema", "schema"),
-        ("response_format", "schema"),
-        ("text", "format", "schema"),
-        ("output_config", "format", "schema"),
-        ("output_format", "schema"),
-        ("messages", "content", "input"),
-        ("guided_json",),
-        ("structured_outputs", "json"),
-        ("tools", "headers"),
-        ("tools", "input_examples"),
-        ("prompt", "variables"),
-    )
-)
-"""The places where keys are the caller's own words, as paths of keys from the top."""
-
-Path: TypeAlias = tuple[str, ...] | None
-"""The keys that lead to an object; None for a place that leads to none of `OWN_WORDS` or `metadata`."""
+CONTROLS_BYTES: Final = 8 << 20
+"""Up to here in a body, texts are searched for control characters. Beyond it, those with an escape are."""
 
 _KEPT = 512
-"""The bytes of a key that are read. No key that matters is longer, even with every letter as an escape."""
+"""The bytes of a key that are read, and the most of a number.
+
+No key that matters is longer, even with every letter as an escape.
+"""
 
 _LONGEST_VALUE = 4096
 """The longest value of a field that is read, with the spaces around it."""
 
-MOST_FIELDS: Final = 1_000
-"""The top-level fields of a body that are looked at one by one."""
-
+_LONGEST_ESCAPE = 6
 _LONGEST_PATH = max(map(len, OWN_WORDS)) + 1
-
-_TOKEN = re.compile(rb'["{}\[\]]')
-_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_SPACE = re.compile(rb"[ \t\r\n]*+")
-_VALUE = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]|\\.)*+"|[^ \t\r\n,}\]"{\[]++)', re.DOTALL)
-_QUOTE, _COLON, _OPEN, _CLOSE = b'":{}'
-_BRACKETS = b"{["
 _PLAIN_LEVELS = 2
-_PART_BYTES = 16
+_PART_BYTES = 24
 _FEWEST_PARTS = 10_000
 """A body may have so many parts that are looked at one by one, and one more for each `_PART_BYTES` bytes."""
 
+_QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _CLOSE_LIST = b'":,{}]'
+_BRACKETS = b"{["
+_BLANKS = (b" ", b"\n", b"\r", b"\t", b"")
+_START, _FIRST, _NEXT, _KEY, _AFTER_KEY, _VALUE, _END = range(7)
+"""What may come: the body's object; the first part of an object or list, or its end; a comma, or its end; a
+key; a colon; a value; nothing more."""
 
-def _run(key: bytes) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Return what matches any number of plain members of an object, and any number of plain items of a list.
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
+_TEXT = re.compile(rb'[^"\\\x00-\x1f]*+(?:%b[^"\\\x00-\x1f]*+)*+' % _ESCAPE)
+_SCALAR = re.compile(
+    rb"(?:0|[1-9][0-9]*+)(?=[,\]}])"  # most of them, in half the time
+    rb"|(?:true|false|null|-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+)(?=[ \t\r\n,\]}])"
+)
+_PART_OF_SCALAR = re.compile(rb"[-+.0-9Ea-z]*+\Z")
+_FIELD_VALUE = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]|\\.)*+"|[^ \t\r\n,}\]"{\[]++)', re.DOTALL)
+_RUN_TEXT = rb'"[^"\\\x00-\x1f]{0,2048}+(?:%b[^"\\\x00-\x1f]{0,2048}+)*+"' % _ESCAPE
+"""A string without a long stretch of text. A search for the end of a long one is far faster."""
 
-    Plain ones have no keys but such as `key` matches, and are nested two levels deep at most. Most bodies
-    have hardly any other parts.
+
+def _runs(key: bytes, levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return what matches any number of plain items of a list, and of plain members of an object.
+
+    A match begins after the opening bracket or after an earlier part. Plain parts have no keys but such as
+    `key` matches, and are nested so many levels deep at most. Most bodies have hardly any other parts.
     """
-    space = rb"[ \t\r\n]*+"
-    plain = rb'(?:"%b"|[^ \t\r\n"{}\[\],:]++)' % _REST.pattern
-    member = rb"(?:%b%b:%b%%b%b,?%b)*+" % (key, space, space, space, space)
-    item = rb"(?:%%b%b,?%b)*+" % (space, space)
-    for _ in range(_PLAIN_LEVELS):
-        inner = (space, member % plain, space, item % plain)
-        plain = rb"(?:%b|\{%b%b\}|\[%b%b\])" % (plain, *inner)
-    return re.compile(rb"%b,?%b" % (space, space) + member % plain, re.DOTALL), re.compile(
-        rb"%b,?%b" % (space, space) + item % plain, re.DOTALL
+    space = _SPACE.pattern
+    plain = rb"(?:%b|%b)" % (_RUN_TEXT, _SCALAR.pattern)
+    member = rb"%b%b:%b%%b" % (key, space, space)
+    for _ in range(levels):
+        items = rb"(?:%b%b(?:,%b(?!\])|(?=\])))*+" % (plain, space, space)
+        members = rb'(?:%b%b(?:,%b(?=")|(?=\})))*+' % (member % plain, space, space)
+        plain = rb"(?:%b|\{%b%b\}|\[%b%b\])" % (plain, space, members, space, items)
+    run = rb"(?:(?:,|%b,|(?<=%b))%b%b)*+"
+    return (
+        re.compile(run % (space, rb"\[", space, plain)),
+        re.compile(run % (space, rb"\{", space, member % plain)),
     )
 
 
-_RUNS = _run(rb'"(?!(?i:%b))[^"\\\x80-\xff]*+"' % SUSPECT_NAME)  # letters beyond ASCII may be alike
-_OWN_RUNS = _run(rb'"%b"' % _REST.pattern)
+_UNSUSPICIOUS = rb'"(?!(?i:%b))[^"\\\x00-\x1f\x80-\xff]*+"' % SUSPECT_NAME
+"""A plain key. Letters beyond ASCII are not plain, since some count as others."""
+
+_RUNS = tuple((_runs(_UNSUSPICIOUS, levels), _runs(_RUN_TEXT, levels)) for levels in (0, _PLAIN_LEVELS))
 _CHOICES = ("n", "best_of")
 _BOUNDS = frozenset((*_CHOICES, "max_tokens", "max_completion_tokens", "max_output_tokens"))
+_STRING = msgspec.json.Decoder(msgspec.Raw)
 
 
 class _Node:
@@ -120,19 +102,18 @@ class _Node:
 
     __slots__ = ("is_object", "own", "path", "run")
 
-    def __init__(self, path: tuple[str, ...], *, is_object: bool, own: bool) -> None:
+    def __init__(self, path: tuple[str, ...], *, is_object: bool, own: bool, levels: int) -> None:
         self.path = path
         self.is_object = is_object
         self.own = own
-        self.run = (_OWN_RUNS if own else _RUNS)[0 if is_object else 1].match
+        self.run = _RUNS[levels >= _PLAIN_LEVELS][own][is_object].match
 
 
 class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
     `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
-    top-level numbers that bound the answer. `names` are the other top-level keys, in lower case. The body is
-    not checked to be JSON in every respect.
+    top-level numbers that bound the answer. `names` are the other top-level keys, in lower case.
     """
 
     def __init__(self) -> None:
@@ -141,15 +122,18 @@ class BodyScan:
         self.bounds: dict[str, int] = {}
         self.names: set[str] = set()
         self._nodes: list[_Node] = []
+        self._state = _START
         self._key = ""
         self._at = self._parts = 0
-        self._tail = b""
+        self._tail = self._letter = b""
         self._name: bytes | None = None
-        self._inside = self._escaped = self._closed = False
+        self._inside = False
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
         if self.problem is None:
+            if self._letter or not data.isascii():
+                self._check_letters(data)
             if self._tail:
                 data = self._tail + data
             read = self._read(data)
@@ -158,159 +142,235 @@ class BodyScan:
 
     def end(self) -> Problem | None:
         """Note the end of the body; return why it is refused, None if it is accepted."""
-        if self.problem is None and not self._closed:
+        if self.problem is None and self._state != _END:
             self.problem = _not_json("it ends too early")
         return self.problem
+
+    def _check_letters(self, data: bytes) -> None:
+        """Check that a piece is UTF-8, but for a letter that is not complete yet."""
+        data = self._letter + data
+        try:
+            self._letter = data[codecs.utf_8_decode(data, "strict", False)[1] :]
+        except UnicodeDecodeError:
+            self.problem = bad_request("The body is not UTF-8.", "invalid_json")
 
     def _read(self, data: bytes) -> int:
         """Read a piece; return from where on it is needed again, together with the next one."""
         size, nodes = len(data), self._nodes
-        at = self._go_on(data) if self._inside else 0
+        at = self._take_text(data, 0) if self._inside else 0
         most = _FEWEST_PARTS + (self._at + size) // _PART_BYTES
-        while at < size and self.problem is None:
-            start = at
-            if self._name is not None:
-                at = self._after_string(self._name, data, at)
-            else:
-                if 1 < len(nodes) < MAX_DEPTH - _PLAIN_LEVELS:
-                    at = nodes[-1].run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-                found = _TOKEN.search(data, at)
-                if found is None:
-                    return size
-                start, at = found.start(), self._take(data, found.end())
-                self._parts += 1
-                if self._parts > most:
-                    self.problem = TOO_MANY_FIELDS
-            if at < 0:
-                return start
-        return size
-
-    def _take(self, data: bytes, at: int) -> int:
-        """Take the quote or bracket before a position; return where to go on, -1 if more bytes are needed."""
-        token = data[at - 1]
-        if token in _BRACKETS:
-            self._open(is_object=token == _OPEN)
-        elif token != _QUOTE:
-            self._close(is_object=token == _CLOSE)
-        else:
-            end = _string_end(data, at)
-            if end < 0 and len(data) - at < _KEPT:
-                return -1
-            self._keep_name(data[at : min(end, at + _KEPT) if end >= 0 else at + _KEPT])
-            if end < 0:
-                self._inside, self._escaped = True, _ends_escaped(data)
-            return len(data) if end < 0 else end + 1
+        while self.problem is None and not self._inside:
+            if len(nodes) > 1:
+                at = self._run(nodes[-1], data, at)
+            if data[at : at + 1] in _BLANKS:
+                at = _SPACE.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+                if at == size:
+                    break
+            after = self._take(data, at)
+            if after < 0:
+                break
+            at = after
+            if self._parts > most:
+                self.problem = TOO_MANY_FIELDS
         return at
 
-    def _after_string(self, name: bytes, data: bytes, at: int) -> int:
-        """Read what follows a string of an object, which is a key if it is a colon."""
-        after = _SPACE.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-        if after == len(data):
-            return after
-        if data[after] == _COLON:
-            after = self._take_key(name, data, after + 1)
-            if after < 0:
+    def _run(self, node: _Node, data: bytes, at: int) -> int:
+        """Pass over the plain parts of an object or list; return where to go on."""
+        if self._state == _FIRST:
+            if data[at : at + 1] in _BLANKS or data[at] == _COMMA:
+                return at
+            end = node.run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+            if end > at:
+                self._state = _NEXT
+            return end
+        if self._state == _NEXT:
+            return node.run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+        return at
+
+    def _take(self, data: bytes, at: int) -> int:
+        """Take one token; return where to go on, -1 if more bytes are needed."""
+        state, token = self._state, data[at]
+        if state == _NEXT:
+            if token != _COMMA:
+                return self._close(token, at)
+            self._state = _KEY if self._nodes[-1].is_object else _VALUE
+            return at + 1
+        if state == _AFTER_KEY:
+            return self._take_colon(data, at)
+        if state == _KEY or (state == _FIRST and self._nodes[-1].is_object):
+            return self._take_name(data, at + 1) if token == _QUOTE else self._close(token, at)
+        return self._take_value(token, data, at)
+
+    def _take_value(self, token: int, data: bytes, at: int) -> int:
+        """Take a value, or the end of a list that has none."""
+        if token in _BRACKETS:
+            return self._open(at, is_object=token == _OPEN)
+        if self._state not in (_VALUE, _FIRST):
+            return self._unexpected(at)
+        if token == _QUOTE:
+            self._state = _NEXT
+            self._parts += 1
+            return self._take_text(data, at + 1)
+        if token == _CLOSE_LIST and self._state == _FIRST:
+            return self._close(token, at)
+        return self._take_scalar(data, at)
+
+    def _unexpected(self, at: int) -> int:
+        self.problem = _not_json(f"what is at byte {self._at + at} does not belong there")
+        return at
+
+    def _take_scalar(self, data: bytes, at: int) -> int:
+        """Take a number, or `true`, `false` or `null`."""
+        found = _SCALAR.match(data, at)
+        if found is None:
+            if not _PART_OF_SCALAR.match(data, at):
+                return self._unexpected(at)
+            if len(data) - at > _KEPT:
+                self.problem = bad_request("The body has a number that is too long.", "invalid_type")
+            return -1
+        self._state = _NEXT
+        self._parts += 1
+        return found.end()
+
+    def _take_name(self, data: bytes, at: int) -> int:
+        """Take a key, and keep its name if it is to be checked."""
+        if not self._nodes[-1].own:
+            end = data.find(b'"', at, at + _KEPT)
+            if end < 0 and len(data) - at < _KEPT:
                 return -1
-        self._name = None
-        return after
+            plain = end >= 0 and data[end - 1] != BACKSLASH
+            self._name = data[at:end] if plain else _TEXT.match(data, at, at + _KEPT)[0]  # type: ignore[index]
+        self._state = _AFTER_KEY
+        self._parts += 1
+        return self._take_text(data, at)
 
-    def _go_on(self, data: bytes) -> int:
-        """Read on in a string that is longer than the last piece; return where it ends in this one."""
-        end = _string_end(data, int(self._escaped))
-        if end < 0:
-            self._escaped = _ends_escaped(data[int(self._escaped) :])
-            return len(data)
-        self._inside = False
-        return end + 1
+    def _take_text(self, data: bytes, at: int) -> int:
+        """Check a string, from a position inside it; return where to go on."""
+        end = data.find(b'"', at)  # far faster than the expression, and most texts have no quote
+        if end > at and data[end - 1] == BACKSLASH:
+            end = _TEXT.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+            stop = data[end : end + 1]
+            self._inside = stop != b'"'
+            if self._inside and (len(data) - end >= _LONGEST_ESCAPE or stop not in (b"\\", b"")):
+                self.problem = _BAD_TEXT
+            return end if self._inside else end + 1
+        self._inside = end < 0
+        if self._inside:
+            end = _whole_escapes(data, at)
+        text = data[at:end]
+        if BACKSLASH in text or self._at < CONTROLS_BYTES:
+            try:
+                _STRING.decode(b'"%b"' % text)
+            except msgspec.DecodeError:  # it may be the half of a pair
+                if _TEXT.fullmatch(text) is None:
+                    self.problem = _BAD_TEXT
+        elif 0 in text:
+            self.problem = _BAD_TEXT
+        return end if self._inside else end + 1
 
-    def _keep_name(self, name: bytes) -> None:
+    def _take_colon(self, data: bytes, at: int) -> int:
+        """Take the colon after a key, and the key with it."""
+        if data[at] != _COLON:
+            return self._unexpected(at)
+        if self._name is not None:
+            if not self._take_key(self._name, data, at + 1):
+                return -1
+            self._name = None
+        self._state = _VALUE
+        return at + 1
+
+    def _open(self, at: int, *, is_object: bool) -> int:
         nodes = self._nodes
         if not nodes:
-            self.problem = _not_json("it is not one object")
-        elif nodes[-1].is_object and not nodes[-1].own:
-            self._name = name
-
-    def _open(self, *, is_object: bool) -> None:
-        nodes = self._nodes
-        if not nodes:
-            if self._closed or not is_object:
+            if self._state != _START or not is_object:
                 self.problem = _not_json("it is not one object")
-            nodes.append(_Node((), is_object=is_object, own=False))
-            return
-        if len(nodes) >= MAX_DEPTH:
+            nodes.append(_Node((), is_object=is_object, own=False, levels=MAX_DEPTH))
+        elif self._state not in (_VALUE, _FIRST):
+            return self._unexpected(at)
+        elif len(nodes) >= MAX_DEPTH:
             self.problem = TOO_DEEP
-            return
-        parent = nodes[-1]
-        path, own = parent.path, parent.own
-        if parent.is_object and not own and len(path) < _LONGEST_PATH:
-            path = (*path, self._key)
-            own = path in OWN_WORDS
-        nodes.append(_Node(path, is_object=is_object, own=own))
+        else:
+            parent = nodes[-1]
+            path, own = parent.path, parent.own
+            if parent.is_object and not own and len(path) < _LONGEST_PATH:
+                path = (*path, self._key)
+                own = path in OWN_WORDS
+            levels = MAX_DEPTH - 1 - len(nodes)
+            nodes.append(_Node(path, is_object=is_object, own=own, levels=levels))
+        self._state = _FIRST
+        self._parts += 1
+        return at + 1
 
-    def _close(self, *, is_object: bool) -> None:
-        nodes = self._nodes
-        if not nodes or nodes.pop().is_object is not is_object:
-            self.problem = _not_json("its brackets do not match")
-        elif not nodes:
-            self._closed = True
+    def _close(self, token: int, at: int) -> int:
+        if self._state == _KEY or token != (_CLOSE if self._nodes[-1].is_object else _CLOSE_LIST):
+            return self._unexpected(at)
+        self._parts += 1
+        self._nodes.pop()
+        self._state = _NEXT if self._nodes else _END
+        return at + 1
 
-    def _take_key(self, name: bytes, data: bytes, after: int) -> int:
-        """Check a key, whose value begins at `after`; return where to go on, -1 if more bytes are needed."""
+    def _take_key(self, name: bytes, data: bytes, after: int) -> bool:
+        """Check a key, whose value begins at `after`; return whether there were bytes enough."""
         nodes = self._nodes
         key = self._key = _text(name)
-        self.problem = key_problem(key, nodes[-1].path)
-        return self._take_field(key, data, after) if len(nodes) == 1 and self.problem is None else after
+        self.problem = self.problem or key_problem(key, nodes[-1].path)
+        return len(nodes) > 1 or self.problem is not None or self._take_field(key, data, after)
 
-    def _take_field(self, key: str, data: bytes, after: int) -> int:
-        """Take the value of a top-level key, if it is one that matters."""
+    def _take_field(self, key: str, data: bytes, after: int) -> bool:
+        """Read the value of a top-level key that matters; return whether there were bytes enough."""
         lower = folded(key)
-        if lower != "model" and key not in _BOUNDS:
+        if lower in self.names and lower in ONCE:
+            self.problem = twice(key)
+        elif lower == "model" or key in _BOUNDS or key == "background":
+            value = _FIELD_VALUE.match(data, after)
+            if value is None or value.end() == len(data):
+                self._wait_for_value(key, data, after)
+                return False
+            if lower == "model":
+                self._take_model(key, value)
+            elif key == "background":
+                self.problem = None if value[1] in (b"null", b"false") else IN_BACKGROUND
+            elif value[1] != b"null":
+                self._take_bound(key, value[1])
+        if lower != "model":
             self.names.add(lower)
             if len(self.names) > MOST_FIELDS:
                 self.problem = TOO_MANY_FIELDS
-            return after
-        value = _VALUE.match(data, after)
-        if value is None or value.end() == len(data):
-            at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
-            if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
-                self.problem = _wrong_type(key)
-            return -1
-        raw = value[1]
-        if lower == "model":
-            if self.span is not None or key != "model":
-                self.problem = twice(key)
-            elif raw[0] != _QUOTE and raw != b"null":
-                self.problem = _wrong_type(key)
-            self.span = (self._at + value.start(1), self._at + value.end(1))
-        elif raw != b"null":
-            least, most = (1, MOST_CHOICES) if key in _CHOICES else (0, 1_000_000_000)
-            if not raw.isdigit() or len(raw) > 10 or not least <= int(raw) <= most:
-                self.problem = _wrong_type(key)
-            else:
-                self.bounds[key] = int(raw)
-        return value.end()
+        return True
+
+    def _wait_for_value(self, key: str, data: bytes, after: int) -> None:
+        """Refuse a value that is no text or number, or is too long to be read."""
+        at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
+        if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
+            self.problem = IN_BACKGROUND if key == "background" else _wrong_type(key)
+
+    def _take_model(self, key: str, value: re.Match[bytes]) -> None:
+        if self.span is not None or key != "model":
+            self.problem = twice(key)
+        elif value[1][0] != _QUOTE and value[1] != b"null":
+            self.problem = _wrong_type(key)
+        self.span = (self._at + value.start(1), self._at + value.end(1))
+
+    def _take_bound(self, key: str, raw: bytes) -> None:
+        least, most = (1, MOST_CHOICES) if key in _CHOICES else (0, 1_000_000_000)
+        if not raw.isdigit() or len(raw) > 10 or not least <= int(raw) <= most:
+            self.problem = _wrong_type(key)
+        else:
+            self.bounds[key] = int(raw)
 
 
-TOO_DEEP = bad_request(f"The body is nested more than {MAX_DEPTH} levels deep.", "too_deep")
-TOO_MANY_FIELDS = bad_request("The body has too many fields to be checked.", "too_many_fields")
-
-
-def _string_end(data: bytes, at: int) -> int:
-    """Return where the quote is that ends a string, of which `at` is inside; -1 if it is not there."""
-    end = data.find(b'"', at)  # far faster than the expression, and most texts have no quote
-    if end < 0 or end == at or data[end - 1] != BACKSLASH:
-        return end
-    end = _REST.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-    return end if data[end : end + 1] == b'"' else -1
-
-
-def _ends_escaped(data: bytes) -> bool:
-    """Return whether the part of a string ends with a backslash that escapes what follows."""
-    return bool((len(data) - len(data.rstrip(b"\\"))) % 2)
+def _whole_escapes(data: bytes, at: int) -> int:
+    """Return up to where a text that begins at a position, and has no end yet, has no incomplete escape."""
+    near = data.find(b"\\", max(at, len(data) - _LONGEST_ESCAPE))
+    if near < 0:
+        return len(data)
+    before = data[at:near]
+    near += (len(before) - len(before.rstrip(b"\\"))) % 2  # the second of a pair begins no escape
+    return _TEXT.match(data, near).end()  # type: ignore[union-attr]  # it matches nothing as well
 
 
 def _text(name: bytes) -> str:
-    """Return a key's text. One that is no JSON, or was cut, keeps its bytes."""
+    """Return a key's text. One that is no JSON keeps its bytes."""
     if BACKSLASH in name:
         try:
             return msgspec.json.decode(b'"%b"' % name, type=str)
@@ -327,33 +387,4 @@ def _not_json(why: str) -> Problem:
     return bad_request(f"The body is not a JSON object: {why}.", "invalid_json")
 
 
-def folded(key: str) -> str:
-    """Return a key as a parser that ignores case may read it."""
-    return (key if key.isascii() else key.translate(ALIKE)).lower()
-
-
-def key_problem(key: str, path: Path) -> Problem | None:
-    """Return why a key of the object at a path is refused, None if it is accepted."""
-    plain = folded(key)
-    if plain not in _NAMES and not plain.startswith(_PREFIXES):
-        return None
-    if path is None:
-        return forbidden(key[:200])
-    where = (*path, key)
-    if where in OWN_WORDS or (path[:1] == ("metadata",) and key in _LABELS):
-        return None
-    return forbidden(".".join(where)[:200])
-
-
-def twice(name: str) -> Problem:
-    """Return the refusal of a key that is there twice, or in a spelling that some parser takes for it."""
-    where = name[:100]
-    return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
-
-
-def forbidden(where: str) -> Problem:
-    """Return the refusal of a field that could redirect a request or leak a key."""
-    return bad_request(
-        f"The field `{where}` is not accepted: where a request goes, and with which key, is configured.",
-        "forbidden_field",
-    )
+_BAD_TEXT = _not_json("it has a text with a character or an escape that JSON does not have")

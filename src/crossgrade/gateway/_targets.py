@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from crossgrade.dialects import DIALECTS, HOSTS, Host, secret_of
+from crossgrade.dialects import DIALECTS, HOSTS, Host, hosts_at, secret_of
 from crossgrade.domain import RouteSpec
 from crossgrade.errors import (
     AuthError,
@@ -198,14 +198,10 @@ def _host(target: Target) -> Host:
 
 
 def _choosing(target: Target, address: Address) -> frozenset[str]:
-    """Return the fields that choose at the target's provider, which its address may name as well."""
-    rows = (row for row in HOSTS.values() if row.choosing_fields)
-    found = (
-        row.choosing_fields
-        for row in rows
-        if row.name == target.provider or f"//{address.host}/" in (row.base_url or "")
-    )
-    return frozenset(next(found, ()))
+    """Return the fields that choose at the target's provider, and at the host that its address names."""
+    row = HOSTS.get(target.provider)
+    rows = (*(() if row is None else (row,)), *hosts_at(address.host))
+    return frozenset(field for each in rows for field in each.choosing_fields)
 
 
 def _header_lines(target: Target, address: Address, key: str | None) -> str:
@@ -367,17 +363,21 @@ def may_try_another(error: ProviderError) -> bool:
     return error.retryable or isinstance(error, AuthError | ContextTooLongError)
 
 
-def note_failure(breaker: Breaker, error: ProviderError, now: float) -> None:
+_NEVER_SENT = frozenset({"connections-busy", "connections-busy-timeout"})
+
+
+def note_failure(breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False) -> None:
     """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
 
     A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
-    words must not close the target for everyone else.
+    words must not close the target for everyone else. Nor must what a model answers to one caller: `answered`
+    says that the target sent an answer, though one that cannot be used.
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
-    elif isinstance(error, AuthError) and error.status in (400, 403):
+    elif error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403)):
         breaker.abandoned()
-    elif isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+    elif answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()
     else:
         breaker.failed(now)

@@ -26,6 +26,7 @@ class Target:
     send something. `caller_fields` are fields that callers may set although they choose another model,
     host or region at the provider. `context_tokens` is the model's context window, None if unknown.
     `blocked` is the code of the clause of a licence or host that keeps traffic from a candidate, if any.
+    `is_forbidden` says that it rules the model out, so that no request may ask for it by its own name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Target:
     caller_fields: tuple[str, ...] = ()
     context_tokens: int | None = None
     blocked: str | None = None
+    is_forbidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

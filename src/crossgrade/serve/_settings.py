@@ -74,7 +74,7 @@ def compile_settings(
         what = "refuse it" if config.serving.unpriced == "refuse" else "do not count it"
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
-    blocking = {name: clause for name in used if (clause := _blocking(project, name)) is not None}
+    blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
     warnings += [*_stepped_back(project), *_not_allowed(project, blocking)]
     settings = GatewaySettings(
         serving=config.serving,
@@ -83,17 +83,15 @@ def compile_settings(
             for route in config.routes.values()
         ),
         targets=tuple(
-            replace(
-                target,
-                replica_of=heads.get(target.name),
-                blocked=blocking[target.name].code if target.name in blocking else None,
-            )
+            _held_to(replace(target, replica_of=heads.get(target.name)), blocking.get(target.name))
             for target in targets
         ),
         state=str(folder),
         broker=str(folder / "serve" / "broker.sock"),
-        hosts=tuple(
-            row for name, row in project.plugins.hosts.items() if name in {t.provider for t in targets}
+        hosts=tuple(  # a model at such a host's address may name another provider
+            row
+            for name, row in project.plugins.hosts.items()
+            if row.choosing_fields or name in {target.provider for target in targets}
         ),
         dialects={
             name: place
@@ -152,6 +150,13 @@ def _stepped_back(project: Project) -> list[str]:
 
 def _blocking(project: Project, model: str) -> Clause | None:
     return next((clause for clause in project.clauses_of(model) if clause.blocks), None)
+
+
+def _held_to(target: Target, clause: Clause | None) -> Target:
+    """Return a target with the clause that keeps traffic from it, if there is one."""
+    if clause is None:
+        return target
+    return replace(target, blocked=clause.code, is_forbidden=clause.severity == "forbidden")
 
 
 def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:

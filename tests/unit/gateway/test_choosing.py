@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from crossgrade.dialects import Host, hosts
 from crossgrade.domain import RouteSpec
 
 FIELDS = ["models", "provider", "route", "plugins", "transforms", "preset", "Models", "\\u006dodels"]
@@ -33,10 +34,39 @@ def test_it_is_accepted_if_it_is_allowed_by_name(run, make, fake, size):
         assert world.post(_body(make, "models", size)).code == "forbidden_field"
 
 
-def test_the_address_says_which_provider_it_is(run, make, fake):
-    compatible = make.target(fake, base_url="https://openrouter.ai/api/v1")
-    with run([compatible]) as world:
-        assert world.post(_body(make, "models")).code == "forbidden_field"
+@pytest.mark.parametrize("provider", ["openai-compatible", "groq"])
+@pytest.mark.parametrize(
+    ("address", "field"),
+    [
+        ("https://openrouter.ai/api/v1", "models"),
+        ("https://OpenRouter.AI:443/api/v1", "provider"),
+        ("https://openrouter.ai./api/v1", "route"),
+        ("https://eu.openrouter.ai/api/v1", "plugins"),
+        ("http://openrouter.ai", "transforms"),
+        ("https://api.groq.com/openai/v1", "compound_custom"),
+        ("https://mine.openai.azure.com/openai/v1", "data_sources"),
+        ("https://mine.services.ai.azure.com/openai/v1", "data_sources"),
+        ("https://api.anthropic.com/v1", "inference_geo"),
+    ],
+)
+def test_the_address_says_which_provider_it_is(run, make, fake, provider, address, field):
+    with run([make.target(fake, base_url=address, provider=provider)]) as world:
+        for size in (0, 1_100_000):
+            assert world.post(_body(make, field, size, first=False)).code == "forbidden_field"
+
+
+def test_an_address_that_only_looks_like_a_providers_is_another(run, make, fake):
+    for address in ("https://myopenrouter.ai/v1", "https://openrouter.ai.example.com/v1"):
+        targets = make.target(fake, base_url=address, timeout_s=0.1)
+        with run([targets], [RouteSpec(name="support", incumbent="big", attempts=1)]) as world:
+            assert not world.worker.context.targets["big"].forbidden
+
+
+def test_a_plugins_host_is_known_by_its_address_too(run, make, fake, monkeypatch):
+    row = Host(name="relay", base_url="https://relay.example:8443/v1", choosing_fields=("upstream",))
+    monkeypatch.setitem(hosts._KNOWN, "relay", row)
+    with run([make.target(fake, base_url="https://relay.example/v2")]) as world:
+        assert world.post(_body(make, "upstream")).code == "forbidden_field"
 
 
 def test_other_providers_and_inner_keys_are_not_concerned(run, make, fake):

@@ -122,6 +122,34 @@ def test_a_route_in_the_path_needs_no_model_in_the_body(run, make, fake):
         assert world.post(b"[" + body, "/r/support/v1/chat/completions").code == "invalid_json"
 
 
+def test_the_model_is_added_before_a_limit_that_is_null(run, make, fake):
+    body = b'{"max_tokens":null' + b" " * 10_000 + b"}"
+    with run([make.target(fake)], body_parse_bytes=10_000) as world:
+        assert world.post(body, "/r/support/v1/chat/completions").status == 200
+    assert fake.requests[0].json == {"model": "big-model", "max_tokens": None}
+
+
+LENIENT = {
+    "comment": b'/* "x":" */"api_base":1,/* " */"y":2',
+    "single quotes": b"'x\":':1,'api_base':1,'y\"':2",
+    "no quotes": b"api_base:1",
+    "escape": b'"\\x61pi_base":1',
+    "NaN": b'"x":NaN',
+    "UTF-8": b'"x":"\xff"',
+}
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("field", LENIENT)
+def test_what_only_a_lenient_parser_reads_never_reaches_the_provider(world, fake, size, first, field):
+    parts = [b'"model":"support"', LENIENT[field]]
+    body = b"{%b,%b%b}" % (parts[not first], b" " * size, parts[first])
+    answer = world.post(body)
+    assert (answer.status, answer.code) == (400, "invalid_json")
+    assert not fake.requests
+
+
 def test_a_caller_without_a_key_is_refused_before_the_body_is_sent(run, make, fake):
     with run([make.target(fake)], body_parse_bytes=10_000, open_on_loopback=False) as world:
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999\r\n"

@@ -268,6 +268,32 @@ def test_a_route_for_others_is_closed_also_by_its_targets_name(both, make, tmp_p
         assert names == ["small"]
 
 
+def test_a_model_that_is_forbidden_is_not_asked_by_its_own_name(run, make, fake, tmp_path):
+    specs = [RouteSpec(name="support", incumbent="big"), RouteSpec(name="old", incumbent="scout")]
+    scout = make.target(fake, "scout", blocked="territory-withheld", is_forbidden=True)
+    unsure = make.target(fake, "unsure", blocked="retention-unknown")
+    with run([make.target(fake), scout, unsure], specs, body_parse_bytes=2_000) as world:
+        for size in (0, 3_000):
+            for _ in range(2):
+                answer = world.post(make.chat("scout", padding="a" * size))
+                assert (answer.status, answer.code) == (403, "use_forbidden")
+                assert "territory-withheld" in answer.json["error"]["message"]
+        assert not fake.requests
+        assert world.settled(4)[0].error == "use_forbidden"
+        assert [row["id"] for row in world.get("/v1/models").json["data"]] == [
+            "big",
+            "old",
+            "support",
+            "unsure",
+        ]
+        for model in (
+            "big",
+            "old",
+            "unsure",
+        ):  # what is in use stays, and what is unknown is the caller's choice
+            assert world.post(make.chat(model)).status == 200
+
+
 def test_limits_refuse_settle_and_tell_budgets_from_rates(both, make, tmp_path):
     key = _key(tmp_path, limits=(KeyLimit(unit="tokens", cap=2000, window_s=60),))
     with both(open_on_loopback=False) as world:

@@ -167,15 +167,29 @@ def responding(run, make, upstream):
         yield world
 
 
-def test_a_response_in_the_background_is_refused_for_nobody_could_count_it(responding):
-    answer = responding.post(saying("queued", input="", background=True), "/v1/responses")
-    assert (answer.status, answer.code) == (400, "forbidden_field")
-    assert responding.post(saying("queued", input="", background=False), "/v1/responses").status == 200
+@pytest.mark.parametrize("size", [0, 3_000], ids=["small", "large"])
+@pytest.mark.parametrize("value", [True, 1, "yes", {"a": 1}, []])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions", "/v1/completions", "/v1/messages"])
+def test_an_answer_in_the_background_is_refused_for_nobody_could_count_it(
+    responding, upstream, path, value, size
+):
+    first = {"model": "support", "background": value, "x": "x" * size}
+    for fields in (first, dict(reversed(first.items()))):
+        assert responding.post(json.dumps(fields).encode(), path).status == 400
+    assert {record.error for record in responding.settled(2)} == {"forbidden_field"}
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("size", [0, 3_000], ids=["small", "large"])
+@pytest.mark.parametrize("value", [False, None])
+def test_an_answer_in_the_foreground_is_served(responding, value, size):
+    body = saying("queued", input="", background=value, padding="x" * size)
+    assert responding.post(body, "/v1/responses").status == 200
 
 
 def test_a_response_that_goes_on_when_it_is_answered_costs_what_was_reserved(responding):
-    """A body too large to be parsed can ask for one."""
-    body = saying("queued", input="", padding="x" * 3_000, background=True)
+    """A provider may answer so what was not asked for."""
+    body = saying("queued", input="", padding="x" * 3_000)
     assert responding.post(body, "/v1/responses").status == 200
     (record,) = responding.settled()
     assert (record.cost_usd, record.cost_origin) == (None, "unknown")

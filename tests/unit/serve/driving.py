@@ -15,7 +15,8 @@ from typing import Any
 from crossgrade.domain import Limit, Serving
 from crossgrade.gateway import GatewaySettings, write_settings
 from crossgrade.gateway._broker import BrokerLink
-from crossgrade.gateway._limits import Hold, LimitRefusal, Limits
+from crossgrade.gateway._leases import Hold, LimitRefusal
+from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.identity import Principal
 

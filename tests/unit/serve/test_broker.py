@@ -29,7 +29,7 @@ from crossgrade.gateway import (
     ShadowAnswer,
     ShadowPair,
 )
-from crossgrade.gateway._limits import Hold, LimitRefusal
+from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.serve._redis import RedisCounters

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from crossgrade.dialects import Host
 from crossgrade.gateway import Target
 from crossgrade.project import Project
+from crossgrade.project._plugins import Plugins
 from crossgrade.serve import Compiled, compile_settings
 from crossgrade.serve._local import LOCAL_KEY_ENV
 from tests.codes import raises_code
@@ -105,3 +107,36 @@ def test_a_process_loads_only_what_it_needs(module: str, absent: set[str]) -> No
         script = script.replace("crossgrade.catalog, ", "")
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not absent & set(loaded.stdout.split())
+
+
+SCOUT = """\
+team: {country: COUNTRY, monthly_active_users: 5}
+models:
+  gpt: {provider: openai-compatible, model: gpt-5, base_url: "http://10.0.0.1/v1"}
+  scout: {provider: openai-compatible, model: meta-llama/Llama-4-Scout-17B-16E-Instruct, base_url: "http://10.0.0.1/v1"}
+routes:
+  support: {incumbent: gpt}
+"""
+
+
+@pytest.mark.parametrize(("country", "is_forbidden"), [("DE", True), ("US", False), ("null", False)])
+def test_a_forbidden_model_is_marked_though_no_route_uses_it(
+    tmp_path: Path, country: str, is_forbidden: bool
+) -> None:
+    compiled = _compiled(tmp_path, {}, SCOUT.replace("COUNTRY", country))
+    assert {target.name for target in compiled.settings.targets if target.is_forbidden} == (
+        {"scout"} if is_forbidden else set()
+    )
+    assert not [warning for warning in compiled.warnings if "scout" in warning]
+
+
+def test_workers_know_a_plugins_host_by_its_address_though_no_model_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "relay": Host(name="relay", base_url="https://relay.example/v1", choosing_fields=("upstream",)),
+        "plain": Host(name="plain", base_url="https://plain.example/v1"),
+    }
+    monkeypatch.setattr(Plugins, "hosts", rows)
+    compiled = _compiled(tmp_path, {"OPENAI_API_KEY": "k"})
+    assert [row.name for row in compiled.settings.hosts] == ["relay"]

@@ -92,8 +92,9 @@ def _leave_out(fields: Fields) -> None:
 def _not_stored(fields: Fields, name: str) -> NoReturn:
     fields.refuse(
         name,
-        "refers to an earlier answer that is not stored here: send the whole conversation. Set `store` to "
-        "false in the client if it adds the id itself",
+        "refers to an earlier answer that is not stored here: send the whole conversation, or have the "
+        "gateway store answers (`serve.stored_responses`). Set `store` to false in the client if it adds the "
+        "id itself",
         code="item-not-stored",
     )
 

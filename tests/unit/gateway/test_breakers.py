@@ -1,0 +1,113 @@
+"""What opens a target's circuit breaker, for everyone: that it fails, never what it answers to one client."""
+
+import json
+
+import pytest
+
+from crossgrade.domain import RouteSpec, ToolCall
+from crossgrade.errors import UpstreamError
+from crossgrade.gateway._targets import FAILURES_TO_OPEN, Breaker, note_failure
+from crossgrade.testing import FakeProvider, Fault, Reply
+from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
+
+TOOL = {"type": "object", "properties": {"a": {"type": "integer"}}}
+MESSAGES = "/v1/messages"
+CALLING = json.dumps(
+    {
+        "model": "support",
+        "max_tokens": 9,
+        "tools": [{"name": "f", "input_schema": TOOL}],
+        "messages": [{"role": "user", "content": "hello"}],
+    }
+).encode()
+CHOICE = (
+    b'{"id":"a","choices":[{"index":0,"message":{"role":"assistant","content":"%b"},"finish_reason":"%b"}]}'
+)
+
+
+def answer(body: bytes, head: bytes = JSON_HEAD) -> bytes:
+    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def calling(arguments: str) -> Reply:
+    call = ToolCall(id="c1", name="f", arguments=arguments)
+    return Reply("", tool_calls=(call,), finish_reason="tool_calls")
+
+
+@pytest.mark.parametrize("reply", [calling("[1, 2]"), calling("no JSON"), Fault("empty_choices")])
+def test_one_clients_answers_that_cannot_be_used_keep_no_other_from_the_target(run, make, reply):
+    def script(request):
+        return reply if b'"tools"' in request.body else Reply("hello")
+
+    route = RouteSpec(name="support", incumbent="big", attempts=1)
+    with FakeProvider(script) as provider, run([make.target(provider)], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN + 2):
+            assert world.post(CALLING, MESSAGES).status == 502
+        assert not world.worker.context.targets["big"].breaker.is_open
+        assert world.post(make.chat()).status == 200
+
+
+WHOLE = [b'["a"]', b'"a"', b'{"a":', b"", b"null", b'{"choices":[]}', CHOICE % (b"message", b"error")]
+STREAM = b"data: %b\n\ndata: [DONE]\n\n" % (CHOICE % (b"delta", b"error"))
+
+
+@pytest.mark.parametrize("data", [*map(answer, WHOLE), SSE_HEAD + STREAM])
+def test_an_answer_that_is_no_object_opens_nothing(run, data):
+    asked = json.dumps(
+        {
+            "model": "support",
+            "max_tokens": 9,
+            "output_format": {"type": "json_schema", "schema": TOOL},
+            "messages": [{"role": "user", "content": "hello"}],
+        }
+    ).encode()
+    route = RouteSpec(name="support", incumbent="raw", attempts=1)
+    with scripted(data) as (url, received), run([raw_target(url)], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN + 2):
+            assert b"error" in world.post(asked, MESSAGES).body
+        assert len(received) == FAILURES_TO_OPEN + 2
+        assert not world.worker.context.targets["raw"].breaker.is_open
+
+
+def test_such_an_answer_goes_to_the_next_target_as_configured(run, make):
+    route = RouteSpec(name="support", incumbent="big", fallbacks=("other",), attempts=2)
+    with (
+        FakeProvider(calling("[1, 2]")) as first,
+        FakeProvider("hello") as second,
+        run([make.target(first), make.target(second, "other")], [route]) as world,
+    ):
+        answered = world.post(CALLING, MESSAGES)
+    assert (answered.status, answered.headers["x-crossgrade-target"]) == (200, "other")
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"",
+        b"HTTP/1.1 500 Oops\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 503 Oops\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 401 Oops\r\ncontent-length: 2\r\n\r\n{}",
+        answer(b"<html>down</html>", b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n"),
+        answer(b'{"error":{"message":"oops","type":"server_error"}}'),
+        JSON_HEAD + b'content-length: 99\r\n\r\n{"choices":',
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: {}\n\n",
+        b"no HTTP\r\n\r\n",
+    ],
+    ids=["nothing", "500", "503", "401", "HTML", "error", "cut", "cut stream", "no HTTP"],
+)
+def test_what_shows_that_the_target_fails_opens_it(run, make, bytes_):
+    route = RouteSpec(name="support", incumbent="raw", attempts=1)
+    with scripted(bytes_) as (url, received), run([raw_target(url)], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN):
+            world.post(make.chat())
+        assert world.worker.context.targets["raw"].breaker.is_open
+        assert world.post(make.chat()).code == "upstream_unavailable"
+        assert len(received) == FAILURES_TO_OPEN
+
+
+def test_connections_that_are_all_in_use_say_nothing_about_the_target():
+    breaker = Breaker()
+    for code in ("connections-busy", "connections-busy-timeout"):
+        for _ in range(FAILURES_TO_OPEN):
+            note_failure(breaker, UpstreamError("too many wait", code=code), 0.0)
+    assert not breaker.is_open
