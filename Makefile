@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,parquet,postgres,ray,redis,
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-routing bench-structure bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-routing bench-scale bench-structure bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -79,6 +79,9 @@ bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.
 
 bench-routing: $(VENV)/.installed ## figures of docs/benchmarks/routing.md; ROUTELLM names the folder with RouteLLM's prompts
 	@$(BIN)/python -m benchmarks.routing
+
+bench-scale: $(VENV)/.installed ## figures of docs/benchmarks/scale.md: several cores, a cluster of Ray, simulated nodes
+	@$(BIN)/python -m benchmarks.scale
 
 bench-structure: $(VENV)/.installed ## figures of docs/benchmarks/structure.md: files that a call enters, statements, short modules
 	@$(BIN)/python -m benchmarks.structure
