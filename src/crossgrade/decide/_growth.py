@@ -30,6 +30,15 @@ def router_settings(settings: DecisionSettings) -> DecisionSettings:
     return replace(settings, mode="anytime", alpha_share=first)
 
 
+def growth_mark(settings: DecisionSettings, *, start: int = 1) -> float:
+    """Return the e-value at which a threshold of a start passes; `settings` are the verdict's own."""
+    return 1 / _alpha(settings, start)
+
+
+def _alpha(settings: DecisionSettings, start: int) -> float:
+    return growth_alpha(settings.alpha * settings.alpha_share, start)
+
+
 def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int = 1) -> tuple[GrowthStep, ...]:
     """Return the thresholds that may be reached in service, the strictest first, as a start begins.
 
@@ -44,7 +53,7 @@ def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int =
             hint=f"decide again: `crossgrade decide {evidence.workload}`",
         )
     view = make_view(certifying(evidence, in_order=True), router_settings(settings))
-    alpha = growth_alpha(settings.alpha * settings.alpha_share, start)
+    alpha = _alpha(settings, start)
     return tuple(
         GrowthStep(least_score=least, share=view.share(part), process=_process(view, part, alpha, start))
         for least, part in zip(router.thresholds, view.thresholds, strict=True)

@@ -24,7 +24,10 @@ _CLOSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the words are made from."""
+    """Everything that the words are made from.
+
+    `grows_at` is the e-value that a step of a growing route takes, None where the verdict is for none.
+    """
 
     view: View
     name: VerdictName
@@ -37,6 +40,7 @@ class Findings:
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
     costs: tuple[PolicyCost, ...] = ()
+    grows_at: float | None = None
 
     @property
     def incumbent(self) -> str:

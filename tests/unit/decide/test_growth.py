@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, growth_steps, train_router, verify
+from crossgrade.decide import DecisionSettings, decide_policy, growth_mark, growth_steps, train_router, verify
 from crossgrade.decide._router import certifying
 from crossgrade.errors import DataError
 from crossgrade.report import render_html
-from tests.codes import raises_code
+from tests.codes import raises_code, said
 from tests.unit.decide.test_router import NOW, decide, evidence
 
 GROW = DecisionSettings(mode="fixed", grow=True)
@@ -51,6 +51,18 @@ def test_a_later_start_begins_without_evidence_and_asks_for_more() -> None:
             second.process.threshold == pytest.approx(4 * first.process.threshold) == pytest.approx(320 / 3)
         )
         assert second.process.planned == first.process.planned
+        marks = [growth_mark(GROW, start=start) for start in (1, 2)]
+        assert marks == [first.process.threshold, second.process.threshold]
+
+
+def test_what_is_said_of_the_next_step_names_its_mark() -> None:
+    for settings in (GROW, replace(GROW, alpha=0.1)):
+        _, verdict = decide(evidence(), settings)
+        (remark,) = said(verdict.reasons, "router-grows", f"{growth_mark(settings):.3g}")
+        assert f"a step takes {growth_mark(settings):.3g}" in render_html([verdict])
+        assert remark.segments == (
+            next(one.segment for one in verdict.certificates if not one.certified and one.segment),
+        )
 
 
 def test_the_order_of_the_tests_does_not_depend_on_the_order_of_rows() -> None:
