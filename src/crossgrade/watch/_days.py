@@ -38,6 +38,11 @@ class DayCounter:
         self.missed: Counter[str] = Counter()
 
     @property
+    def taken(self) -> int:
+        """The number of draws with a router's score that were taken, whether they counted or not."""
+        return self.audits + self.missed["rate-fell"]
+
+    @property
     def passed(self) -> int:
         """The number of thresholds, from the strictest on, that have passed."""
         return next((at for at, step in enumerate(self.steps) if not step.process.passed), len(self.steps))

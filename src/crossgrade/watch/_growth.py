@@ -5,14 +5,14 @@ nothing by itself, as long as the requests of the day together keep less than th
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict, growth_steps
-from crossgrade.domain import Reason
+from crossgrade.domain import JSON, Reason
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal
@@ -55,8 +55,8 @@ class GrowthStanding:
 
     `start` counts from 1, and its evidence began at `since`. `audits` are the drawn requests that counted, of
     days up to `counted_until`, and `missed` those that were not audited, by reason. `later` are the drawn
-    requests of days since, which do not count yet. `cost_usd` is what audits have cost since then, None if
-    unknown.
+    requests of days since, which do not count yet. `late` are those that arrived after their day was counted,
+    which never count. `cost_usd` is what audits have cost since then, None if unknown.
     """
 
     route: str
@@ -66,6 +66,7 @@ class GrowthStanding:
     steps: tuple[ThresholdEvidence, ...] = ()
     audits: int = 0
     later: int = 0
+    late: int = 0
     missed: Mapping[str, int] = field(default_factory=dict)
     counted_until: date | None = None
     cost_usd: Decimal | None = None
@@ -102,19 +103,22 @@ class RouteGrowth:
         self._verdict_id = route.verdict_id
         self._overdue = overdue
         self._start = self._spent()
-        self._later = 0
+        self._later = self._late = 0
         self._waits: Reason | None = None
-        self._days = self._begun()
+        self._kept: Mapping[str, JSON] = {}
         kept = store.alarms.state(
             route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
         )
-        if kept is not None and not self._days.restore(kept.state):  # damaged: computed again
-            self._days = self._begun()
+        self._days = self._counter(is_resumed=kept is not None)
+        if kept is not None and self._days.restore(kept.state):
+            self._kept = kept.state
+        elif kept is not None:  # damaged: computed again
+            self._days = self._counter()
 
-    def _begun(self) -> DayCounter:
-        """Return the counter as the start begins."""
+    def _counter(self, *, is_resumed: bool = False) -> DayCounter:
+        """Return the counter as the start begins, or one for a state to be restored."""
         evidence = self._store.verdicts.evidence(self._verdict_id)
-        steps = growth_steps(evidence, self._verdict.settings, start=self._start)
+        steps = growth_steps(evidence, self._verdict.settings, start=self._start, is_resumed=is_resumed)
         return DayCounter(steps, self._growth.rate)
 
     def _spent(self) -> int:
@@ -125,14 +129,15 @@ class RouteGrowth:
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""
-        since, before = self._growth.since, self._days.day
-        if before is not None:
-            since = max(since, _start(before + timedelta(days=1)))
+        before = self._days.day
         by_day: defaultdict[date, list[Draw]] = defaultdict(list)
         for draw in self._store.pairs.draws(
-            self._route.name, verdict_id=self._verdict_id, scorer_digest=self._signal.digest, since=since
+            self._route.name,
+            verdict_id=self._verdict_id,
+            scorer_digest=self._signal.digest,
+            since=self._since,
         ):
-            if self._signal.by != "people" or drawn(draw.pair_id, self._signal.label_share):
+            if self._wanted is None or self._wanted(draw.pair_id):
                 by_day[draw.at.astimezone(UTC).date()].append(draw)
         for day in sorted(by_day):
             if now < _start(day + timedelta(days=1)) + SETTLING or not self._is_settled(day, by_day[day]):
@@ -141,6 +146,7 @@ class RouteGrowth:
         self._later = sum(map(len, by_day.values()))
         if self._days.day != before:
             self._keep()
+        self._late = self._come_late()
 
     def standing(self, route: Route) -> GrowthStanding:
         """Return how far the route, as it is now, has come."""
@@ -177,14 +183,48 @@ class RouteGrowth:
             steps=tuple(steps),
             audits=self._days.audits,
             later=self._later,
+            late=self._late,
             missed=dict(self._days.missed),
             counted_until=self._days.day,
-            cost_usd=self._store.pairs.audit_cost(
-                route.name, verdict_id=self._verdict_id, since=self._growth.since
-            ),
+            cost_usd=self._audit_cost(),
             reason=None if self._waits is None else self._waits.text,
             reason_code=None if self._waits is None else self._waits.code,
         )
+
+    @property
+    def _since(self) -> datetime:
+        """When the days that are not counted yet begin."""
+        day = self._days.day
+        return self._growth.since if day is None else max(self._growth.since, _start(day + timedelta(days=1)))
+
+    @property
+    def _wanted(self) -> Callable[[str], bool] | None:
+        """Which pairs the signal is about, by their ids; None if it is about all."""
+        share = self._signal.label_share
+        return (lambda pair_id: drawn(pair_id, share)) if self._signal.by == "people" else None
+
+    def _come_late(self) -> int:
+        """Return how many draws of the days that are counted came afterwards."""
+        if self._days.day is None:
+            return 0
+        now_there = self._store.pairs.drawn(
+            self._route.name,
+            verdict_id=self._verdict_id,
+            since=self._growth.since,
+            before=self._since,
+            wanted=self._wanted,
+        )
+        return max(0, now_there - self._days.taken)
+
+    def _audit_cost(self) -> Decimal | None:
+        """Return what audits have cost: those of the days counted as it was kept, and those since."""
+        is_kept = "cost_usd" in self._kept  # an earlier release kept none
+        before = self._kept["cost_usd"] if is_kept else "0"
+        if before is None:
+            return None
+        since = self._since if is_kept else self._growth.since
+        cost = self._store.pairs.audit_cost(self._route.name, verdict_id=self._verdict_id, since=since)
+        return None if cost is None else Decimal(str(before)) + cost
 
     def _is_settled(self, day: date, draws: Iterable[Draw]) -> bool:
         """Return whether every draw of a day was scored, or will not be."""
@@ -203,6 +243,11 @@ class RouteGrowth:
         return f"{self._signal.digest}#{self._growth.start}"
 
     def _keep(self) -> None:
+        """Keep the evidence and the cost of the days that are counted."""
+        cost = self._store.pairs.audit_cost(
+            self._route.name, verdict_id=self._verdict_id, since=self._growth.since, before=self._since
+        )
+        self._kept = {**self._days.state(), "cost_usd": None if cost is None else str(cost)}
         self._store.alarms.append_state(
             WatchState(
                 route=self._route.name,
@@ -210,7 +255,7 @@ class RouteGrowth:
                 segment=_GROWTH,
                 scorer_digest=self._key,
                 last_audit=0,
-                state=self._days.state(),
+                state=self._kept,
             )
         )
 

@@ -65,6 +65,15 @@ def test_what_is_said_of_the_next_step_names_its_mark() -> None:
         )
 
 
+def test_a_start_that_is_resumed_leaves_the_samples_to_its_state() -> None:
+    routed, _ = decide(evidence(), GROW)
+    begun, resumed = growth_steps(routed, GROW), growth_steps(routed, GROW, is_resumed=True)
+    for step, empty in zip(begun, resumed, strict=True):
+        assert (empty.process.n, empty.process.e_value) == (0, 1.0)
+        assert (empty.least_score, empty.share) == (step.least_score, step.share)
+        assert empty.process.restore(step.process.state()).state() == step.process.state()
+
+
 def test_the_order_of_the_tests_does_not_depend_on_the_order_of_rows() -> None:
     routed, _ = decide(evidence(), GROW)
     assert routed.routing is not None
