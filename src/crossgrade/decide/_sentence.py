@@ -47,6 +47,11 @@ class Findings:
         """The incumbent's name."""
         return self.view.evidence.incumbent.model
 
+    def audits_settle(self, one: Certificate) -> bool:
+        """Whether audits of a growing route could certify what is open: it must not look below its floor."""
+        value = one.retention.value
+        return self.view.grows and value is not None and value >= one.retention.floor
+
     def certificate(self, candidate: str, segment: str | None) -> Certificate:
         """Return the certificate of one hypothesis."""
         return next(one for one in self.certificates if (one.candidate, one.segment) == (candidate, segment))
@@ -99,7 +104,8 @@ def _undecided(found: Findings, floor: str) -> str:
     elif found.advice is not None:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
-        more = f"; {too_little(one)} to say how many more samples would settle it"
+        what = "audits in service" if found.audits_settle(one) else "samples"
+        more = f"; {too_little(one)} to say how many more {what} would settle it"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
 

@@ -18,7 +18,7 @@ from crossgrade.decide import (
 )
 from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
-from crossgrade.report._headline import headline, needed_for
+from crossgrade.report._headline import headline, needed_for, needed_of
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION, Retention
 
@@ -116,7 +116,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
     if verdict.needed:
-        facts.append(("to settle it", f"about {verdict.needed:,} more samples{needed_for(verdict)}"))
+        facts.append(("to settle it", f"about {needed_of(verdict)}{needed_for(verdict)}"))
     if verdict.needed_labels:
         more = f"about {verdict.needed_labels:,} more samples scored by people"
         facts.append(("to settle it", f"{more}{needed_for(verdict)}"))

@@ -8,7 +8,7 @@ import pytest
 from crossgrade.decide import DecisionSettings, decide_policy, growth_mark, growth_steps, train_router, verify
 from crossgrade.decide._router import certifying
 from crossgrade.errors import DataError
-from crossgrade.report import render_html
+from crossgrade.report import render_html, render_text
 from tests.codes import raises_code, said
 from tests.unit.decide.test_router import NOW, decide, evidence
 
@@ -117,6 +117,40 @@ def test_without_enough_evidence_it_is_undecided_and_could_begin() -> None:
     assert steps
     assert not steps[0].process.passed
     assert decide_policy(routed, GROW, now=NOW) == verdict
+
+
+def test_more_audits_would_settle_what_is_undecided() -> None:
+    _, verdict = decide(evidence(600), replace(GROW, floor=0.97))
+    assert verdict.name == "undecided"
+    first = next(one for one in verdict.certificates if one.tested)
+    (remark,) = verdict.would_change
+    assert said(verdict.would_change, "more-audits", f"{verdict.needed:,}", segments=(first.segment,)) == [
+        remark
+    ]
+    for page in (render_text(verdict), render_html([verdict]), verdict.sentence):
+        assert f"{verdict.needed:,} more audits" in page
+        assert "more samples" not in page
+
+
+@pytest.mark.parametrize("floor", [0.85, 0.95])
+def test_the_next_step_is_the_strictest_threshold_that_is_open(floor: float) -> None:
+    """Whatever is seen of later ones, they wait for it; here too little is, to say how many audits it takes."""
+    _, verdict = decide(evidence(2400), replace(GROW, floor=floor))
+    assert (verdict.name, verdict.needed) == ("undecided", None)
+    first = next(one for one in verdict.certificates if one.tested)
+    (remark,) = verdict.would_change
+    assert (remark.code, remark.segments) == ("more-audits", (first.segment,))
+    assert "audits" in verdict.sentence
+    assert "more samples" not in verdict.sentence
+
+
+def test_a_threshold_that_looks_below_its_floor_is_nothing_for_audits() -> None:
+    """Audits can only certify."""
+    _, verdict = decide(evidence(600), replace(GROW, floor=1.02))
+    assert verdict.name == "undecided"
+    assert not said(verdict.would_change, "more-audits")
+    assert "audits" not in verdict.sentence
+    assert {each.code for each in verdict.would_change} <= {"more-samples", "many-more-samples"}
 
 
 def test_evidence_without_a_router_is_refused() -> None:
