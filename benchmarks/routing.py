@@ -7,12 +7,13 @@ which are not copied here: set ROUTELLM to the folder `routellm/evals` of a chec
 import sys
 from collections.abc import Callable
 
-from benchmarks import _growth, _router_certificates, _router_scores
+from benchmarks import _growth, _growth_days, _router_certificates, _router_scores
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "certificates": _router_certificates.rows,
     "growth": _growth.rows,
+    "growth-days": _growth_days.rows,
     "speed": _router_scores.speed_rows,
     "text": _router_scores.text_rows,
     "whole": _router_certificates.whole_rows,

@@ -1,19 +1,22 @@
-"""Whether what crossgrade.yaml names is there: datasets, their fields, scorers' options."""
+"""Whether what crossgrade.yaml names is there and of use: datasets, their fields, scorers, their options."""
 
 from collections.abc import Iterator
 
 from crossgrade.config import Config, InvalidConfigError
-from crossgrade.domain import PLACEHOLDER, Workload
+from crossgrade.domain import PLACEHOLDER, Reason, Workload
 from crossgrade.errors import ConfigError, CrossgradeError, closest
-from crossgrade.evaluate import scorer_kind, validate_options
+from crossgrade.evaluate import lacks_live, scorer_kind, validate_options
 from crossgrade.project import Plugins, find_plugins
 from crossgrade.workloads import dataset_fields
 
 _SHOWN_FIELDS = 20
 
 
-def check_uses(config: Config) -> None:
-    """Raise InvalidConfigError with every name of something missing, and every broken plugin."""
+def check_uses(config: Config) -> list[Reason]:
+    """Raise InvalidConfigError with every name of something missing, broken plugin and scorer of no use.
+
+    Returns what is to be known of what is valid.
+    """
     plugins = find_plugins(config.plugins)
     broken = [
         config.error(entry.where, error.message, error.hint, code=error.code)
@@ -22,8 +25,50 @@ def check_uses(config: Config) -> None:
     problems = broken or [
         each for workload in config.workloads.values() for each in _problems(config, workload, plugins)
     ]
+    notes: list[Reason] = []
+    for found in _growth(config, plugins):
+        if isinstance(found, ConfigError):
+            problems.append(found)
+        else:
+            notes.append(found)
     if problems:
         raise InvalidConfigError(problems)
+    return notes
+
+
+def _growth(config: Config, plugins: Plugins) -> Iterator[ConfigError | Reason]:
+    """Yield which growing routes have audits that nothing could score, or only people."""
+    share, days = config.watching.label_share, config.watching.keep_text_days
+    for route in config.routes.values():
+        if not route.grow or route.workload is None:
+            continue
+        scorer, where = config.workloads[route.workload].scorer, f"routes.{route.name}.grow"
+        kind = plugins.scorers.get(scorer.kind)
+        if kind is None:  # which is a problem of the workload
+            continue
+        lacks = lacks_live(scorer, plugins.scorers)
+        if kind.asks_model:
+            yield config.error(
+                where,
+                f"`grow` beside the scorer `{kind.name}` of workload {route.workload}: what a model scores "
+                "is tested once, at the end, so no audit can go on from it",
+                "remove `grow`, or choose a scorer that asks no model",
+                code="growth-tested-once",
+            )
+        elif lacks is not None and share == 0:
+            yield config.error(
+                where,
+                f"`grow`, and no audit could be scored: {lacks.text}, and `watch.label_share` is 0",
+                "choose another scorer, let people score (`watch.label_share`), or remove `grow`",
+                code="growth-unscored",
+            )
+        elif lacks is not None:
+            yield Reason(
+                "growth-by-people",
+                f"route {route.name} grows by people's scores only: {lacks.text}. People get "
+                f"{100 * share:.3g} % of the audits, in `crossgrade watch --label-file FILE`. An audit that "
+                f"has no score after {days} days counts as the worst case",
+            )
 
 
 def _problems(config: Config, workload: Workload, plugins: Plugins) -> Iterator[ConfigError]:

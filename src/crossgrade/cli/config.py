@@ -32,7 +32,7 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
 
     try:
         config = read_config(config_path)
-        check_uses(config)
+        notes = check_uses(config)
     except InvalidConfigError as error:
         if not as_json:
             raise
@@ -47,6 +47,7 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
             "workloads": workloads,
             "routes": routes,
             "digest": config.digest,
+            "notes": [{"code": each.code, "text": each.text} for each in notes],
         }
         print_json(found, schema_version=1)
     else:
@@ -56,6 +57,8 @@ def validate(config_path: str, *, as_json: bool) -> int | None:
         click.echo(f"  routes: {', '.join(routes) or 'none yet'}")
         for each in config.ignored:
             note(f"ignored: {each}", code="ignored")
+        for told in notes:
+            note(told.text, code=told.code)
     return None
 
 

@@ -128,6 +128,9 @@ def _growth_sentences(found: "Look") -> Iterator[str]:
         )
         if each.later:
             yield f"route {each.route}: {each.later:,} more audits count once their day (UTC) is over"
+        if each.late:
+            why = "arrived after their day was counted, and do not count"
+            yield f"route {each.route}: {each.late:,} requests {why}"
         step = each.next_step
         if step is not None:
             saving = step.saving_per_month_usd

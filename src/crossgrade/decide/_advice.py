@@ -15,7 +15,8 @@ class Advice:
     """How many `more` samples would probably settle the hypothesis that is nearest to being settled.
 
     They are samples of the whole workload, also where the hypothesis is about a segment. With `labels`
-    they are samples that people score. `certifies` says which way the data point.
+    they are samples that people score. With `audits` they are audits of live requests, on a route that grows.
+    `certifies` says which way the data point.
     """
 
     candidate: str
@@ -24,15 +25,18 @@ class Advice:
     certifies: bool
     labels: bool
     clusters: bool
+    audits: bool = False
 
     @property
     def words(self) -> str:
         """The advice in a sentence without its end: `about 340 more samples would probably certify b`."""
-        amount = count(self.more, "more sample")
+        amount = count(self.more, "more audit" if self.audits else "more sample")
         if self.labels:
             amount += " scored by people"
         elif self.clusters:
             amount += " from other clusters"
+        elif self.audits:
+            amount += " in service"
         where = "" if self.segment is None else f" on {self.segment}"
         what = f"certify {self.candidate}{where}"
         if not self.certifies:
@@ -44,9 +48,14 @@ def advise(view: View, pending: Sequence[Certificate], first: Certificate | None
     """Return the advice of the nearest open hypothesis (None if none of them can say).
 
     It is one of the candidate that the verdict's words are about (`first`), else one that the samples would
-    certify, if there are any.
+    certify, if there are any. Of a router's thresholds it is the strictest one that is open, for which the
+    others wait.
     """
-    found = [each for one in pending if (each := _advice(view, one)) is not None]
+    found = [
+        each
+        for one in (pending[:1] if view.thresholds else pending)
+        if (each := _advice(view, one)) is not None
+    ]
     own = [each for each in found if first is not None and each.candidate == first.candidate]
     passing = [each for each in found if each.certifies]
     return min(own or passing or found, key=lambda each: each.more, default=None)
@@ -68,6 +77,7 @@ def _advice(view: View, one: Certificate) -> Advice | None:
         certifies=not below,
         labels=result.labels is not None,
         clusters=result.clusters is not None,
+        audits=view.grows and not below,
     )
 
 

@@ -67,6 +67,10 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         return
     if advice is not None:
         words = advice.words.replace(" would probably ", ", which would probably ")
+        if advice.audits:
+            one = found.certificate(advice.candidate, advice.segment)
+            yield _audited(one, f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.")
+            return
         yield Remark(
             "more-labels" if advice.labels else "more-samples",
             f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.",
@@ -98,7 +102,20 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif not found.options and best.excluded is None:
         why = too_little(best)
-        yield remark(best, "many-more-samples", f"Many more samples: {why} to say how many.")
+        if found.audits_settle(best):
+            yield _audited(best, f"Many more audits in service: {why} to say how many.")
+        else:
+            yield remark(best, "many-more-samples", f"Many more samples: {why} to say how many.")
+
+
+def _audited(best: Certificate, amount: str) -> Remark:
+    """Return how many audits a threshold of a growing route takes, and how to begin them."""
+    return remark(
+        best,
+        "more-audits",
+        f"{amount} A route with `grow: true` can begin with this verdict (`crossgrade route apply`). Nothing "
+        f"moves there yet, and {best.candidate} is audited.",
+    )
 
 
 def _margins(found: Findings) -> Iterator[Remark]:

@@ -30,11 +30,23 @@ def router_settings(settings: DecisionSettings) -> DecisionSettings:
     return replace(settings, mode="anytime", alpha_share=first)
 
 
-def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int = 1) -> tuple[GrowthStep, ...]:
+def growth_mark(settings: DecisionSettings, *, start: int = 1) -> float:
+    """Return the e-value at which a threshold of a start passes; `settings` are the verdict's own."""
+    return 1 / _alpha(settings, start)
+
+
+def _alpha(settings: DecisionSettings, start: int) -> float:
+    return growth_alpha(settings.alpha * settings.alpha_share, start)
+
+
+def growth_steps(
+    evidence: Evidence, settings: DecisionSettings, *, start: int = 1, is_resumed: bool = False
+) -> tuple[GrowthStep, ...]:
     """Return the thresholds that may be reached in service, the strictest first, as a start begins.
 
-    The first start begins with the certificate's samples, and a later one with none. `evidence` and
-    `settings` are the verdict's own. Raises `DataError` for evidence without a router.
+    The first start begins with the certificate's samples, and a later one with none. If it `is_resumed`, none
+    were taken yet, because a saved state has them. `evidence` and `settings` are the verdict's own. Raises
+    `DataError` for evidence without a router.
     """
     router = None if evidence.routing is None else evidence.routing.router
     if router is None:
@@ -44,18 +56,22 @@ def growth_steps(evidence: Evidence, settings: DecisionSettings, *, start: int =
             hint=f"decide again: `crossgrade decide {evidence.workload}`",
         )
     view = make_view(certifying(evidence, in_order=True), router_settings(settings))
-    alpha = growth_alpha(settings.alpha * settings.alpha_share, start)
+    alpha = _alpha(settings, start)
     return tuple(
-        GrowthStep(least_score=least, share=view.share(part), process=_process(view, part, alpha, start))
+        GrowthStep(
+            least_score=least,
+            share=view.share(part),
+            process=_process(view, part, alpha, with_samples=start == 1 and not is_resumed),
+        )
         for least, part in zip(router.thresholds, view.thresholds, strict=True)
     )
 
 
-def _process(view: View, part: Part, alpha: float, start: int) -> GrowthProcess:
-    """Return the process of a threshold, after the certificate's samples if it is the first start."""
+def _process(view: View, part: Part, alpha: float, *, with_samples: bool) -> GrowthProcess:
+    """Return the process of a threshold, after the certificate's samples or without them."""
     plan = view.design.part(part.label)
     process = GrowthProcess(view.settings.floor, alpha, max(plan.first_observations, 1))
-    if start == 1:
+    if with_samples:
         observer, model = Observer(view.design.run, plan), view.evidence.candidates[0].model
         asked = view.asked_in_order(model, part, part.rows)
         made = [one[:3] for one in map(observer.take, asked) if one is not None]

@@ -331,8 +331,9 @@ class Verdict:
     """The decision on one workload, with everything it rests on.
 
     `policy` is the cheapest certified policy that meets the requirements (keep where none is). `needed` is
-    the number of further samples that would probably settle an undecided verdict, `needed_labels` that of
-    further samples scored by people, where these correct a judge. `asked` / `planned` count samples used and
+    the number of further samples that would probably settle an undecided verdict (or of audits in service,
+    if a route can grow from it), `needed_labels` that of further samples scored by people, where these
+    correct a judge. `asked` / `planned` count samples used and
     planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is the
     digest of the score columns the verdict was computed from. `method_version` is that of the retention test
     that decided, `package_version` that of the release, whose words these are (None: recorded before it was

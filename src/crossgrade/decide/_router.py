@@ -42,6 +42,7 @@ from crossgrade.decide._logistic import Features
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._topics import Discovered, discover
 from crossgrade.decide._view import View, make_view
+from crossgrade.domain import GrowthBar, growth_bars
 from crossgrade.errors import DataError
 from crossgrade.routing import THRESHOLD_UNITS, Router, position
 
@@ -259,20 +260,22 @@ def train_router(
     )
 
 
+_BARS: Mapping[GrowthBar, str] = {
+    "judge": "a judge's scores are",
+    "cluster": "clusters of samples are",
+    "whole_floor": "a floor of the whole is",
+}
+
+
 def _check_growth(evidence: Evidence, settings: DecisionSettings) -> None:
     """Refuse to grow from what cannot be tested sample by sample."""
-    tested_once = (
-        (evidence.judge, "a judge's scores are"),
-        (evidence.cluster, "clusters of samples are"),
-        (settings.whole_floor, "a floor of the whole is"),
-    )
-    for column, what in tested_once:
-        if settings.grow and column is not None:
-            raise DataError(
-                f"{what} tested once, at the end, so a route cannot grow from this evidence",
-                code="growth-evidence",
-                hint="decide without `--grow`, or remove `grow` from the workload's routes",
-            )
+    bars = growth_bars(judge=evidence.judge, cluster=evidence.cluster, whole_floor=settings.whole_floor)
+    for bar in bars if settings.grow else ():
+        raise DataError(
+            f"{_BARS[bar]} tested once, at the end, so a route cannot grow from this evidence",
+            code="growth-evidence",
+            hint="decide without `--grow`, or remove `grow` from the workload's routes",
+        )
 
 
 def _topics(router: Router | None, evidence: Evidence) -> TextColumn | None:

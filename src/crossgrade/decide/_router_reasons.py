@@ -9,6 +9,7 @@ from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._words import count, exact, listed, percent, retained
+from crossgrade.stats import growth_alpha
 
 _KINDS = {
     "table": "a score for each segment",
@@ -120,19 +121,18 @@ def _next(found: Findings) -> Iterator[Remark]:
                 candidate=one.candidate,
                 segments=(str(one.segment),),
             )
-            if found.view.settings.grow:
-                yield _grows(found, one)
+            if found.grows_at is not None:
+                yield _grows(one, found.grows_at)
             return
 
 
-def _grows(found: Findings, one: Certificate) -> Remark:
+def _grows(one: Certificate, mark: float) -> Remark:
     """Return how far the evidence of the next threshold is, which audits in service would carry on."""
-    settings = found.view.settings
     return Remark(
         "router-grows",
         f"Audits in service can carry this evidence on: its e-value is {one.retention.e_pass or 1.0:.3g} "
-        f"of the {1 / (settings.alpha * settings.alpha_share):.3g} that a step takes. That is why bets alone "
-        "tested the thresholds, at three quarters of the error rate.",
+        f"of the {mark:.3g} that a step takes. That is why bets alone tested the thresholds, at "
+        f"{percent(growth_alpha(1.0, 1))} of the error rate.",
         candidate=one.candidate,
         segments=(str(one.segment),),
     )

@@ -24,7 +24,10 @@ _CLOSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the words are made from."""
+    """Everything that the words are made from.
+
+    `grows_at` is the e-value that a step of a growing route takes, None where the verdict is for none.
+    """
 
     view: View
     name: VerdictName
@@ -37,11 +40,17 @@ class Findings:
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
     costs: tuple[PolicyCost, ...] = ()
+    grows_at: float | None = None
 
     @property
     def incumbent(self) -> str:
         """The incumbent's name."""
         return self.view.evidence.incumbent.model
+
+    def audits_settle(self, one: Certificate) -> bool:
+        """Whether audits of a growing route could certify what is open: it must not look below its floor."""
+        value = one.retention.value
+        return self.view.grows and value is not None and value >= one.retention.floor
 
     def certificate(self, candidate: str, segment: str | None) -> Certificate:
         """Return the certificate of one hypothesis."""
@@ -95,7 +104,8 @@ def _undecided(found: Findings, floor: str) -> str:
     elif found.advice is not None:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
-        more = f"; {too_little(one)} to say how many more samples would settle it"
+        what = "audits in service" if found.audits_settle(one) else "samples"
+        more = f"; {too_little(one)} to say how many more {what} would settle it"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
 

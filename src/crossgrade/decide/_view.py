@@ -80,6 +80,11 @@ class View:
         )
 
     @property
+    def grows(self) -> bool:
+        """Whether audits of a route can carry on the evidence of thresholds."""
+        return self.settings.grow and bool(self.thresholds)
+
+    @property
     def splittable(self) -> bool:
         """Whether a policy may split, because there are segments."""
         return bool(self.segments)

@@ -48,7 +48,15 @@ from crossgrade.domain.values import (
     Reason,
     Usage,
 )
-from crossgrade.domain.workload import EvidenceClass, LoggedTraffic, Mode, Requirements, Workload
+from crossgrade.domain.workload import (
+    EvidenceClass,
+    GrowthBar,
+    LoggedTraffic,
+    Mode,
+    Requirements,
+    Workload,
+    growth_bars,
+)
 
 __all__ = [
     "JSON",
@@ -65,6 +73,7 @@ __all__ = [
     "Estimate",
     "EvidenceClass",
     "GenerationSettings",
+    "GrowthBar",
     "Image",
     "LatentAttention",
     "Limit",
@@ -107,5 +116,6 @@ __all__ = [
     "Watching",
     "Workload",
     "ended_at_limit",
+    "growth_bars",
     "heads_of",
 ]

@@ -14,6 +14,9 @@ EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
 
 Mode = Literal["sequential", "fixed", "anytime"]
 
+GrowthBar = Literal["judge", "cluster", "whole_floor"]
+"""What is tested once, at the end, so that a route cannot grow from it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
@@ -117,3 +120,13 @@ class Workload:
     dropped: frozenset[str] = frozenset()
     probes: tuple[str, ...] = ()
     requirements: Requirements = field(default_factory=Requirements)
+
+
+def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:
+    """Return what bars growth: those of these that are there (not None).
+
+    They are tested once, at the end, and no audit can go on from such a test. `judge` is the
+    model that scored, `cluster` what groups samples, and `whole_floor` the floor of the whole.
+    """
+    given: dict[GrowthBar, object] = {"judge": judge, "cluster": cluster, "whole_floor": whole_floor}
+    return tuple(name for name, value in given.items() if value is not None)

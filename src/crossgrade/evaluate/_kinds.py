@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from crossgrade.domain import JSON, ModelAnswer, ScorerSpec
+from crossgrade.domain import JSON, ModelAnswer, Reason, ScorerSpec
 from crossgrade.errors import ConfigError, hint_among
 from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate.judges import (
@@ -82,6 +82,11 @@ class ScorerKind:
     pair: bool = False
     target: bool = True
     texts: tuple[str, ...] = ()
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a model scores: a judge, or one that embeds texts."""
+        return not {"ask", "embed"}.isdisjoint(self.needs)
 
 
 def _plain(
@@ -174,6 +179,19 @@ def scorer_kind(name: str, kinds: Mapping[str, ScorerKind] = SCORERS) -> ScorerK
             hint=hint_among(name, kinds),
         )
     return kinds[name]
+
+
+def lacks_live(spec: ScorerSpec, kinds: Mapping[str, ScorerKind] = SCORERS) -> Reason | None:
+    """Return what a scorer needs that live traffic does not have, or None. Raises as `scorer_kind` does."""
+    kind = scorer_kind(spec.kind, kinds)
+    if kind.target or spec.options.get("show_target"):
+        return Reason(
+            "needs-reference",
+            f"scorer `{kind.name}` compares with a reference answer, which live traffic does not have",
+        )
+    if kind.name == "code":
+        return Reason("needs-tests", "scorer `code` runs a sample's tests, which live traffic does not have")
+    return None
 
 
 def validate_options(

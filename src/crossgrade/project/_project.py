@@ -519,7 +519,7 @@ class Project(OpenProject):
             kind = scorer_kind(workload.scorer.kind, kinds)
         except ConfigError as error:
             raise self._scorer_error(workload, error) from error
-        if not {"ask", "embed"} & set(kind.needs):
+        if not kind.asks_model:
             return None
         model = workload.scorer.options.get("model")
         offer = self.config.offers.get(str(model))

@@ -122,11 +122,13 @@ class Routing:
         """Put a recorded verdict's policy in force on the routes of its workload (or those named).
 
         With `canary` each starts at the first of its steps. A route that is to grow goes on from the
-        verdict's evidence. Under an undecided verdict nothing moves until audits settle it. Raises UsageError
-        if the verdict is invalid or expired, if an alarm was raised on it, if the team may not use its
-        candidate or that is not known, if its models have changed or lie outside the workload's regions, or
-        if a route could not grow from it. Such a verdict never widens a route. Raises CrossgradeError if its
-        recorded evidence does not confirm it, as `Project.verify` finds out.
+        verdict's evidence. Under an undecided verdict nothing moves until audits settle it.
+
+        Raises UsageError if the verdict is invalid or expired, or if an alarm was raised on it. It does so
+        too if the team may not use its candidate, or if that is not known. The same goes for models that have
+        changed or lie outside the workload's regions, and for evidence that a route could not grow from. Such
+        a verdict never widens a route. Raises CrossgradeError if its recorded evidence does not confirm it,
+        as `Project.verify` finds out.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))

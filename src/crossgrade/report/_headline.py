@@ -84,12 +84,18 @@ def _open(verdict: Verdict) -> str:
             return f"{fmt.count(len(failed), what)} failed a check of the evidence"
         return "a check of the evidence failed"
     if verdict.needed is not None:
-        return f"about {verdict.needed:,} more samples needed{needed_for(verdict)}"
+        return f"about {needed_of(verdict)} needed{needed_for(verdict)}"
     if verdict.needed_labels is not None:
         return f"about {verdict.needed_labels:,} more labels needed{needed_for(verdict)}"
     if best is None or best.retention.value is None:
         return "too little can be measured"
     return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)} so far"
+
+
+def needed_of(verdict: Verdict) -> str:
+    """Return `1,200 more samples`, or audits if the verdict begins a route that grows."""
+    audited = any(each.code == "more-audits" for each in verdict.would_change)
+    return f"{verdict.needed:,} more {'audits' if audited else 'samples'}"
 
 
 def needed_for(verdict: Verdict) -> str:

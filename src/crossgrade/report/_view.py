@@ -12,14 +12,15 @@ from crossgrade.decide import (
     confidence,
     error_rate,
     exact,
+    growth_mark,
     sentences,
     shown_first,
 )
 from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
-from crossgrade.report._headline import headline, needed_for
+from crossgrade.report._headline import headline, needed_for, needed_of
 from crossgrade.routing import Policy
-from crossgrade.stats import METHOD_VERSION, Retention, growth_alpha
+from crossgrade.stats import METHOD_VERSION, Retention
 
 WHOLE = "whole workload"
 _STATUS_ORDER = {"fail": 0, "warn": 1, "pass": 2}
@@ -115,7 +116,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
     if verdict.needed:
-        facts.append(("to settle it", f"about {verdict.needed:,} more samples{needed_for(verdict)}"))
+        facts.append(("to settle it", f"about {needed_of(verdict)}{needed_for(verdict)}"))
     if verdict.needed_labels:
         more = f"about {verdict.needed_labels:,} more samples scored by people"
         facts.append(("to settle it", f"{more}{needed_for(verdict)}"))
@@ -212,13 +213,11 @@ def _e_value(verdict: Verdict, claim: Retention) -> str:
 
 
 def _grows(verdict: Verdict) -> str:
-    settings = verdict.settings
-    if not settings.grow:
+    if not verdict.settings.grow:
         return ""
-    needed = 1 / growth_alpha(settings.alpha * settings.alpha_share, 1)
     return (
-        f" Audits in service carry the e-values on: a step takes {needed:.3g}. Bets count no samples once "
-        "a step has passed, so n differs."
+        f" Audits in service carry the e-values on: a step takes {growth_mark(verdict.settings):.3g}. "
+        "Bets count no samples once a step has passed, so n differs."
     )
 
 

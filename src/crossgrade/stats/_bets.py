@@ -44,13 +44,16 @@ _PRIOR_PAIRS, _PRIOR_SQUARE = 20.0, 0.3  # before any score: twenty pairs of a m
 class Bets:
     """The two capitals while pairs arrive; both start at 1."""
 
-    __slots__ = ("_capital", "_floor", "_fractions", "_horizons", "_n", "_planned", "_square", "_used")
+    __slots__ = (
+        "_capital", "_floor", "_fractions", "_horizons", "_n", "_planned", "_square", "_stakes", "_used",
+    )  # fmt: skip
 
     def __init__(self, floor: float, planned: int, horizons: Sequence[float] = (1.0,)) -> None:
         """Bet at `floor`, tuned to `planned` pairs times each of the `horizons`."""
         grid, many = np.full(len(GRID), _GRID_SHARE / len(GRID)), len(horizons)
         start = np.append(grid, np.full(many, (1 - _GRID_SHARE) / many))
         self._floor = floor
+        self._stakes = np.array([floor * _PASS_Z, _FAIL_Z])
         self._horizons = np.array(horizons)
         self._capital = np.stack([start, start])
         self._fractions = np.stack([np.append(GRID, np.zeros(many))] * 2)
@@ -96,12 +99,8 @@ class Bets:
 
     def step(self, incumbent: float, candidate: float) -> tuple[float, float]:
         """Take one pair and return the capitals against R < floor and against R >= floor."""
-        r = self._floor
-        reach = np.maximum(self._planned * self._horizons, self._n - _PRIOR_PAIRS)
-        scale = np.sqrt(self._square / self._n * reach)
-        fractions, capital = self._fractions, self._capital
-        fractions[0, len(GRID) :] = np.minimum(r * _PASS_Z / scale, _LARGEST)
-        fractions[1, len(GRID) :] = np.minimum(_FAIL_Z / scale, _LARGEST)
+        r, fractions, capital = self._floor, self._fractions, self._capital
+        fractions[:, len(GRID) :] = self._on_plan(self._square / self._n, self._n)
         for used, made in zip(self._used, fractions[:, len(GRID) :].tolist(), strict=True):
             used.extend(made)
         capital[0] *= 1 + fractions[0] * (candidate / r - incumbent)
@@ -133,9 +132,7 @@ class Bets:
         No fraction depends on any of them. So the expected factor of a bet is a product of 1 + f m over the
         pairs' own means m, and is at most 1 if the mean of these is below zero.
         """
-        reach = np.maximum(self._planned * self._horizons, self._n - _PRIOR_PAIRS + len(incumbent))
-        scale = np.sqrt(self._square / self._n * reach)
-        tuned = np.minimum(np.array([[self._floor * _PASS_Z], [_FAIL_Z]]) / scale, _LARGEST)
+        tuned = self._on_plan(self._square / self._n, self._n + len(incumbent))
         fractions = np.concatenate([np.stack([GRID, GRID]), tuned], axis=1)
         gains = _gains(incumbent, candidate, self._floor)[:, :, None]
         with np.errstate(divide="ignore"):
@@ -151,12 +148,18 @@ class Bets:
         """The fractions that follow the plans, each from the pairs before it, shape (2, n, horizons)."""
         d = candidate - self._floor * incumbent
         squares = np.cumsum(np.concatenate([[self._square], d * d]))
-        counts = self._n + np.arange(len(d))
+        counts = self._n + np.arange(len(d), dtype=np.float64)
         self._square, self._n = float(squares[-1]), float(counts[-1] + 1)
-        reach = np.maximum(self._planned * self._horizons, (counts - _PRIOR_PAIRS)[:, None])
-        stake = np.array([self._floor * _PASS_Z, _FAIL_Z])[:, None, None]
-        scale = np.sqrt((squares[:-1] / counts)[:, None] * reach)
-        tuned: FloatArray = np.minimum(stake / scale, _LARGEST)
+        return self._on_plan((squares[:-1] / counts)[:, None], counts[:, None])
+
+    def _on_plan(self, square: float | FloatArray, n: float | FloatArray) -> FloatArray:
+        """The fractions of the bets that follow the plans: one per side and plan, shape (2, horizons).
+
+        `square` is the mean square of d, and `n` the number of pairs that the fractions may know of, with the
+        prior's. Columns of n of them give shape (2, n, horizons).
+        """
+        scale = np.sqrt(square * np.maximum(self._planned * self._horizons, n - _PRIOR_PAIRS))
+        tuned: FloatArray = np.minimum(np.divide.outer(self._stakes, scale), _LARGEST)
         return tuned
 
     def pairs_to(self, threshold: float, drift: float, side: int) -> float:

@@ -90,7 +90,7 @@ class LivePairs:
             select(p.id, p.at, p.score, p.probability, p.conversation, p.missed)
             .add_columns(a.id.label("audit"), a.incumbent, a.candidate)
             .join_from(t.pairs, t.audits, audited, isouter=True)
-            .where(p.route == route, p.verdict_id == verdict_id, p.id > after, p.at >= _utc(since))
+            .where(*_asked(route, verdict_id, since, None), p.id > after)
             .order_by(p.id)
         )
         with self._database.reading() as connection:
@@ -109,21 +109,50 @@ class LivePairs:
                 for row in connection.execute(query)
             ]
 
-    def audit_cost(self, route: str, *, verdict_id: str, since: datetime) -> Decimal | None:
-        """Return what audits of requests asked at or after `since` cost, or None if a cost is unknown.
+    def drawn(
+        self,
+        route: str,
+        *,
+        verdict_id: str,
+        since: datetime,
+        before: datetime,
+        wanted: Callable[[str], bool] | None = None,
+    ) -> int:
+        """Return the number of draws with a router's score asked from `since` until before `before`.
+
+        `wanted` receives a pair's id, and returns whether to count the pair (None: all are counted).
+        """
+        asked = (*_asked(route, verdict_id, since, before), t.pairs.c.score.is_not(None))
+        if wanted is not None:
+            return sum(map(wanted, self._ids(select(t.pairs.c.id).where(*asked))))
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).where(*asked)).scalar_one())
+
+    def audit_cost(
+        self, route: str, *, verdict_id: str, since: datetime, before: datetime | None = None
+    ) -> Decimal | None:
+        """Return what audits of requests asked from `since` (until before `before`) cost, None if unknown.
 
         These are the answers that no client got, and the scorers' own costs.
         """
         p, answer, a = t.pairs.c, t.pair_answers.c, t.audits.c
-        asked = (p.route == route, p.verdict_id == verdict_id, p.at >= _utc(since))
-        answers = select(answer.cost_usd).join_from(t.pairs, t.pair_answers, answer.pair_id == p.id)
-        audits = select(a.cost_usd).join_from(t.pairs, t.audits, a.source_id == p.id)
+        asked, number = _asked(route, verdict_id, since, before), func.count()
+        answers = select(answer.cost_usd, number).join_from(t.pairs, t.pair_answers, answer.pair_id == p.id)
+        audits = select(a.cost_usd, number).join_from(t.pairs, t.audits, a.source_id == p.id)
         with self._database.reading() as connection:
+            # The database groups equal costs and Python adds them up, with all their digits.
             costs = [
-                *connection.execute(answers.where(*asked, answer.side != p.served_by)).scalars(),
-                *connection.execute(audits.where(*asked)).scalars(),
+                *connection.execute(
+                    answers.where(*asked, answer.side != p.served_by).group_by(answer.cost_usd)
+                ),
+                *connection.execute(audits.where(*asked).group_by(a.cost_usd)),
             ]
-        return None if None in costs else sum(map(Decimal, costs), Decimal(0))
+        total = Decimal(0)
+        for cost, times in costs:
+            if cost is None:
+                return None
+            total += Decimal(cost) * times
+        return total
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
         """Commit audits in one transaction, without those whose source the scorer has audited before.
@@ -223,6 +252,13 @@ def _unscored(columns: Sequence[Any], route: str, scorer_digest: str, verdict_id
         .where(t.pairs.c.route == route, t.pairs.c.missed.is_(None), t.audits.c.id.is_(None))
     )
     return _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id)
+
+
+def _asked(route: str, verdict_id: str, since: datetime, before: datetime | None) -> tuple[Any, ...]:
+    """Return the conditions on a route's pairs under a certificate: asked from `since`, before `before`."""
+    p = t.pairs.c
+    conditions = (p.route == route, p.verdict_id == verdict_id, p.at >= _utc(since))
+    return conditions if before is None else (*conditions, p.at < _utc(before))
 
 
 def _utc(time: datetime) -> str:

@@ -1,34 +1,28 @@
 """Lets the part that a router moves grow: evidence of audits for each of its thresholds, day by day.
 
 Evidence counts by whole days (UTC). So a burst of requests from a part that is better than the rest proves
-nothing by itself, as long as the requests of the day together keep less than the floor. A conversation is one
-observation a day: the sums of its scores, over the size of the day's largest one. A request that was drawn
-and not audited counts as the worst case.
+nothing by itself, as long as the requests of the day together keep less than the floor. `_days.py` counts.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
-
-from crossgrade.decide import GrowthStep, Verdict, growth_steps
+from crossgrade.decide import Verdict, growth_steps
 from crossgrade.domain import JSON, Reason
-from crossgrade.errors import CrossgradeError
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal
+from crossgrade.watch._days import DayCounter
 from crossgrade.watch._monitor import drawn
 
 SETTLING = timedelta(hours=1)
 """How long after its end a day counts: pairs are recorded once both models answered."""
 
 _GROWTH = "growth"
-_VERSION = 1
-_WORST = (1.0, 0.0)
 
 GrowthStatus: TypeAlias = Literal["growing", "held", "complete", "waiting", "aborted", "unmeasurable"]
 """`held`: nothing moves yet. `complete`: the widest threshold moves. `waiting`: a day has unscored audits.
@@ -61,8 +55,8 @@ class GrowthStanding:
 
     `start` counts from 1, and its evidence began at `since`. `audits` are the drawn requests that counted, of
     days up to `counted_until`, and `missed` those that were not audited, by reason. `later` are the drawn
-    requests of days since, which do not count yet. `cost_usd` is what audits have cost since then, None if
-    unknown.
+    requests of days since, which do not count yet. `late` are those that arrived after their day was counted,
+    which never count. `cost_usd` is what audits have cost since then, None if unknown.
     """
 
     route: str
@@ -72,6 +66,7 @@ class GrowthStanding:
     steps: tuple[ThresholdEvidence, ...] = ()
     audits: int = 0
     later: int = 0
+    late: int = 0
     missed: Mapping[str, int] = field(default_factory=dict)
     counted_until: date | None = None
     cost_usd: Decimal | None = None
@@ -108,26 +103,23 @@ class RouteGrowth:
         self._verdict_id = route.verdict_id
         self._overdue = overdue
         self._start = self._spent()
-        self._begin()
-        state = store.alarms.state(
+        self._later = self._late = 0
+        self._waits: Reason | None = None
+        self._kept: Mapping[str, JSON] = {}
+        kept = store.alarms.state(
             route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
         )
-        if state is not None and state.state.get("version") == _VERSION:
-            try:
-                self._restore(state.state)
-            except (CrossgradeError, KeyError, TypeError, ValueError):  # damaged: computed again
-                self._begin()
+        self._days = self._counter(is_resumed=kept is not None)
+        if kept is not None and self._days.restore(kept.state):
+            self._kept = kept.state
+        elif kept is not None:  # damaged: computed again
+            self._days = self._counter()
 
-    def _begin(self) -> None:
-        """Stand where the start begins."""
+    def _counter(self, *, is_resumed: bool = False) -> DayCounter:
+        """Return the counter as the start begins, or one for a state to be restored."""
         evidence = self._store.verdicts.evidence(self._verdict_id)
-        self._steps: tuple[GrowthStep, ...] = growth_steps(
-            evidence, self._verdict.settings, start=self._start
-        )
-        self._day: date | None = None
-        self._audits = self._later = 0
-        self._missed: Counter[str] = Counter()
-        self._waits: Reason | None = None
+        steps = growth_steps(evidence, self._verdict.settings, start=self._start, is_resumed=is_resumed)
+        return DayCounter(steps, self._growth.rate)
 
     def _spent(self) -> int:
         """Return which part of alpha this evidence spends: another scorer's is a start of its own."""
@@ -137,33 +129,32 @@ class RouteGrowth:
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""
-        since = self._growth.since
-        if self._day is not None:
-            since = max(since, _start(self._day + timedelta(days=1)))
+        before = self._days.day
         by_day: defaultdict[date, list[Draw]] = defaultdict(list)
         for draw in self._store.pairs.draws(
-            self._route.name, verdict_id=self._verdict_id, scorer_digest=self._signal.digest, since=since
+            self._route.name,
+            verdict_id=self._verdict_id,
+            scorer_digest=self._signal.digest,
+            since=self._since,
         ):
-            if self._signal.by != "people" or drawn(draw.pair_id, self._signal.label_share):
+            if self._wanted is None or self._wanted(draw.pair_id):
                 by_day[draw.at.astimezone(UTC).date()].append(draw)
-        before = self._day
         for day in sorted(by_day):
             if now < _start(day + timedelta(days=1)) + SETTLING or not self._is_settled(day, by_day[day]):
                 break
-            self._take(by_day.pop(day))
-            self._day = day
+            self._days.take(day, by_day.pop(day))
         self._later = sum(map(len, by_day.values()))
-        if self._day != before:
+        if self._days.day != before:
             self._keep()
+        self._late = self._come_late()
 
     def standing(self, route: Route) -> GrowthStanding:
         """Return how far the route, as it is now, has come."""
-        at, passed, moves = route.policy.least_score, True, route.share > 0 and not route.is_held
+        least, moves = route.policy.least_score, route.share > 0 and not route.is_held
         saved = {cost.policy.least_score: cost for cost in (*self._verdict.costs, *self._verdict.frontier)}
         steps = []
-        for step in self._steps:
+        for at, step in enumerate(self._days.steps):
             cost = saved.get(step.least_score)
-            passed = passed and step.process.passed
             steps.append(
                 ThresholdEvidence(
                     least_score=step.least_score,
@@ -171,8 +162,8 @@ class RouteGrowth:
                     e_value=step.process.e_value,
                     e_value_at=step.process.threshold,
                     n=step.process.n,
-                    passed=passed,
-                    moves=moves and at is not None and step.least_score >= at,
+                    passed=at < self._days.passed,
+                    moves=moves and least is not None and step.least_score >= least,
                     saving_per_request_usd=None if cost is None else cost.saving_per_request_usd.value,
                     saving_per_month_usd=None if cost is None else cost.saving_per_month_usd.value,
                 )
@@ -190,16 +181,50 @@ class RouteGrowth:
             since=self._growth.since,
             status=status,
             steps=tuple(steps),
-            audits=self._audits,
+            audits=self._days.audits,
             later=self._later,
-            missed=dict(self._missed),
-            counted_until=self._day,
-            cost_usd=self._store.pairs.audit_cost(
-                route.name, verdict_id=self._verdict_id, since=self._growth.since
-            ),
+            late=self._late,
+            missed=dict(self._days.missed),
+            counted_until=self._days.day,
+            cost_usd=self._audit_cost(),
             reason=None if self._waits is None else self._waits.text,
             reason_code=None if self._waits is None else self._waits.code,
         )
+
+    @property
+    def _since(self) -> datetime:
+        """When the days that are not counted yet begin."""
+        day = self._days.day
+        return self._growth.since if day is None else max(self._growth.since, _start(day + timedelta(days=1)))
+
+    @property
+    def _wanted(self) -> Callable[[str], bool] | None:
+        """Which pairs the signal is about, by their ids; None if it is about all."""
+        share = self._signal.label_share
+        return (lambda pair_id: drawn(pair_id, share)) if self._signal.by == "people" else None
+
+    def _come_late(self) -> int:
+        """Return how many draws of the days that are counted came afterwards."""
+        if self._days.day is None:
+            return 0
+        now_there = self._store.pairs.drawn(
+            self._route.name,
+            verdict_id=self._verdict_id,
+            since=self._growth.since,
+            before=self._since,
+            wanted=self._wanted,
+        )
+        return max(0, now_there - self._days.taken)
+
+    def _audit_cost(self) -> Decimal | None:
+        """Return what audits have cost: those of the days counted as it was kept, and those since."""
+        is_kept = "cost_usd" in self._kept  # an earlier release kept none
+        before = self._kept["cost_usd"] if is_kept else "0"
+        if before is None:
+            return None
+        since = self._since if is_kept else self._growth.since
+        cost = self._store.pairs.audit_cost(self._route.name, verdict_id=self._verdict_id, since=since)
+        return None if cost is None else Decimal(str(before)) + cost
 
     def _is_settled(self, day: date, draws: Iterable[Draw]) -> bool:
         """Return whether every draw of a day was scored, or will not be."""
@@ -213,54 +238,16 @@ class RouteGrowth:
             )
         return not waiting
 
-    def _take(self, draws: Sequence[Draw]) -> None:
-        """Count the draws of a day: a conversation is one observation of every threshold it reaches."""
-        rate = self._growth.rate
-        conversations: defaultdict[str, list[Draw]] = defaultdict(list)
-        for draw in draws:
-            if draw.score is None:
-                continue
-            if draw.probability < rate:  # such a draw would weigh more than the heaviest that is allowed
-                self._missed["rate-fell"] += 1
-                continue
-            conversations[draw.conversation or draw.pair_id].append(draw)
-        rows = {step.least_score: list[tuple[float, float, float]]() for step in self._steps}
-        largest = max(map(len, conversations.values()), default=1)
-        for each in conversations.values():
-            reached = np.array([draw.score for draw in each], dtype=np.float64)
-            scores = np.array([self._scores(draw) for draw in each])
-            weight = min(rate / draw.probability for draw in each)
-            for least, observations in rows.items():
-                moved = reached >= least
-                if moved.any():
-                    size = int(moved.sum()) / largest
-                    observations.append((*scores[moved].mean(axis=0).tolist(), weight * size))
-        for step in self._steps:
-            made = np.array(rows[step.least_score]).reshape(-1, 3)
-            step.process.take(*made.T, together=True)
-
-    def _scores(self, draw: Draw) -> tuple[float, float]:
-        """Return both scores of a draw, or the worst that they could have been."""
-        self._audits += 1
-        incumbent, candidate = draw.incumbent, draw.candidate
-        if incumbent is not None and candidate is not None:
-            return incumbent, candidate
-        self._missed[draw.missed or ("unscored" if draw.is_audited else "unlabelled")] += 1
-        return _WORST
-
     @property
     def _key(self) -> str:
         return f"{self._signal.digest}#{self._growth.start}"
 
     def _keep(self) -> None:
-        assert self._day is not None
-        state: dict[str, JSON] = {
-            "version": _VERSION,
-            "day": self._day.isoformat(),
-            "audits": self._audits,
-            "missed": dict(self._missed),
-            "steps": [dict(step.process.state()) for step in self._steps],
-        }
+        """Keep the evidence and the cost of the days that are counted."""
+        cost = self._store.pairs.audit_cost(
+            self._route.name, verdict_id=self._verdict_id, since=self._growth.since, before=self._since
+        )
+        self._kept = {**self._days.state(), "cost_usd": None if cost is None else str(cost)}
         self._store.alarms.append_state(
             WatchState(
                 route=self._route.name,
@@ -268,16 +255,9 @@ class RouteGrowth:
                 segment=_GROWTH,
                 scorer_digest=self._key,
                 last_audit=0,
-                state=state,
+                state=self._kept,
             )
         )
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        self._day = date.fromisoformat(state["day"])
-        self._audits = int(state["audits"])
-        self._missed = Counter(state["missed"])
-        for step, kept in zip(self._steps, state["steps"], strict=True):
-            step.process.restore(kept)
 
 
 def _start(day: date) -> datetime:

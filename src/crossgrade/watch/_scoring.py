@@ -20,7 +20,7 @@ import anyio
 from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
-from crossgrade.evaluate import PairScorer, Scorer, build_scorer, scorer_kind
+from crossgrade.evaluate import PairScorer, Scorer, build_scorer, lacks_live, scorer_kind
 from crossgrade.project import Project, open_judge
 from crossgrade.store import Audit, Pair, PairAnswer, Store
 
@@ -57,20 +57,12 @@ class Scoring:
 
 def needs_target(project: Project, workload: Workload) -> Reason | None:
     """Return what the workload's scorer needs that live traffic does not have, or None."""
-    kind = scorer_kind(workload.scorer.kind, project.plugins.scorers)
-    if kind.target or workload.scorer.options.get("show_target"):
-        return Reason(
-            "needs-reference",
-            f"scorer `{kind.name}` compares with a reference answer, which live traffic does not have",
-        )
-    if kind.name == "code":
-        return Reason("needs-tests", "scorer `code` runs a sample's tests, which live traffic does not have")
-    return None
+    return lacks_live(workload.scorer, project.plugins.scorers)
 
 
 def judge_of(project: Project, workload: Workload) -> Offer | None:
     """Return the offer that the workload's scorer asks, or None if it asks none."""
-    if not {"ask", "embed"} & set(scorer_kind(workload.scorer.kind, project.plugins.scorers).needs):
+    if not scorer_kind(workload.scorer.kind, project.plugins.scorers).asks_model:
         return None
     return project.config.offers.get(str(workload.scorer.options.get("model")))
 

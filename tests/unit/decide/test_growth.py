@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, growth_steps, train_router, verify
+from crossgrade.decide import DecisionSettings, decide_policy, growth_mark, growth_steps, train_router, verify
 from crossgrade.decide._router import certifying
 from crossgrade.errors import DataError
-from crossgrade.report import render_html
-from tests.codes import raises_code
+from crossgrade.report import render_html, render_text
+from tests.codes import raises_code, said
 from tests.unit.decide.test_router import NOW, decide, evidence
 
 GROW = DecisionSettings(mode="fixed", grow=True)
@@ -51,6 +51,27 @@ def test_a_later_start_begins_without_evidence_and_asks_for_more() -> None:
             second.process.threshold == pytest.approx(4 * first.process.threshold) == pytest.approx(320 / 3)
         )
         assert second.process.planned == first.process.planned
+        marks = [growth_mark(GROW, start=start) for start in (1, 2)]
+        assert marks == [first.process.threshold, second.process.threshold]
+
+
+def test_what_is_said_of_the_next_step_names_its_mark() -> None:
+    for settings in (GROW, replace(GROW, alpha=0.1)):
+        _, verdict = decide(evidence(), settings)
+        (remark,) = said(verdict.reasons, "router-grows", f"{growth_mark(settings):.3g}")
+        assert f"a step takes {growth_mark(settings):.3g}" in render_html([verdict])
+        assert remark.segments == (
+            next(one.segment for one in verdict.certificates if not one.certified and one.segment),
+        )
+
+
+def test_a_start_that_is_resumed_leaves_the_samples_to_its_state() -> None:
+    routed, _ = decide(evidence(), GROW)
+    begun, resumed = growth_steps(routed, GROW), growth_steps(routed, GROW, is_resumed=True)
+    for step, empty in zip(begun, resumed, strict=True):
+        assert (empty.process.n, empty.process.e_value) == (0, 1.0)
+        assert (empty.least_score, empty.share) == (step.least_score, step.share)
+        assert empty.process.restore(step.process.state()).state() == step.process.state()
 
 
 def test_the_order_of_the_tests_does_not_depend_on_the_order_of_rows() -> None:
@@ -96,6 +117,40 @@ def test_without_enough_evidence_it_is_undecided_and_could_begin() -> None:
     assert steps
     assert not steps[0].process.passed
     assert decide_policy(routed, GROW, now=NOW) == verdict
+
+
+def test_more_audits_would_settle_what_is_undecided() -> None:
+    _, verdict = decide(evidence(600), replace(GROW, floor=0.97))
+    assert verdict.name == "undecided"
+    first = next(one for one in verdict.certificates if one.tested)
+    (remark,) = verdict.would_change
+    assert said(verdict.would_change, "more-audits", f"{verdict.needed:,}", segments=(first.segment,)) == [
+        remark
+    ]
+    for page in (render_text(verdict), render_html([verdict]), verdict.sentence):
+        assert f"{verdict.needed:,} more audits" in page
+        assert "more samples" not in page
+
+
+@pytest.mark.parametrize("floor", [0.85, 0.95])
+def test_the_next_step_is_the_strictest_threshold_that_is_open(floor: float) -> None:
+    """Whatever is seen of later ones, they wait for it; here too little is, to say how many audits it takes."""
+    _, verdict = decide(evidence(2400), replace(GROW, floor=floor))
+    assert (verdict.name, verdict.needed) == ("undecided", None)
+    first = next(one for one in verdict.certificates if one.tested)
+    (remark,) = verdict.would_change
+    assert (remark.code, remark.segments) == ("more-audits", (first.segment,))
+    assert "audits" in verdict.sentence
+    assert "more samples" not in verdict.sentence
+
+
+def test_a_threshold_that_looks_below_its_floor_is_nothing_for_audits() -> None:
+    """Audits can only certify."""
+    _, verdict = decide(evidence(600), replace(GROW, floor=1.02))
+    assert verdict.name == "undecided"
+    assert not said(verdict.would_change, "more-audits")
+    assert "audits" not in verdict.sentence
+    assert {each.code for each in verdict.would_change} <= {"more-samples", "many-more-samples"}
 
 
 def test_evidence_without_a_router_is_refused() -> None:

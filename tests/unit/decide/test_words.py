@@ -159,6 +159,10 @@ def undecided(make, counts, now):
     yield make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings()
     yield make([0.0], [1.0], inc=DEAR, cand=CHEAP), DecisionSettings()
     yield make(*counts(16, 4, 0, 0), inc=DEAR, cand=CHEAP), DecisionSettings(floor=0.95)
+    b, c, parts = joined(counts, (440, 5, 5, 50), (160, 65, 5, 20))
+    for floor in (0.99, 1.0):
+        grow = replace(ROUTED, grow=True, floor=floor)
+        yield train_router(make(b, c, segment=parts, inc=DEAR, cand=CHEAP), grow), grow
 
 
 def judged(make, counts, now):

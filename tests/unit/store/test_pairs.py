@@ -157,6 +157,23 @@ def test_draws_are_read_with_one_scorers_audits(any_store: Store) -> None:
     assert len(any_store.pairs.draws("chat", **{**known, "since": abroad})) == 3
 
 
+def test_draws_with_a_score_are_counted(any_store: Store) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    pairs = [
+        pair(at=now - timedelta(microseconds=1), score=0.5),
+        pair(at=now, score=0.5),
+        missed(at=now + timedelta(hours=1), score=0.25),
+        pair(at=now),
+        pair(at=now, score=0.5, verdict_id="w"),
+        pair(at=now, score=0.5, route="mail"),
+        pair(at=now + timedelta(days=1), score=0.5),
+    ]
+    any_store.pairs.append(pairs)
+    known = {"verdict_id": "v", "since": now, "before": now + timedelta(days=1)}
+    assert any_store.pairs.drawn("chat", **known) == 2
+    assert any_store.pairs.drawn("chat", **known, wanted=lambda pair_id: pair_id == pairs[1].id) == 1
+
+
 def test_what_audits_cost(any_store: Store) -> None:
     now = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -179,6 +196,13 @@ def test_what_audits_cost(any_store: Store) -> None:
     any_store.pairs.append_audits([audit(pairs[4].id)])
     assert any_store.pairs.audit_cost("chat", **known) is None
     assert any_store.pairs.audit_cost("mail", **known) == Decimal(0)
+    assert any_store.pairs.audit_cost("mail", **known, before=now) == Decimal(0)
+    day = {**known, "before": now + timedelta(days=1)}
+    late = pair(route="mail", at=day["before"], incumbent=other("0.125"))
+    any_store.pairs.append([late, pair(route="mail", at=now, incumbent=other("0.25"))])
+    any_store.pairs.append([pair(route="mail", at=now, incumbent=other("0.25"))])
+    assert any_store.pairs.audit_cost("mail", **day) == Decimal("0.5")
+    assert any_store.pairs.audit_cost("mail", **known) == Decimal("0.625")
     unknown = pair(route="mail", at=now, incumbent=other(None))
     any_store.pairs.append([unknown])
     assert any_store.pairs.audit_cost("mail", **known) is None

@@ -231,21 +231,23 @@ def test_certified_without_a_price_does_not_move(site: Site) -> None:
     assert any(step.passed for step in found.growth[0].steps)
 
 
-def test_audits_that_are_missing_count_as_the_worst_case(site: Site) -> None:
+@pytest.mark.parametrize("missing", [0, 100])
+def test_audits_that_are_missing_count_as_the_worst_case(site: Site, missing: int) -> None:
     config(site)
     verdict_id = verdict_of(site, 800)
     router = apply(site, verdict_id)
+    before = growth(site, day=0).steps
     for day in range(4):
         seen(site, verdict_id, router, 300, day=day)
     missed = {"missed": "parallel", "request": None, "incumbent": PairAnswer(model="gpt", answer=None), "candidate": PairAnswer(model="llama", answer=None, error="parallel")}  # fmt: skip
     for day in range(4):
-        seen(site, verdict_id, router, 100, day=day, **missed)
+        seen(site, verdict_id, router, missing, day=day, **missed)
     standing = growth(site, day=4)
-    assert standing.audits == 1600
-    assert standing.missed == {"parallel": 400}
-    without = [step.e_value for step in standing.steps if not step.passed]
-    assert max(without) < 26
-    assert site.look(now=NOW + 4 * DAY).grown == []
+    assert standing.audits == 1200 + 4 * missing
+    assert standing.missed == ({"parallel": 400} if missing else {})
+    assert [step.passed for step in before] == [True, True, False, False, False]
+    assert [step.passed for step in standing.steps] == [True, True, *[not missing] * 2, False]
+    assert site.route().policy.least_score == standing.steps[1 if missing else 3].least_score
 
 
 def test_an_alarm_sends_all_back_and_begins_again_with_evidence_from_after_it(site: Site) -> None:
@@ -299,11 +301,11 @@ def test_a_conversation_is_one_observation_a_day(site: Site) -> None:
     config(site)
     verdict_id = verdict_of(site, 1600)
     router = apply(site, verdict_id)
-    before = growth(site, day=0).steps[-1].n
-    score = min(router.segments.values())  # type: ignore[union-attr]
-    seen(site, verdict_id, router, 60, day=0, conversation="one", score=score)
-    after = growth(site, day=1).steps
-    assert [step.n for step in after][-1] in (before, before + 1)
+    before = growth(site, day=0).steps
+    seen(site, verdict_id, router, 60, day=0, conversation="one", score=router.thresholds[-1])
+    after = growth(site, day=1)
+    assert after.audits == 60
+    assert [step.n for step in after.steps] == [*(step.n for step in before[:-1]), before[-1].n + 1]
 
 
 def test_it_goes_on_where_it_stood(site: Site) -> None:
@@ -328,17 +330,7 @@ def test_it_goes_on_where_it_stood(site: Site) -> None:
     assert [step.e_value for step in again.steps] == pytest.approx([step.e_value for step in last.steps])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"day": "yesterday"},
-        {"sizes": None},
-        {"sizes": [[1]]},
-        {"missed": 3},
-        {"steps": []},
-        {"steps": [{"n": 1}] * 5},
-    ],
-)
+@pytest.mark.parametrize("damage", [{"audits": 7, "day": "yesterday"}, {"audits": 7, "steps": []}])
 def test_a_damaged_state_is_computed_again(site: Site, damage: dict[str, Any]) -> None:
     config(site)
     verdict_id = verdict_of(site, 800)
