@@ -15,7 +15,7 @@ from crossgrade.decide import Verdict, growth_steps
 from crossgrade.domain import JSON, Reason
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
-from crossgrade.watch._claims import ClaimSignal
+from crossgrade.watch._claims import PEOPLE, ClaimSignal
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._monitor import drawn
 
@@ -122,9 +122,14 @@ class RouteGrowth:
         return DayCounter(steps, self._growth.rate)
 
     def _spent(self) -> int:
-        """Return which part of alpha this evidence spends: another scorer's is a start of its own."""
+        """Return which part of alpha this evidence spends: another scorer's is a start of its own.
+
+        People never scored the samples of a certificate that can grow, so their scores never go on from it.
+        """
         known = self._store.alarms.scorers_of(self._route.name, verdict_id=self._verdict_id, segment=_GROWTH)
         place = known.index(self._key) if self._key in known else len(known)
+        if (known or [self._key])[0].startswith(f"{PEOPLE}#"):
+            place += 1  # the certificate's own scorer comes first
         return max(place + 1, self._growth.start)
 
     def count(self, now: datetime) -> None:

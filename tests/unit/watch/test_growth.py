@@ -383,6 +383,9 @@ def test_people_score_what_does_not_move_yet(site: Site, tmp_path: Path) -> None
     found = site.look(now=NOW + DAY, label_file=tmp_path / "labels.csv")
     assert found.waiting == 40
     assert found.growth[0].reason_code == "waits-for-scores"
+    # People did not score the certificate's samples, so their evidence is a start of its own, without them.
+    assert found.growth[0].start == 2
+    assert {step.n for step in found.growth[0].steps} == {0}
 
 
 def test_a_route_that_changed_meanwhile_does_not_grow(site: Site) -> None:
