@@ -248,7 +248,9 @@ MIXED = (
 def test_the_frontier_shows_every_policy_and_the_chosen_one(cli: CommandLine) -> None:
     asked = [str(ROOT / MIXED[0]), *MIXED[1:], "--floor", "0.9"]
     verdict = json.loads(cli.succeeds("decide", *asked, "--json").out)
-    policies = [each["policy"] for each in (*verdict["costs"], *verdict["frontier"])]
+    every = (*verdict["costs"], *verdict["frontier"])
+    policies = [each["policy"] for each in every]
+    assert all(each["retention"]["low"] is not None for each in every)  # a switch that was not tested too
     names = {one["segment"] for one in verdict["certificates"]} - {None}
     assert {each["segments"][0] for each in policies if each["segments"]} == names
     _, _, *rows = cli.succeeds("decide", *asked, "--frontier").out.splitlines()

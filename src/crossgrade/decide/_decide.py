@@ -1,6 +1,6 @@
 """From evidence to a verdict: guards, certificates, costs, and the cheapest certified policy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -25,6 +25,7 @@ from crossgrade.decide._growth import growth_mark, router_settings
 from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
+    failed_segments,
     failing,
     run_guards,
     sound_candidates,
@@ -106,7 +107,8 @@ def decide_policy(
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
-    costs = _costs(view, keep, options, certificates)
+    broken = failed_segments(view, seen)
+    costs = _costs(view, keep, options, certificates, broken)
     first = shown_first(certificates, None, costs)
     advice = advise(view, pending, first) if name == "undecided" else None
     words = Findings(
@@ -142,7 +144,7 @@ def decide_policy(
         guards=seen,
         requirements=checks,
         costs=costs,
-        frontier=_frontier(view, costs, certificates),
+        frontier=_frontier(view, costs, certificates, broken),
         losses=drawn,
         path=path,
         asked=_asked(view),
@@ -262,17 +264,23 @@ def _name(
 
 
 def _costs(
-    view: View, keep: Policy, options: Sequence[Option], certificates: Sequence[Certificate]
+    view: View,
+    keep: Policy,
+    options: Sequence[Option],
+    certificates: Sequence[Certificate],
+    broken: Collection[str],
 ) -> tuple[PolicyCost, ...]:
     """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
     switches = [switch_policy(view, each.model) for each in view.evidence.candidates]
     splits = [option.cost for option in options if option.policy.kind == "split"]
     costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
-    return tuple(replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in costs)
+    return tuple(
+        replace(cost, retention=policy_retention(view, cost.policy, certificates, broken)) for cost in costs
+    )
 
 
 def _frontier(
-    view: View, costs: Sequence[PolicyCost], certificates: Sequence[Certificate]
+    view: View, costs: Sequence[PolicyCost], certificates: Sequence[Certificate], broken: Collection[str]
 ) -> tuple[PolicyCost, ...]:
     """Return the costs of a router's other thresholds, certified or not."""
     known = {cost.policy for cost in costs}
@@ -281,7 +289,7 @@ def _frontier(
     policies = [split_policy(view, model, (name,)) for model in models for name in names]
     others = (policy_cost(view, policy) for policy in policies if policy not in known)
     return tuple(
-        replace(cost, retention=policy_retention(view, cost.policy, certificates)) for cost in others
+        replace(cost, retention=policy_retention(view, cost.policy, certificates, broken)) for cost in others
     )
 
 
