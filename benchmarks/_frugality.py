@@ -33,7 +33,7 @@ from crossgrade.domain import Sample
 from crossgrade.stats import SequentialRetention, plan
 
 SEED = 20261127
-REPS_CALLS, REPS_FUTILITY, REPS_DOLLARS, REPS_BOUNDARY, REPS_ADVICE = 1_200, 1_200, 2_000, 5_000, 5_000
+REPS_CALLS, REPS_FUTILITY, REPS_DOLLARS, REPS_BOUNDARY, REPS_ADVICE = 5_000, 1_200, 5_000, 5_000, 5_000
 PRICE = 0.03
 """The candidate's price as a share of the incumbent's, in the rows of blocks."""
 
