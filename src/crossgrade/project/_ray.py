@@ -115,13 +115,15 @@ class RayCluster:
 
     def check_files(self, paths: Sequence[Path]) -> None:
         """Raise `CrossgradeError` (`file-not-on-node`) unless every node has these files in the same size."""
+        from crossgrade.workloads.files import is_local
+
         sizes = []
         for path in paths:
             try:
                 sizes.append(path.stat().st_size)
             except OSError as error:
                 raise unreadable(path, error) from error
-        names = [str(path.resolve()) for path in paths]
+        names = [str(path.resolve() if is_local(path) else path) for path in paths]
         for node, found in self._on_each(_sizes, names):
             for path, here, there in zip(paths, sizes, found, strict=True):
                 if here != there:
@@ -262,10 +264,12 @@ def _facts(variables: Sequence[str]) -> dict[str, Any]:
 
 def _sizes(names: Sequence[str]) -> list[int | None]:
     """Return the sizes of files on this node in bytes, None for one that is not there."""
+    from crossgrade.workloads.traffic import log_path
+
     found: list[int | None] = []
     for name in names:
         try:
-            found.append(Path(name).stat().st_size)
+            found.append(log_path(name).stat().st_size)
         except OSError:
             found.append(None)
     return found

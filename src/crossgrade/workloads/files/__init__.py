@@ -10,10 +10,12 @@ from crossgrade.workloads.files.source import (
     Lines,
     find_file,
     first_bytes,
+    is_local,
     json_lines,
     line_blocks,
     line_starts,
     read_whole,
+    readable,
     seekable,
 )
 from crossgrade.workloads.files.table import Chunk, InputTable, open_table
@@ -33,6 +35,7 @@ __all__ = [
     "decode_line",
     "find_file",
     "first_bytes",
+    "is_local",
     "is_step_summary",
     "json_lines",
     "line_blocks",
@@ -41,6 +44,7 @@ __all__ = [
     "open_table",
     "open_workbook",
     "read_whole",
+    "readable",
     "seekable",
     "whole_file",
 ]

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import zstandard
 
-from crossgrade.errors import DataError, unreadable
+from crossgrade.errors import CrossgradeError, DataError, unreadable
 from crossgrade.workloads.files.limits import KIB, MIB, FileLimits, SizeMeter, size
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -215,22 +215,45 @@ def line_starts(path: Path, every: int) -> list[int]:
     be read.
     """
     starts = [0]
+    with readable(path), path.open("rb") as raw:
+        if raw.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+            return starts
+        size = raw.seek(0, os.SEEK_END)
+        for wanted in range(every, size, every):
+            if wanted <= starts[-1]:
+                continue  # in a line that is longer
+            raw.seek(wanted - 1)
+            while (piece := raw.readline(MIB)) and not piece.endswith(b"\n"):
+                pass
+            if raw.tell() < size:
+                starts.append(raw.tell())
+    return starts
+
+
+def is_local(path: object) -> bool:
+    """Return whether a path is of this machine, and not one of a store that only behaves alike."""
+    return isinstance(path, Path)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn every error of reading a file, here or in a store elsewhere, into a `DataError`."""
     try:
-        with path.open("rb") as raw:
-            if raw.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC)):
-                return starts
-            size = raw.seek(0, os.SEEK_END)
-            for wanted in range(every, size, every):
-                if wanted <= starts[-1]:
-                    continue  # in a line that is longer
-                raw.seek(wanted - 1)
-                while (piece := raw.readline(MIB)) and not piece.endswith(b"\n"):
-                    pass
-                if raw.tell() < size:
-                    starts.append(raw.tell())
+        yield
     except OSError as error:
         raise unreadable(path, error) from error
-    return starts
+    except CrossgradeError:
+        raise
+    except Exception as error:
+        if is_local(path):
+            raise
+        why = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise DataError(
+            f"cannot be read: {why}",
+            code="file-unreadable",
+            file=path,
+            hint="check the address, the network and the credentials of its store",
+        ) from error
 
 
 def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
@@ -267,32 +290,37 @@ def _plain_blocks(
     path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None = None
 ) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file, or a span of plain ones, at most `block_bytes` at a time."""
-    try:
-        with path.open("rb") as raw:
-            magic = raw.read(4)
-            raw.seek(0)
-            if span is not None:
-                parts = _blocks_of(raw, span, block_bytes)
-            elif magic.startswith(GZIP_MAGIC):
-                parts = _gzip_blocks(raw, block_bytes)
-            elif magic == ZSTD_MAGIC:
-                parts = _zstd_blocks(raw, block_bytes)
-            else:
-                parts = iter(lambda: raw.read(block_bytes), b"")
-            compressed = span is None and magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
-            meter = SizeMeter(path, limits, raw.tell if compressed else None)
-            for part in parts:
-                meter.add(len(part))
-                yield part
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(
-            f"the compressed data is damaged or cut short ({error})",
-            code="compression-damaged",
-            file=path,
-            hint="copy or download the file again",
-        ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with readable(path):
+        try:
+            yield from _blocks(path, limits, block_bytes, span)
+        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+            raise DataError(
+                f"the compressed data is damaged or cut short ({error})",
+                code="compression-damaged",
+                file=path,
+                hint="copy or download the file again",
+            ) from error
+
+
+def _blocks(
+    path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None
+) -> Iterator[bytes]:
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+        raw.seek(0)
+        compressed = span is None and magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+        if span is not None:
+            parts = _blocks_of(raw, span, block_bytes)
+        elif magic.startswith(GZIP_MAGIC):
+            parts = _gzip_blocks(raw, block_bytes)
+        elif magic == ZSTD_MAGIC:
+            parts = _zstd_blocks(raw, block_bytes)
+        else:
+            parts = iter(lambda: raw.read(block_bytes), b"")
+        meter = SizeMeter(path, limits, raw.tell if compressed else None)
+        for part in parts:
+            meter.add(len(part))
+            yield part
 
 
 def _blocks_of(raw: BinaryIO, span: tuple[int, int], block_bytes: int) -> Iterator[bytes]:

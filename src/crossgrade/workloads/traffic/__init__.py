@@ -7,6 +7,7 @@ from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Sca
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions
 from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
+from crossgrade.workloads.traffic.remote import log_path
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import scan_logs
 from crossgrade.workloads.traffic.workers import in_processes
@@ -30,6 +31,7 @@ __all__ = [
     "draw_samples",
     "in_processes",
     "log_files",
+    "log_path",
     "merged",
     "scan_logs",
     "scan_record",

@@ -4,15 +4,16 @@ They depend on the files alone. So whoever reads them, the log has the same requ
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import IO, Literal, TypeAlias
 
 import msgspec
 
 from crossgrade.errors import DataError, UsageError, closest
-from crossgrade.workloads.files import first_bytes, line_starts
+from crossgrade.workloads.files import first_bytes, is_local, line_starts, readable
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat, recognise
 
 PART_BYTES = 16 << 20
@@ -80,7 +81,9 @@ def log_parts(paths: Sequence[Path], options: ReadingOptions) -> Iterator[LogPar
 
 def _bounds(path: Path, options: ReadingOptions) -> list[int]:
     """Return where the parts of a file begin, and its end; nothing if it is read as a whole."""
-    if path.stat().st_size <= PART_BYTES:
+    with readable(path):
+        size = path.stat().st_size
+    if not size or size <= PART_BYTES:  # a web server may not say
         return []
     head = first_bytes(path, _HEAD_BYTES)
     kind = _kind_of(head)
@@ -89,7 +92,17 @@ def _bounds(path: Path, options: ReadingOptions) -> list[int]:
     if kind != "lines" or _is_in_pieces(head, options):
         return []
     starts = line_starts(path, PART_BYTES)
-    return [*starts, path.stat().st_size] if len(starts) > 1 else []
+    return [*starts, size] if len(starts) > 1 else []
+
+
+@contextmanager
+def parquet_source(path: Path) -> Iterator[Path | IO[bytes]]:
+    """Give what pyarrow reads: a path of this machine, or an open file elsewhere."""
+    if is_local(path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield file
 
 
 def _row_groups(path: Path) -> list[int]:
@@ -100,7 +113,7 @@ def _row_groups(path: Path) -> list[int]:
     except ImportError:
         return []
     try:
-        with ParquetFile(path) as file:
+        with parquet_source(path) as source, ParquetFile(source) as file:
             sizes = [file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups)]
     except (ArrowException, OSError):
         return []

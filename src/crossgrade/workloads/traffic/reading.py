@@ -13,7 +13,8 @@ import msgspec
 from crossgrade.errors import DataError
 from crossgrade.workloads.files import FileLimits, Lines, read_whole
 from crossgrade.workloads.traffic.formats import LogFormat, azure, recognise, unpack
-from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions, file_kind, log_parts
+from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions, file_kind, log_parts, parquet_source
+from crossgrade.workloads.traffic.remote import is_remote, remote_files
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 MIB = 1 << 20
@@ -100,7 +101,9 @@ def log_files(sources: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
-        if path.is_dir():
+        if is_remote(source):
+            named = remote_files(str(source))
+        elif path.is_dir():
             inside = [each for each in path.rglob("*") if each.is_file()]
             named = sorted(each for each in inside if not _is_hidden(each.relative_to(path)))
         elif path.is_file():
@@ -198,7 +201,7 @@ class PartReader:
         self.counted.lines = lines.count
 
     def _document_rows(self) -> Iterator[tuple[int, Any]]:
-        if self._path.stat().st_size > LIMITS.document_bytes:
+        if (self._path.stat().st_size or 0) > LIMITS.document_bytes:
             self._problem("document too large", None, "write it as JSON lines")
             return
         try:
@@ -243,7 +246,7 @@ class PartReader:
             return
         start, end, number = self._part.start, self._part.end, 0
         try:
-            with ParquetFile(self._path) as file:
+            with parquet_source(self._path) as source, ParquetFile(source) as file:
                 groups = range(start, file.num_row_groups if end is None else end)
                 number = sum(file.metadata.row_group(at).num_rows for at in range(start))
                 for batch in file.iter_batches(batch_size=4096, row_groups=groups):
