@@ -11,6 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 
 from crossgrade.errors import CrossgradeError
 from crossgrade.workloads.traffic.columns import Run
@@ -25,8 +27,9 @@ _AHEAD = 2
 def in_processes(jobs: int) -> Iterator[Run]:
     """Yield a function that applies another to parts in `jobs` processes, in order, as `map` does.
 
-    A log of one part is read in this process. The processes are started with the first part and end with the
-    context. Raises `CrossgradeError` (`worker-lost`) if one of them is killed, as where memory runs out.
+    A log of one part is read in this process, and so is one with a plugin's format that cannot be sent to
+    another, such as a function inside a function. The processes are started with the first part and end with
+    the context. Raises `CrossgradeError` (`worker-lost`) if one of them is killed, as where memory runs out.
     """
     if jobs == 1:
         yield map
@@ -37,7 +40,7 @@ def in_processes(jobs: int) -> Iterator[Run]:
 
     def run(function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart]) -> Iterator[ReadPart]:
         waiting = list(parts)
-        if len(waiting) == 1:
+        if len(waiting) == 1 or not _can_be_sent(function):
             return map(function, waiting)
         return _in_order(pool, function, waiting, _AHEAD * jobs)
 
@@ -70,6 +73,14 @@ def _in_order(
             code="worker-lost",
             hint="memory may have run out: use fewer processes, `--jobs 1` for none beside this one",
         ) from error
+
+
+def _can_be_sent(function: object) -> bool:
+    try:
+        ForkingPickler.dumps(function)
+    except (PicklingError, AttributeError, TypeError):
+        return False
+    return True
 
 
 def _ignore_interrupts() -> None:

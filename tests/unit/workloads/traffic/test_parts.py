@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,16 @@ from hypothesis import strategies as st
 from crossgrade.catalog import packaged_catalog
 from crossgrade.errors import CrossgradeError
 from crossgrade.workloads.files import FileLimits, Lines, line_starts
-from crossgrade.workloads.traffic import Reading, ReadingOptions, in_processes, parts, scan_record
+from crossgrade.workloads.traffic import (
+    LoggedRequest,
+    Reading,
+    ReadingOptions,
+    in_processes,
+    parts,
+    scan_record,
+)
 from crossgrade.workloads.traffic.encoding import ReadPart, read_part
+from crossgrade.workloads.traffic.formats import TABLE, LogFormat
 from crossgrade.workloads.traffic.parts import LogPart, log_parts
 from crossgrade.workloads.traffic.scanning import scan_logs
 from tests.unit.workloads.traffic.test_scanning import TODAY, chat, row
@@ -115,6 +124,19 @@ def test_a_process_that_is_killed_is_an_error_and_no_gap(tmp_path: Path) -> None
     with pytest.raises(CrossgradeError) as caught, in_processes(2) as run:
         list(run(_killed, two))
     assert caught.value.code == "worker-lost"
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_cannot_be_sent_to_a_process_is_read_here(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.jsonl", 200)
+
+    def read(row: Mapping[str, Any], **options: Any) -> LoggedRequest | None:
+        assert TABLE.read is not None
+        return TABLE.read(row, **options)
+
+    mine = LogFormat("mine", (frozenset({"latency_ms"}),), read)
+    with in_processes(2) as run:
+        assert scanned(path, run=run, formats={"mine": mine})["requests"] == 195
 
 
 @pytest.mark.usefixtures("small_parts")
