@@ -10,7 +10,7 @@ import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import repeat
 from typing import Literal, TypeAlias
@@ -31,6 +31,8 @@ WHOLE_TRAINING = 7000
 SETS = 10
 DRAWS = 500
 DISCOVERED_DRAWS = 200
+FRESH = 2000
+STEPS = 8
 FAULTY = "high_school_mathematics"
 FLOOR = DecisionSettings(mode="fixed", floor=0.85)
 WHOLE = DecisionSettings(mode="fixed", floor=0.5, whole_floor=0.95)
@@ -173,17 +175,22 @@ def _at_the_floor(pool: ProcessPoolExecutor, settings: DecisionSettings, trainin
     """Return how often a step is certified whose true retention is just below the floor.
 
     The floor is set to each threshold's own true retention in turn, so that the sequence ends in a false step.
+    The worst of the steps is then drawn again, since the largest of several estimates is too large.
     """
-    found = np.array(list(pool.map(_worst, range(SETS), repeat(settings), repeat(training))))
-    worst = float(found.mean(axis=0).max())
+    found = np.array(list(pool.map(_steps, range(SETS), repeat(settings), repeat(training))))
+    rates = found.mean(axis=0)
+    worst = int(rates.argmax())
+    again = pool.map(_at_step, range(SETS), repeat(settings), repeat(training), repeat(worst), repeat(FRESH))
+    value = float(np.mean(list(again)))
     return {
         "figure": f"wrong certificates where {what}, the worst step",
-        "value": worst,
+        "value": value,
         "unit": "",
         "must": "<= 0.055",
         "aim": "<= 0.05",
-        "holds": worst <= 0.055,
-        "conditions": f"n = 1,000; MMLU, {SETS} training sets, {DRAWS} draws each at each of its steps",
+        "holds": value <= 0.055,
+        "conditions": f"n = 1,000; MMLU, {SETS} training sets; of {len(rates)} steps with {DRAWS} draws each the worst "
+        f"had {rates.max():.4f}, and then in {FRESH:,} fresh draws each this",
     }
 
 
@@ -204,6 +211,7 @@ def _items(which: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
+@lru_cache(maxsize=1)
 def _pool(seed: int, settings: DecisionSettings, training: int, items: Items = "sound") -> Evidence:
     """Return the items that did not train a router, with their scores by it; no guard looks at published ones."""
     b, c, subject = _items(items)
@@ -265,21 +273,25 @@ def _shares(
     return float(np.mean(moved)), float(np.mean(wrong)), float(share[holds].max(initial=0.0))
 
 
-def _worst(seed: int, settings: DecisionSettings, training: int) -> list[float]:
+def _steps(seed: int, settings: DecisionSettings, training: int) -> list[float]:
     """Return for each of the first steps how often it is certified where a floor is its own retention."""
+    return [_at_step(seed, settings, training, step) for step in range(STEPS)]
+
+
+def _at_step(seed: int, settings: DecisionSettings, training: int, step: int, draws: int = 0) -> float:
+    """Return how often a step is certified where a floor is its own retention; `draws` are fresh ones."""
     pool = _pool(seed, settings, training)
     _, kept, kept_whole = _truth(pool)
-    rng = np.random.default_rng((seed, 3))
-    rates = []
-    for step in range(min(8, len(kept))):
-        if settings.whole_floor is None:
-            at_step = replace(settings, floor=float(kept[step]))
-        else:
-            at_step = replace(settings, whole_floor=float(kept_whole[step]))
-        draws = (rng.integers(0, pool.n, 1000) for _ in range(DRAWS))
-        up_to = _first_steps(pool, step + 1)
-        rates.append(float(np.mean([_certified(up_to, draw, at_step) > step for draw in draws])))
-    return rates + [0.0] * (8 - len(rates))
+    if step >= len(kept):
+        return 0.0
+    if settings.whole_floor is None:
+        at_step = replace(settings, floor=float(kept[step]))
+    else:
+        at_step = replace(settings, whole_floor=float(kept_whole[step]))
+    rng = np.random.default_rng((seed, 4 if draws else 3, step))
+    up_to = _first_steps(pool, step + 1)
+    samples = (rng.integers(0, pool.n, 1000) for _ in range(draws or DRAWS))
+    return float(np.mean([_certified(up_to, sample, at_step) > step for sample in samples]))
 
 
 def _first_steps(pool: Evidence, count: int) -> Evidence:
