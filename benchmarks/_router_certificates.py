@@ -10,7 +10,7 @@ import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from itertools import repeat
 from typing import Literal, TypeAlias
@@ -180,7 +180,7 @@ def _at_the_floor(pool: ProcessPoolExecutor, settings: DecisionSettings, trainin
     found = np.array(list(pool.map(_steps, range(SETS), repeat(settings), repeat(training))))
     rates = found.mean(axis=0)
     worst = int(rates.argmax())
-    again = pool.map(_at_step, range(SETS), repeat(settings), repeat(training), repeat(worst), repeat(FRESH))
+    again = pool.map(_fresh, range(SETS), repeat(settings), repeat(training), repeat(worst))
     value = float(np.mean(list(again)))
     return {
         "figure": f"wrong certificates where {what}, the worst step",
@@ -211,7 +211,6 @@ def _items(which: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-@lru_cache(maxsize=1)
 def _pool(seed: int, settings: DecisionSettings, training: int, items: Items = "sound") -> Evidence:
     """Return the items that did not train a router, with their scores by it; no guard looks at published ones."""
     b, c, subject = _items(items)
@@ -275,12 +274,18 @@ def _shares(
 
 def _steps(seed: int, settings: DecisionSettings, training: int) -> list[float]:
     """Return for each of the first steps how often it is certified where a floor is its own retention."""
-    return [_at_step(seed, settings, training, step) for step in range(STEPS)]
-
-
-def _at_step(seed: int, settings: DecisionSettings, training: int, step: int, draws: int = 0) -> float:
-    """Return how often a step is certified where a floor is its own retention; `draws` are fresh ones."""
     pool = _pool(seed, settings, training)
+    return [_at_step(pool, settings, step, DRAWS, seed=(seed, 3)) for step in range(STEPS)]
+
+
+def _fresh(seed: int, settings: DecisionSettings, training: int, step: int) -> float:
+    """Return how often one step is certified where a floor is its own retention, in fresh draws."""
+    return _at_step(_pool(seed, settings, training), settings, step, FRESH, seed=(seed, 4))
+
+
+def _at_step(
+    pool: Evidence, settings: DecisionSettings, step: int, draws: int, seed: tuple[int, int]
+) -> float:
     _, kept, kept_whole = _truth(pool)
     if step >= len(kept):
         return 0.0
@@ -288,9 +293,8 @@ def _at_step(seed: int, settings: DecisionSettings, training: int, step: int, dr
         at_step = replace(settings, floor=float(kept[step]))
     else:
         at_step = replace(settings, whole_floor=float(kept_whole[step]))
-    rng = np.random.default_rng((seed, 4 if draws else 3, step))
-    up_to = _first_steps(pool, step + 1)
-    samples = (rng.integers(0, pool.n, 1000) for _ in range(draws or DRAWS))
+    rng, up_to = np.random.default_rng((*seed, step)), _first_steps(pool, step + 1)
+    samples = (rng.integers(0, pool.n, 1000) for _ in range(draws))
     return float(np.mean([_certified(up_to, sample, at_step) > step for sample in samples]))
 
 
