@@ -88,7 +88,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
-        yield remark(best, "more-evidence", f"More samples{where}: {best.retention.reason}.")
+        new = "" if best.retention.clusters is None else " from other clusters"
+        yield remark(best, "more-evidence", f"More samples{new}{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
             best,
