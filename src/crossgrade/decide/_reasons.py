@@ -19,6 +19,7 @@ from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._thrift_reasons import thrift_reasons
+from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import count, dollars, listed, percent, retained
 from crossgrade.domain import Estimate
 
@@ -155,7 +156,8 @@ def _quality(found: Findings) -> Iterator[Remark]:
     for one in found.certificates:
         if not found.view.thresholds or one.segment is None or _is_chosen(found, one):
             yield from _how(found, one)
-            yield from _uncounted(found, one)
+            if one.segment is None:
+                yield from uncounted_remarks(found, one.candidate)
     for candidate in found.view.evidence.candidates:
         parts = tuple(
             one.segment
@@ -229,39 +231,6 @@ def _where(found: Findings, one: Certificate) -> str:
         return one.segment
     gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
     return "the whole workload" + (f" without {listed(gone)}" if gone else "")
-
-
-def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
-    """Yield how many answered samples came after a test had ended, of a candidate's segments together."""
-    if one.segment is not None or found.view.order is None or found.view.thresholds:
-        return
-    paired = found.view.paired(one.candidate, found.view.whole.rows)
-    if one.tested and one.excluded is None:
-        later = int(paired.sum()) - one.retention.n
-        if later > 0:
-            yield remark(
-                one,
-                "later-samples",
-                f"{count(later, 'sample')} arrived after the test of the whole workload had ended for "
-                f"{one.candidate}, and {'is' if later == 1 else 'are'} not counted there.",
-            )
-    parts = {part.label: part for part in found.view.segments}
-    late = {
-        each.segment: int((paired & parts[each.segment].rows).sum()) - each.retention.n
-        for each in found.certificates
-        if each.segment is not None and each.candidate == one.candidate and each.excluded is None
-    }
-    ended = tuple(segment for segment, later in late.items() if later > 0)
-    if ended:
-        later = sum(late[segment] for segment in ended)
-        yield Remark(
-            "later-samples",
-            f"{count(later, 'sample')} arrived after the {'test' if len(ended) == 1 else 'tests'} of "
-            f"{listed(ended)} had ended for {one.candidate}, "
-            f"and {'is' if later == 1 else 'are'} not counted there.",
-            candidate=one.candidate,
-            segments=ended,
-        )
 
 
 def _not_answered(found: Findings) -> Iterator[Remark]:

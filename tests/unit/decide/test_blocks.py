@@ -25,7 +25,7 @@ from crossgrade.decide import (
 from crossgrade.decide._observations import AskedSample, Observer
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample
-from tests.codes import said
+from tests.codes import names, said
 
 OPTIONS = {"floor": 0.85, "planned": 300, "available": 100_000, "pilot": 0}
 
@@ -175,6 +175,33 @@ def test_a_decision_counts_every_answer_of_the_candidate(spared, now):
     assert cost.saving_per_request_usd.value == pytest.approx(0.01 - usd.mean())
     assert said(verdict.reasons, "saves", f"N = {paired.sum()}", "K = 4", candidate="b")
     assert verify(verdict, evidence) == ()
+
+
+def test_late_answers_are_counted_as_samples_and_not_as_pairs(spared, now):
+    evidence, paired, _ = spared
+    verdict = decide_policy(evidence, DecisionSettings(mode="sequential"), now=now)
+    counted = verdict.certificates[0].retention.n
+    assert 0 < counted < paired.sum()
+    (late,) = said(verdict.reasons, "later-samples", candidate="b", segments=())
+    assert names(late.text, evidence.n - 4 * counted)
+    assert not said(verdict.reasons, "uncounted-samples")
+
+
+def test_answers_of_a_block_that_never_ended_are_named(spared, now):
+    evidence, _, _ = spared
+    asked = 43  # ten blocks of four, and three samples that the incumbent was not asked
+
+    def cut(model):
+        return replace(model, score=np.where(np.arange(evidence.n) < asked, model.score, np.nan))
+
+    short = replace(
+        evidence, incumbent=cut(evidence.incumbent), candidates=tuple(map(cut, evidence.candidates))
+    )
+    verdict = decide_policy(short, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.name == "undecided"
+    assert verdict.certificates[0].retention.n == 10
+    assert said(verdict.reasons, "uncounted-samples", 3, candidate="b", segments=())
+    assert not said(verdict.reasons, "later-samples")
 
 
 def test_paired_rows_carry_their_blocks(spared):
