@@ -354,7 +354,7 @@ def _saving(found: Findings, option: Option) -> Remark:
             f"{label} is certified, but its cost is not known ({saving.reason}), "
             "so there is no reason to switch yet.",
         )
-    saves = f"it saves {dollars(saving)}"
+    saves = f"it saves {dollars(saving)}{_in_blocks(found)}"
     if option.costs_more:
         more = f"{label} is certified and {option.costs_what}"
         return remark(option, "costs-more", f"{more}: {saves}." if saving.value else f"{more}.")
@@ -412,12 +412,11 @@ def _stated(found: Findings) -> Iterator[Remark]:
 
 def _in_blocks(found: Findings) -> str:
     """Return on how many paired samples, and one in how many, where the incumbent answered fewer."""
-    view = found.view
-    blocks = view.design.run.blocks
-    if blocks is None or blocks.size == 1:
+    blocks = found.view.blocks
+    if blocks is None:
         return ""
-    n = int((view.asked(view.evidence.incumbent) & ~view.unpaired).sum())
-    return f" (N = {n:,} samples that {found.incumbent} answered too, one in K = {blocks.size})"
+    n = count(found.view.spared_n, "sample")
+    return f" (N = {n} that {found.incumbent} answered too, one in K = {blocks.size})"
 
 
 def _label(option: Option) -> str:

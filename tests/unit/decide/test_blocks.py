@@ -25,6 +25,7 @@ from crossgrade.decide import (
 from crossgrade.decide._observations import AskedSample, Observer
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample
+from crossgrade.report import view
 from tests.codes import names, said
 
 OPTIONS = {"floor": 0.85, "planned": 300, "available": 100_000, "pilot": 0}
@@ -175,6 +176,42 @@ def test_a_decision_counts_every_answer_of_the_candidate(spared, now):
     assert cost.saving_per_request_usd.value == pytest.approx(0.01 - usd.mean())
     assert said(verdict.reasons, "saves", f"N = {paired.sum()}", "K = 4", candidate="b")
     assert verify(verdict, evidence) == ()
+
+
+@pytest.mark.parametrize(
+    ("kept", "usd", "name", "code"),
+    [
+        (1.0, 0.001, "switch", "saves"),
+        (1.0, 0.02, "keep", "costs-more"),
+        (1.0, 0.0099, "undecided", "not-shown-cheaper"),
+        (0.3, 0.001, "keep", None),
+        (0.85, 0.001, "undecided", None),
+    ],
+)
+def test_n_and_k_stand_beside_each_saving(spared, now, kept, usd, name, code):
+    evidence, paired, _ = spared
+    rng = np.random.default_rng(3)
+    candidate = replace(
+        evidence.candidates[0],
+        score=np.where(rng.random(evidence.n) < kept, evidence.candidates[0].score, 0.0),
+        cost_usd=usd * rng.uniform(0.5, 1.5, evidence.n),
+    )
+    verdict = decide_policy(
+        replace(evidence, candidates=(candidate,)),
+        DecisionSettings(mode="sequential", requests_per_month=1_000),
+        now=now,
+    )
+    assert verdict.name == name
+    assert verdict.blocks is not None
+    assert (verdict.paired, verdict.blocks.size) == (paired.sum(), 4)
+    seen = view(verdict)
+    facts = dict(seen.facts)
+    for shown in (facts["samples"], facts["saving a month"], seen.costs.note):
+        assert names(shown, f"N = {paired.sum()}")
+        assert names(shown, "K = 4")
+    assert code is None or said(verdict.reasons, code, f"N = {paired.sum()}", "K = 4", candidate="b")
+    unrecorded = replace(verdict, blocks=None, paired=None, package_version="0.2.9")
+    assert verify(unrecorded, replace(evidence, candidates=(candidate,))) == ()
 
 
 def test_late_answers_are_counted_as_samples_and_not_as_pairs(spared, now):
