@@ -15,7 +15,9 @@ class Advice:
     """How many `more` samples would probably settle the hypothesis that is nearest to being settled.
 
     They are samples of the whole workload, also where the hypothesis is about a segment. With `labels`
-    they are samples that people score. `certifies` says which way the data point.
+    they are samples that people score. `certifies` says which way the data point. Where the incumbent is
+    spared, it answers `paired` of them. A plan that has ended grows by `planned`: so many pairs without
+    blocks would show as much.
     """
 
     candidate: str
@@ -24,6 +26,8 @@ class Advice:
     certifies: bool
     labels: bool
     clusters: bool
+    paired: int | None = None
+    planned: int | None = None
 
     @property
     def words(self) -> str:
@@ -61,18 +65,21 @@ def _advice(view: View, one: Certificate) -> Advice | None:
     # Any one claim below its floor decides against, and all together decide for.
     if not known or one.excluded is not None or not (below or len(known) == len(amounts)):
         return None
+    pairs, blocks = min(known) if below else max(known), view.blocks
     return Advice(
         candidate=one.candidate,
         segment=one.segment,
-        more=_rounded_up(min(known) if below else max(known)),
+        more=_rounded_up(pairs if blocks is None else pairs * blocks.size),
         certifies=not below,
         labels=result.labels is not None,
         clusters=result.clusters is not None,
+        paired=None if blocks is None else _rounded_up(pairs),
+        planned=None if blocks is None or one.unfinished else _rounded_up(pairs / blocks.variance),
     )
 
 
 def _more(view: View, one: Certificate, claim: Retention) -> float | None:
-    """Return how many more samples of the whole workload would probably settle one claim; None: unknown."""
+    """Return how many more pairs of the whole workload would probably settle one claim; None: unknown."""
     if claim.needed is None or claim.value is None or not claim.n:
         return None
     more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))

@@ -67,9 +67,14 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         return
     if advice is not None:
         words = advice.words.replace(" would probably ", ", which would probably ")
+        pairs = (
+            "" if advice.paired is None else f" {found.incumbent} answers about {advice.paired:,} of them."
+        )
+        if advice.planned is not None:
+            pairs += f" A run plans for them where `planned` is larger by about {advice.planned:,}."
         yield Remark(
             "more-labels" if advice.labels else "more-samples",
-            f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.",
+            f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.{pairs}",
             candidate=advice.candidate,
             segments=() if advice.segment is None else (advice.segment,),
         )

@@ -1,6 +1,7 @@
 """Blocks: which are chosen, what they observe, and what a decision makes of them."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_what_is_no_part_of_the_test_is_no_part_of_a_block():
 @pytest.fixture
 def spared(make):
     """600 samples in blocks of 4, of which the incumbent answered every fourth; the candidate costs a tenth."""
-    n, blocks = 600, Blocks(size=4, blend=0.7, pilot=0, pairs=150)
+    n, blocks = 600, Blocks(size=4, blend=0.7, pilot=0, pairs=150, variance=0.5)
     b, (c,) = right_or_wrong(np.random.default_rng(5), n, accuracy=0.8, retention=1.0, correlation=0.6)
     run = RunDesign(samples=n, first_samples=n, blocks=blocks)
     paired = np.array([run.pairs_at(at) for at in range(n)])
@@ -239,6 +240,24 @@ def test_answers_of_a_block_that_never_ended_are_named(spared, now):
     assert verdict.certificates[0].retention.n == 10
     assert said(verdict.reasons, "uncounted-samples", 3, candidate="b", segments=())
     assert not said(verdict.reasons, "later-samples")
+
+
+def test_the_advice_counts_samples_and_says_how_many_are_pairs(spared, now):
+    evidence, paired, _ = spared
+    rng = np.random.default_rng(3)
+    scores = np.where(rng.random(evidence.n) < 0.8, evidence.candidates[0].score, 0.0)
+    near = replace(evidence, candidates=(replace(evidence.candidates[0], score=scores),))
+    verdict = decide_policy(near, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.name == "undecided"
+    whole = verdict.certificates[0].retention
+    assert whole.n == paired.sum()
+    pairs = whole.needed - whole.n
+    assert 4 * pairs <= verdict.needed <= 1.1 * 4 * pairs
+    (more,) = said(verdict.would_change, "more-samples", f"{verdict.needed:,}", candidate="b")
+    answered, planned = map(int, re.findall(r"about ([\d,]+)", more.text.replace(",", ""))[-2:])
+    assert pairs <= answered <= 1.1 * pairs
+    variance = evidence.design.run.blocks.variance
+    assert pairs / variance <= planned <= 1.1 * pairs / variance
 
 
 def test_paired_rows_carry_their_blocks(spared):
