@@ -225,6 +225,19 @@ def test_late_answers_are_counted_as_samples_and_not_as_pairs(spared, now):
     assert not said(verdict.reasons, "uncounted-samples")
 
 
+def test_a_guards_figure_that_is_not_the_certificates_says_why(spared, now):
+    evidence, paired, _ = spared
+    verdict = decide_policy(evidence, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.certificates[0].retention.n < paired.sum()
+    for name in ("retention-too-high", "retention-too-low"):
+        (guard,) = [each for each in verdict.guards if each.name == name]
+        assert names(guard.seen, f"all {paired.sum()} pairs, each counted alike")
+    alone = decide_policy(replace(evidence, order=None, design=None), DecisionSettings(), now=now)
+    (guard,) = [each for each in alone.guards if each.name == "retention-too-low"]
+    assert names(guard.seen, f"{paired.sum()} pairs")
+    assert not names(guard.seen, "alike")
+
+
 def test_answers_of_a_block_that_never_ended_are_named(spared, now):
     evidence, _, _ = spared
     asked = 43  # ten blocks of four, and three samples that the incumbent was not asked
