@@ -8,7 +8,7 @@ from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._words import bound, count, dollars, percent
+from crossgrade.decide._words import bound, count, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
 
@@ -83,7 +83,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             yield Remark(
                 "testing-again",
                 "Testing again adds a second chance of a wrong verdict. Two tests stay within "
-                f"{percent(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
+                f"{error_rate(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
                 "`crossgrade evaluate` plans for more samples by itself.",
             )
     elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:

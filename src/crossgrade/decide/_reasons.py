@@ -20,7 +20,7 @@ from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
-from crossgrade.decide._words import count, dollars, listed, percent, retained
+from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
 from crossgrade.domain import Estimate
 
 _MOST_FIELDS = 5
@@ -112,7 +112,7 @@ def _field(found: Findings) -> Iterator[Remark]:
     if every is None:
         return
     candidates = len(found.view.evidence.candidates)
-    shared = f"are tested and share the error rate of {percent(found.view.settings.alpha)}"
+    shared = f"are tested and share the error rate of {error_rate(found.view.settings.alpha)}"
     yield Remark(
         "every-model-tested",
         f"No candidate was named, so {count(candidates, 'other model')} of the results "
@@ -320,7 +320,7 @@ def _money(found: Findings) -> Iterator[Remark]:
         fewest = min(each.n or 0 for each in measured)
         yield Remark(
             "several-policies",
-            f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
+            f"Intervals of costs are at {confidence(max(levels))}, since several policies are compared: "
             f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions, "
             f"as long as no call rarer than about 3 in {fewest:,} costs many times as much.",
         )

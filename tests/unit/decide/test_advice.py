@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, verdict_to_json
+from crossgrade.decide import DecisionSettings, EveryModel, decide_policy, verdict_to_json
+from crossgrade.domain import Requirements
 from crossgrade.report import view
 from tests.codes import names, said
 
@@ -79,6 +80,25 @@ def test_the_cheapest_near_miss_leads_and_is_the_one_that_needs_more(make, now):
     assert names(dict(view(verdict).facts)["to settle it"], "c")
     unpriced = decide_policy(evidence, DecisionSettings(), now=now)
     assert verdict_to_json(unpriced)["retention"]["value"] == value["b"]
+
+
+def test_a_small_error_rate_is_never_printed_as_none(make, now):
+    scores = outcomes(60, 5)
+    evidence = make(scores[0], scores[1], scores[1])
+    settings = DecisionSettings(alpha=0.0004, every_model=EveryModel())
+    verdict = decide_policy(evidence, settings, now=now)
+    for remarks, code in (
+        (verdict.would_change, "testing-again"),
+        (verdict.reasons, "every-model-tested"),
+    ):
+        (told,) = said(remarks, code)
+        assert names(told.text, "0.04 %")
+        assert not names(told.text, "0 %")
+    limited = DecisionSettings(requirements=Requirements(error_rate=0.0004))
+    (check,) = [
+        each for each in decide_policy(evidence, limited, now=now).requirements if each.candidate == "b"
+    ]
+    assert names(check.wanted, "0.04 %")
 
 
 def test_a_judge_needs_labels(make, now):
