@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossgrade.decide._records import Certificate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
-from crossgrade.stats import Retention
+from crossgrade.stats import MOST_NEEDED, Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,16 +79,19 @@ def _advice(view: View, one: Certificate) -> Advice | None:
 
 
 def _more(view: View, one: Certificate, claim: Retention) -> float | None:
-    """Return how many more pairs of the whole workload would probably settle one claim; None: unknown."""
+    """Return how many more pairs of the whole workload would probably settle one claim.
+
+    None: unknown, or more than anybody would ask.
+    """
     if claim.needed is None or claim.value is None or not claim.n:
         return None
     more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))
-    if one.segment is None or claim is one.whole:
-        return more
-    # Others come along: samples are drawn from all of the traffic.
-    whole = view.paired(one.candidate, view.whole.rows)
-    part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
-    return more * float(whole.sum()) / max(1, int((whole & part.rows).sum()))
+    if one.segment is not None and claim is not one.whole:
+        # Others come along: samples are drawn from all of the traffic.
+        whole = view.paired(one.candidate, view.whole.rows)
+        part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
+        more *= float(whole.sum()) / max(1, int((whole & part.rows).sum()))
+    return more if more <= MOST_NEEDED else None
 
 
 def _rounded_up(number: float) -> int:

@@ -103,8 +103,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             f"`crossgrade evaluate {found.view.evidence.workload} --resume RUN` asks them.",
         )
     elif not found.options and best.excluded is None:
-        why = too_little(best)
-        yield remark(best, "many-more-samples", f"Many more samples: {why} to say how many.")
+        yield remark(best, "many-more-samples", f"Many more samples: {too_little(best, 'how many')}.")
 
 
 def _margins(found: Findings) -> Iterator[Remark]:

@@ -8,6 +8,7 @@ import pytest
 from crossgrade.decide import DecisionSettings, EveryModel, decide_policy, verdict_to_json
 from crossgrade.domain import Requirements
 from crossgrade.report import view
+from crossgrade.stats import MOST_NEEDED
 from tests.codes import names, said
 
 
@@ -24,6 +25,20 @@ def test_samples_of_a_segment_are_counted_as_samples_of_the_workload(make, now):
     alone = {name: (one.needed - one.n) * 300 / one.n for name, one in by_segment.items() if one.needed}
     assert verdict.name == "undecided"
     assert min(alone.values()) <= verdict.needed <= 1.1 * min(alone.values()) + 1
+
+
+@pytest.mark.parametrize("splits_only", [True, False])
+def test_no_number_is_advised_that_nobody_would_ask(make, now, splits_only):
+    """A small segment near the floor: many of its samples, and twenty times as many of the whole."""
+    small, large = outcomes(860, 140), outcomes(11_400, 7_600)
+    evidence = make(small[0] + large[0], small[1] + large[1], segment=["small"] * 1_000 + ["large"] * 19_000)
+    verdict = decide_policy(evidence, DecisionSettings(splits_only=splits_only), now=now)
+    (open_one,) = [one for one in verdict.certificates if one.segment == "small"]
+    assert verdict.name == "undecided"
+    assert open_one.retention.needed - open_one.retention.n < MOST_NEEDED
+    assert verdict.needed is None
+    assert not said(verdict.would_change, "more-samples")
+    assert said(verdict.would_change, "many-more-samples", f"{MOST_NEEDED:,}", segments=("small",))
 
 
 def test_the_sentence_is_about_what_was_tested(make, now):
