@@ -131,20 +131,38 @@ def _margins(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."
         )
+    else:
+        yield from _lower_prices(found)
     best = found.headline
     if best is None or best.excluded is not None:
         return
     for claim in best.claims:
         whole = best.segment is None or claim is best.whole
-        yield from _floor_margin(best, claim, "for the whole workload" if whole else f"on {best.segment}")
+        yield from _floor_margin(
+            found, best, claim, "for the whole workload" if whole else f"on {best.segment}"
+        )
 
 
-def _floor_margin(best: Certificate, claim: Retention, where: str) -> Iterator[Remark]:
-    """Yield how far one claim is from its floor."""
+def _lower_prices(found: Findings) -> Iterator[Remark]:
+    """Yield the price from which certified policies that are not shown to save anything would."""
+    for option in found.options:
+        total, saved = option.cost.per_request_usd.value, option.cost.saving_per_request_usd.value
+        if total is not None and saved is not None and not option.saves and not option.unmet:
+            now, then = (dollars(Estimate(value=each)) for each in (total, total + saved))
+            yield remark(
+                option,
+                "price-below",
+                f"A price of {option.policy.candidate} at which the policy is shown to cost less than {then} "
+                f"a request (now {now}).",
+            )
+
+
+def _floor_margin(found: Findings, best: Certificate, claim: Retention, where: str) -> Iterator[Remark]:
+    """Yield how far one claim is from its floor, where that decides."""
     if claim.low is None:
         return
     low = bound(claim.low, claim.floor, up=False)
-    if best.certified and claim.low < 1:
+    if best.certified and claim.low < 1 and found.name != "keep":
         yield remark(best, "floor-above", f"A floor above {low} {where}.")
     elif claim.outcome == "fail" and float(low) < LEAST_FLOOR:
         yield remark(best, "better-candidate", f"A better candidate: no floor is low enough {where}.")

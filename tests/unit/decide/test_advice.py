@@ -116,6 +116,18 @@ def test_a_small_error_rate_is_never_printed_as_none(make, now):
     assert names(check.wanted, "0.04 %")
 
 
+@pytest.mark.parametrize(("usd", "name"), [(0.012, "keep"), (0.01, "keep"), (0.00999, "undecided")])
+def test_a_certified_candidate_that_is_no_cheaper_is_told_its_price(make, now, usd, name):
+    noise = np.random.default_rng(1).uniform(-1, 1, 400) * 0.002 * (usd != 0.01)
+    evidence = make(*outcomes(380, 20), inc={"cost_usd": 0.01}, cand={"cost_usd": usd + noise})
+    verdict = decide_policy(evidence, DecisionSettings(), now=now)
+    assert verdict.certificates[0].certified
+    assert verdict.name == name
+    (price,) = said(verdict.would_change, "price-below", candidate="b")
+    assert names(price.text, "0.010000")
+    assert bool(said(verdict.would_change, "floor-above")) == (name == "undecided")
+
+
 def test_a_judge_needs_labels(make, now):
     rng = np.random.default_rng(3)
     truth = (rng.random((2, 600)) < 0.8).astype(float)
