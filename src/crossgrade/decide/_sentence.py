@@ -87,7 +87,7 @@ def _undecided(found: Findings, floor: str) -> str:
         return _certified_but(found, unsettled[0], floor)
     one, more = found.open_one, ""
     if one is not None and one.excluded is not None:
-        more = f"; the guard {one.excluded} found part of the evidence unfit"
+        more = f"; the guard {one.excluded} decides and not the interval: it found part of the evidence unfit"
     elif one is not None and one is not found.headline:
         more = _still_open(found, one)
     elif one is not None and one.retention.reason is not None:
@@ -97,7 +97,17 @@ def _undecided(found: Findings, floor: str) -> str:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
         more = f"; {too_little(one, 'how many more samples would settle it')}"
+    more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _waits(found: Findings) -> str:
+    """Return why a router's threshold that holds its floor by itself is not certified."""
+    best = found.headline
+    if best is None or not found.view.thresholds or best.excluded is not None:
+        return ""
+    holds = all(each.low is not None and each.low >= each.floor for each in best.claims)
+    return "; a threshold that moves fewer is tested before it, and has not passed" if holds else ""
 
 
 def _still_open(found: Findings, one: Certificate) -> str:
