@@ -1,7 +1,8 @@
 """Evidence for the benchmark of the guards: sound, and with one fault planted in it.
 
 A right answer is a normal number below a limit. Models share a factor of the item, which gives their
-scores a correlation near 0.35. Every fault is planted in evidence whose true retention is 0.80, five
+scores a correlation near 0.35. Where samples are drawn in clusters (documents, conversations), half of
+that factor is the cluster's. Every fault is planted in evidence whose true retention is 0.80, five
 points under the floor.
 """
 
@@ -22,7 +23,11 @@ SHARED = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How sound evidence is drawn: `accuracy` is the incumbent's mean, spread over the segments."""
+    """How sound evidence is drawn: `accuracy` is the incumbent's mean, spread over the segments.
+
+    With `clusters` the sizes of these give the number of samples, by the key of `SIZES`, and each is in one
+    segment.
+    """
 
     name: str
     accuracy: float = 0.8
@@ -35,7 +40,18 @@ class Setting:
     lost: float = 0.0
     labels: int = 0
     stopped: bool = False
+    clusters: int = 0
+    sizes: str = "equal"
 
+
+SIZES: dict[str, Callable[[int, Generator], np.ndarray]] = {
+    "equal": lambda clusters, _: np.full(clusters, 8),
+    "Pareto(1.5)": lambda clusters, rng: (3 * rng.pareto(1.5, clusters) + 1).clip(1, 60).astype(np.int64),
+    "log-normal(0.7)": lambda clusters, rng: (
+        np.maximum(8 * np.exp(0.7 * rng.standard_normal(clusters)), 1).round().astype(np.int64)
+    ),
+}
+"""The sizes of so many clusters: every one 8, and two kinds of unequal ones."""
 
 CLEAN = (
     *(Setting(name=f"accuracy {a}, n {n}", accuracy=a, n=n) for a in (0.3, 0.8, 0.95) for n in (100, 400)),
@@ -54,20 +70,35 @@ CLEAN = (
     ),
     Setting(name="judge with 100 random labels, accuracy 0.8, n 600", n=600, labels=100),
     Setting(name="sequential run, stopped at its verdict, accuracy 0.8, n 400", stopped=True, retention=1.0),
+    *(
+        Setting(
+            name=f"{clusters} {sizes} clusters, accuracy 0.8" + (f", {s} segments" if s else ""),
+            clusters=clusters,
+            sizes=sizes,
+            segments=s,
+        )
+        for clusters, sizes in ((60, "equal"), (60, "Pareto(1.5)"), (150, "log-normal(0.7)"))
+        for s in (0, 6)
+    ),
 )
 
 
 def draw(setting: Setting, rng: Generator) -> Evidence:
     """Return sound evidence of a setting."""
-    n, k = setting.n, setting.candidates
-    parts = max(setting.segments, 1)
+    parts, k = max(setting.segments, 1), setting.candidates
+    cluster = _clusters(setting, rng)
+    n = setting.n if cluster is None else len(cluster)
     part = np.arange(n) % parts
+    if cluster is not None:
+        part = rng.integers(parts, size=setting.clusters)[cluster]
     odds = np.log(setting.accuracy / (1 - setting.accuracy)) + np.linspace(-0.7, 0.7, parts)[part] * (
         parts > 1
     )
     accuracy = 1 / (1 + np.exp(-odds))
     kept = np.linspace(setting.retention, 0.7, k) if k > 1 else [setting.retention]
     item = rng.standard_normal(n)
+    if cluster is not None:
+        item = np.sqrt(0.5) * (item + rng.standard_normal(setting.clusters)[cluster])
     b = _scores(rng, item, accuracy, graded=setting.graded)
     incumbent = columns("incumbent", b)
     candidates = [
@@ -83,12 +114,22 @@ def draw(setting: Setting, rng: Generator) -> Evidence:
         candidates=tuple(candidates),
         segment=texts(f"part {at:02d}" for at in part) if setting.segments else None,
         weight=np.exp(rng.standard_normal(n)) if setting.weighted else None,
+        cluster=None if cluster is None else texts(f"document {at}" for at in cluster),
     )
     if setting.lost:
         found = over_models(found, lambda model: _losing(model, setting.lost, rng))
     if setting.labels:
         found = judged(found, lambda _: rng.permutation(n)[: setting.labels], rng)
     return stopped(found, rng) if setting.stopped else found
+
+
+def _clusters(setting: Setting, rng: Generator) -> np.ndarray | None:
+    """Return each sample's cluster, in random order; None where samples are drawn one by one."""
+    if not setting.clusters:
+        return None
+    return rng.permutation(
+        np.repeat(np.arange(setting.clusters), SIZES[setting.sizes](setting.clusters, rng))
+    )
 
 
 def _scores(rng: Generator, item: np.ndarray, mean: np.ndarray, *, graded: bool) -> np.ndarray:

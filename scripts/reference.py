@@ -137,7 +137,7 @@ REMARKS_HEAD = f"""\
 
 # Where each list of a verdict is made, and what makes a remark: which argument is its code.
 REMARKS = {
-    "reasons": ("_reasons.py", "_router_reasons.py", "_thrift_reasons.py"),
+    "reasons": ("_reasons.py", "_router_reasons.py", "_thrift_reasons.py", "_uncounted.py"),
     "would_change": ("_changes.py",),
 }
 REMARK_MAKERS = {"Remark": 0, "remark": 1}

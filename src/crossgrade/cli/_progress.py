@@ -1,5 +1,6 @@
 """How a run is shown while it goes on: a live line on a terminal, a plain one every tenth elsewhere."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -122,12 +123,24 @@ def _live(live: "Mapping[str, Retention]") -> str:
     parts = []
     for name, retention in live.items():
         if retention.value is not None:
-            span = ""
-            if retention.low is not None and retention.high is not None:
-                span = f" ({retention.low:.2f} to {retention.high:.2f})"
-            parts.append(f"{name.removeprefix(shared)} {retention.value:.2f}{span}")
+            parts.append(f"{name.removeprefix(shared)} {retention.value:.3f}{_span(retention)}")
     more = f" and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
     return f"retention {', '.join(parts[:MOST_SHOWN])}{more}" if parts else "retention not known yet"
+
+
+def _span(retention: "Retention") -> str:
+    """Return the bound that agrees with how the test came out, or both while it is open."""
+    from crossgrade.decide import bound
+
+    low, high, floor = retention.low, retention.high, retention.floor
+    if low is None or high is None:
+        return ""
+    if retention.outcome == "pass":
+        return f" (≥ {bound(low, floor, up=False)})"
+    above = "∞" if math.isinf(high) else bound(high, floor, up=True)
+    if retention.outcome == "fail":
+        return f" (≤ {above})"
+    return f" ({bound(low, floor, up=False)} to {above})"
 
 
 @contextmanager

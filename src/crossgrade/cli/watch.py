@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from crossgrade.watch import Look, ThresholdEvidence
 
 EXIT_ALARM = 1
+_SEEN = "retention (no error rate)"
 _HEADERS = (
-    "route", "segment", "status", "by", "audits", "held", "floor", "retention", "e_claim", "e_change",
+    "route", "segment", "status", "by", "audits", "held", "floor", _SEEN, "e_claim", "e_change",
     "waiting", "valid_until", "reason",
 )  # fmt: skip
-_NUMBERS = ("audits", "held", "floor", "retention", "e_claim", "e_change", "waiting")
+_NUMBERS = ("audits", "held", "floor", _SEEN, "e_claim", "e_change", "waiting")
 _GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
 _GROWTH_WORDS = {
     "growing": "growing",
@@ -50,6 +51,9 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
     Scores the pairs that the gateway's shadow left in the store, and looks at dates, prices and
     versions, every `watch.interval_s` seconds. An alarm takes the traffic back to the incumbent,
     is recorded, and is posted to `watch.webhook_url`.
+
+    The evidence is in `e_claim` and `e_change`, each beside the e-value that raises an alarm. The
+    retention is that of the audits so far. It has no error rate, so no alarm rests on it.
     """
     from crossgrade.errors import UsageError
     from crossgrade.project import Project
@@ -92,7 +96,12 @@ def _print(found: "Look") -> None:
         return
     rows = []
     for each in found.standings:
-        row = [getattr(each, header) for header in _HEADERS]
+        shown = {
+            _SEEN: each.retention,
+            "e_claim": _evidence(each.e_claim, each.e_claim_at),
+            "e_change": _evidence(each.e_change, each.e_change_at),
+        }
+        row = [shown[header] if header in shown else getattr(each, header) for header in _HEADERS]
         rows.append([_shown(cell) for cell in row])
     if rows:
         print_table(_HEADERS, rows, right=_NUMBERS)
@@ -141,6 +150,11 @@ def _growth_sentences(found: "Look") -> Iterator[str]:
             )
         if each.reason is not None:
             yield f"route {each.route}: {each.reason}"
+
+
+def _evidence(e_value: float | None, alarm_at: float | None) -> str | None:
+    """Return an e-value beside the one that raises an alarm."""
+    return None if e_value is None or alarm_at is None else f"{e_value:.3g} of {alarm_at:,.4g}"
 
 
 def _shown(cell: object) -> object:

@@ -302,7 +302,9 @@ class WorkloadSection(Section):
         "samples. `anytime` may be checked and extended at any time.",
     )
     planned: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Maximum number of samples to ask. Default: the whole dataset."
+        default=None,
+        description="Maximum number of samples that every model answers. Default: the whole dataset. With "
+        "`blocks` a run may ask the candidates more samples and the incumbent fewer, for the same power.",
     )
     epochs: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1, description="Number of times that each sample is asked."

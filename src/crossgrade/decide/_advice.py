@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossgrade.decide._records import Certificate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
-from crossgrade.stats import Retention
+from crossgrade.stats import MOST_NEEDED, Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,8 @@ class Advice:
 
     They are samples of the whole workload, also where the hypothesis is about a segment. With `labels`
     they are samples that people score. With `audits` they are audits of live requests, on a route that grows.
-    `certifies` says which way the data point.
+    `certifies` says which way the data point. Where the incumbent is spared, it answers `paired` of them. A
+    plan that has ended grows by `planned`: so many pairs without blocks would show as much.
     """
 
     candidate: str
@@ -26,6 +27,8 @@ class Advice:
     labels: bool
     clusters: bool
     audits: bool = False
+    paired: int | None = None
+    planned: int | None = None
 
     @property
     def words(self) -> str:
@@ -70,28 +73,34 @@ def _advice(view: View, one: Certificate) -> Advice | None:
     # Any one claim below its floor decides against, and all together decide for.
     if not known or one.excluded is not None or not (below or len(known) == len(amounts)):
         return None
+    pairs, blocks = min(known) if below else max(known), view.blocks
     return Advice(
         candidate=one.candidate,
         segment=one.segment,
-        more=_rounded_up(min(known) if below else max(known)),
+        more=_rounded_up(pairs if blocks is None else pairs * blocks.size),
         certifies=not below,
         labels=result.labels is not None,
         clusters=result.clusters is not None,
         audits=view.grows and not below,
+        paired=None if blocks is None else _rounded_up(pairs),
+        planned=None if blocks is None or one.unfinished else _rounded_up(pairs / blocks.variance),
     )
 
 
 def _more(view: View, one: Certificate, claim: Retention) -> float | None:
-    """Return how many more samples of the whole workload would probably settle one claim; None: unknown."""
+    """Return how many more pairs of the whole workload would probably settle one claim.
+
+    None: unknown, or more than anybody would ask.
+    """
     if claim.needed is None or claim.value is None or not claim.n:
         return None
     more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))
-    if one.segment is None or claim is one.whole:
-        return more
-    # Others come along: samples are drawn from all of the traffic.
-    whole = view.paired(one.candidate, view.whole.rows)
-    part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
-    return more * float(whole.sum()) / max(1, int((whole & part.rows).sum()))
+    if one.segment is not None and claim is not one.whole:
+        # Others come along: samples are drawn from all of the traffic.
+        whole = view.paired(one.candidate, view.whole.rows)
+        part = next(each for each in (*view.segments, *view.thresholds) if each.label == one.segment)
+        more *= float(whole.sum()) / max(1, int((whole & part.rows).sum()))
+    return more if more <= MOST_NEEDED else None
 
 
 def _rounded_up(number: float) -> int:

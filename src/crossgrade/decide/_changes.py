@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from crossgrade.decide._advice import Advice
 from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._words import bound, count, dollars, percent
+from crossgrade.decide._words import bound, count, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
 
@@ -66,25 +67,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
     if found.chosen is not None or found.name != "undecided" or best is None:
         return
     if advice is not None:
-        words = advice.words.replace(" would probably ", ", which would probably ")
-        if advice.audits:
-            one = found.certificate(advice.candidate, advice.segment)
-            yield _audited(one, f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.")
-            return
-        yield Remark(
-            "more-labels" if advice.labels else "more-samples",
-            f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.",
-            candidate=advice.candidate,
-            segments=() if advice.segment is None else (advice.segment,),
-        )
-        if found.view.order is None and not advice.labels:
-            alpha = found.view.settings.alpha
-            yield Remark(
-                "testing-again",
-                "Testing again adds a second chance of a wrong verdict. Two tests stay within "
-                f"{percent(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
-                "`crossgrade evaluate` plans for more samples by itself.",
-            )
+        yield from _advised(found, advice)
     elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
         missing = LEAST_LABELS - best.retention.labels
         yield remark(
@@ -92,7 +75,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
-        yield remark(best, "more-evidence", f"More samples{where}: {best.retention.reason}.")
+        new = "" if best.retention.clusters is None else " from other clusters"
+        yield remark(best, "more-evidence", f"More samples{new}{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
             best,
@@ -101,11 +85,36 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             f"`crossgrade evaluate {found.view.evidence.workload} --resume RUN` asks them.",
         )
     elif not found.options and best.excluded is None:
-        why = too_little(best)
         if found.audits_settle(best):
-            yield _audited(best, f"Many more audits in service: {why} to say how many.")
+            yield _audited(best, f"Many more audits in service: {too_little(best, 'how many')}.")
         else:
-            yield remark(best, "many-more-samples", f"Many more samples: {why} to say how many.")
+            yield remark(best, "many-more-samples", f"Many more samples: {too_little(best, 'how many')}.")
+
+
+def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
+    """Yield how many more samples, labels or audits would probably settle it."""
+    words = advice.words.replace(" would probably ", ", which would probably ")
+    if advice.audits:
+        one = found.certificate(advice.candidate, advice.segment)
+        yield _audited(one, f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.")
+        return
+    pairs = "" if advice.paired is None else f" {found.incumbent} answers about {advice.paired:,} of them."
+    if advice.planned is not None:
+        pairs += f" A run plans for them where `planned` is larger by about {advice.planned:,}."
+    yield Remark(
+        "more-labels" if advice.labels else "more-samples",
+        f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.{pairs}",
+        candidate=advice.candidate,
+        segments=() if advice.segment is None else (advice.segment,),
+    )
+    if found.view.order is None and not advice.labels:
+        alpha = found.view.settings.alpha
+        yield Remark(
+            "testing-again",
+            "Testing again adds a second chance of a wrong verdict. Two tests stay within "
+            f"{error_rate(alpha)} together where both had `--alpha {alpha / 2:g}`. A run by "
+            "`crossgrade evaluate` plans for more samples by itself.",
+        )
 
 
 def _audited(best: Certificate, amount: str) -> Remark:
@@ -143,20 +152,38 @@ def _margins(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "other-traffic", "Traffic that is not like these samples, or a new version of either model."
         )
+    else:
+        yield from _lower_prices(found)
     best = found.headline
     if best is None or best.excluded is not None:
         return
     for claim in best.claims:
         whole = best.segment is None or claim is best.whole
-        yield from _floor_margin(best, claim, "for the whole workload" if whole else f"on {best.segment}")
+        yield from _floor_margin(
+            found, best, claim, "for the whole workload" if whole else f"on {best.segment}"
+        )
 
 
-def _floor_margin(best: Certificate, claim: Retention, where: str) -> Iterator[Remark]:
-    """Yield how far one claim is from its floor."""
+def _lower_prices(found: Findings) -> Iterator[Remark]:
+    """Yield the price from which certified policies that are not shown to save anything would."""
+    for option in found.options:
+        total, saved = option.cost.per_request_usd.value, option.cost.saving_per_request_usd.value
+        if total is not None and saved is not None and not option.saves and not option.unmet:
+            now, then = (dollars(Estimate(value=each)) for each in (total, total + saved))
+            yield remark(
+                option,
+                "price-below",
+                f"A price of {option.policy.candidate} at which the policy is shown to cost less than {then} "
+                f"a request (now {now}).",
+            )
+
+
+def _floor_margin(found: Findings, best: Certificate, claim: Retention, where: str) -> Iterator[Remark]:
+    """Yield how far one claim is from its floor, where that decides."""
     if claim.low is None:
         return
     low = bound(claim.low, claim.floor, up=False)
-    if best.certified and claim.low < 1:
+    if best.certified and claim.low < 1 and found.name != "keep":
         yield remark(best, "floor-above", f"A floor above {low} {where}.")
     elif claim.outcome == "fail" and float(low) < LEAST_FLOOR:
         yield remark(best, "better-candidate", f"A better candidate: no floor is low enough {where}.")

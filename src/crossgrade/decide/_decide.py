@@ -166,6 +166,8 @@ def decide_policy(
         groups=() if best is None else groups(view, seen, best.candidate),
         package_version=__version__,
         routing=None if routing is None else routing.report,
+        blocks=view.blocks,
+        paired=None if view.blocks is None else view.spared_n,
     )
 
 

@@ -111,14 +111,9 @@ class Follower:
     def result(self, low_alpha: float | None = None, high_alpha: float | None = None) -> Retention:
         """Return the retention so far, with bounds at these levels (None: the test's own).
 
-        `n` counts samples, also where an observation is a cluster of them, and so does `needed`: beyond `n`
-        as many as a plan in pairs has, from which a run makes its blocks.
+        `n` counts pairs, also where an observation is a cluster of them, and so does `needed`.
         """
         found = self.test.result(low_alpha, high_alpha)
-        blocks = self._observer.blocks
-        if found.needed is not None and found.n and blocks is not None:
-            more = (found.needed - found.n) / blocks.variance
-            found = replace(found, needed=found.n + math.ceil(more))
         if self.pairs == found.n:
             return found
         needed = None if found.needed is None else math.ceil(found.needed * self.pairs / found.n)

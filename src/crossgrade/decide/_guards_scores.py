@@ -81,7 +81,7 @@ def retention_too_high(view: View) -> Iterator[Guard]:
                 yield finding(
                     "retention-too-high",
                     f"{candidate.model} keeps {value:.2f} of the incumbent's score "
-                    f"over {count(len(b), 'pair')}{_alike(view, candidate, part)}"
+                    f"{_over(view, candidate, part, len(b))}"
                     + ("" if rest is None else f", and {rest:.2f} elsewhere"),
                     "read the incumbent's losses: is its right answer scored as wrong?",
                     fail=shown or rest is not None,
@@ -105,7 +105,7 @@ def retention_too_low(view: View) -> Iterator[Guard]:
                 yield finding(
                     "retention-too-low",
                     f"{candidate.model} keeps {value:.2f} of the incumbent's score "
-                    f"over {count(len(b), 'pair')}{_alike(view, candidate, part)}"
+                    f"{_over(view, candidate, part, len(b))}"
                     + ("" if c.any() else ": it scores 0 throughout"),
                     "read the candidate's losses: are its answers empty, cut short, or of another form?",
                     fail=shown,
@@ -232,11 +232,17 @@ def _reversed(view: View, candidate: ModelColumns, part: Part) -> float | None:
     return kept if higher_here(c - b, rest_c - rest_b) < look_alpha(view, parts=True) else None
 
 
-def _alike(view: View, candidate: ModelColumns, part: Part) -> str:
-    """Return words to add where pairs stand for different shares of traffic, which are left aside here."""
+def _over(view: View, candidate: ModelColumns, part: Part, n: int) -> str:
+    """Return `over 31 pairs`, and in which way that is not what a certificate counts.
+
+    A guard looks at all pairs of a run, also at those after the end of its test. Blocks, and the shares of
+    traffic that pairs stand for, are left aside.
+    """
     rows = view.paired(candidate.model, part.rows)
     weights = view.traffic_weights(rows)[rows]
-    return "" if np.ptp(weights) <= 1e-9 * weights.max() else ", each counted alike"
+    every = "all " if view.order is not None else ""
+    is_alike = np.ptp(weights) <= 1e-9 * weights.max() and view.blocks is None
+    return f"over {every}{count(n, 'pair')}{'' if is_alike else ', each counted alike'}"
 
 
 def _worst_score(b: FloatColumn, c: FloatColumn) -> float:

@@ -19,7 +19,8 @@ from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole
 from crossgrade.decide._thrift_reasons import thrift_reasons
-from crossgrade.decide._words import count, dollars, listed, percent, retained
+from crossgrade.decide._uncounted import uncounted_remarks
+from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
 from crossgrade.domain import Estimate
 
 _MOST_FIELDS = 5
@@ -111,7 +112,7 @@ def _field(found: Findings) -> Iterator[Remark]:
     if every is None:
         return
     candidates = len(found.view.evidence.candidates)
-    shared = f"are tested and share the error rate of {percent(found.view.settings.alpha)}"
+    shared = f"are tested and share the error rate of {error_rate(found.view.settings.alpha)}"
     yield Remark(
         "every-model-tested",
         f"No candidate was named, so {count(candidates, 'other model')} of the results "
@@ -155,7 +156,8 @@ def _quality(found: Findings) -> Iterator[Remark]:
     for one in found.certificates:
         if not found.view.thresholds or one.segment is None or _is_chosen(found, one):
             yield from _how(found, one)
-            yield from _uncounted(found, one)
+            if one.segment is None:
+                yield from uncounted_remarks(found, one.candidate)
     for candidate in found.view.evidence.candidates:
         parts = tuple(
             one.segment
@@ -229,39 +231,6 @@ def _where(found: Findings, one: Certificate) -> str:
         return one.segment
     gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
     return "the whole workload" + (f" without {listed(gone)}" if gone else "")
-
-
-def _uncounted(found: Findings, one: Certificate) -> Iterator[Remark]:
-    """Yield how many answered samples came after a test had ended, of a candidate's segments together."""
-    if one.segment is not None or found.view.order is None or found.view.thresholds:
-        return
-    paired = found.view.paired(one.candidate, found.view.whole.rows)
-    if one.tested and one.excluded is None:
-        later = int(paired.sum()) - one.retention.n
-        if later > 0:
-            yield remark(
-                one,
-                "later-samples",
-                f"{count(later, 'sample')} arrived after the test of the whole workload had ended for "
-                f"{one.candidate}, and {'is' if later == 1 else 'are'} not counted there.",
-            )
-    parts = {part.label: part for part in found.view.segments}
-    late = {
-        each.segment: int((paired & parts[each.segment].rows).sum()) - each.retention.n
-        for each in found.certificates
-        if each.segment is not None and each.candidate == one.candidate and each.excluded is None
-    }
-    ended = tuple(segment for segment, later in late.items() if later > 0)
-    if ended:
-        later = sum(late[segment] for segment in ended)
-        yield Remark(
-            "later-samples",
-            f"{count(later, 'sample')} arrived after the {'test' if len(ended) == 1 else 'tests'} of "
-            f"{listed(ended)} had ended for {one.candidate}, "
-            f"and {'is' if later == 1 else 'are'} not counted there.",
-            candidate=one.candidate,
-            segments=ended,
-        )
 
 
 def _not_answered(found: Findings) -> Iterator[Remark]:
@@ -351,7 +320,7 @@ def _money(found: Findings) -> Iterator[Remark]:
         fewest = min(each.n or 0 for each in measured)
         yield Remark(
             "several-policies",
-            f"Intervals of costs are at {percent(max(levels))}, since several policies are compared: "
+            f"Intervals of costs are at {confidence(max(levels))}, since several policies are compared: "
             f"any of them is wrongly called cheaper in at most {percent(limits.SAVING_ALPHA)} of decisions, "
             f"as long as no call rarer than about 3 in {fewest:,} costs many times as much.",
         )
@@ -385,7 +354,7 @@ def _saving(found: Findings, option: Option) -> Remark:
             f"{label} is certified, but its cost is not known ({saving.reason}), "
             "so there is no reason to switch yet.",
         )
-    saves = f"it saves {dollars(saving)}"
+    saves = f"it saves {dollars(saving)}{_in_blocks(found)}"
     if option.costs_more:
         more = f"{label} is certified and {option.costs_what}"
         return remark(option, "costs-more", f"{more}: {saves}." if saving.value else f"{more}.")
@@ -443,12 +412,11 @@ def _stated(found: Findings) -> Iterator[Remark]:
 
 def _in_blocks(found: Findings) -> str:
     """Return on how many paired samples, and one in how many, where the incumbent answered fewer."""
-    view = found.view
-    blocks = view.design.run.blocks
-    if blocks is None or blocks.size == 1:
+    blocks = found.view.blocks
+    if blocks is None:
         return ""
-    n = int((view.asked(view.evidence.incumbent) & ~view.unpaired).sum())
-    return f" (N = {n:,} samples that {found.incumbent} answered too, one in K = {blocks.size})"
+    n = count(found.view.spared_n, "sample")
+    return f" (N = {n} that {found.incumbent} answered too, one in K = {blocks.size})"
 
 
 def _label(option: Option) -> str:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
+from crossgrade.decide._observations import Blocks
 from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
@@ -341,7 +342,8 @@ class Verdict:
     won among those that the policy moves (all, where it moves none); None: an older verdict, which has the
     largest. `router` is the router whose bands were tested, as `routing.router_tree` writes it, and `routing`
     what its training said. `frontier` has the costs of its other thresholds, certified or not. `groups` has
-    what the most promising candidate keeps on each declared group, for reading.
+    what the most promising candidate keeps on each declared group, for reading. `blocks` says how the
+    incumbent was spared (None: it was not), and `paired` is then how many of the `asked` samples it answered.
     """
 
     workload: str
@@ -381,6 +383,8 @@ class Verdict:
     package_version: str | None = None
     routing: RouterReport | None = None
     frontier: tuple[PolicyCost, ...] = ()
+    blocks: Blocks | None = None
+    paired: int | None = None
 
     def __repr__(self) -> str:
         """Return the verdict in a line; its fields say the rest."""

@@ -13,7 +13,7 @@ import numpy as np
 from crossgrade.decide._evidence import FloatColumn, ModelColumns
 from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
 from crossgrade.decide._view import View
-from crossgrade.decide._words import count, listed, percent
+from crossgrade.decide._words import count, error_rate, listed, percent
 from crossgrade.domain import Requirements
 from crossgrade.stats import proportion_interval, quantile_interval
 
@@ -91,7 +91,7 @@ def _checks(view: View, model: ModelColumns, facts: ModelFacts, now: datetime) -
             yield check(name, seen, f"at most {limit:,.0f} ms", met=met)
     if wanted.error_rate is not None:
         met, seen = _error_rate(view, model, wanted.error_rate)
-        yield check("error_rate", seen, f"at most {percent(wanted.error_rate)}", met=met)
+        yield check("error_rate", seen, f"at most {error_rate(wanted.error_rate)}", met=met)
 
 
 def _tokens(tokens: int | None) -> str:

@@ -17,6 +17,7 @@ from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 from crossgrade.routing import Policy
+from crossgrade.stats import MOST_NEEDED
 
 _CLOSE = 0.05
 """Nearer than this to the floor, a retention is called close to it."""
@@ -95,7 +96,7 @@ def _undecided(found: Findings, floor: str) -> str:
         return _certified_but(found, unsettled[0], floor)
     one, more = found.open_one, ""
     if one is not None and one.excluded is not None:
-        more = f"; the guard {one.excluded} found part of the evidence unfit"
+        more = f"; the guard {one.excluded} decides and not the interval: it found part of the evidence unfit"
     elif one is not None and one is not found.headline:
         more = _still_open(found, one)
     elif one is not None and one.retention.reason is not None:
@@ -105,8 +106,18 @@ def _undecided(found: Findings, floor: str) -> str:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
         what = "audits in service" if found.audits_settle(one) else "samples"
-        more = f"; {too_little(one)} to say how many more {what} would settle it"
+        more = f"; {too_little(one, f'how many more {what} would settle it')}"
+    more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _waits(found: Findings) -> str:
+    """Return why a router's threshold that holds its floor by itself is not certified."""
+    best = found.headline
+    if best is None or not found.view.thresholds or best.excluded is not None:
+        return ""
+    holds = all(each.low is not None and each.low >= each.floor for each in best.claims)
+    return "; a threshold that moves fewer is tested before it, and has not passed" if holds else ""
 
 
 def _still_open(found: Findings, one: Certificate) -> str:
@@ -115,14 +126,18 @@ def _still_open(found: Findings, one: Certificate) -> str:
     more = f"; {one.candidate} on {where} is still open"
     if found.advice is not None:
         return f"{more}, and {found.advice.words}"
-    return more if one.retention.reason is None else f"{more}: {one.retention.reason}"
+    if one.retention.reason is not None:
+        return f"{more}: {one.retention.reason}"
+    return f"{more}: {too_little(one, 'how many more samples would settle it')}"
 
 
-def too_little(one: Certificate) -> str:
-    """Return why the number of further samples that would settle a hypothesis is unknown."""
+def too_little(one: Certificate, how_many: str) -> str:
+    """Return why `how_many` (further samples that would settle a hypothesis) is not said."""
+    if any(each.needed is not None for each in one.claims):  # and so many that there was no advice
+        return f"no practical number of samples would settle it (it takes more than {MOST_NEEDED:,})"
     if any(each.value is not None and abs(each.value - each.floor) < _CLOSE for each in one.claims):
-        return "it is too close to the floor"
-    return "too little was seen"
+        return f"it is too close to the floor to say {how_many}"
+    return f"too little was seen to say {how_many}"
 
 
 def _keep(found: Findings, floor: str) -> str:

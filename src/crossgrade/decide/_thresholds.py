@@ -63,7 +63,10 @@ ERRORS_FAIL = 0.20
 """With one call in five failed an outage is being measured, not a model."""
 
 MIN_CLUSTERS = 20
-"""Cluster t passes wrongly 4.6 to 6.0 % of the time with 20 clusters, where 5 % is meant."""
+"""Cluster t passes wrongly 4.6 to 6.0 % of the time with 20 clusters, where 5 % is meant.
+
+Fewer are too few data, not bad data, as fewer pairs than `SETTLED_N` are.
+"""
 
 CONFLICTS_FAIL = 0.05
 """One id, two questions: a few are a changed key (33 of 12,032 in MMLU-Pro), more are a mix-up."""

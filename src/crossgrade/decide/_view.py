@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._checks import check_evidence, check_settings
 from crossgrade.decide._evidence import BoolColumn, Evidence, FloatColumn, ModelColumns, TextColumn
-from crossgrade.decide._observations import AskedSample, Design, PartPlan, RunDesign
+from crossgrade.decide._observations import AskedSample, Blocks, Design, PartPlan, RunDesign
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.errors import DataError
 from crossgrade.routing import threshold_name
@@ -147,6 +147,17 @@ class View:
         if design is None or design.run.blocks is None or position is None:
             return np.zeros(self.evidence.n, dtype=np.bool_)
         return np.array([not design.run.pairs_at(at) for at in position.tolist()], dtype=np.bool_)
+
+    @property
+    def blocks(self) -> Blocks | None:
+        """The blocks in which the incumbent was spared, None where it was not."""
+        blocks = self.design.run.blocks
+        return None if blocks is None or blocks.size == 1 else blocks
+
+    @property
+    def spared_n(self) -> int:
+        """How many samples the incumbent was asked, where it was spared others."""
+        return int((self.asked(self.evidence.incumbent) & ~self.unpaired).sum())
 
     def columns(self, candidate: str) -> ModelColumns:
         """Return the evidence's columns of a candidate."""

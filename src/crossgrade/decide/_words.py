@@ -70,12 +70,18 @@ def bound_words(result: Retention) -> str:
 
 def bound(value: float, floor: float, *, up: bool) -> str:
     """Return a bound rounded outwards, with enough digits to stay on its side of the floor."""
+    is_above = value >= floor
+
+    def rounded(digits: int) -> float:
+        scale = 10.0**digits
+        return (math.ceil(value * scale - 1e-6) if up else math.floor(value * scale + 1e-6)) / scale
+
     for digits in range(3, 10):
-        scale = 10**digits
-        shown = (math.ceil(value * scale - 1e-6) if up else math.floor(value * scale + 1e-6)) / scale
-        if (shown >= floor) == (value >= floor):
-            break
-    return f"{shown:.{digits}f}"
+        if (rounded(digits) >= floor) == is_above:
+            return f"{rounded(digits):.{digits}f}"
+    # It is nearer to the floor than nine digits tell: one unit further, outwards if that is its side.
+    digits = 3 if is_above == up else 9
+    return f"{rounded(digits) + (1 if is_above else -1) * 10.0**-digits:.{digits}f}"
 
 
 def confidence(share: float) -> str:

@@ -76,8 +76,9 @@ class Workload:
     `floor` is the retention that must hold, in (0, 2); `whole_floor` what must hold besides of the whole
     workload where a router moves a part; `alpha` the error rate a side, which is this
     workload's part of `family_alpha` where all workloads of a project share one; `planned` the largest number
-    of samples asked (None: the whole dataset); `requests_per_month` counts the requests that the samples
-    stand for and prices the decision (None: unknown); `logged_traffic` is what the log said of them.
+    of samples that every model answers (None: the whole dataset); `requests_per_month` counts the requests
+    that the samples stand for and prices the decision (None: unknown); `logged_traffic` is what the log said
+    of them.
     `segment` and `cluster` name dataset fields. With `splits_only` each segment is tested for itself and
     nothing moves the whole. With `blocks` the incumbent may answer fewer samples than the candidates. With
     `every_hypothesis` a run goes on when the verdict is certain and hypotheses are open. With `router` half

@@ -94,7 +94,7 @@ def view(verdict: Verdict) -> VerdictView:
         would_change=sentences(verdict.would_change),
         retention=_retention(verdict),
         groups=_groups(verdict),
-        costs=_costs(verdict.costs),
+        costs=_costs(verdict),
         alarms=_guards(
             [each for each in verdict.guards if each.status != "pass"], "Guards that did not pass"
         ),
@@ -111,7 +111,7 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     facts = [
         ("policy", policy_words(verdict.policy)),
         ("floor", f"retention ≥ {_floors(verdict)} at an error rate of {_error_rate(verdict)}"),
-        ("samples", f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")),
+        ("samples", _samples(verdict)),
     ]
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
@@ -130,6 +130,20 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
+def _samples(verdict: Verdict) -> str:
+    """Return how many samples were asked, and how many of them the incumbent answered, if not all."""
+    text = f"{verdict.asked:,}" + (f" of {verdict.planned:,} planned" if verdict.run_id else "")
+    if verdict.blocks is None:
+        return text
+    text += f"; {verdict.incumbent} answered N = {verdict.paired:,} of them, one in K = {verdict.blocks.size}"
+    return text + (f" after the first {verdict.blocks.pilot}" if verdict.blocks.pilot else "")
+
+
+def _in_blocks(verdict: Verdict) -> str:
+    """Return N and K, which belong beside a saving, where the incumbent answered fewer samples."""
+    return "" if verdict.blocks is None else f" (N = {verdict.paired:,}, K = {verdict.blocks.size})"
+
+
 def _saving(verdict: Verdict) -> list[tuple[str, str]]:
     """Return what the policy saves a month; where it keeps the incumbent, what its best candidate would."""
     month, whose = verdict.saving_per_month_usd, ""
@@ -140,6 +154,7 @@ def _saving(verdict: Verdict) -> list[tuple[str, str]]:
     if cost is not None:
         month, whose = cost.saving_per_month_usd, f"none; with {cost.policy.candidate} it would be "
     shown = fmt.estimate(month, reason=month.value is not None)
+    shown += _in_blocks(verdict) if month.value is not None else ""
     facts = [("saving a month", shown if month.value is None else f"{whose}{shown}")]
     way = best_share(verdict.settings.thrifts)
     moved = next((each for each in verdict.costs if each.policy == verdict.policy), None)
@@ -295,7 +310,8 @@ def _losses_note(verdict: Verdict) -> str:
     )
 
 
-def _costs(costs: Sequence[PolicyCost]) -> Table:
+def _costs(verdict: Verdict) -> Table:
+    costs = verdict.costs
     reasons: dict[str, None] = {}
     rows = []
     many, words = fmt.scale(cost.per_request_usd.value for cost in costs)
@@ -320,8 +336,16 @@ def _costs(costs: Sequence[PolicyCost]) -> Table:
         head=("policy", f"per {per}", f"per {solved}", f"saved per {per}", "saved a month", "saved"),
         rows=tuple(rows),
         numeric=frozenset({1, 2, 3, 4, 5}),
-        note=f"{_priced(costs)} Unknown is not zero.{unknown}",
+        note=f"{_priced(costs)}{_paired(verdict)} Unknown is not zero.{unknown}",
     )
+
+
+def _paired(verdict: Verdict) -> str:
+    """Return on how many samples both models' costs are known, where the incumbent answered fewer."""
+    if verdict.blocks is None:
+        return ""
+    size, n = verdict.blocks.size, verdict.paired
+    return f" {verdict.incumbent} answered one sample in K = {size}, N = {n:,} in all."
 
 
 def _priced(costs: Sequence[PolicyCost]) -> str:

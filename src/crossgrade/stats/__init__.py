@@ -14,7 +14,14 @@ from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, 
 from crossgrade.stats._multiplicity import holm, holm_levels
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
-from crossgrade.stats._retention import METHOD_VERSION, FixedRetention, Outcome, Retention, retention
+from crossgrade.stats._retention import (
+    METHOD_VERSION,
+    MOST_NEEDED,
+    FixedRetention,
+    Outcome,
+    Retention,
+    retention,
+)
 from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 
@@ -23,6 +30,7 @@ __all__ = [
     "LEAST_FLOOR",
     "LEAST_LABELS",
     "METHOD_VERSION",
+    "MOST_NEEDED",
     "ChangeDetector",
     "ClaimProcess",
     "Detection",

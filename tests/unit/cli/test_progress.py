@@ -2,17 +2,20 @@
 
 import os
 import pty
+import re
 import sys
 from contextlib import suppress
 from decimal import Decimal
 
 import click
+import numpy as np
 import pytest
 
 from crossgrade.cli import _frame
 from crossgrade.cli._frame import run
-from crossgrade.cli._progress import shown_progress
+from crossgrade.cli._progress import _live, shown_progress
 from crossgrade.evaluate import Progress
+from crossgrade.stats import SequentialRetention
 
 
 def progress(done: int, asked: int) -> Progress:
@@ -45,6 +48,28 @@ def test_plain_lines_say_what_was_asked(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[0].startswith("support: 60 of 300 samples asked · ")
     assert lines[-2].startswith("support: 110 of 300 samples asked, 190 not needed · ")
     assert "300/300" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "outcome"), [(0.99, 100, "pass"), (0.5, 60, "fail"), (0.85, 60, None), (0.1, 200, "fail")]
+)
+def test_the_bounds_of_a_live_line_stay_on_their_side_of_the_floor(right, n, outcome):
+    rng = np.random.default_rng(2)
+    test = SequentialRetention(0.85, 0.05, 400)
+    test.update_many(np.ones(n), (rng.random(n) < right).astype(float))
+    assert test.outcome == outcome
+    found = test.result()
+    line = _live({"good": found})
+    value, *bounds = map(float, re.findall(r"\d+\.\d+", line))
+    assert value == pytest.approx(found.value, abs=5e-4)
+    if outcome == "pass":
+        assert "≥" in line
+        assert [each >= found.floor for each in bounds] == [True]
+    elif outcome == "fail":
+        assert "≤" in line
+        assert [each < found.floor for each in bounds] == [True]
+    else:
+        assert bounds[0] < found.floor <= bounds[1]
 
 
 def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`crossgrade watch`: what it prints, and which code it exits with."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def test_an_alarm_is_exit_code_1(site: Site, capsys: pytest.CaptureFixture[str])
     assert run(["watch", "--once"]) == 0
     seen = capsys.readouterr()
     assert "watching  scorer" in seen.out
+    assert "no error rate" in seen.out.splitlines()[0], "nobody takes the ratio so far for a bound"
+    assert re.search(r" \S+ of 20 +\S+ of 5,000 ", seen.out), "the evidence, and where it raises an alarm"
     assert seen.err == ""
     site.see(verdict, [(GOOD, BAD)] * 80)
     assert run(["watch", "--once"]) == 1

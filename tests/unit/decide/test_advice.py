@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, verdict_to_json
+from crossgrade.decide import DecisionSettings, EveryModel, decide_policy, verdict_to_json
+from crossgrade.domain import Requirements
 from crossgrade.report import view
+from crossgrade.stats import MOST_NEEDED
 from tests.codes import names, said
 
 
@@ -23,6 +25,20 @@ def test_samples_of_a_segment_are_counted_as_samples_of_the_workload(make, now):
     alone = {name: (one.needed - one.n) * 300 / one.n for name, one in by_segment.items() if one.needed}
     assert verdict.name == "undecided"
     assert min(alone.values()) <= verdict.needed <= 1.1 * min(alone.values()) + 1
+
+
+@pytest.mark.parametrize("splits_only", [True, False])
+def test_no_number_is_advised_that_nobody_would_ask(make, now, splits_only):
+    """A small segment near the floor: many of its samples, and twenty times as many of the whole."""
+    small, large = outcomes(860, 140), outcomes(11_400, 7_600)
+    evidence = make(small[0] + large[0], small[1] + large[1], segment=["small"] * 1_000 + ["large"] * 19_000)
+    verdict = decide_policy(evidence, DecisionSettings(splits_only=splits_only), now=now)
+    (open_one,) = [one for one in verdict.certificates if one.segment == "small"]
+    assert verdict.name == "undecided"
+    assert open_one.retention.needed - open_one.retention.n < MOST_NEEDED
+    assert verdict.needed is None
+    assert not said(verdict.would_change, "more-samples")
+    assert said(verdict.would_change, "many-more-samples", f"{MOST_NEEDED:,}", segments=("small",))
 
 
 def test_the_sentence_is_about_what_was_tested(make, now):
@@ -79,6 +95,37 @@ def test_the_cheapest_near_miss_leads_and_is_the_one_that_needs_more(make, now):
     assert names(dict(view(verdict).facts)["to settle it"], "c")
     unpriced = decide_policy(evidence, DecisionSettings(), now=now)
     assert verdict_to_json(unpriced)["retention"]["value"] == value["b"]
+
+
+def test_a_small_error_rate_is_never_printed_as_none(make, now):
+    scores = outcomes(60, 5)
+    evidence = make(scores[0], scores[1], scores[1])
+    settings = DecisionSettings(alpha=0.0004, every_model=EveryModel())
+    verdict = decide_policy(evidence, settings, now=now)
+    for remarks, code in (
+        (verdict.would_change, "testing-again"),
+        (verdict.reasons, "every-model-tested"),
+    ):
+        (told,) = said(remarks, code)
+        assert names(told.text, "0.04 %")
+        assert not names(told.text, "0 %")
+    limited = DecisionSettings(requirements=Requirements(error_rate=0.0004))
+    (check,) = [
+        each for each in decide_policy(evidence, limited, now=now).requirements if each.candidate == "b"
+    ]
+    assert names(check.wanted, "0.04 %")
+
+
+@pytest.mark.parametrize(("usd", "name"), [(0.012, "keep"), (0.01, "keep"), (0.00999, "undecided")])
+def test_a_certified_candidate_that_is_no_cheaper_is_told_its_price(make, now, usd, name):
+    noise = np.random.default_rng(1).uniform(-1, 1, 400) * 0.002 * (usd != 0.01)
+    evidence = make(*outcomes(380, 20), inc={"cost_usd": 0.01}, cand={"cost_usd": usd + noise})
+    verdict = decide_policy(evidence, DecisionSettings(), now=now)
+    assert verdict.certificates[0].certified
+    assert verdict.name == name
+    (price,) = said(verdict.would_change, "price-below", candidate="b")
+    assert names(price.text, "0.010000")
+    assert bool(said(verdict.would_change, "floor-above")) == (name == "undecided")
 
 
 def test_a_judge_needs_labels(make, now):

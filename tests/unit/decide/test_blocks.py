@@ -1,6 +1,7 @@
 """Blocks: which are chosen, what they observe, and what a decision makes of them."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +26,8 @@ from crossgrade.decide import (
 from crossgrade.decide._observations import AskedSample, Observer
 from crossgrade.decide._view import make_view
 from crossgrade.domain import Sample
-from tests.codes import said
+from crossgrade.report import view
+from tests.codes import names, said
 
 OPTIONS = {"floor": 0.85, "planned": 300, "available": 100_000, "pilot": 0}
 
@@ -148,7 +150,7 @@ def test_what_is_no_part_of_the_test_is_no_part_of_a_block():
 @pytest.fixture
 def spared(make):
     """600 samples in blocks of 4, of which the incumbent answered every fourth; the candidate costs a tenth."""
-    n, blocks = 600, Blocks(size=4, blend=0.7, pilot=0, pairs=150)
+    n, blocks = 600, Blocks(size=4, blend=0.7, pilot=0, pairs=150, variance=0.5)
     b, (c,) = right_or_wrong(np.random.default_rng(5), n, accuracy=0.8, retention=1.0, correlation=0.6)
     run = RunDesign(samples=n, first_samples=n, blocks=blocks)
     paired = np.array([run.pairs_at(at) for at in range(n)])
@@ -175,6 +177,100 @@ def test_a_decision_counts_every_answer_of_the_candidate(spared, now):
     assert cost.saving_per_request_usd.value == pytest.approx(0.01 - usd.mean())
     assert said(verdict.reasons, "saves", f"N = {paired.sum()}", "K = 4", candidate="b")
     assert verify(verdict, evidence) == ()
+
+
+@pytest.mark.parametrize(
+    ("kept", "usd", "name", "code"),
+    [
+        (1.0, 0.001, "switch", "saves"),
+        (1.0, 0.02, "keep", "costs-more"),
+        (1.0, 0.0099, "undecided", "not-shown-cheaper"),
+        (0.3, 0.001, "keep", None),
+        (0.85, 0.001, "undecided", None),
+    ],
+)
+def test_n_and_k_stand_beside_each_saving(spared, now, kept, usd, name, code):
+    evidence, paired, _ = spared
+    rng = np.random.default_rng(3)
+    candidate = replace(
+        evidence.candidates[0],
+        score=np.where(rng.random(evidence.n) < kept, evidence.candidates[0].score, 0.0),
+        cost_usd=usd * rng.uniform(0.5, 1.5, evidence.n),
+    )
+    verdict = decide_policy(
+        replace(evidence, candidates=(candidate,)),
+        DecisionSettings(mode="sequential", requests_per_month=1_000),
+        now=now,
+    )
+    assert verdict.name == name
+    assert verdict.blocks is not None
+    assert (verdict.paired, verdict.blocks.size) == (paired.sum(), 4)
+    seen = view(verdict)
+    facts = dict(seen.facts)
+    for shown in (facts["samples"], facts["saving a month"], seen.costs.note):
+        assert names(shown, f"N = {paired.sum()}")
+        assert names(shown, "K = 4")
+    assert code is None or said(verdict.reasons, code, f"N = {paired.sum()}", "K = 4", candidate="b")
+    unrecorded = replace(verdict, blocks=None, paired=None, package_version="0.2.9")
+    assert verify(unrecorded, replace(evidence, candidates=(candidate,))) == ()
+
+
+def test_late_answers_are_counted_as_samples_and_not_as_pairs(spared, now):
+    evidence, paired, _ = spared
+    verdict = decide_policy(evidence, DecisionSettings(mode="sequential"), now=now)
+    counted = verdict.certificates[0].retention.n
+    assert 0 < counted < paired.sum()
+    (late,) = said(verdict.reasons, "later-samples", candidate="b", segments=())
+    assert names(late.text, evidence.n - 4 * counted)
+    assert not said(verdict.reasons, "uncounted-samples")
+
+
+def test_a_guards_figure_that_is_not_the_certificates_says_why(spared, now):
+    evidence, paired, _ = spared
+    verdict = decide_policy(evidence, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.certificates[0].retention.n < paired.sum()
+    for name in ("retention-too-high", "retention-too-low"):
+        (guard,) = [each for each in verdict.guards if each.name == name]
+        assert names(guard.seen, f"all {paired.sum()} pairs, each counted alike")
+    alone = decide_policy(replace(evidence, order=None, design=None), DecisionSettings(), now=now)
+    (guard,) = [each for each in alone.guards if each.name == "retention-too-low"]
+    assert names(guard.seen, f"{paired.sum()} pairs")
+    assert not names(guard.seen, "alike")
+
+
+def test_answers_of_a_block_that_never_ended_are_named(spared, now):
+    evidence, _, _ = spared
+    asked = 43  # ten blocks of four, and three samples that the incumbent was not asked
+
+    def cut(model):
+        return replace(model, score=np.where(np.arange(evidence.n) < asked, model.score, np.nan))
+
+    short = replace(
+        evidence, incumbent=cut(evidence.incumbent), candidates=tuple(map(cut, evidence.candidates))
+    )
+    verdict = decide_policy(short, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.name == "undecided"
+    assert verdict.certificates[0].retention.n == 10
+    assert said(verdict.reasons, "uncounted-samples", 3, candidate="b", segments=())
+    assert not said(verdict.reasons, "later-samples")
+
+
+def test_the_advice_counts_samples_and_says_how_many_are_pairs(spared, now):
+    evidence, paired, _ = spared
+    rng = np.random.default_rng(3)
+    scores = np.where(rng.random(evidence.n) < 0.8, evidence.candidates[0].score, 0.0)
+    near = replace(evidence, candidates=(replace(evidence.candidates[0], score=scores),))
+    verdict = decide_policy(near, DecisionSettings(mode="sequential"), now=now)
+    assert verdict.name == "undecided"
+    whole = verdict.certificates[0].retention
+    assert whole.n == paired.sum()
+    pairs = whole.needed - whole.n
+    assert 4 * pairs <= verdict.needed <= 1.1 * 4 * pairs
+    (more,) = said(verdict.would_change, "more-samples", f"{verdict.needed:,}", candidate="b")
+    answered, planned = map(int, re.findall(r"about ([\d,]+)", more.text.replace(",", ""))[-2:])
+    assert pairs <= answered <= 1.1 * pairs
+    variance = evidence.design.run.blocks.variance
+    assert pairs / variance <= planned <= 1.1 * pairs / variance
 
 
 def test_paired_rows_carry_their_blocks(spared):

@@ -22,13 +22,32 @@ def pairs(counts):
     return counts(150, 20, 15, 15)
 
 
-def test_few_clusters_are_no_sample(make, pairs, now):
-    few = make(*pairs, cluster=[f"doc{i % 10}" for i in range(200)])
+def test_few_clusters_are_too_few_data_and_no_fault(make, pairs, now):
+    few = make(*pairs, cluster=[f"doc{i % 19}" for i in range(200)])
     enough = make(*pairs, cluster=[f"doc{i % 40}" for i in range(200)])
-    assert _statuses(few, now, "clusters") == {"fail"}
-    assert decide_policy(few, now=now).name == "invalid"
+    found, verdict = _found(few, now, "clusters")
+    assert [guard.status for guard in found] == ["warn"]
+    assert names(found[0].seen, 19)
+    assert verdict.name == "undecided"
+    assert verdict.certificates[0].retention.reason_code == "too-few-observations"
+    assert verdict.certificates[0].adjusted_p == 1.0
     assert _statuses(enough, now, "clusters") == {"pass"}
     assert decide_policy(enough, now=now).certificates[0].retention.clusters == 40
+
+
+def test_a_segment_of_few_clusters_takes_no_certificate_from_the_whole(make, pairs, now):
+    cluster = [f"doc{i % 50}" for i in range(200)]
+    segment = ["small" if i % 50 < 19 else "large" for i in range(200)]
+    evidence = make(
+        *pairs, cluster=cluster, segment=segment, inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001}
+    )
+    found, verdict = _found(evidence, now, "clusters")
+    assert {guard.segment: guard.status for guard in found} == {None: "pass", "small": "warn"}
+    assert verdict.name == "switch"
+    small = next(one for one in verdict.certificates if one.segment == "small")
+    assert not small.certified
+    assert small.excluded is None
+    assert small.retention.reason_code == "too-few-observations"
 
 
 def test_repeats_of_a_sample_are_one_cluster(make, pairs, now):

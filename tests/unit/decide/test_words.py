@@ -57,6 +57,22 @@ def asked_first(evidence, **most):
     return replace(evidence, incumbent=cut(evidence.incumbent, max(most.values())), candidates=candidates)
 
 
+def in_blocks(make, b, c, **changed):
+    """The evidence of a run whose incumbent answered one sample in 4."""
+    n = len(b)
+    paired = np.arange(n) % 4 == 3
+    run = RunDesign(samples=n, first_samples=n, blocks=Blocks(size=4, blend=0.7, pilot=0, pairs=n // 4))
+    assert [run.pairs_at(at) for at in range(n)] == paired.tolist()
+    plan = [
+        Sample(id=f"s-{at}", fields={}, segment=changed["segment"][at] if "segment" in changed else None)
+        for at in range(n)
+    ]
+    return make(
+        np.where(paired, b, np.nan), c, order=np.arange(n), planned=n, position=np.arange(n),
+        design=make_design(plan, run), inc={"cost_usd": np.where(paired, 0.01, np.nan)}, cand=CHEAP, **changed,
+    )  # fmt: skip
+
+
 def switches(make, counts, now):
     b, c, parts = joined(counts, (900, 10, 25, 65), (40, 90, 10, 60))
     found = make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP)
@@ -89,19 +105,7 @@ def switches(make, counts, now):
     yield replace(long, incumbent=read), DecisionSettings(max_bytes={"b": 1_000})
     free = DecisionSettings(client_api="openai", across=("b",))
     yield make(*counts(200, 0, 0, 0), uncarried=bound), free
-    n = 600
-    paired = np.arange(n) % 4 == 3
-    run = RunDesign(samples=n, first_samples=n, blocks=Blocks(size=4, blend=0.7, pilot=0, pairs=150))
-    assert [run.pairs_at(at) for at in range(n)] == paired.tolist()
-    b, c = counts(450, 30, 30, 90)
-    plan = [Sample(id=f"s-{at}", fields={}) for at in range(n)]
-    yield (
-        make(
-            np.where(paired, b, np.nan), c, order=np.arange(n), planned=n, position=np.arange(n),
-            design=make_design(plan, run), inc={"cost_usd": np.where(paired, 0.01, np.nan)}, cand=CHEAP,
-        ),
-        SEQUENTIAL,
-    )  # fmt: skip
+    yield in_blocks(make, *counts(450, 30, 30, 90)), SEQUENTIAL
 
 
 def splits(make, counts, now):
@@ -188,6 +192,8 @@ def stopped(make, counts, now):
     dearer = replace(both.candidates[1], cost_usd=np.full(400, 0.005))
     both = replace(both, candidates=(both.candidates[0], dearer))
     yield asked_first(both, b=160, c=60), SEQUENTIAL
+    blocks = in_blocks(make, *counts(470, 40, 20, 70), segment=["x", "y", "y"] * 200)
+    yield asked_first(blocks, b=222), SEQUENTIAL
 
 
 def broken(make, counts, now):
