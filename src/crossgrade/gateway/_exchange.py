@@ -531,8 +531,6 @@ class Exchange(RequestState):
             return
         self._let_go()
         self.response_id = self._answer_id()
-        if self.target is not None:
-            self.target.breaker.abandoned()
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
 
     def client_paused(self) -> None:
@@ -574,6 +572,8 @@ class Exchange(RequestState):
         self._relay = None
         if self._retry is not None:
             self._retry.cancel()
+        if self.attempts is not None and self.attempts.is_probe:
+            self.attempts.abandoned()
         if self._hold is not None:
             self._context.limits.settle(self._hold, charge.usd, charge.tokens)
             if self.size is not None and error is None:

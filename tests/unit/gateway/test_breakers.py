@@ -111,3 +111,32 @@ def test_connections_that_are_all_in_use_say_nothing_about_the_target():
         for _ in range(FAILURES_TO_OPEN):
             note_failure(breaker, UpstreamError("too many wait", code=code), 0.0)
     assert not breaker.is_open
+
+
+CHOOSING = {"models": ["another"]}
+BELOW_1_MIB = json.dumps({"model": "support", "messages": [], **CHOOSING}).encode()
+ABOVE_1_MIB = json.dumps({"model": "support", "pad": " " * (1 << 20), **CHOOSING}).encode()
+
+
+@pytest.mark.parametrize("refused", [BELOW_1_MIB, ABOVE_1_MIB], ids=["parsed", "scanned"])
+def test_a_refused_request_is_not_the_probe_for_which_all_others_wait(run, make, refused):
+    with (
+        FakeProvider("hello") as provider,
+        run([make.target(provider, provider="openrouter")]) as world,
+    ):
+        breaker = world.worker.context.targets["big"].breaker
+        for _ in range(FAILURES_TO_OPEN):
+            breaker.failed(0.0)  # long ago: the next call is the probe
+        assert world.post(refused).code == "forbidden_field"
+        assert breaker.is_open
+        assert world.post(make.chat()).status == 200
+        assert not breaker.is_open
+
+
+def test_a_probe_without_an_outcome_is_given_up_after_the_timeout():
+    breaker = Breaker(timeout_s=30.0)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(0.0)
+    assert breaker.sent(10.0)
+    assert not breaker.admits(39.9)
+    assert breaker.admits(40.0)
