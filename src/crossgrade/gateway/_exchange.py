@@ -26,7 +26,7 @@ from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
 from crossgrade.gateway._leases import Hold, LimitRefusal
-from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
@@ -372,8 +372,10 @@ class Exchange(RequestState):
     def _failed(self, error: ProviderError, *, answered: bool) -> None:
         """Start another attempt after a failure, or tell the client."""
         assert self.target is not None
+        assert self.payload is not None
+        by_body = may_be_by_body(error, self.payload, begun=self._relay is not None)
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now(), answered=answered)
+        note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
         if self._delivery is not None:

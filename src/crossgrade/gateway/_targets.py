@@ -387,16 +387,21 @@ def may_try_another(error: ProviderError) -> bool:
 _NEVER_SENT = frozenset({"connections-busy", "connections-busy-timeout"})
 
 
-def note_failure(breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False) -> None:
+def note_failure(
+    breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False, by_body: bool = False
+) -> None:
     """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
 
     A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
     words must not close the target for everyone else. Nor must what a model answers to one caller: `answered`
-    says that the target sent an answer, though one that cannot be used.
+    says that the target sent an answer, though one that cannot be used. `by_body` says that the request's own
+    body may be the reason: its client was late with it, or the target did not read all of it.
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
-    elif error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403)):
+    elif (
+        by_body or error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403))
+    ):
         breaker.abandoned()
     elif answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()

@@ -1,6 +1,7 @@
 """What opens a target's circuit breaker, for everyone: that it fails, never what it answers to one client."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -140,3 +141,38 @@ def test_a_probe_without_an_outcome_is_given_up_after_the_timeout():
     assert breaker.sent(10.0)
     assert not breaker.admits(39.9)
     assert breaker.admits(40.0)
+
+
+def _sized(size: int, *, first: bool) -> bytes:
+    pad = {"messages": [{"role": "user", "content": "x" * size}]}
+    return json.dumps({"model": "support", **pad} if first else {**pad, "model": "support"}).encode()
+
+
+TOO_LARGE = (
+    b"HTTP/1.1 413 Too Large\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+)
+
+
+@pytest.mark.parametrize("answer_", [b"", TOO_LARGE], ids=["closes", "413"])
+@pytest.mark.parametrize("first", [True, False], ids=["passed on", "kept first"])
+@pytest.mark.parametrize("size", [500_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_opens_nothing(run, size, first, answer_):
+    route = RouteSpec(name="support", incumbent="raw", attempts=1)
+    body = _sized(size, first=first)
+    with scripted(answer_) as (url, _), run([raw_target(url)], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with suppress(ConnectionError):  # it was answered before it was sent
+                world.post(body)
+        assert len(world.settled(FAILURES_TO_OPEN + 1)) == FAILURES_TO_OPEN + 1
+        assert not world.worker.context.targets["raw"].breaker.is_open
+
+
+def test_an_upload_that_stalls_opens_nothing(run, make, fake):
+    route = RouteSpec(name="support", incumbent="big", attempts=1)
+    body = _sized(2 << 20, first=True)
+    with run([make.target(fake, timeout_s=0.1)], [route]) as world:
+        started = world.head("/v1/chat/completions", len(body)) + body[: 1 << 20]
+        for _ in range(FAILURES_TO_OPEN):
+            assert world.raw(started).status == 504
+        assert not world.worker.context.targets["big"].breaker.is_open
+        assert world.post(make.chat()).status == 200
