@@ -211,15 +211,17 @@ class Exchange(RequestState):
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError) -> bool:
+    def _try_on(self, error: ProviderError, *, is_own: bool) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
         if pause_s is None:
             return False
-        # That a model's context is too short is no sign of an outage, which retries could make worse.
-        if not isinstance(error, ContextTooLongError) and not self.route.retries.spend():
+        # The request's own failure is no sign of an outage, which retries could make worse. Nor may it spend
+        # what other callers need in one.
+        is_own |= isinstance(error, ContextTooLongError)
+        if not is_own and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
@@ -380,7 +382,7 @@ class Exchange(RequestState):
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error):
+        elif not self._try_on(error, is_own=answered or by_body):
             charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
             self.refuse(self._told(error), charge)
 
@@ -549,9 +551,7 @@ class Exchange(RequestState):
 
     def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
         """Answer with an error."""
-        lines = (
-            b"" if self.target is None or self.route is None or self.attempts is None else self.route.headers
-        )
+        lines = b"" if self.route is None or self.attempts is None else self.route.headers
         self._close(problem.status, charge, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 

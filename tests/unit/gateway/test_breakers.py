@@ -1,6 +1,7 @@
 """What opens a target's circuit breaker, for everyone: that it fails, never what it answers to one client."""
 
 import json
+import threading
 from contextlib import suppress
 
 import pytest
@@ -79,6 +80,30 @@ def test_such_an_answer_goes_to_the_next_target_as_configured(run, make):
     ):
         answered = world.post(CALLING, MESSAGES)
     assert (answered.status, answered.headers["x-crossgrade-target"]) == (200, "other")
+
+
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_such_answers_leave_the_retries_to_other_callers(run, make, attempts):
+    """A caller's answers that cannot be used, however many, spend only the attempts of its own requests."""
+    down = threading.Event()
+
+    def script(request):
+        if b'"tools"' in request.body:
+            return calling("no JSON")
+        return Fault("server_error") if down.is_set() else Reply("hello")
+
+    route = RouteSpec(name="support", incumbent="big", fallbacks=("other",), attempts=attempts)
+    with (
+        FakeProvider(script) as first,
+        FakeProvider(lambda request: calling("no JSON") if b'"tools"' in request.body else "hello") as second,
+        run([make.target(first), make.target(second, "other")], [route]) as world,
+    ):
+        for _ in range(20):
+            assert world.post(CALLING, MESSAGES).status == 502
+        assert len(first.requests) + len(second.requests) == 20 * attempts
+        down.set()
+        answered = world.post(make.chat())
+        assert (answered.status, answered.headers["x-crossgrade-target"]) == (200, "other")
 
 
 @pytest.mark.parametrize(
