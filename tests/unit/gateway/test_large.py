@@ -173,3 +173,26 @@ def test_a_client_that_is_refused_and_sends_without_end_is_cut_off(world):
     connection.sendall(head + b'{"model":"support","api_base":"x","pad":"')
     with pytest.raises(ConnectionError):
         connection.sendall(b" " * (2 * MOST_DISCARDED_BYTES))
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 1_100_000], ids=["few bytes", "small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "field",
+    ["Background", "N", "Best_Of", "MAX_TOKENS", "Stream", "\u017ftream", "\\u0055ser", "bac\u212aground"],
+)
+def test_a_field_that_counts_is_refused_in_another_spelling(world, fake, field, first, size):
+    model, theirs = '"model":"support"', f'"{field}":null'
+    parts = [model, theirs] if first else [theirs, model]
+    body = f'{{{parts[0]},"pad":"{" " * size}",{parts[1]}}}'.encode()
+    answer = world.post(body)
+    assert (answer.status, answer.code) == (400, "duplicate_key")
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 1_100_000], ids=["few bytes", "small", "large"])
+def test_below_the_top_a_field_may_be_spelled_as_anyone_likes(world, fake, size):
+    theirs = {"type": "object", "properties": {"User": {"Model": {}, "N": {}, "n": {}}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": theirs}}
+    body = json.dumps({"model": "support", "messages": [], "tools": [tool], "pad": " " * size}).encode()
+    assert world.post(body).status == 200
