@@ -14,8 +14,8 @@ STATE = 3
 """The state of the gateway that is measured. A change that is meant to move a figure begins a new one."""
 
 ABOUT = (
-    "Before the third run a few of the relay's steps were made cheaper. The dozen lines that have changed since have no "
-    "run yet, and no run of this state is from another kind of machine."
+    "Commit 54f0b62a (2026-11-27) recorded the last of them. The gateway's code has changed since, and no run of this "
+    "state is from another kind of machine."
 )
 """What a reader should know about the runs of `STATE`."""
 

@@ -209,11 +209,15 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
     `lower` is the body as `folded_bytes` gives it. A field that the gateway acts on is refused if it is there
-    twice, in any spelling that some parser accepts: the client and the provider could each mean another one.
+    twice, or in another spelling that some parser accepts: client and provider could each mean another one.
     """
     if len(body) <= _FEW_BYTES and lower.count(b'"model"') == 1 and fields.model is not None:
         names = _ONCE.findall(lower)
-        if len(names) == len(set(names)) and (BACKSLASH not in body or _LETTERS.search(body) is None):
+        if (
+            len(names) == len(set(names))
+            and names == _ONCE.findall(body)
+            and (BACKSLASH not in body or _LETTERS.search(body) is None)
+        ):
             match = _PLAIN_VALUE.match(body, body.find(b'"model"') + 7)
             if match is not None:
                 return match.span(1)
@@ -233,14 +237,11 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
         name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
         lower = folded(name)
         value = memoryview(fields[name])
-        spelled = lower if lower in ONCE else name
-        if spelled in seen or not body.startswith(value, start):
+        if name in seen or (name != lower and lower in ONCE) or not body.startswith(value, start):
             return twice(name)
-        seen.add(spelled)
+        seen.add(name)
         at = start + len(value)
-        if lower == "model":
-            if name != "model":
-                return twice(name)
+        if name == "model":
             span = (start, at)
     return span
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 _START = b"HTTP/1.1 "
@@ -63,24 +64,26 @@ class HalfClosed:
         self._transport.abort()
 
 
-_MOST_DISCARDED_BYTES = 1 << 20
+MOST_DISCARDED_BYTES = 64 << 20
+_LONGEST_S = 10.0
 
 
 class Discard:
     """Drops the rest of a body, so that the client can read the answer that came before its end.
 
-    After 1 MiB the connection is aborted.
+    Most clients read nothing before they have sent all. After 64 MiB or 10 seconds it is aborted.
     """
 
     def __init__(self, close: Callable[[], None], abort: Callable[[], None]) -> None:
         self._close = close
         self._abort = abort
-        self._left = _MOST_DISCARDED_BYTES
+        self._left = MOST_DISCARDED_BYTES
+        self._until = time.monotonic() + _LONGEST_S
 
     def body(self, data: bytes) -> None:
         """Drop a piece of the body."""
         self._left -= len(data)
-        if self._left < 0:
+        if self._left < 0 or time.monotonic() > self._until:
             self._abort()
 
     def body_end(self) -> None:

@@ -26,7 +26,7 @@ from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
 from crossgrade.gateway._leases import Hold, LimitRefusal
-from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
@@ -211,15 +211,17 @@ class Exchange(RequestState):
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError) -> bool:
+    def _try_on(self, error: ProviderError, *, is_own: bool) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
         if pause_s is None:
             return False
-        # That a model's context is too short is no sign of an outage, which retries could make worse.
-        if not isinstance(error, ContextTooLongError) and not self.route.retries.spend():
+        # The request's own failure is no sign of an outage, which retries could make worse. Nor may it spend
+        # what other callers need in one.
+        is_own |= isinstance(error, ContextTooLongError)
+        if not is_own and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
@@ -372,13 +374,15 @@ class Exchange(RequestState):
     def _failed(self, error: ProviderError, *, answered: bool) -> None:
         """Start another attempt after a failure, or tell the client."""
         assert self.target is not None
+        assert self.payload is not None
+        by_body = may_be_by_body(error, self.payload, begun=self._relay is not None)
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now(), answered=answered)
+        note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error):
+        elif not self._try_on(error, is_own=answered or by_body):
             charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
             self.refuse(self._told(error), charge)
 
@@ -531,8 +535,6 @@ class Exchange(RequestState):
             return
         self._let_go()
         self.response_id = self._answer_id()
-        if self.target is not None:
-            self.target.breaker.abandoned()
         self._close(_CLIENT_GONE, self._spent() if self.sent_at else NOTHING, "client_gone")
 
     def client_paused(self) -> None:
@@ -549,9 +551,7 @@ class Exchange(RequestState):
 
     def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
         """Answer with an error."""
-        lines = (
-            b"" if self.target is None or self.route is None or self.attempts is None else self.route.headers
-        )
+        lines = b"" if self.route is None or self.attempts is None else self.route.headers
         self._close(problem.status, charge, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
@@ -574,6 +574,8 @@ class Exchange(RequestState):
         self._relay = None
         if self._retry is not None:
             self._retry.cancel()
+        if self.attempts is not None and self.attempts.is_probe:
+            self.attempts.abandoned()
         if self._hold is not None:
             self._context.limits.settle(self._hold, charge.usd, charge.tokens)
             if self.size is not None and error is None:

@@ -45,9 +45,10 @@ ONCE: Final = frozenset((
     "prompt_cache_key", "seed", "service_tier", "store", "stream", "stream_options", "system", "temperature",
     "tool_choice", "tools", "top_p", "user",
 ))  # fmt: skip
-"""The top-level fields that the gateway acts on, or that change what an answer costs. Each may be there once.
+"""The top-level fields that the gateway acts on, or that change what an answer costs.
 
-Of two, a provider could take the one that was not counted.
+Each may be there once, in lower case. Of two, a provider could take the one that was not counted. One that
+ignores case could take `N` for `n`.
 """
 
 OWN_WORDS: Final = frozenset(
@@ -101,7 +102,9 @@ def key_problem(key: str, path: Path) -> Problem | None:
 
 def twice(name: str) -> Problem:
     """Return the refusal of a key that is there twice, or in a spelling that some parser takes for it."""
-    where = name[:100]
+    where, lower = name[:100], folded(name[:100])
+    if where != lower and lower in ONCE:
+        return bad_request(f"The key `{where}` may be taken for `{lower}`: write it so.", "duplicate_key")
     return bad_request(f"The key `{where}` is there twice.", "duplicate_key")
 
 

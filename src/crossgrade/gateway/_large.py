@@ -338,6 +338,11 @@ class LargePayload:
         """Return None: a body that large is not kept."""
 
     @property
+    def is_written(self) -> bool:
+        """Whether the connection has taken the whole body."""
+        return self._connection is None or not self._connection.busy_body
+
+    @property
     def has_output(self) -> bool:
         """Whether the answer has output tokens, as all but embeddings have."""
         return self._endpoint.name != "embeddings"

@@ -25,7 +25,7 @@ from crossgrade.dialects import (
     read_number,
 )
 from crossgrade.domain import ModelAnswer, ModelRequest
-from crossgrade.errors import BadRequestError
+from crossgrade.errors import BadRequestError, ProviderError
 from crossgrade.gateway._answers import AnswerFollower
 from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
 from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
@@ -51,6 +51,10 @@ class Payload(Protocol):
     size: int
     repeatable: bool
     one_shot: bool
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the connection has taken the whole body."""
 
     @property
     def modality(self) -> str | None:
@@ -101,12 +105,28 @@ class Payload(Protocol):
         """Release what was kept."""
 
 
+_SURELY_TAKEN_BYTES = 1 << 16
+"""No server is known that closes the connection, instead of answering, at a body of this size or less."""
+
+
+def may_be_by_body(error: ProviderError, payload: Payload, *, begun: bool) -> bool:
+    """Return whether a call may have failed because of the body that it was sent.
+
+    Its client may be slow to send it. Or the target closes at a body over its own limit: its answer is then
+    lost where the connection is reset, even if all of the body is on its way. `begun` says that the head of
+    an answer arrived.
+    """
+    if not payload.is_written:
+        return True
+    return not begun and error.code == "connection-broke-off" and payload.size > _SURELY_TAKEN_BYTES
+
+
 class ParsedPayload:
     """A body that was parsed."""
 
     __slots__ = ("_encoded", "_inbound", "_span", "answer_id", "body", "drops", "endpoint", "fields", "size")
 
-    repeatable = True
+    repeatable = is_written = True
     one_shot = False
 
     def __init__(

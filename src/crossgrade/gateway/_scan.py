@@ -319,20 +319,20 @@ class BodyScan:
     def _take_field(self, key: str, data: bytes, after: int) -> bool:
         """Read the value of a top-level key that matters; return whether there were bytes enough."""
         lower = folded(key)
-        if lower in self.names and lower in ONCE:
+        if lower in ONCE and (key != lower or lower in self.names):
             self.problem = twice(key)
-        elif lower == "model" or key in _BOUNDS or key == "background":
+        elif key == "model" or key in _BOUNDS or key == "background":
             value = _FIELD_VALUE.match(data, after)
             if value is None or value.end() == len(data):
                 self._wait_for_value(key, data, after)
                 return False
-            if lower == "model":
+            if key == "model":
                 self._take_model(key, value)
             elif key == "background":
                 self.problem = None if value[1] in (b"null", b"false") else IN_BACKGROUND
             elif value[1] != b"null":
                 self._take_bound(key, value[1])
-        if lower != "model":
+        if key != "model":
             self.names.add(lower)
             if len(self.names) > MOST_FIELDS:
                 self.problem = TOO_MANY_FIELDS
@@ -345,7 +345,7 @@ class BodyScan:
             self.problem = IN_BACKGROUND if key == "background" else _wrong_type(key)
 
     def _take_model(self, key: str, value: re.Match[bytes]) -> None:
-        if self.span is not None or key != "model":
+        if self.span is not None:
             self.problem = twice(key)
         elif value[1][0] != _QUOTE and value[1] != b"null":
             self.problem = _wrong_type(key)

@@ -35,11 +35,20 @@ class Breaker:
     """Stops calls to a target after several failures in a row, then lets single calls through as probes.
 
     A target that asked to slow down is *cooling*: other targets are tried first, but it stays available.
+    A probe without an outcome for `timeout_s` counts as abandoned.
     """
 
-    __slots__ = ("_cooling_until", "_failures", "_open_s", "_open_until", "_probing", "is_quiet")
+    __slots__ = (
+        "_cooling_until",
+        "_failures",
+        "_open_s",
+        "_open_until",
+        "_probe_until",
+        "_timeout_s",
+        "is_quiet",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float = 60.0) -> None:
         self.is_quiet = True
         """Whether nothing needs to be checked before a call."""
 
@@ -47,7 +56,8 @@ class Breaker:
         self._open_s = _OPEN_S
         self._open_until = 0.0
         self._cooling_until = 0.0
-        self._probing = False
+        self._timeout_s = timeout_s
+        self._probe_until = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -58,11 +68,14 @@ class Breaker:
         """Return whether a call may be sent now: to a failing target, one at a time after each pause."""
         if self._failures < FAILURES_TO_OPEN:
             return True
-        return now >= self._open_until and not self._probing
+        return now >= self._open_until and now >= self._probe_until
 
-    def sent(self) -> None:
-        """Note a call. For a failing target it is the probe."""
-        self._probing = self._failures >= FAILURES_TO_OPEN
+    def sent(self, now: float) -> bool:
+        """Note a call; return whether it is the probe of a failing target."""
+        if self._failures < FAILURES_TO_OPEN:
+            return False
+        self._probe_until = now + self._timeout_s
+        return True
 
     def is_cooling(self, now: float) -> bool:
         """Return whether the target asked to slow down and that time is not over."""
@@ -80,24 +93,25 @@ class Breaker:
             self.is_quiet = not self._cooling_until
             self._failures = 0
             self._open_s = _OPEN_S
-            self._probing = False
+            self._probe_until = 0.0
 
     def abandoned(self) -> None:
-        """Note that a call was cancelled, which says nothing about the target."""
-        self._probing = False
+        """Note that a call ended without an outcome, which says nothing about the target."""
+        self._probe_until = 0.0
 
     def failed(self, now: float) -> None:
         """Note a failure of the target itself."""
         self.is_quiet = False
         self._failures += 1
-        self._probing = False
+        self._probe_until = 0.0
         if self._failures >= FAILURES_TO_OPEN:
             self._open_until = now + self._open_s
             self._open_s = min(2 * self._open_s, _MOST_OPEN_S)
 
     def slow_down(self, now: float, wait_s: float | None) -> None:
         """Note that the target asked to slow down, for `wait_s` seconds if it said so."""
-        self.is_quiet = self._probing = False
+        self.is_quiet = False
+        self._probe_until = 0.0
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 
@@ -124,7 +138,7 @@ class TargetState:
         self.offer = target.replica_of or target.name
         self.pool = pool
         self.shadow_pool = shadow_pool
-        self.breaker = Breaker()
+        self.breaker = Breaker(target.timeout_s)
         self.prices = Prices(target.price)
         self.unlearned = min(UNLEARNED_TOKENS, target.context_tokens or UNLEARNED_TOKENS)
         self.dialect = DIALECTS.named(target.dialect)
@@ -230,10 +244,11 @@ _FIRST_PAUSE_S = 0.2
 class Attempts:
     """The attempts at one request: the first of `targets`, then the others, then the last one again.
 
-    `count` is the number of calls so far. `size` is that of the body in bytes.
+    `count` is the number of calls so far, `is_probe` says that the last one is the probe of a failing target.
+    `size` is that of the body in bytes.
     """
 
-    __slots__ = ("_size", "_spec", "_targets", "_tried", "count")
+    __slots__ = ("_size", "_spec", "_targets", "_tried", "count", "is_probe")
 
     def __init__(self, spec: RouteSpec, targets: tuple[TargetState, ...], size: int) -> None:
         self._spec = spec
@@ -241,6 +256,7 @@ class Attempts:
         self._size = size
         self._tried: tuple[TargetState, ...] = ()
         self.count = 0
+        self.is_probe = False
 
     def next(self, now: float) -> TargetState | None:
         """Take the next target that accepts the request and may be called now; None if there is none.
@@ -268,8 +284,13 @@ class Attempts:
         if found is not None:
             self._tried += (found,)
             self.count += 1
-            found.breaker.sent()
+            self.is_probe = found.breaker.sent(now)
         return found
+
+    def abandoned(self) -> None:
+        """Let another call be the probe that this one was: the request has ended, whatever became of it."""
+        self.is_probe = False
+        self._tried[-1].breaker.abandoned()
 
     @property
     def are_left(self) -> bool:
@@ -366,16 +387,21 @@ def may_try_another(error: ProviderError) -> bool:
 _NEVER_SENT = frozenset({"connections-busy", "connections-busy-timeout"})
 
 
-def note_failure(breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False) -> None:
+def note_failure(
+    breaker: Breaker, error: ProviderError, now: float, *, answered: bool = False, by_body: bool = False
+) -> None:
     """Record a failure with the target's breaker. To refuse a request is not a failure of the target.
 
     A 400 or 403 that mentions keys or credit says nothing about the target. It may quote the request, whose
     words must not close the target for everyone else. Nor must what a model answers to one caller: `answered`
-    says that the target sent an answer, though one that cannot be used.
+    says that the target sent an answer, though one that cannot be used. `by_body` says that the request's own
+    body may be the reason: its client was late with it, or the target did not read all of it.
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
-    elif error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403)):
+    elif (
+        by_body or error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403))
+    ):
         breaker.abandoned()
     elif answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()

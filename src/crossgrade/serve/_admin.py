@@ -4,6 +4,7 @@ No cookie and no form is ever read, so no web page can make an authorised reques
 """
 
 import hmac
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -11,6 +12,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path
@@ -78,8 +80,10 @@ def build_admin(project: Project, settings: GatewaySettings, key: str) -> ASGIAp
             Path("/keys/{key}/rotate", _plainly(admin.rotate_key), methods=["POST"]),
             Path("/keys/{key}", _plainly(admin.revoke_key), methods=["DELETE"]),
             Path("/feedback", _plainly(admin.feedback), methods=["POST"]),
-        ]
+        ],
+        exception_handlers={HTTPException: _no_such_call},
     )
+    app.router.redirect_slashes = False
     return _Gate(app, key)
 
 
@@ -187,11 +191,30 @@ async def _read(request: Request, kind: type[_T]) -> _T:
         if len(data) > MOST_BYTES:
             raise UsageError(f"the body is larger than {MOST_BYTES} bytes", code="body-too-large")
     try:
-        return msgspec.json.decode(bytes(data) or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        body = msgspec.json.decode(bytes(data) or b"{}", type=kind)
+        json.loads(data or b"{}", object_pairs_hook=_once)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UsageError(
             f"the body cannot be used: {error}", code="body-invalid", hint="correct the field that is named"
         ) from None
+
+    return body
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    """Raise ValueError for a field that is there twice: which of the two is meant is unknown."""
+    names = [name for name, _ in pairs]
+    for name in set(names) if len(set(names)) < len(names) else ():
+        if names.count(name) > 1:
+            raise ValueError(f"the field `{name[:100]}` is there twice")
+
+
+async def _no_such_call(_request: Request, error: Exception) -> Response:
+    """Say in JSON that there is no such path, or that it does not take the method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return _error(405, "this path does not take the method", "method-not-allowed")
+    return _error(error.status_code, "there is no such path", "path-unknown")
 
 
 def _table(table: RouteTable | None) -> dict[str, Any] | None:

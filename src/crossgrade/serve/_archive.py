@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from crossgrade.errors import AccessError, CrossgradeError, StoreError
-from crossgrade.gateway import DENIED, UNKNOWN_RESPONSE, Keep, Report, RequestRecord
+from crossgrade.gateway import DENIED, UNKNOWN_RESPONSE, Keep, Outcome, Report, RequestRecord
 
 if TYPE_CHECKING:
     from crossgrade.store import Pair, Store
@@ -19,6 +19,13 @@ _REPORTS_AT_ONCE = 4
 
 _REMEMBERED = 2_000
 _MOST_ALARMS = 10_000
+_MOST_UNKNOWN = 100
+"""The outcomes of unknown responses that are kept of each key in `_DAY_S`, without their ids.
+
+They are what `watch` counts to say that outcomes do not join. No key can fill the store with them.
+"""
+
+_DAY_S = 86_400.0
 
 
 _Waiting: TypeAlias = tuple[Keep | Report, asyncio.Future[str | None]]
@@ -40,6 +47,7 @@ class Archive:
         self._pairs: deque[_Waiting] = deque()
         self._reports: deque[_Waiting] = deque()
         self._kept: deque[str] = deque(maxlen=_REMEMBERED)
+        self._unknown: dict[str, deque[float]] = {}
         self._writing: asyncio.Task[None] | None = None
 
     async def keep(self, message: Keep | Report) -> str | None:
@@ -87,7 +95,8 @@ class Archive:
         try:
             if isinstance(message, Report):
                 feedback = stored_feedback(message.outcome, self._find)
-                self._open().feedback.append(feedback)
+                if feedback.route is not None or self._counts_unknown(message.outcome):
+                    self._open().feedback.append(feedback)
                 return UNKNOWN_RESPONSE if feedback.route is None else None
             if message.id not in self._kept:
                 self._keep_once(stored_pair(message.id, message.pair))
@@ -96,6 +105,14 @@ class Archive:
         except Exception as error:  # noqa: BLE001  # a provider's answer may hold anything
             return str(error) if isinstance(error, CrossgradeError | OSError) else repr(error)[:200]
         return None
+
+    def _counts_unknown(self, outcome: Outcome) -> bool:
+        """Return whether an outcome of an unknown response is still counted for its key, and count it."""
+        counted = self._unknown.setdefault(outcome.key, deque(maxlen=_MOST_UNKNOWN))
+        if len(counted) == _MOST_UNKNOWN and outcome.at < counted[0] + _DAY_S:
+            return False
+        counted.append(outcome.at)
+        return True
 
     def _keep_once(self, pair: "Pair") -> None:
         """Commit a pair that may be there: a worker repeats what an earlier broker did not acknowledge."""

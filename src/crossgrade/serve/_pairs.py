@@ -37,7 +37,9 @@ def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
 
 
 def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None]) -> Feedback:
-    """Return feedback with what the request log contains about the response, which may be nothing.
+    """Return feedback with what the request log contains about the response.
+
+    If that is nothing, it is kept without the id that was sent, only to be counted.
 
     Raises AccessError if the response is known and is neither the reporter's nor their team's: request ids
     can be guessed, and feedback can step a route back.
@@ -47,7 +49,7 @@ def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None
     if record is not None and not _may_report(outcome, record):
         raise AccessError("the response is another caller's", reason="feedback_denied", status=403)
     if record is None:
-        return Feedback(response_id=outcome.response_id, name=outcome.name, value=outcome.value, at=at)
+        return Feedback(response_id="", name=outcome.name, value=outcome.value, at=at)
     return Feedback(
         response_id=record.response_id or outcome.response_id,
         name=outcome.name,

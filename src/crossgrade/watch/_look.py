@@ -253,8 +253,9 @@ class _RouteLook:
             self._found.problems.append(
                 Reason(
                     "outcomes-unknown",
-                    f"route {self._watched.route.name}: {count} outcomes `{outcome}` of the last 24 hours "
-                    "name no response of this gateway, so they do not count; report the `id` of the answer",
+                    f"route {self._watched.route.name}: at least {count} outcomes `{outcome}` of the last 24 "
+                    "hours name no response of this gateway, so they do not count; report the `id` of the "
+                    "answer",
                 )
             )
 

@@ -1,6 +1,8 @@
 """What opens a target's circuit breaker, for everyone: that it fails, never what it answers to one client."""
 
 import json
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -80,6 +82,30 @@ def test_such_an_answer_goes_to_the_next_target_as_configured(run, make):
     assert (answered.status, answered.headers["x-crossgrade-target"]) == (200, "other")
 
 
+@pytest.mark.parametrize("attempts", [2, 3])
+def test_such_answers_leave_the_retries_to_other_callers(run, make, attempts):
+    """A caller's answers that cannot be used, however many, spend only the attempts of its own requests."""
+    down = threading.Event()
+
+    def script(request):
+        if b'"tools"' in request.body:
+            return calling("no JSON")
+        return Fault("server_error") if down.is_set() else Reply("hello")
+
+    route = RouteSpec(name="support", incumbent="big", fallbacks=("other",), attempts=attempts)
+    with (
+        FakeProvider(script) as first,
+        FakeProvider(lambda request: calling("no JSON") if b'"tools"' in request.body else "hello") as second,
+        run([make.target(first), make.target(second, "other")], [route]) as world,
+    ):
+        for _ in range(20):
+            assert world.post(CALLING, MESSAGES).status == 502
+        assert len(first.requests) + len(second.requests) == 20 * attempts
+        down.set()
+        answered = world.post(make.chat())
+        assert (answered.status, answered.headers["x-crossgrade-target"]) == (200, "other")
+
+
 @pytest.mark.parametrize(
     "bytes_",
     [
@@ -111,3 +137,67 @@ def test_connections_that_are_all_in_use_say_nothing_about_the_target():
         for _ in range(FAILURES_TO_OPEN):
             note_failure(breaker, UpstreamError("too many wait", code=code), 0.0)
     assert not breaker.is_open
+
+
+CHOOSING = {"models": ["another"]}
+BELOW_1_MIB = json.dumps({"model": "support", "messages": [], **CHOOSING}).encode()
+ABOVE_1_MIB = json.dumps({"model": "support", "pad": " " * (1 << 20), **CHOOSING}).encode()
+
+
+@pytest.mark.parametrize("refused", [BELOW_1_MIB, ABOVE_1_MIB], ids=["parsed", "scanned"])
+def test_a_refused_request_is_not_the_probe_for_which_all_others_wait(run, make, refused):
+    with (
+        FakeProvider("hello") as provider,
+        run([make.target(provider, provider="openrouter")]) as world,
+    ):
+        breaker = world.worker.context.targets["big"].breaker
+        for _ in range(FAILURES_TO_OPEN):
+            breaker.failed(0.0)  # long ago: the next call is the probe
+        assert world.post(refused).code == "forbidden_field"
+        assert breaker.is_open
+        assert world.post(make.chat()).status == 200
+        assert not breaker.is_open
+
+
+def test_a_probe_without_an_outcome_is_given_up_after_the_timeout():
+    breaker = Breaker(timeout_s=30.0)
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(0.0)
+    assert breaker.sent(10.0)
+    assert not breaker.admits(39.9)
+    assert breaker.admits(40.0)
+
+
+def _sized(size: int, *, first: bool) -> bytes:
+    pad = {"messages": [{"role": "user", "content": "x" * size}]}
+    return json.dumps({"model": "support", **pad} if first else {**pad, "model": "support"}).encode()
+
+
+TOO_LARGE = (
+    b"HTTP/1.1 413 Too Large\r\ncontent-type: text/html\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+)
+
+
+@pytest.mark.parametrize("answer_", [b"", TOO_LARGE], ids=["closes", "413"])
+@pytest.mark.parametrize("first", [True, False], ids=["passed on", "kept first"])
+@pytest.mark.parametrize("size", [500_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_opens_nothing(run, size, first, answer_):
+    route = RouteSpec(name="support", incumbent="raw", attempts=1)
+    body = _sized(size, first=first)
+    with scripted(answer_) as (url, _), run([raw_target(url)], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with suppress(ConnectionError):  # it was answered before it was sent
+                world.post(body)
+        assert len(world.settled(FAILURES_TO_OPEN + 1)) == FAILURES_TO_OPEN + 1
+        assert not world.worker.context.targets["raw"].breaker.is_open
+
+
+def test_an_upload_that_stalls_opens_nothing(run, make, fake):
+    route = RouteSpec(name="support", incumbent="big", attempts=1)
+    body = _sized(2 << 20, first=True)
+    with run([make.target(fake, timeout_s=0.1)], [route]) as world:
+        started = world.head("/v1/chat/completions", len(body)) + body[: 1 << 20]
+        for _ in range(FAILURES_TO_OPEN):
+            assert world.raw(started).status == 504
+        assert not world.worker.context.targets["big"].breaker.is_open
+        assert world.post(make.chat()).status == 200

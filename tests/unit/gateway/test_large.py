@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from crossgrade.gateway._closing import MOST_DISCARDED_BYTES
+
 BIG = {"messages": [{"role": "user", "content": 'lorem "ipsum" ' * 30_000}], "max_tokens": 5}
 
 
@@ -155,3 +157,42 @@ def test_a_caller_without_a_key_is_refused_before_the_body_is_sent(run, make, fa
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999\r\n"
         answer = world.raw(head + b"expect: 100-continue\r\n\r\n")
         assert (answer.status, answer.code) == (401, "no_key")
+
+
+@pytest.mark.parametrize("more_mib", [2, 60])
+def test_a_client_that_sends_all_first_reads_why_it_was_refused(world, fake, more_mib):
+    body = b'{"model":"support","api_base":"x","pad":"%b"}' % (b" " * (more_mib << 20))
+    answer = world.post(body)
+    assert (answer.status, answer.code) == (400, "forbidden_field")
+    assert not fake.requests
+
+
+def test_a_client_that_is_refused_and_sends_without_end_is_cut_off(world):
+    head = world.head("/v1/chat/completions", MOST_DISCARDED_BYTES * 2)
+    connection = world.connect()
+    connection.sendall(head + b'{"model":"support","api_base":"x","pad":"')
+    with pytest.raises(ConnectionError):
+        connection.sendall(b" " * (2 * MOST_DISCARDED_BYTES))
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 1_100_000], ids=["few bytes", "small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    "field",
+    ["Background", "N", "Best_Of", "MAX_TOKENS", "Stream", "\u017ftream", "\\u0055ser", "bac\u212aground"],
+)
+def test_a_field_that_counts_is_refused_in_another_spelling(world, fake, field, first, size):
+    model, theirs = '"model":"support"', f'"{field}":null'
+    parts = [model, theirs] if first else [theirs, model]
+    body = f'{{{parts[0]},"pad":"{" " * size}",{parts[1]}}}'.encode()
+    answer = world.post(body)
+    assert (answer.status, answer.code) == (400, "duplicate_key")
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("size", [0, 2_000, 1_100_000], ids=["few bytes", "small", "large"])
+def test_below_the_top_a_field_may_be_spelled_as_anyone_likes(world, fake, size):
+    theirs = {"type": "object", "properties": {"User": {"Model": {}, "N": {}, "n": {}}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": theirs}}
+    body = json.dumps({"model": "support", "messages": [], "tools": [tool], "pad": " " * size}).encode()
+    assert world.post(body).status == 200

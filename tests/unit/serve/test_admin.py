@@ -157,6 +157,8 @@ def test_keys_are_made_rotated_and_revoked(admin: Admin) -> None:
         ("/keys", b'{"name": "a", "limits": [{"unit": "euro", "cap": 1, "window_s": 1}]}'),
         ("/keys", b'{"name": "' + b"a" * MOST_BYTES + b'"}'),
         ("/keys", b"[" * 20_000),
+        ("/keys", b'{"name": "a", "name": "b"}'),
+        ("/keys", b'{"name": "a", "limits": [{"unit": "usd", "cap": 1, "cap": 9, "window_s": 60}]}'),
         ("/keys", b"\xff\xfe"),
         ("/feedback", b'{"response_id": "r", "name": "solved", "value": 2}'),
         ("/feedback", b'{"response_id": "", "name": "solved", "value": 1}'),
@@ -173,3 +175,19 @@ def test_an_unknown_key_is_not_found(admin: Admin) -> None:
     status, answer = admin("DELETE", "/keys/nobody")
     assert status == 404
     assert answer["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nothing", 404, "path-unknown"),
+        ("GET", "/keys/", 404, "path-unknown"),
+        ("PUT", "/keys", 405, "method-not-allowed"),
+        ("DELETE", "/status", 405, "method-not-allowed"),
+    ],
+)
+def test_a_call_that_there_is_not_is_refused_in_json(
+    admin: Admin, method: str, path: str, status: int, code: str
+) -> None:
+    said, answer = admin(method, path)
+    assert (said, answer["error"]["code"]) == (status, code)

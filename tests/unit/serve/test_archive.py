@@ -1,6 +1,7 @@
 """What the broker brings into the store, whatever a provider's answer holds."""
 
 import asyncio
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -44,3 +45,22 @@ def test_a_pair_that_cannot_be_read_loses_no_other(tmp_path: Path, monkeypatch: 
     assert asyncio.run(keep()) == [None, "TypeError(\"unhashable type: 'dict'\")", None, UNKNOWN_RESPONSE]
     with Store.open(url) as store:
         assert {each.request_id for each in store.pairs.recent("support")} == {"one", "two"}
+
+
+def test_no_key_fills_the_store_with_outcomes_of_unknown_responses(tmp_path: Path) -> None:
+    url, now = str(tmp_path / "crossgrade.db"), time.time()
+    times = [*(now - 90_000 + number for number in range(110)), now]
+
+    async def keep() -> list[str | None]:
+        with closing(Archive(url, tmp_path, lambda _: None)) as archive:
+            outcomes = [
+                Outcome(response_id=f"r{at}", name="solved", value=1.0, at=at, key=key)
+                for key in ("one", "other")
+                for at in times
+            ]
+            return [await archive.keep(Report(number, each)) for number, each in enumerate(outcomes)]
+
+    assert set(asyncio.run(keep())) == {UNKNOWN_RESPONSE}
+    with closing(sqlite3.connect(url)) as database:
+        rows = database.execute("SELECT response_id, count(*) FROM feedback GROUP BY response_id")
+        assert rows.fetchall() == [("", 2 * 101)]
