@@ -89,7 +89,7 @@ class WorkerContext:
         if target.is_forbidden and route in self.routes.direct:
             raise AccessError(
                 f"{target.name} may not be used: its licence or host forbids it ({target.blocked})",
-                reason="use_forbidden",
+                reason="model_forbidden",
                 status=403,
                 hint="ask for another model, or ask who runs the gateway",
             )

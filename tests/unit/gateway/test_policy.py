@@ -276,10 +276,10 @@ def test_a_model_that_is_forbidden_is_not_asked_by_its_own_name(run, make, fake,
         for size in (0, 3_000):
             for _ in range(2):
                 answer = world.post(make.chat("scout", padding="a" * size))
-                assert (answer.status, answer.code) == (403, "use_forbidden")
+                assert (answer.status, answer.code) == (403, "model_forbidden")
                 assert "territory-withheld" in answer.json["error"]["message"]
         assert not fake.requests
-        assert world.settled(4)[0].error == "use_forbidden"
+        assert world.settled(4)[0].error == "model_forbidden"
         assert [row["id"] for row in world.get("/v1/models").json["data"]] == [
             "big",
             "old",
