@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from crossgrade.dialects import Counts, failure
+from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
     JSON_TYPE,
@@ -20,25 +20,22 @@ from crossgrade.gateway._answers import (
     pass_whole,
     whole,
 )
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
-    limit_problem,
     problem_event,
     provider_problem,
     unknown_model,
-    unpriced_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, Size, segment_of, unit_of
+from crossgrade.gateway._reserving import Reserving
+from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -50,15 +47,12 @@ _NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange(RequestState):
+class Exchange(Reserving):
     """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
     copy: Copy | None = None
     turn: Turn | None = None
-    done = False
-    size: Size | None = None
     _delivery: Delivery | None = None
-    _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
     _retry: asyncio.Handle | None = None
@@ -142,47 +136,6 @@ class Exchange(RequestState):
 
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
-
-    def _reserve(self, payload: Payload, permit: Permit) -> None:
-        """Reserve from the limits: input by the body's size, output by the request's own bound.
-
-        Without a bound, dollars are reserved for the size that was learned.
-        """
-        inputs = estimated_tokens(payload.size)
-        endpoint = self.endpoint.name
-        most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
-        usd = None
-        if permit.counts_usd:
-            usd = self._dollars(inputs, most)
-            if usd is None and not self._context.unpriced:
-                assert self.target is not None
-                self.refuse(unpriced_model(self.target.name))
-                return
-        tokens = inputs + (DEFAULT_OUTPUT_TOKENS if most is None else most)
-        outcome = self._context.limits.reserve(permit.counters, usd, tokens, self._reserved, most is None)
-        if outcome is not None:
-            self._reserved(outcome)
-
-    def _dollars(self, inputs: int, most: int | None) -> float | None:
-        """Return what a request may cost, None if no price is known."""
-        target, route = self.target, self.route
-        assert target is not None
-        if most is None:
-            assert route is not None
-            size = self.size = route.sizes.get(target.name) or route.new_size(target)
-            most = int(size.tokens)
-        return target.prices.cost_usd(Counts(inputs, most))
-
-    def _reserved(self, outcome: Hold | LimitRefusal) -> None:
-        if isinstance(outcome, LimitRefusal):
-            self._context.count_refusal(outcome)
-            if not self.done:
-                self.refuse(limit_problem(outcome))
-        elif self.done:
-            self._context.limits.settle(outcome, 0.0, 0)
-        else:
-            self._hold = outcome
-            self._attempt()
 
     # Attempts.
 
@@ -575,13 +528,7 @@ class Exchange(RequestState):
         if self._retry is not None:
             self._retry.cancel()
         if self._hold is not None:
-            self._context.limits.settle(self._hold, charge.usd, charge.tokens)
-            if self.size is not None and error is None:
-                tokens = charge.usage.output_tokens
-                if tokens is None:
-                    tokens = charge.tokens  # with the input, rather too many
-                if tokens is not None:
-                    self.size.learn(tokens)
+            self._settle(self._hold, charge, error)
         if self.payload is not None:
             self.payload.close()
         self._record(status, charge, error)
