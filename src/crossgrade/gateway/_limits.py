@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from crossgrade.domain import Limit, LimitScope, LimitUnit
-from crossgrade.gateway._leases import Amounts, Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
+from crossgrade.gateway._leases import Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
 from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
 from crossgrade.identity import Principal
 
@@ -105,14 +105,14 @@ class Limits:
             taken.append(lease)
             if not lease.dirty:
                 self._mark(lease)
-        return Hold(taken, amounts)
+        return Hold(taken, amounts, amounts)
 
     def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """End a hold with the dollars and tokens used; None (unknown) counts what was reserved."""
+        """End a hold with the dollars and tokens used; None (unknown) counts the estimate."""
         reserved = hold.amounts
         used = (
-            reserved[0] if usd is None else int(usd * NANO + 0.5),
-            reserved[1] if tokens is None else tokens,
+            hold.estimate[0] if usd is None else int(usd * NANO + 0.5),
+            hold.estimate[1] if tokens is None else tokens,
             1,
             0,
         )
@@ -137,13 +137,14 @@ class Limits:
         elif unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, counters: Sequence[Counter], amounts: Amounts) -> Hold:
-        leases = [counter.lease for counter in counters]
+    def _take(self, entry: WaitingRequest) -> Hold:
+        amounts = entry.amounts
+        leases = [counter.lease for counter in entry.counters]
         for lease in leases:
             lease.left -= amounts[lease.unit]
             if not lease.dirty:
                 self._mark(lease)
-        return Hold(leases, amounts)
+        return Hold(leases, amounts, entry.estimate)
 
     def _mark(self, lease: Lease) -> None:
         lease.dirty = True
@@ -166,7 +167,7 @@ class Limits:
     def _attempt(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
         if not entry.is_last:
-            outcome = self._try(entry.counters, entry.amounts, now)
+            outcome = self._try(entry, now)
             if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit == "usd"):
                 return outcome
             entry.amounts, entry.is_last = (1, *entry.amounts[1:]), True
@@ -180,7 +181,7 @@ class Limits:
             self._let_go(entry)
             return counter.refusal(now)
         self._let_go(entry)
-        return self._try(entry.counters, entry.amounts, now)
+        return self._try(entry, now)
 
     def _let_go(self, entry: WaitingRequest) -> None:
         """Put back what a request holds so that no other is in flight."""
@@ -190,13 +191,11 @@ class Limits:
             if not lease.dirty:
                 self._mark(lease)
 
-    def _try(
-        self, counters: tuple[Counter, ...], amounts: Amounts, now: float
-    ) -> Hold | LimitRefusal | Counter:
+    def _try(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve, or return the first limit that refuses or must be requested from the broker."""
-        for counter in counters:
+        for counter in entry.counters:
             lease = self._current(counter, now)
-            need = amounts[counter.index]
+            need = entry.amounts[counter.index]
             if lease.left >= need:
                 continue
             if need > counter.cap:
@@ -205,7 +204,7 @@ class Limits:
             if now < counter.denied_until and need >= counter.denied_need:
                 return counter.refusal(now)
             return counter
-        return self._take(counters, amounts)
+        return self._take(entry)
 
     def _current(self, counter: Counter, now: float) -> Lease:
         """Return the lease of the present window; what is left of the previous one is handed back."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from crossgrade.domain import Limit, Price, RouteSpec
 from crossgrade.gateway import NANO, Ask, Deny, Grant
-from crossgrade.testing import FakeProvider, Reply
+from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, raw_target, scripted
 
 A_DOLLAR = Limit(scope="route", unit="usd", cap=1.0, window_s=2_592_000)
@@ -166,3 +167,32 @@ def test_a_model_without_a_price_is_refused_where_a_budget_in_dollars_holds(run,
     with run([make.target(fake)], limits=(Limit(scope="key", unit="requests", cap=9, window_s=60),)) as world:
         Lender(world)
         assert world.post(make.chat(model)).status == 200
+
+
+@pytest.fixture
+def hanging() -> Any:
+    with FakeProvider(Fault("hang")) as fake:
+        yield fake
+
+
+def hang_up(
+    world: Any, provider: FakeProvider, body: bytes, path: str = "/v1/chat/completions"
+) -> int | None:
+    """Send a request and close before its answer; return the status if it was refused, None if it was sent."""
+    before, recorded = len(provider.requests), len(world.records)
+    connection = world.connect()
+    connection.sendall(world.head(path, len(body)) + body)
+    for _ in range(1_000):
+        if len(provider.requests) > before or len(world.records) > recorded:
+            break
+        time.sleep(0.005)
+    connection.close()
+    record = world.settled(recorded + 1)[recorded]
+    return None if len(provider.requests) > before else record.status
+
+
+def test_who_hangs_up_pays_the_estimate_even_if_less_than_it_was_left(run, make, hanging):
+    with run([make.target(hanging, price=price(40))], limits=(A_DOLLAR,)) as world:
+        lender = Lender(world)
+        assert [hang_up(world, hanging, make.chat()) for _ in range(3)] == [None, 429, 429]
+        assert lender.spent() / NANO == pytest.approx(1.31, rel=0.01)
