@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,9 @@ from crossgrade.domain import LimitScope, LimitUnit
 from crossgrade.gateway._messages import NANO, LeaseId, Spend
 
 _UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
+OF_OUTPUT: Final = frozenset[LimitUnit](("usd", "tokens"))
+"""The units in which a request counts by the length of its answer."""
+
 _FOREVER = float("inf")
 
 RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
@@ -146,9 +149,9 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 class WaitingRequest:
     """A request that waits for a limit.
 
-    `amounts` is what it asks for. `is_open` says that its dollars are a guess, the `estimate`, and `is_last`
-    that it asks for next to nothing instead. `alone` is what it holds of each limit so that no other is in
-    flight.
+    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`, and
+    `is_last` that it asks for next to nothing instead. `alone` is what it holds of each limit so that no
+    other is in flight.
     """
 
     __slots__ = ("alone", "amounts", "counters", "estimate", "is_last", "is_open", "ready", "since")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from crossgrade.domain import Limit, LimitScope, LimitUnit
-from crossgrade.gateway._leases import Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
+from crossgrade.gateway._leases import OF_OUTPUT, Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
 from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
 from crossgrade.identity import Principal
 
@@ -85,9 +85,9 @@ class Limits:
         """Reserve dollars, tokens and one request; None means that `ready` will receive the outcome.
 
         The broker is asked in that case. With `usd` None (the price is unknown) nothing counts against
-        budgets. `is_open` says that `usd` is a guess: the request is then not refused while no other is in
-        flight, in any worker, and something is left. `ready` is called once, at most `WAIT_S` seconds later.
-        A caller that is gone by then settles the hold with 0.
+        budgets. `is_open` says that `usd` and `tokens` are guesses: the request is then not refused while no
+        other is in flight, in any worker, and something is left. `ready` is called once, at most `WAIT_S`
+        seconds later. A caller that is gone by then settles the hold with 0.
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
@@ -168,12 +168,12 @@ class Limits:
         """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
         if not entry.is_last:
             outcome = self._try(entry, now)
-            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit == "usd"):
+            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit in OF_OUTPUT):
                 return outcome
-            entry.amounts, entry.is_last = (1, *entry.amounts[1:]), True
+            entry.amounts, entry.is_last = (1, 1, *entry.amounts[2:]), True
         for counter in entry.counters:
             lease = self._current(counter, now)
-            if counter.unit != "usd" or entry.alone.get(counter) is lease:
+            if counter.unit not in OF_OUTPUT or entry.alone.get(counter) is lease:
                 continue
             is_denied = now < counter.denied_until and counter.denied_need <= 1
             if lease.reserved == 0 and not is_denied:
@@ -222,7 +222,7 @@ class Limits:
 
     def _ask(self, counter: Counter, entry: WaitingRequest) -> None:
         if not counter.asked:
-            alone = entry.is_last and counter.unit == "usd"
+            alone = entry.is_last and counter.unit in OF_OUTPUT
             counter.asked = self.send(
                 Ask(counter.lease.id, counter.cap, entry.amounts[counter.index], alone=alone)
             )

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 
 from crossgrade.dialects import Counts
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, limit_problem, unpriced_model
 from crossgrade.gateway._routes import Permit, Size
 from crossgrade.gateway._settle import NOTHING, Charge, RequestState
+from crossgrade.gateway._targets import TargetState
 
 
 class Reserving(RequestState):
@@ -34,32 +35,30 @@ class Reserving(RequestState):
     def _reserve(self, payload: Payload, permit: Permit) -> None:
         """Reserve from the limits: input by the body's size, output by the request's own bound.
 
-        Without a bound, dollars are reserved for the size that was learned.
+        Without a bound, what is reserved is the size that was learned.
         """
         inputs = estimated_tokens(payload.size)
-        endpoint = self.endpoint.name
+        endpoint, target = self.endpoint.name, self.target
+        assert target is not None
         most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
+        is_open = most is None
+        if most is None:
+            most = self._learned(target) if permit.counts_output else 0
         usd = None
         if permit.counts_usd:
-            usd = self._dollars(inputs, most)
+            usd = target.prices.cost_usd(Counts(inputs, most))
             if usd is None and not self._context.unpriced:
-                assert self.target is not None
-                self.refuse(unpriced_model(self.target.name))
+                self.refuse(unpriced_model(target.name))
                 return
-        tokens = inputs + (DEFAULT_OUTPUT_TOKENS if most is None else most)
-        outcome = self._context.limits.reserve(permit.counters, usd, tokens, self._reserved, most is None)
+        outcome = self._context.limits.reserve(permit.counters, usd, inputs + most, self._reserved, is_open)
         if outcome is not None:
             self._reserved(outcome)
 
-    def _dollars(self, inputs: int, most: int | None) -> float | None:
-        """Return what a request may cost, None if no price is known."""
-        target, route = self.target, self.route
-        assert target is not None
-        if most is None:
-            assert route is not None
-            size = self.size = route.sizes.get(target.name) or route.new_size(target)
-            most = int(size.tokens)
-        return target.prices.cost_usd(Counts(inputs, most))
+    def _learned(self, target: TargetState) -> int:
+        """Return how many tokens an answer of a target without a bound may have."""
+        assert self.route is not None
+        size = self.size = self.route.sizes.get(target.name) or self.route.new_size(target)
+        return int(size.tokens)
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):

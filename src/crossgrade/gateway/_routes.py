@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from crossgrade.domain import RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._head import Request
-from crossgrade.gateway._leases import Counter
+from crossgrade.gateway._leases import OF_OUTPUT, Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
@@ -20,16 +20,17 @@ from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `counts_usd` says whether a limit is in dollars. `blank` has the fields that all records share, `alike`
-    those that records of the last `kind` share.
+    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens.
+    `blank` has the fields that all records share, `alike` those that records of the last `kind` share.
     """
 
-    __slots__ = ("alike", "blank", "counters", "counts_usd", "kind", "principal")
+    __slots__ = ("alike", "blank", "counters", "counts_output", "counts_usd", "kind", "principal")
 
     def __init__(self, principal: Principal, counters: tuple[Counter, ...], blank: RequestRecord) -> None:
         self.principal = principal
         self.counters = counters
         self.counts_usd = any(counter.unit == "usd" for counter in counters)
+        self.counts_output = any(counter.unit in OF_OUTPUT for counter in counters)
         self.blank = self.alike = blank
         self.kind: tuple[object, ...] | None = None
 

@@ -196,3 +196,18 @@ def test_who_hangs_up_pays_the_estimate_even_if_less_than_it_was_left(run, make,
         lender = Lender(world)
         assert [hang_up(world, hanging, make.chat()) for _ in range(3)] == [None, 429, 429]
         assert lender.spent() / NANO == pytest.approx(1.31, rel=0.01)
+
+
+def test_an_answer_without_a_bound_counts_in_tokens_as_it_does_in_dollars(run, make, hanging):
+    limit = Limit(scope="route", unit="tokens", cap=20_000, window_s=2_592_000)
+    with run([make.target(hanging)], limits=(limit,)) as world:
+        lender = Lender(world)
+        assert [hang_up(world, hanging, make.chat()) for _ in range(3)] == [None, 429, 429]
+        assert lender.spent("tokens") == 32_768 + len(make.chat()) // 4
+
+
+def test_a_rate_in_tokens_below_what_an_answer_may_have_lets_one_at_a_time_pass(run, make, fake):
+    limit = Limit(scope="route", unit="tokens", cap=20_000, window_s=2_592_000)
+    with run([make.target(fake)], limits=(limit,)) as world:
+        Lender(world)
+        assert [world.post(make.chat()).status for _ in range(3)] == [200, 200, 200]
