@@ -58,7 +58,7 @@ class Reserving(RequestState):
         """Return how many tokens an answer of a target without a bound may have."""
         assert self.route is not None
         size = self.size = self.route.sizes.get(target.name) or self.route.new_size(target)
-        return int(size.tokens)
+        return size.tokens
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):

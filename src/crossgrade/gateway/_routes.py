@@ -88,20 +88,31 @@ class Choice:
         self.probability = probability
 
 
-_SMALLER = 0.95
+ANSWERS = 1_024
+"""The answers after which an expected size may fall: so many, by whomever, must all have been shorter."""
 
 
 class Size:
-    """The output `tokens` that are expected of a target's answers to a route's requests without a bound."""
+    """The output `tokens` that are expected of a target's answers to a route's requests without a bound.
 
-    __slots__ = ("tokens",)
+    They are the largest of the last answers: at least `ANSWERS` of them, at most twice as many.
+    """
 
-    def __init__(self, tokens: float) -> None:
+    __slots__ = ("_count", "_largest", "tokens")
+
+    def __init__(self, tokens: int) -> None:
         self.tokens = tokens
+        self._count = self._largest = 0
 
     def learn(self, tokens: int) -> None:
-        """Note an answer: the size rises to it, or falls by a twentieth, so that one in twenty is larger."""
-        self.tokens = max(tokens, self.tokens * _SMALLER)
+        """Note an answer: the size rises to it at once."""
+        if tokens > self._largest:
+            self._largest = tokens
+            self.tokens = max(self.tokens, tokens)
+        self._count += 1
+        if self._count == ANSWERS:
+            self.tokens = self._largest
+            self._count = self._largest = 0
 
 
 class ServedRoute:

@@ -11,6 +11,7 @@ import pytest
 
 from crossgrade.domain import Limit, Price, RouteSpec
 from crossgrade.gateway import NANO, Ask, Deny, Grant
+from crossgrade.gateway._routes import ANSWERS, Size
 from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, raw_target, scripted
 
@@ -109,19 +110,55 @@ def test_a_budget_below_what_an_answer_may_cost_is_spent_by_one_at_a_time(run, m
         assert lender.spent() / NANO == pytest.approx(6.4, rel=0.01)
 
 
-def test_short_answers_are_learned_for_each_model_and_route(run, make, fake):
+def test_sizes_are_learned_for_each_model_and_route(run, make, fake):
     targets = [make.target(fake, price=price(2)), make.target(fake, "other", price=price(2))]
     routes = [RouteSpec(name="support", incumbent="big"), RouteSpec(name="sales", incumbent="big")]
     with run(targets, routes, limits=(A_DOLLAR,)) as world:
         Lender(world)
-        for _ in range(100):
-            assert world.post(make.chat()).status == 200
         route, sales = (world.worker.context.routes.by_name[name] for name in ("support", "sales"))
-        assert route.sizes["big"].tokens < 1_000
+        assert world.post(make.chat()).status == 200
+        assert len(world.settled()) == 1
+        for _ in range(ANSWERS - 2):
+            route.sizes["big"].learn(10)
+        assert route.sizes["big"].tokens == 32_768
+        assert world.post(make.chat()).status == 200
+        assert len(world.settled(2)) == 2
+        assert 10 <= route.sizes["big"].tokens < 1_000
         assert not sales.sizes
         for _ in range(3):
             world.post(make.chat("sales", max_tokens=1))
         assert not sales.sizes, "a bound that the caller sets teaches nothing"
+
+
+def test_a_size_is_the_largest_of_the_last_answers():
+    size = Size(32_768)
+    size.learn(40_000)
+    assert size.tokens == 40_000, "it rises at once"
+    for tokens in (*[10] * (ANSWERS - 1), 900, *[10] * (ANSWERS - 2)):
+        size.learn(tokens)
+    assert size.tokens == 40_000
+    size.learn(700)
+    assert size.tokens == 900
+    for _ in range(ANSWERS - 1):
+        size.learn(10)
+    assert size.tokens == 900
+    size.learn(10)
+    assert size.tokens == 10
+
+
+def test_short_answers_of_others_do_not_let_callers_spend_more(run, make):
+    def reply(request: Any) -> Reply:
+        is_short = "brief" in json.dumps(request.json["messages"])
+        return Reply(
+            "word", input_tokens=10, output_tokens=5 if is_short else LONG, delay_s=0 if is_short else 0.3
+        )
+
+    with FakeProvider(reply) as fake, run([make.target(fake, price=price(2))], limits=(A_DOLLAR,)) as world:
+        lender = Lender(world)
+        brief = make.chat(messages=[{"role": "user", "content": "brief"}])
+        assert {world.post(brief).status for _ in range(200)} == {200}
+        assert set(ask_at_once(world, make, make.chat(), CALLERS)) == {200, 429}
+        assert 0.8 <= lender.spent() / NANO <= 1.2
 
 
 def test_the_context_window_bounds_what_is_expected_at_first(run, make, fake):
