@@ -128,6 +128,15 @@ class Limits:
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
+    def join(self, hold: Hold, more: Hold) -> bool:
+        """Make two holds of one request the first one; return False if a window has ended between them."""
+        leases = {lease.counter: lease for lease in hold.leases}
+        if any(leases.get(lease.counter) is not lease for lease in more.leases):
+            return False
+        usd, tokens, request, parallel = hold.amounts
+        hold.amounts = hold.estimate = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
+        return True
+
     def _put_back(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved and not used; a negative amount takes what was used beyond it."""
         left = lease.left = lease.left + unused

@@ -248,3 +248,53 @@ def test_a_rate_in_tokens_below_what_an_answer_may_have_lets_one_at_a_time_pass(
     with run([make.target(fake)], limits=(limit,)) as world:
         Lender(world)
         assert [world.post(make.chat()).status for _ in range(3)] == [200, 200, 200]
+
+
+COMPLETION = {"model": "support", "prompt": "hi", "max_tokens": 100}
+MANY = [
+    ({"prompt": ["hi"] * 11}, "completions"),
+    ({"prompt": [[1, 2]] * 11}, "completions"),
+    ({"prompt": ["hi"] * 3, "n": 2, "best_of": 4}, "completions"),
+    ({"n": 11, "messages": []}, "chat/completions"),
+]
+FEW = [({}, "completions"), ({"prompt": list(range(99))}, "completions"), ({"prompt": []}, "completions")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "status"), [(*each, 429) for each in MANY] + [(*each, 200) for each in FEW]
+)
+@pytest.mark.parametrize("place", ["parsed", "first", "last"])
+def test_a_bound_holds_for_each_answer(run, make, fake, fields, path, status, place):
+    with run([make.target(fake, price=price(1_000))], limits=(A_DOLLAR,), body_parse_bytes=2_000) as world:
+        Lender(world)
+        padding = {} if place == "parsed" else {"user": 'a "b", [c' * 250}
+        given = {**COMPLETION, **fields}
+        model = given.pop("model")
+        if place == "last":
+            body = {**padding, **given, "model": model}
+        else:
+            body = {"model": model, **padding, **given}
+        answer = world.post(json.dumps(body).encode(), f"/v1/{path}")
+        assert answer.status == status, answer.body
+        assert len(fake.requests) == (status == 200)
+
+
+@pytest.mark.parametrize("place", ["parsed", "first", "last"])
+def test_an_answer_without_a_bound_counts_for_all_choices(run, make, hanging, place):
+    with run([make.target(hanging, price=price(2))], limits=(A_DOLLAR,), body_parse_bytes=2_000) as world:
+        lender = Lender(world)
+        padding = {} if place == "parsed" else {"user": "a" * 2_000}
+        body = {"messages": [], **padding, "n": 16}
+        body = {**body, "model": "support"} if place == "last" else {"model": "support", **body}
+        assert [hang_up(world, hanging, json.dumps(body).encode()) for _ in range(2)] == [None, 429]
+        assert lender.spent() / NANO == pytest.approx(16 * 0.0655, rel=0.01)
+
+
+def test_what_is_learned_is_the_size_of_one_choice(run, make, fake):
+    with run([make.target(fake, price=price(2))], limits=(A_DOLLAR,)) as world:
+        Lender(world)
+        size = world.worker.context.routes.by_name["support"].new_size(world.worker.context.targets["big"])
+        size.tokens = 1
+        tokens = world.post(make.chat(n=4)).json["usage"]["completion_tokens"]
+        assert len(world.settled()) == 1
+        assert size.tokens == -(-tokens // 4)
