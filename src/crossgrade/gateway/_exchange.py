@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+import msgspec
+
 from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
@@ -516,10 +518,16 @@ class Exchange(Reserving):
     def _spent(self) -> Charge:
         """Return the charge of an answer that did not reach its end.
 
-        If nothing shows how much output was generated, limits count what was reserved. Otherwise a client
-        that disconnects from every answer would pay less than any other.
+        Unless the provider has said how much output it generated, there may be more than was seen, such as
+        reasoning. Limits count what was reserved then. Otherwise a client that disconnects from every answer
+        would pay less than any other.
         """
-        return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
+        relay, stream = self._relay, self._stream
+        if relay is None:
+            return UNKNOWN
+        charge = self._bill(*relay.spent())
+        is_known = isinstance(relay, ErrorRelay) or (stream is not None and stream.is_counted)
+        return charge if is_known else msgspec.structs.replace(charge, is_part=True)
 
     def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
         """Settle and record. What remains to be written follows."""

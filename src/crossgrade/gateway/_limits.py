@@ -107,8 +107,17 @@ class Limits:
                 self._mark(lease)
         return Hold(taken, amounts, amounts)
 
-    def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """End a hold with the dollars and tokens used; None (unknown) counts the estimate."""
+    def settle(
+        self,
+        hold: Hold,
+        usd: float | None,
+        tokens: int | None,
+        is_part: bool = False,  # noqa: FBT001, FBT002  # as in `reserve`
+    ) -> None:
+        """End a hold with the dollars and tokens used; None (unknown) counts the estimate.
+
+        `is_part` says that more may have been used: at least the estimate counts.
+        """
         reserved = hold.amounts
         used = (
             hold.estimate[0] if usd is None else int(usd * NANO + 0.5),
@@ -116,6 +125,8 @@ class Limits:
             1,
             0,
         )
+        if is_part:
+            used = (max(used[0], hold.estimate[0]), max(used[1], hold.estimate[1]), 1, 0)
         for lease in hold.leases:
             unit = lease.unit
             amount = used[unit]

@@ -118,7 +118,7 @@ class Reserving(RequestState):
 
     def _settle(self, hold: Hold, charge: Charge, error: str | None) -> None:
         """End the hold with what the request used, and learn from it."""
-        self._context.limits.settle(hold, charge.usd, charge.tokens)
+        self._context.limits.settle(hold, charge.usd, charge.tokens, charge.is_part)
         if self.size is not None and error is None:
             tokens = charge.usage.output_tokens
             if tokens is None:

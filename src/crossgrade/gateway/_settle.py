@@ -19,13 +19,15 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """The tokens and dollars of one answer.
 
     `usage` is what the provider counted. `tokens` is for limits and may be an estimate. `usd` and `tokens`
-    are None if unknown.
+    are None if unknown. `is_part` says that they are those of the part that was seen: more may have been
+    generated, so limits count at least what was estimated.
     """
 
     usage: Tokens
     usd: float | None
     tokens: int | None
     origin: CostOrigin
+    is_part: bool = False
 
 
 NOTHING = Charge(NO_COUNTS, 0.0, 0, "usage")
