@@ -315,16 +315,18 @@ class Exchange(Reserving):
         error = failure(self._status, texts, body, provider=self.target.name, now=now)
         self._failed(error, answered=False)
 
-    def failed(self, error: ProviderError) -> None:
+    def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
         """Note that this attempt failed by its answer, which may be whole all the same.
+
+        `charge` is what it cost, if that is not billed yet.
 
         An error in the place of an answer has a status. HTML comes from something before the model.
         """
         is_html = b"html" in self._headers.get(b"content-type", b"")
         is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
-        self._failed(error, answered=is_whole)
+        self._failed(error, answered=is_whole, charge=charge)
 
-    def _failed(self, error: ProviderError, *, answered: bool) -> None:
+    def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
         assert self.target is not None
         self._let_go()
@@ -334,8 +336,8 @@ class Exchange(Reserving):
         if self._delivery is not None:
             self._break_off(error, self._delivery)
         elif not self._try_on(error):
-            charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(self._told(error), charge)
+            is_free = self._status >= 300 or not self.sent_at
+            self.refuse(self._told(error), NOTHING if is_free else charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -366,7 +368,11 @@ class Exchange(Reserving):
         try:
             body = self.payload.whole(self.target, body)
         except ProviderError as error:
-            self.failed(error)
+            charge = self._bill(usage, output_tokens)
+            if charge.tokens is not None:
+                self._waste(charge)
+                charge = NOTHING  # more than that
+            self.failed(error, charge)
             return
         if self.turn is not None:
             self._keep(self.turn, body)
@@ -374,7 +380,9 @@ class Exchange(Reserving):
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
-        client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
+        client.write(
+            whole(self._status, JSON_TYPE, body, self._lines(self._whole_charge(charge).usd) + client.closing)
+        )
         self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
 
@@ -539,7 +547,7 @@ class Exchange(Reserving):
             self._settle(self._hold, charge, error)
         if self.payload is not None:
             self.payload.close()
-        self._record(status, charge, error)
+        self._record(status, self._whole_charge(charge), error)
 
     def _record(self, status: int, charge: Charge, error: str | None) -> None:
         context, permit = self._context, self.permit

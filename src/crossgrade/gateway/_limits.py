@@ -139,6 +139,15 @@ class Limits:
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
+    def spend(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
+        """Count dollars and tokens beside what a request holds; None (unknown) counts nothing."""
+        used = (int((usd or 0.0) * NANO + 0.5), tokens or 0, 0, 0)
+        for lease in hold.leases:
+            lease.spent += used[lease.unit]
+            self._put_back(lease, -used[lease.unit])
+            if not lease.dirty:
+                self._mark(lease)
+
     def join(self, hold: Hold, more: Hold) -> bool:
         """Make two holds of one request the first one; return False if a window has ended between them."""
         leases = {lease.counter: lease for lease in hold.leases}

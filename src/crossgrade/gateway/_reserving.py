@@ -12,7 +12,7 @@ from crossgrade.gateway._messages import NANO
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, limit_problem, unpriced_model
 from crossgrade.gateway._routes import Permit, Size
-from crossgrade.gateway._settle import NOTHING, Charge, RequestState
+from crossgrade.gateway._settle import NOTHING, Charge, RequestState, together
 from crossgrade.gateway._targets import TargetState
 
 
@@ -115,6 +115,16 @@ class Reserving(RequestState):
         else:
             self._hold = outcome
             self._attempt()
+
+    def _waste(self, charge: Charge) -> None:
+        """Bill an answer that the provider gave and that cannot be used. Another attempt may follow."""
+        if self._hold is not None:
+            self._context.limits.spend(self._hold, charge.usd, charge.tokens)
+        self.wasted = charge if self.wasted is None else together(self.wasted, charge)
+
+    def _whole_charge(self, charge: Charge) -> Charge:
+        """Return the charge of all attempts, of which the last has this one."""
+        return charge if self.wasted is None else together(self.wasted, charge)
 
     def _settle(self, hold: Hold, charge: Charge, error: str | None) -> None:
         """End the hold with what the request used, and learn from it."""

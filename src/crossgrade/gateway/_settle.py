@@ -37,6 +37,19 @@ UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 """The charge of a request that broke off before its usage was known. Limits count what was reserved."""
 
 
+def together(first: Charge, then: Charge) -> Charge:
+    """Return the charge of two attempts at one request; its dollars are unknown if those of either are."""
+    counts = {}
+    for name in Counts.__struct_fields__:
+        known = [each for each in (getattr(first.usage, name), getattr(then.usage, name)) if each is not None]
+        counts[name] = sum(known) if known else None
+    tokens = None if first.tokens is None or then.tokens is None else first.tokens + then.tokens
+    if first.usd is None or then.usd is None:
+        return Charge(Counts(**counts), None, tokens, "unknown")
+    origin = first.origin if first.origin == then.origin else "estimate"
+    return Charge(Counts(**counts), first.usd + then.usd, tokens, origin)
+
+
 def images_in(payload: Payload, prices: Prices) -> int | None:
     """Return 0 if no image of the request has a price, else None, since images are not counted."""
     return 0 if not prices.image or payload.modality == "text" else None
@@ -69,6 +82,7 @@ class RequestState:
 
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
+    `wasted` is the charge of earlier attempts whose answers could not be used.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -88,6 +102,7 @@ class RequestState:
     attempts: Attempts | None = None
     reason: Reason = "none"
     response_id: str | None = None
+    wasted: Charge | None = None
     first_at = sent_at = added_s = 0.0
 
 

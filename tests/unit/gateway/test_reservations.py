@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.domain import Limit, Price, RouteSpec
+from crossgrade.domain import Limit, Price, RouteSpec, ToolCall
 from crossgrade.gateway import NANO, Ask, Deny, Grant
 from crossgrade.gateway._routes import ANSWERS, Size
 from crossgrade.testing import FakeProvider, Fault, Reply
@@ -298,3 +298,36 @@ def test_what_is_learned_is_the_size_of_one_choice(run, make, fake):
         tokens = world.post(make.chat(n=4)).json["usage"]["completion_tokens"]
         assert len(world.settled()) == 1
         assert size.tokens == -(-tokens // 4)
+
+
+BROKEN = Reply(
+    "",
+    tool_calls=(ToolCall(id="c1", name="f", arguments='{"a":'),),
+    finish_reason="tool_calls",
+    input_tokens=10,
+    output_tokens=20_000,
+)
+TOOL = {"name": "f", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    "spare", [BROKEN, Reply("fine", input_tokens=4, output_tokens=100)], ids=["broken", "fine"]
+)
+def test_every_attempt_that_was_answered_is_billed_and_recorded(run, make, spare):
+    with FakeProvider(BROKEN) as fake, FakeProvider(spare) as other:
+        targets = [make.target(fake, price=price(10)), make.target(other, "other", price=price(20))]
+        routes = [RouteSpec(name="support", incumbent="big", fallbacks=("other",), attempts=2)]
+        with run(targets, routes, limits=(A_DOLLAR,)) as world:
+            lender = Lender(world)
+            body = make.chat(tools=[TOOL], max_tokens=20_000)
+            answer = world.post(body, "/v1/messages")
+            assert answer.status == (502 if spare is BROKEN else 200)
+            (record,) = world.settled()
+            each = (spare.input_tokens or 0, spare.output_tokens or 0)
+            cost = (10 + each[0] + 20_000 * 10 + each[1] * 20) / 1e6
+            assert (record.attempts, record.cost_origin) == (2, "usage")
+            assert (record.input_tokens, record.output_tokens) == (10 + each[0], 20_000 + each[1])
+            assert record.cost_usd == pytest.approx(cost)
+            assert lender.spent() / NANO == pytest.approx(cost)
+            if answer.status == 200:
+                assert float(answer.headers["x-crossgrade-cost-usd"]) == pytest.approx(cost)
