@@ -26,7 +26,7 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._payload import Payload
+from crossgrade.gateway._payload import ParsedPayload, Payload
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
@@ -428,7 +428,10 @@ class Exchange(Reserving):
         self.target.breaker.succeeded()
         if self.turn is not None:
             self._keep(self.turn, last)
-        self._close(self._status, self._bill(usage, output_tokens))
+        charge = self._bill(usage, output_tokens)
+        if usage.output_tokens is None and not isinstance(self.payload, ParsedPayload):
+            charge = msgspec.structs.replace(charge, is_part=True)  # usage was not asked for
+        self._close(self._status, charge)
         self._delivery.end(last)
 
     def _keep(self, turn: Turn, answer: bytes) -> None:

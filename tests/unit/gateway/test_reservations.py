@@ -331,3 +331,13 @@ def test_every_attempt_that_was_answered_is_billed_and_recorded(run, make, spare
             assert lender.spent() / NANO == pytest.approx(cost)
             if answer.status == 200:
                 assert float(answer.headers["x-crossgrade-cost-usd"]) == pytest.approx(cost)
+
+
+def test_a_stream_that_was_not_asked_for_its_usage_counts_what_was_reserved(run, make, fake):
+    limit = Limit(scope="route", unit="tokens", cap=20_000, window_s=2_592_000)
+    with run([make.target(fake)], limits=(limit,), body_parse_bytes=2_000) as world:
+        lender = Lender(world)
+        body = make.chat(stream=True, max_tokens=5_000, user="a" * 2_000)
+        assert world.post(body).status == 200
+        assert (world.settled()[0].error, world.records[0].output_tokens) == (None, None)
+        assert lender.spent("tokens") == 5_000 + len(body) // 4
