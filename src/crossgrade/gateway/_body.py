@@ -105,6 +105,13 @@ class BodyFields(msgspec.Struct):
             most = max(most, self.max_completion_tokens)
         return most or None
 
+    def bounds(self, endpoint: str) -> frozenset[str]:
+        """Return the fields that bound an answer."""
+        if endpoint == "responses":
+            return frozenset(("max_output_tokens",) if self.max_output_tokens else ())
+        names = ("max_tokens", "max_completion_tokens") if endpoint == "chat" else ("max_tokens",)
+        return frozenset(name for name in names if getattr(self, name))
+
     def answers(self, endpoint: str, prompts: int | None = None) -> int:
         """Return how many answers are asked for: all choices, for every prompt.
 

@@ -15,6 +15,10 @@ from crossgrade.gateway._routes import Permit, Size
 from crossgrade.gateway._settle import NOTHING, Charge, RequestState, together
 from crossgrade.gateway._targets import TargetState
 
+_FEW_TOKENS = 16
+_LITTLE_MORE = 1.1
+"""Hosts may count a few tokens more than a bound: they do not ignore it."""
+
 
 class Reserving(RequestState):
     """A request that reserves from limits before it is sent, and settles at its end.
@@ -26,6 +30,7 @@ class Reserving(RequestState):
     size: Size | None = None
     _context: WorkerContext
     _hold: Hold | None = None
+    _answers = 1
 
     @abstractmethod
     def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
@@ -53,8 +58,9 @@ class Reserving(RequestState):
     def _estimated(self, payload: Payload, permit: Permit) -> tuple[float | None, int, bool]:
         """Return the dollars and tokens that a request may cost, and whether its answer has no bound.
 
-        Input is estimated by the body's size, output by the request's own bound, else by the size that was
-        learned, for all answers that are asked for. Dollars are None if no price is known or needed.
+        Input is estimated by the body's size, output by the request's own bound, for all answers asked for.
+        The size that was learned stands for a bound that is missing, or that the target ignores. Dollars are
+        None if no price is known or needed.
         """
         inputs = estimated_tokens(payload.size)
         endpoint, target = self.endpoint.name, self.target
@@ -63,7 +69,12 @@ class Reserving(RequestState):
         is_open = most is None
         if most is None:
             most = self._learned(target) if permit.counts_output else 0
-        most *= payload.answers
+        elif target.ignored and most and payload.fields.bounds(endpoint) <= target.ignored:
+            most, is_open = max(most, self._learned(target)), True
+        answers = payload.answers
+        if answers != 1:
+            self._answers = answers
+            most *= answers
         usd = target.prices.cost_usd(Counts(inputs, most)) if permit.counts_usd else None
         return usd, inputs + most, is_open
 
@@ -133,5 +144,16 @@ class Reserving(RequestState):
             tokens = charge.usage.output_tokens
             if tokens is None:
                 tokens = charge.tokens  # with the input, rather too many
-            if tokens is not None and self.payload is not None:
-                self.size.learn(-(-tokens // self.payload.answers))
+            if tokens is not None:
+                self.size.learn(-(-tokens // self._answers))
+        elif charge.tokens is not None and charge.tokens > hold.estimate[1]:
+            self._check_bound(charge.usage.output_tokens)
+
+    def _check_bound(self, tokens: int | None) -> None:
+        """Note that the target ignores the fields that should have bounded an answer of so many tokens."""
+        payload, target, endpoint = self.payload, self.target, self.endpoint.name
+        if tokens is None or payload is None or target is None:
+            return
+        most = payload.fields.most_output_tokens(endpoint)
+        if most is not None and tokens > (most + _FEW_TOKENS) * self._answers * _LITTLE_MORE:
+            target.ignored |= payload.fields.bounds(endpoint)

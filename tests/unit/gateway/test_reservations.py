@@ -341,3 +341,25 @@ def test_a_stream_that_was_not_asked_for_its_usage_counts_what_was_reserved(run,
         assert world.post(body).status == 200
         assert (world.settled()[0].error, world.records[0].output_tokens) == (None, None)
         assert lender.spent("tokens") == 5_000 + len(body) // 4
+
+
+def test_a_bound_that_a_target_ignored_is_not_believed_again(run, make, long):
+    limit = Limit(scope="key", unit="usd", cap=1.0, window_s=2_592_000)
+    with run([make.target(long, price=price(2))], limits=(limit,)) as world:
+        lender = Lender(world)
+        body = make.chat(max_completion_tokens=1)
+        assert world.post(body).status == 200
+        assert len(world.settled()) == 1
+        assert world.worker.context.targets["big"].ignored == {"max_completion_tokens"}
+        assert set(ask_at_once(world, make, body, CALLERS)) == {200, 429}
+        assert 0.8 <= lender.spent() / NANO <= 1.2
+
+
+def test_a_bound_that_is_exceeded_by_little_is_still_believed(run, make):
+    with FakeProvider(Reply("word", input_tokens=10, output_tokens=110)) as fake:
+        limit = Limit(scope="key", unit="tokens", cap=10_000, window_s=2_592_000)
+        with run([make.target(fake)], limits=(limit,)) as world:
+            Lender(world)
+            assert world.post(make.chat(max_tokens=100)).status == 200
+            assert len(world.settled()) == 1
+            assert not world.worker.context.targets["big"].ignored
