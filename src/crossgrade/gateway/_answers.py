@@ -252,15 +252,12 @@ class StreamRelay:
 
     def end(self) -> None:
         """Note the end of the stream; without its terminal marker, or an event that ends it, it broke off."""
-        follower = self._follower
         if not self._over:
-            self._take(follower.end())
+            self._take(self._follower.end())
         if not self._over:
             self._over = True
-            ended = isinstance(follower, StreamFollower) and follower.ended and not follower.unfinished
-            is_last = self._send is not None and self._read == self._events  # nothing has passed since
-            if ended and is_last and follower.usage.output_tokens is not None:
-                self._outlet.end_stream(follower.usage, self.response_id, self._events)
+            if self.is_counted:
+                self._outlet.end_stream(self._follower.usage, self.response_id, self._events)
                 return
             self._outlet.failed(
                 UpstreamError(
@@ -282,6 +279,15 @@ class StreamRelay:
         elif follower.done:
             self._over = True
             self._outlet.end_stream(follower.usage, self.response_id, self._events, events)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the last event said how much was generated, and no more is to come but a marker."""
+        follower = self._follower
+        if not isinstance(follower, StreamFollower) or not follower.ended or follower.unfinished:
+            return False
+        is_last = self._send is not None and self._read == self._events  # nothing has passed since
+        return is_last and follower.usage.output_tokens is not None
 
     @property
     def response_id(self) -> str | None:

@@ -42,7 +42,7 @@ BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
 DEFAULT_OUTPUT_TOKENS = 1024
-"""The output tokens that count against rates for a request that does not bound its answer."""
+"""The output tokens that a shadow's copy reserves for, if the request does not bound its answer."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
@@ -91,9 +91,10 @@ class BodyFields(msgspec.Struct):
     prompt_cache_key: str | None = None
     previous_response_id: str | None = None
     background: msgspec.Raw = _NOTHING
+    prompt: msgspec.Raw = _NOTHING
 
     def most_output_tokens(self, endpoint: str) -> int | None:
-        """Return the most tokens that the answer may have, over all choices; None if there is no bound.
+        """Return the most tokens that one answer may have; None if there is no bound.
 
         Only the fields of the endpoint's own API bound an answer. Of two, providers may heed either.
         """
@@ -102,7 +103,32 @@ class BodyFields(msgspec.Struct):
         most = self.max_tokens or 0
         if self.max_completion_tokens and endpoint == "chat":
             most = max(most, self.max_completion_tokens)
-        return most * max(self.n or 1, self.best_of or 1) or None
+        return most or None
+
+    def bounds(self, endpoint: str) -> frozenset[str]:
+        """Return the fields that bound an answer."""
+        if endpoint == "responses":
+            return frozenset(("max_output_tokens",) if self.max_output_tokens else ())
+        names = ("max_tokens", "max_completion_tokens") if endpoint == "chat" else ("max_tokens",)
+        return frozenset(name for name in names if getattr(self, name))
+
+    def answers(self, endpoint: str, prompts: int | None = None) -> int:
+        """Return how many answers are asked for: all choices, for every prompt.
+
+        `prompts` is their number if it is known. A prompt is a text or a list of tokens. Only completions
+        take several.
+        """
+        if endpoint == "responses":
+            return 1
+        choices = max(self.n or 1, self.best_of or 1)
+        if endpoint != "completions":
+            return choices
+        return choices * (self._prompts() if prompts is None else prompts or 1)
+
+    def _prompts(self) -> int:
+        if not bytes(self.prompt).startswith(b"["):
+            return 1
+        return sum(bytes(each)[0] in b'"[' for each in _PROMPTS.decode(self.prompt)) or 1
 
     @property
     def has_tools(self) -> bool:
@@ -140,6 +166,7 @@ class BodyFields(msgspec.Struct):
 
 _BODY_FIELDS = msgspec.json.Decoder(BodyFields)
 _CONVERSATION = msgspec.json.Decoder(_Conversation)
+_PROMPTS = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
-from crossgrade.dialects import Counts, failure
+import msgspec
+
+from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
     JSON_TYPE,
@@ -20,25 +22,22 @@ from crossgrade.gateway._answers import (
     pass_whole,
     whole,
 )
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._leases import Hold, LimitRefusal
-from crossgrade.gateway._payload import Payload, may_be_by_body
+from crossgrade.gateway._payload import ParsedPayload, Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
-    limit_problem,
     problem_event,
     provider_problem,
     unknown_model,
-    unpriced_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, Size, segment_of, unit_of
+from crossgrade.gateway._reserving import Reserving
+from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, bill, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -50,15 +49,12 @@ _NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange(RequestState):
+class Exchange(Reserving):
     """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
     copy: Copy | None = None
     turn: Turn | None = None
-    done = False
-    size: Size | None = None
     _delivery: Delivery | None = None
-    _hold: Hold | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
     _retry: asyncio.Handle | None = None
@@ -142,47 +138,6 @@ class Exchange(RequestState):
 
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
-
-    def _reserve(self, payload: Payload, permit: Permit) -> None:
-        """Reserve from the limits: input by the body's size, output by the request's own bound.
-
-        Without a bound, dollars are reserved for the size that was learned.
-        """
-        inputs = estimated_tokens(payload.size)
-        endpoint = self.endpoint.name
-        most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
-        usd = None
-        if permit.counts_usd:
-            usd = self._dollars(inputs, most)
-            if usd is None and not self._context.unpriced:
-                assert self.target is not None
-                self.refuse(unpriced_model(self.target.name))
-                return
-        tokens = inputs + (DEFAULT_OUTPUT_TOKENS if most is None else most)
-        outcome = self._context.limits.reserve(permit.counters, usd, tokens, self._reserved, most is None)
-        if outcome is not None:
-            self._reserved(outcome)
-
-    def _dollars(self, inputs: int, most: int | None) -> float | None:
-        """Return what a request may cost, None if no price is known."""
-        target, route = self.target, self.route
-        assert target is not None
-        if most is None:
-            assert route is not None
-            size = self.size = route.sizes.get(target.name) or route.new_size(target)
-            most = int(size.tokens)
-        return target.prices.cost_usd(Counts(inputs, most))
-
-    def _reserved(self, outcome: Hold | LimitRefusal) -> None:
-        if isinstance(outcome, LimitRefusal):
-            self._context.count_refusal(outcome)
-            if not self.done:
-                self.refuse(limit_problem(outcome))
-        elif self.done:
-            self._context.limits.settle(outcome, 0.0, 0)
-        else:
-            self._hold = outcome
-            self._attempt()
 
     # Attempts.
 
@@ -362,16 +317,18 @@ class Exchange(RequestState):
         error = failure(self._status, texts, body, provider=self.target.name, now=now)
         self._failed(error, answered=False)
 
-    def failed(self, error: ProviderError) -> None:
+    def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
         """Note that this attempt failed by its answer, which may be whole all the same.
+
+        `charge` is what it cost, if that is not billed yet.
 
         An error in the place of an answer has a status. HTML comes from something before the model.
         """
         is_html = b"html" in self._headers.get(b"content-type", b"")
         is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
-        self._failed(error, answered=is_whole)
+        self._failed(error, answered=is_whole, charge=charge)
 
-    def _failed(self, error: ProviderError, *, answered: bool) -> None:
+    def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
         assert self.target is not None
         assert self.payload is not None
@@ -383,8 +340,8 @@ class Exchange(RequestState):
         if self._delivery is not None:
             self._break_off(error, self._delivery)
         elif not self._try_on(error, is_own=answered or by_body):
-            charge = NOTHING if self._status >= 300 or not self.sent_at else UNKNOWN
-            self.refuse(self._told(error), charge)
+            is_free = self._status >= 300 or not self.sent_at
+            self.refuse(self._told(error), NOTHING if is_free else charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -415,7 +372,11 @@ class Exchange(RequestState):
         try:
             body = self.payload.whole(self.target, body)
         except ProviderError as error:
-            self.failed(error)
+            charge = self._bill(usage, output_tokens)
+            if charge.tokens is not None:
+                self._waste(charge)
+                charge = NOTHING  # more than that
+            self.failed(error, charge)
             return
         if self.turn is not None:
             self._keep(self.turn, body)
@@ -423,7 +384,9 @@ class Exchange(RequestState):
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
-        client.write(whole(self._status, JSON_TYPE, body, self._lines(charge.usd) + client.closing))
+        client.write(
+            whole(self._status, JSON_TYPE, body, self._lines(self._whole_charge(charge).usd) + client.closing)
+        )
         self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
 
@@ -469,7 +432,10 @@ class Exchange(RequestState):
         self.target.breaker.succeeded()
         if self.turn is not None:
             self._keep(self.turn, last)
-        self._close(self._status, self._bill(usage, output_tokens))
+        charge = self._bill(usage, output_tokens)
+        if usage.output_tokens is None and not isinstance(self.payload, ParsedPayload):
+            charge = msgspec.structs.replace(charge, is_part=True)  # usage was not asked for
+        self._close(self._status, charge)
         self._delivery.end(last)
 
     def _keep(self, turn: Turn, answer: bytes) -> None:
@@ -563,10 +529,16 @@ class Exchange(RequestState):
     def _spent(self) -> Charge:
         """Return the charge of an answer that did not reach its end.
 
-        If nothing shows how much output was generated, limits count what was reserved. Otherwise a client
-        that disconnects from every answer would pay less than any other.
+        Unless the provider has said how much output it generated, there may be more than was seen, such as
+        reasoning. Limits count what was reserved then. Otherwise a client that disconnects from every answer
+        would pay less than any other.
         """
-        return UNKNOWN if self._relay is None else self._bill(*self._relay.spent())
+        relay, stream = self._relay, self._stream
+        if relay is None:
+            return UNKNOWN
+        charge = self._bill(*relay.spent())
+        is_known = isinstance(relay, ErrorRelay) or (stream is not None and stream.is_counted)
+        return charge if is_known else msgspec.structs.replace(charge, is_part=True)
 
     def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
         """Settle and record. What remains to be written follows."""
@@ -577,16 +549,10 @@ class Exchange(RequestState):
         if self.attempts is not None and self.attempts.is_probe:
             self.attempts.abandoned()
         if self._hold is not None:
-            self._context.limits.settle(self._hold, charge.usd, charge.tokens)
-            if self.size is not None and error is None:
-                tokens = charge.usage.output_tokens
-                if tokens is None:
-                    tokens = charge.tokens  # with the input, rather too many
-                if tokens is not None:
-                    self.size.learn(tokens)
+            self._settle(self._hold, charge, error)
         if self.payload is not None:
             self.payload.close()
-        self._record(status, charge, error)
+        self._record(status, self._whole_charge(charge), error)
 
     def _record(self, status: int, charge: Charge, error: str | None) -> None:
         context, permit = self._context, self.permit

@@ -2,7 +2,7 @@
 
 A body that begins with its `model`, as most clients write it, is passed on as it arrives. Any other body is
 written to an unlinked file until it is complete. It is sent from there, as often as necessary. The end of a
-body is not sent before the scan has accepted all of it.
+body is not sent before the scan has accepted all of it, and limits have room for all that it asks for.
 """
 
 import asyncio
@@ -146,14 +146,27 @@ class LargePayload:
             if self._file is not None:
                 self._kept()
         elif self._connection is not None:
-            self._send_held(self._connection, len(self._held))
+            self.fields = self._fields(self.fields.model)
+            self._exchange.reserve_rest(self._finish)
+
+    def _fields(self, model: str | None) -> BodyFields:
+        """Return the fields that are known by now."""
+        bounds = self._scan.bounds
+        return BodyFields(
+            model=model,
+            n=bounds.get("n"),
+            best_of=bounds.get("best_of"),
+            max_tokens=bounds.get("max_tokens"),
+            max_completion_tokens=bounds.get("max_completion_tokens"),
+            max_output_tokens=bounds.get("max_output_tokens"),
+        )
 
     # The body begins with its model: it is passed on.
 
     def _pass_on(self, found: re.Match[bytes]) -> None:
         self._passing = self.one_shot = True
         self._span = found.span(1)
-        self.fields = BodyFields(model=_model(found[1]))
+        self.fields = self._fields(_model(found[1]))
         first, self._first = self._first, self._first[:_HEAD_BYTES]
         self._held = [first[found.end() :]]
         self._client.pause_reading()
@@ -171,6 +184,11 @@ class LargePayload:
         for piece in self._held[:count]:
             connection.write_body(piece)
         del self._held[:count]
+
+    def _finish(self) -> None:
+        """Pass on the end of the body."""
+        if self._connection is not None:
+            self._send_held(self._connection, len(self._held))
 
     # Any other body is kept in a file first.
 
@@ -211,15 +229,7 @@ class LargePayload:
                 return
             self._span = span
             model = None if span is None else _model(self._map[slice(*span)])
-            bounds = self._scan.bounds
-            self.fields = BodyFields(
-                model=model,
-                n=bounds.get("n"),
-                best_of=bounds.get("best_of"),
-                max_tokens=bounds.get("max_tokens"),
-                max_completion_tokens=bounds.get("max_completion_tokens"),
-                max_output_tokens=bounds.get("max_output_tokens"),
-            )
+            self.fields = self._fields(model)
             self._exchange.begin(self, self._path_route)
 
     # What goes to the target: `Payload`.
@@ -341,6 +351,11 @@ class LargePayload:
     def is_written(self) -> bool:
         """Whether the connection has taken the whole body."""
         return self._connection is None or not self._connection.busy_body
+
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for by what was read of the body so far; at most, if of many prompts."""
+        return self.fields.answers(self._endpoint.name, self._scan.prompts)
 
     @property
     def has_output(self) -> bool:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,9 @@ from crossgrade.domain import LimitScope, LimitUnit
 from crossgrade.gateway._messages import NANO, LeaseId, Spend
 
 _UNITS: Mapping[LimitUnit, int] = {"usd": 0, "tokens": 1, "requests": 2, "parallel": 3}
+OF_OUTPUT: Final = frozenset[LimitUnit](("usd", "tokens"))
+"""The units in which a request counts by the length of its answer."""
+
 _FOREVER = float("inf")
 
 RefusalKind = Literal["insufficient_quota", "rate_limit_exceeded", "limits_unavailable"]
@@ -129,10 +132,15 @@ class Counter:
 
 
 class Hold(msgspec.Struct, gc=False):
-    """What one request reserved; `Limits.settle` ends it."""
+    """What one request reserved; `Limits.settle` ends it.
+
+    `estimate` is what counts if it is never known what the request used. It is more than was reserved where
+    less was left.
+    """
 
     leases: list[Lease]
     amounts: Amounts
+    estimate: Amounts
 
 
 Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
@@ -141,11 +149,12 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 class WaitingRequest:
     """A request that waits for a limit.
 
-    `is_open` says that its dollars are a guess, `is_last` that it asks for next to nothing instead. `alone`
-    is what it holds of each limit so that no other is in flight.
+    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`, and
+    `is_last` that it asks for next to nothing instead. `alone` is what it holds of each limit so that no
+    other is in flight.
     """
 
-    __slots__ = ("alone", "amounts", "counters", "is_last", "is_open", "ready", "since")
+    __slots__ = ("alone", "amounts", "counters", "estimate", "is_last", "is_open", "ready", "since")
 
     def __init__(
         self,
@@ -157,7 +166,7 @@ class WaitingRequest:
         is_open: bool,
     ) -> None:
         self.counters = counters
-        self.amounts = amounts
+        self.amounts = self.estimate = amounts
         self.is_open = is_open
         self.is_last = False
         self.alone: dict[Counter, Lease] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from crossgrade.domain import Limit, LimitScope, LimitUnit
-from crossgrade.gateway._leases import Amounts, Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
+from crossgrade.gateway._leases import OF_OUTPUT, Counter, Hold, Lease, LimitRefusal, Ready, WaitingRequest
 from crossgrade.gateway._messages import NANO, Ask, Deny, Grant, Held, LeaseId, Spend
 from crossgrade.identity import Principal
 
@@ -85,9 +85,9 @@ class Limits:
         """Reserve dollars, tokens and one request; None means that `ready` will receive the outcome.
 
         The broker is asked in that case. With `usd` None (the price is unknown) nothing counts against
-        budgets. `is_open` says that `usd` is a guess: the request is then not refused while no other is in
-        flight, in any worker, and something is left. `ready` is called once, at most `WAIT_S` seconds later.
-        A caller that is gone by then settles the hold with 0.
+        budgets. `is_open` says that `usd` and `tokens` are guesses: the request is then not refused while no
+        other is in flight, in any worker, and something is left. `ready` is called once, at most `WAIT_S`
+        seconds later. A caller that is gone by then settles the hold with 0.
         """
         amounts = (int(usd * NANO + 0.5) if usd else 0, tokens, 1, 1)
         now = self._clock()
@@ -105,17 +105,28 @@ class Limits:
             taken.append(lease)
             if not lease.dirty:
                 self._mark(lease)
-        return Hold(taken, amounts)
+        return Hold(taken, amounts, amounts)
 
-    def settle(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """End a hold with the dollars and tokens used; None (unknown) counts what was reserved."""
+    def settle(
+        self,
+        hold: Hold,
+        usd: float | None,
+        tokens: int | None,
+        is_part: bool = False,  # noqa: FBT001, FBT002  # as in `reserve`
+    ) -> None:
+        """End a hold with the dollars and tokens used; None (unknown) counts the estimate.
+
+        `is_part` says that more may have been used: at least the estimate counts.
+        """
         reserved = hold.amounts
         used = (
-            reserved[0] if usd is None else int(usd * NANO + 0.5),
-            reserved[1] if tokens is None else tokens,
+            hold.estimate[0] if usd is None else int(usd * NANO + 0.5),
+            hold.estimate[1] if tokens is None else tokens,
             1,
             0,
         )
+        if is_part:
+            used = (max(used[0], hold.estimate[0]), max(used[1], hold.estimate[1]), 1, 0)
         for lease in hold.leases:
             unit = lease.unit
             amount = used[unit]
@@ -128,6 +139,24 @@ class Limits:
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
+    def spend(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
+        """Count dollars and tokens beside what a request holds; None (unknown) counts nothing."""
+        used = (int((usd or 0.0) * NANO + 0.5), tokens or 0, 0, 0)
+        for lease in hold.leases:
+            lease.spent += used[lease.unit]
+            self._put_back(lease, -used[lease.unit])
+            if not lease.dirty:
+                self._mark(lease)
+
+    def join(self, hold: Hold, more: Hold) -> bool:
+        """Make two holds of one request the first one; return False if a window has ended between them."""
+        leases = {lease.counter: lease for lease in hold.leases}
+        if any(leases.get(lease.counter) is not lease for lease in more.leases):
+            return False
+        usd, tokens, request, parallel = hold.amounts
+        hold.amounts = hold.estimate = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
+        return True
+
     def _put_back(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved and not used; a negative amount takes what was used beyond it."""
         left = lease.left = lease.left + unused
@@ -137,13 +166,14 @@ class Limits:
         elif unused > 0:
             lease.counter.denied_until = 0.0
 
-    def _take(self, counters: Sequence[Counter], amounts: Amounts) -> Hold:
-        leases = [counter.lease for counter in counters]
+    def _take(self, entry: WaitingRequest) -> Hold:
+        amounts = entry.amounts
+        leases = [counter.lease for counter in entry.counters]
         for lease in leases:
             lease.left -= amounts[lease.unit]
             if not lease.dirty:
                 self._mark(lease)
-        return Hold(leases, amounts)
+        return Hold(leases, amounts, entry.estimate)
 
     def _mark(self, lease: Lease) -> None:
         lease.dirty = True
@@ -166,13 +196,13 @@ class Limits:
     def _attempt(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
         if not entry.is_last:
-            outcome = self._try(entry.counters, entry.amounts, now)
-            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit == "usd"):
+            outcome = self._try(entry, now)
+            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit in OF_OUTPUT):
                 return outcome
-            entry.amounts, entry.is_last = (1, *entry.amounts[1:]), True
+            entry.amounts, entry.is_last = (1, 1, *entry.amounts[2:]), True
         for counter in entry.counters:
             lease = self._current(counter, now)
-            if counter.unit != "usd" or entry.alone.get(counter) is lease:
+            if counter.unit not in OF_OUTPUT or entry.alone.get(counter) is lease:
                 continue
             is_denied = now < counter.denied_until and counter.denied_need <= 1
             if lease.reserved == 0 and not is_denied:
@@ -180,7 +210,7 @@ class Limits:
             self._let_go(entry)
             return counter.refusal(now)
         self._let_go(entry)
-        return self._try(entry.counters, entry.amounts, now)
+        return self._try(entry, now)
 
     def _let_go(self, entry: WaitingRequest) -> None:
         """Put back what a request holds so that no other is in flight."""
@@ -190,13 +220,11 @@ class Limits:
             if not lease.dirty:
                 self._mark(lease)
 
-    def _try(
-        self, counters: tuple[Counter, ...], amounts: Amounts, now: float
-    ) -> Hold | LimitRefusal | Counter:
+    def _try(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
         """Reserve, or return the first limit that refuses or must be requested from the broker."""
-        for counter in counters:
+        for counter in entry.counters:
             lease = self._current(counter, now)
-            need = amounts[counter.index]
+            need = entry.amounts[counter.index]
             if lease.left >= need:
                 continue
             if need > counter.cap:
@@ -205,7 +233,7 @@ class Limits:
             if now < counter.denied_until and need >= counter.denied_need:
                 return counter.refusal(now)
             return counter
-        return self._take(counters, amounts)
+        return self._take(entry)
 
     def _current(self, counter: Counter, now: float) -> Lease:
         """Return the lease of the present window; what is left of the previous one is handed back."""
@@ -223,7 +251,7 @@ class Limits:
 
     def _ask(self, counter: Counter, entry: WaitingRequest) -> None:
         if not counter.asked:
-            alone = entry.is_last and counter.unit == "usd"
+            alone = entry.is_last and counter.unit in OF_OUTPUT
             counter.asked = self.send(
                 Ask(counter.lease.id, counter.cap, entry.amounts[counter.index], alone=alone)
             )

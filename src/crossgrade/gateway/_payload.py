@@ -65,6 +65,10 @@ class Payload(Protocol):
         """Whether the body is text alone, without tools, their calls or results; None if unknown."""
 
     @property
+    def answers(self) -> int:
+        """How many answers are asked for, as far as that is known."""
+
+    @property
     def has_output(self) -> bool:
         """Whether the answer has output tokens, as all but embeddings have."""
 
@@ -208,6 +212,11 @@ class ParsedPayload:
     def plain(self) -> bool:
         """Whether the body is text alone, without tools, their calls or results."""
         return not self.fields.has_tools and self.modality == "text" and not _NOT_PLAIN.search(self.body)
+
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for."""
+        return self.fields.answers(self.endpoint.name)
 
     @property
     def has_output(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from crossgrade.domain import RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._head import Request
-from crossgrade.gateway._leases import Counter
+from crossgrade.gateway._leases import OF_OUTPUT, Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
@@ -20,16 +20,17 @@ from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `counts_usd` says whether a limit is in dollars. `blank` has the fields that all records share, `alike`
-    those that records of the last `kind` share.
+    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens.
+    `blank` has the fields that all records share, `alike` those that records of the last `kind` share.
     """
 
-    __slots__ = ("alike", "blank", "counters", "counts_usd", "kind", "principal")
+    __slots__ = ("alike", "blank", "counters", "counts_output", "counts_usd", "kind", "principal")
 
     def __init__(self, principal: Principal, counters: tuple[Counter, ...], blank: RequestRecord) -> None:
         self.principal = principal
         self.counters = counters
         self.counts_usd = any(counter.unit == "usd" for counter in counters)
+        self.counts_output = any(counter.unit in OF_OUTPUT for counter in counters)
         self.blank = self.alike = blank
         self.kind: tuple[object, ...] | None = None
 
@@ -87,20 +88,31 @@ class Choice:
         self.probability = probability
 
 
-_SMALLER = 0.95
+ANSWERS = 1_024
+"""The answers after which an expected size may fall: so many, by whomever, must all have been shorter."""
 
 
 class Size:
-    """The output `tokens` that are expected of a target's answers to a route's requests without a bound."""
+    """The output `tokens` that are expected of a target's answers to a route's requests without a bound.
 
-    __slots__ = ("tokens",)
+    They are the largest of the last answers: at least `ANSWERS` of them, at most twice as many.
+    """
 
-    def __init__(self, tokens: float) -> None:
+    __slots__ = ("_count", "_largest", "tokens")
+
+    def __init__(self, tokens: int) -> None:
         self.tokens = tokens
+        self._count = self._largest = 0
 
     def learn(self, tokens: int) -> None:
-        """Note an answer: the size rises to it, or falls by a twentieth, so that one in twenty is larger."""
-        self.tokens = max(tokens, self.tokens * _SMALLER)
+        """Note an answer: the size rises to it at once."""
+        if tokens > self._largest:
+            self._largest = tokens
+            self.tokens = max(self.tokens, tokens)
+        self._count += 1
+        if self._count == ANSWERS:
+            self.tokens = self._largest
+            self._count = self._largest = 0
 
 
 class ServedRoute:

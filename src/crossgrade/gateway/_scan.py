@@ -113,7 +113,8 @@ class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
     `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
-    top-level numbers that bound the answer. `names` are the other top-level keys, in lower case.
+    top-level numbers that bound the answer. `prompts` is how many prompts there are at most, 0 if there is no
+    list of them. `names` are the other top-level keys, in lower case.
     """
 
     def __init__(self) -> None:
@@ -121,6 +122,8 @@ class BodyScan:
         self.span: tuple[int, int] | None = None
         self.bounds: dict[str, int] = {}
         self.names: set[str] = set()
+        self.prompts = 0
+        self._prompts: _Node | None = None
         self._nodes: list[_Node] = []
         self._state = _START
         self._key = ""
@@ -179,13 +182,14 @@ class BodyScan:
         if self._state == _FIRST:
             if data[at : at + 1] in _BLANKS or data[at] == _COMMA:
                 return at
-            end = node.run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-            if end > at:
-                self._state = _NEXT
-            return end
-        if self._state == _NEXT:
-            return node.run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
-        return at
+        elif self._state != _NEXT:
+            return at
+        end = node.run(data, at).end()  # type: ignore[union-attr]  # it matches nothing as well
+        if end > at:
+            self._state = _NEXT
+            if node is self._prompts:  # a quote in a text counts as well: rather too many
+                self.prompts += (data.count(b'"', at, end) + 1) // 2 + data.count(b"[", at, end)
+        return end
 
     def _take(self, data: bytes, at: int) -> int:
         """Take one token; return where to go on, -1 if more bytes are needed."""
@@ -203,6 +207,8 @@ class BodyScan:
 
     def _take_value(self, token: int, data: bytes, at: int) -> int:
         """Take a value, or the end of a list that has none."""
+        if (token == _QUOTE or token in _BRACKETS) and self._nodes and self._nodes[-1] is self._prompts:
+            self.prompts += 1
         if token in _BRACKETS:
             return self._open(at, is_object=token == _OPEN)
         if self._state not in (_VALUE, _FIRST):
@@ -297,6 +303,8 @@ class BodyScan:
                 own = path in OWN_WORDS
             levels = MAX_DEPTH - 1 - len(nodes)
             nodes.append(_Node(path, is_object=is_object, own=own, levels=levels))
+            if len(nodes) == 2 and not is_object and self._key == "prompt":
+                self._prompts = nodes[-1]
         self._state = _FIRST
         self._parts += 1
         return at + 1

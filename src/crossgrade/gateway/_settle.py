@@ -19,13 +19,15 @@ class Charge(msgspec.Struct, frozen=True, gc=False):
     """The tokens and dollars of one answer.
 
     `usage` is what the provider counted. `tokens` is for limits and may be an estimate. `usd` and `tokens`
-    are None if unknown.
+    are None if unknown. `is_part` says that they are those of the part that was seen: more may have been
+    generated, so limits count at least what was estimated.
     """
 
     usage: Tokens
     usd: float | None
     tokens: int | None
     origin: CostOrigin
+    is_part: bool = False
 
 
 NOTHING = Charge(NO_COUNTS, 0.0, 0, "usage")
@@ -33,6 +35,19 @@ NOTHING = Charge(NO_COUNTS, 0.0, 0, "usage")
 
 UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 """The charge of a request that broke off before its usage was known. Limits count what was reserved."""
+
+
+def together(first: Charge, then: Charge) -> Charge:
+    """Return the charge of two attempts at one request; its dollars are unknown if those of either are."""
+    counts = {}
+    for name in Counts.__struct_fields__:
+        known = [each for each in (getattr(first.usage, name), getattr(then.usage, name)) if each is not None]
+        counts[name] = sum(known) if known else None
+    tokens = None if first.tokens is None or then.tokens is None else first.tokens + then.tokens
+    if first.usd is None or then.usd is None:
+        return Charge(Counts(**counts), None, tokens, "unknown")
+    origin = first.origin if first.origin == then.origin else "estimate"
+    return Charge(Counts(**counts), first.usd + then.usd, tokens, origin)
 
 
 def images_in(payload: Payload, prices: Prices) -> int | None:
@@ -67,6 +82,7 @@ class RequestState:
 
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
+    `wasted` is the charge of earlier attempts whose answers could not be used.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -86,6 +102,7 @@ class RequestState:
     attempts: Attempts | None = None
     reason: Reason = "none"
     response_id: str | None = None
+    wasted: Charge | None = None
     first_at = sent_at = added_s = 0.0
 
 

@@ -136,7 +136,7 @@ class Shadows:
         assert isinstance(payload, ParsedPayload)
         route = copy.route.name
         bound = payload.fields.most_output_tokens(payload.endpoint.name)
-        tokens = DEFAULT_OUTPUT_TOKENS if bound is None else bound
+        tokens = (DEFAULT_OUTPUT_TOKENS if bound is None else bound) * payload.answers
         images = images_in(payload, target.prices)
         usd = target.prices.cost_usd(Counts(estimated_tokens(payload.size), tokens), images)
         why = self._obstacle(copy, payload, target, shadow)

@@ -127,7 +127,7 @@ class TargetState:
 
     `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
     `key` is None if there is no key, or one too short to be a secret. `forbidden` are fields that a request
-    in the target's own API may not have.
+    in the target's own API may not have. `ignored` are those that should have bounded an answer and did not.
     """
 
     def __init__(
@@ -140,6 +140,7 @@ class TargetState:
         self.shadow_pool = shadow_pool
         self.breaker = Breaker(target.timeout_s)
         self.prices = Prices(target.price)
+        self.ignored: frozenset[str] = frozenset()
         self.unlearned = min(UNLEARNED_TOKENS, target.context_tokens or UNLEARNED_TOKENS)
         self.dialect = DIALECTS.named(target.dialect)
         self.model_json = msgspec.json.encode(target.model)
