@@ -36,13 +36,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                     "prices": [{"input_per_mtok": 10, "output_per_mtok": 20}],
                 }
             },
-            "routes": {name: {"incumbent": "gpt"} for name in ("free", "rated", "dear", "narrow", "teamed", "spent", "left")},
+            "routes": {name: {"incumbent": "gpt"} for name in ("free", "rated", "dear", "narrow", "teamed", "spent", "left", "hung")},
             "serve": {
                 "workers": 2,
                 "limits": [
                     {"scope": "route", "match": "rated", "unit": "requests", "cap": 20, "per": "month"},
                     {"scope": "route", "match": "spent", "unit": "requests", "cap": 2, "per": "month"},
                     {"scope": "route", "match": "dear", "unit": "usd", "cap": 30.5 * COST_USD, "per": "month"},
+                    {"scope": "route", "match": "hung", "unit": "usd", "cap": 0.3, "per": "month"},
                     {"scope": "route", "match": "narrow", "unit": "parallel", "cap": 3},
                     {"scope": "route", "match": "left", "unit": "parallel", "cap": 3},
                     {"scope": "team", "match": "care", "unit": "tokens", "cap": 750, "per": "month"},
@@ -147,6 +148,17 @@ def test_a_client_that_hangs_up_lets_go(client: openai.OpenAI) -> None:
     while ask(client, "left") != "ok":
         assert time.monotonic() < give_up
         time.sleep(0.05)
+
+
+def test_a_client_that_hangs_up_pays_what_its_answer_may_cost(client: openai.OpenAI) -> None:
+    given: Any = {"model": "hung", "messages": [{"role": "user", "content": "never"}]}
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.5).chat.completions.create(**given)
+    for _ in range(4):
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.with_options(timeout=5.0).chat.completions.create(**given)
+        assert caught.value.code == "insufficient_quota"
+        time.sleep(0.5)  # by then every worker has heard of the settlement
 
 
 def test_a_keys_own_limits_and_those_of_its_team_hold(make: Callable[..., openai.OpenAI]) -> None:
