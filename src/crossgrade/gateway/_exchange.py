@@ -34,10 +34,9 @@ from crossgrade.gateway._problems import (
     provider_problem,
     unknown_model,
 )
-from crossgrade.gateway._reserving import Reserving
 from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, Reserving, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -73,6 +72,9 @@ class Exchange(Reserving):
         at: float,
     ) -> None:
         self._context = context
+        self._limits = context.limits
+        self._unpriced = context.unpriced
+        self._count_refusal = context.count_refusal
         self.client = client
         self.request = request
         self.endpoint = endpoint
