@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide._observations import Design
+from crossgrade.decide._thresholds import TEXT_KEPT
 from crossgrade.domain import Origin
 from crossgrade.routing import Router
 
@@ -193,7 +194,28 @@ class Evidence:
 
     @property
     def units(self) -> list[str]:
-        """The name of each sample's cluster, or its own without one: what is never divided between halves."""
-        names = self.sample_ids.tolist()
-        clusters = names if self.cluster is None else self.cluster.tolist()
-        return [str(cluster or name) for name, cluster in zip(names, clusters, strict=True)]
+        """The name of each sample's cluster, or its own without one: what is never divided between halves.
+
+        Without clusters, imported samples that ask the same have the name of one of them: they are one
+        sample, with their number as weight. A run merges these before it asks.
+        """
+        names = [str(name) for name in self.sample_ids.tolist()]
+        if self.cluster is None:
+            return names if self.input is None or self.order is not None else self._asked_once(names)
+        return [str(cluster or name) for name, cluster in zip(names, self.cluster.tolist(), strict=True)]
+
+    def _asked_once(self, names: list[str]) -> list[str]:
+        """Return the least name among the samples that ask what each sample asks, its own if that is unknown.
+
+        Long inputs are cut when they are read, and may differ after it.
+        """
+        assert self.input is not None
+        targets = [None] * self.n if self.target is None else self.target.tolist()
+        asked: dict[str, tuple[str, object]] = {}
+        for name, text, target in zip(names, self.input.tolist(), targets, strict=True):
+            if text and len(str(text)) < TEXT_KEPT:
+                asked.setdefault(name, (str(text), target))
+        least: dict[tuple[str, object], str] = {}
+        for name, question in asked.items():
+            least[question] = min(name, least.get(question, name))
+        return [least[asked[name]] if name in asked else name for name in names]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,11 @@ def clusters(view: View) -> Iterator[Guard]:
     if evidence.cluster is not None and view.clusters is not None:
         yield from _declared_clusters(view, view.clusters)
         return
-    repeats = len(ids) - len(set(ids.tolist()))
+    repeats, copies = len(ids) - len(set(ids.tolist())), _copies(view)
     suspected = None if repeats else suspected_clusters(view)
     seen, rests = f"{count(len(ids), 'sample')}, each for itself", False
+    if copies and _counted_once(view):
+        seen = f"{count(len(ids), 'sample')} with {len(ids) - copies:,} questions, each question for itself"
     if repeats:
         seen = f"{count(repeats, 'row')} repeat a sample; each sample is treated as one cluster"
     elif suspected is not None:
@@ -111,16 +114,22 @@ def mismatched_items(view: View) -> Iterator[Guard]:
 
 
 def duplicates(view: View) -> Iterator[Guard]:
-    """A sample given twice counts twice, under one id or two."""
+    """A sample given twice counts twice, under one id or two.
+
+    Samples of imported results that ask the same are counted as one, so these only warn.
+    """
     audit, n = view.evidence.audit, view.evidence.n
-    copies = 0 if view.clusters is not None else _copies(view)
-    given = audit.duplicates / (n + audit.duplicates)
+    copies = _copies(view)
+    given, once = audit.duplicates / (n + audit.duplicates), _counted_once(view)
     yield finding(
         "duplicates",
         f"{count(audit.duplicates, 'row')} left out as given twice; "
-        f"{count(copies, 'sample')} with a question asked under another id",
-        "remove the copies, or declare them as clusters: `--cluster` with the column of the question",
-        fail=max(given, copies / n) > limits.DUPLICATES_FAIL,
+        f"{count(copies, 'sample')} with a question asked under another id"
+        + (", counted with it as one sample" if copies and once else ""),
+        "ask each question once, with its number of requests as its weight"
+        if copies and once and not audit.duplicates
+        else "remove the copies, or declare them as clusters: `--cluster` with the column of the question",
+        fail=max(given, 0.0 if once else copies / n) > limits.DUPLICATES_FAIL,
         warn=audit.duplicates > 0 or copies > 0,
     )
 
@@ -169,16 +178,16 @@ def _split_repeats(ids: TextColumn, labels: TextColumn) -> int:
 
 
 def _copies(view: View) -> int:
-    """Return how many samples repeat the question and the reference answer of an earlier one."""
-    texts, targets = view.evidence.input, view.evidence.target
-    if texts is None:
+    """Return how many samples repeat the question and the reference answer of another, without clusters."""
+    evidence = view.evidence
+    if evidence.cluster is not None:
         return 0
-    known = [
-        (str(text), None if targets is None else targets[row])
-        for row, text in enumerate(texts)
-        if text and len(str(text)) < limits.TEXT_KEPT
-    ]
-    return len(known) - len(set(known))
+    return len(set(evidence.sample_ids.tolist())) - len(set(replace(evidence, order=None).units))
+
+
+def _counted_once(view: View) -> bool:
+    """Return whether samples that ask the same are one in every test: not where bets take them one by one."""
+    return view.evidence.order is None and not view.settings.grow
 
 
 def _alike(view: View, candidate: str, groups: IntColumn) -> float:
@@ -196,7 +205,7 @@ def _pass_rests_on(view: View, candidate: str, groups: IntColumn) -> bool:
     for part in (view.whole, *view.segments):
         rows = view.paired(candidate, part.rows) & first
         b, c = view.incumbent[rows], view.candidate(candidate)[rows]
-        if len(b) < 2 or retention(b, c, floor, alpha).outcome != "pass":
+        if len(b) < 2 or retention(b, c, floor, alpha, view.clusters_of(rows)).outcome != "pass":
             continue
         if retention(b, c, floor, alpha, groups[rows[: len(groups)]]).outcome != "pass":
             return True

@@ -302,15 +302,17 @@ class View:
     def clusters(self) -> NDArray[np.int64] | None:
         """Cluster numbers of the rows, or None if every row is a cluster of its own.
 
-        Rows of one sample (separate epochs) are a cluster even if none is declared. A sample without a
-        declared cluster is a cluster of its own.
+        Rows of one sample (separate epochs) are a cluster even if none is declared, and so are imported
+        samples that ask the same (`Evidence.units`). A sample without a declared cluster is a cluster of its
+        own.
         """
         evidence = self.evidence
-        labels = evidence.sample_ids.tolist()
+        labels: list[object] = list(evidence.units)
         if evidence.cluster is not None:
+            names = evidence.sample_ids.tolist()
             labels = [
                 ("sample", label) if cluster is None or cluster == "" else ("cluster", cluster)
-                for label, cluster in zip(labels, evidence.cluster.tolist(), strict=True)
+                for label, cluster in zip(names, evidence.cluster.tolist(), strict=True)
             ]
         if len(set(labels)) == len(labels):
             return None

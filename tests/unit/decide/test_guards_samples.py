@@ -1,9 +1,13 @@
 """Guards on how samples were drawn, paired, ordered and priced."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from crossgrade.decide import DecisionSettings, PairingAudit, decide_policy
+from crossgrade.decide._guards import run_guards
+from crossgrade.decide._view import make_view
 from crossgrade.domain import Origin
 from tests.codes import names
 
@@ -158,7 +162,14 @@ def test_one_question_under_two_ids(make, pairs, now):
     questions = [f"question {at}?" for at in range(200)]
     few, many = ([*questions[:n], *questions[: 200 - n]] for n in (195, 180))
     assert _statuses(make(*pairs, input=few), now, "duplicates") == {"warn"}
-    assert _statuses(make(*pairs, input=many), now, "duplicates") == {"fail"}
+    assert _statuses(make(*pairs, input=many), now, "duplicates") == {"warn"}
+    asked = make(*pairs, input=many, order=np.arange(200))
+    assert _statuses(asked, now, "duplicates", mode="sequential") == {"fail"}, "bets count each for itself"
+    growing = DecisionSettings(grow=True)
+    (guard,) = [
+        each for each in run_guards(make_view(make(*pairs, input=many), growing)) if each.name == "duplicates"
+    ]
+    assert guard.status == "fail", "and so do audits in service"
     assert _statuses(make(*pairs, input=many, cluster=many), now, "duplicates") == {"pass"}
     keys = [str(at) for at in range(200)]
     assert _statuses(make(*pairs, input=many, target=keys), now, "duplicates") == {"pass"}, (
@@ -166,6 +177,37 @@ def test_one_question_under_two_ids(make, pairs, now):
     )
     cut = ["x" * 4_000] * 200
     assert _statuses(make(*pairs, input=cut), now, "duplicates") == {"pass"}, "they may differ after it"
+
+
+def test_samples_that_ask_the_same_are_one_with_their_number_as_weight(make, counts, now):
+    """As a cluster of them is, and as a run asks them: once, with their number as weight."""
+    b, c = counts(45, 3, 3, 9)
+    copies = np.random.default_rng(1).integers(1, 10, 60)
+    rows = np.repeat(np.arange(60), copies)
+    rng = np.random.default_rng(2)
+    again = rng.random(len(rows)) < 0.05  # a model may answer one question differently when asked again
+    repeated = make(
+        b[rows],
+        np.where(again, 1 - c[rows], c[rows]),
+        input=[f"question {at}?" for at in rows],
+        target=[f"key {at % 7}" for at in rows],
+    )
+    declared = replace(repeated, input=None, cluster=np.array([f"q{at}" for at in rows], dtype=object))
+    one, other = (decide_policy(each, now=now).certificates[0].retention for each in (repeated, declared))
+    assert (one.n, one.clusters) == (len(rows), 60)
+    assert one == other
+    merged = np.zeros((2, 60))
+    for row, at in enumerate(rows):
+        merged[:, at] += np.array([repeated.incumbent.score[row], repeated.candidates[0].score[row]])
+    weighted = make(*(merged / copies), weight=copies.astype(float))
+    alone = decide_policy(weighted, now=now).certificates[0].retention
+    assert one.p_value == pytest.approx(alone.p_value)
+    assert one.value == pytest.approx(alone.value)
+    shuffle = rng.permutation(len(rows))
+    assert sorted(np.array(repeated.units)[shuffle]) == sorted(
+        replace(repeated, sample_ids=repeated.sample_ids[shuffle], input=repeated.input[shuffle],
+                target=repeated.target[shuffle]).units
+    )  # fmt: skip
 
 
 def test_items_that_one_candidate_lacks_put_out_that_one_alone(make, counts, now):
