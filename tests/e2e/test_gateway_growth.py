@@ -88,7 +88,9 @@ def draws(gateway: tuple[Served, Mapping[str, str]], route: str) -> list[Draw]:
 
 
 def served_reasons(served: Served, route: str) -> list[str]:
-    return [line["reason"] for line in records(served) if line["route"] == route and not line.get("shadow")]
+    return [
+        line["reason"] for line in records(served) if line.get("route") == route and not line.get("shadow")
+    ]
 
 
 def test_scores_and_conversations_of_both_sides_are_recorded(
