@@ -134,14 +134,20 @@ class DataError(_LocatedError):
     default_hint = "`crossgrade import --help` names the formats that are read"
 
 
-def unreadable(path: Path, error: OSError, *, hint: str | None = None) -> DataError:
+def said_by(error: BaseException) -> str:
+    """Return what an exception of a library says, in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def unreadable(path: Path, error: Exception, *, hint: str | None = None) -> DataError:
     """Return the error of a file that is missing or cannot be read."""
     if isinstance(error, FileNotFoundError):
         return DataError(
             "there is no such file", code="file-missing", file=path, hint=hint or "check the path"
         )
+    why = error.strerror if isinstance(error, OSError) else None
     return DataError(
-        f"cannot be read: {error.strerror or error}",
+        f"cannot be read: {why or said_by(error)}",
         code="file-unreadable",
         file=path,
         hint=hint or "check the file's permissions",

@@ -10,7 +10,6 @@ from crossgrade.cli._output import is_quiet, note, shows_progress
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
-    from crossgrade.project import RayCluster
     from crossgrade.stats import Retention
     from crossgrade.workloads.traffic import LogPart, ReadPart, Run
 
@@ -156,21 +155,10 @@ def reading_elsewhere(jobs: int | None, cluster: str | None) -> Iterator["Run"]:
         from crossgrade.project import on_ray
 
         with on_ray(cluster) as nodes:
-            yield _with_bar(_seen_by_all(nodes))
+            yield _with_bar(nodes.read)
         return
     with in_processes(usable_cores() if jobs is None else jobs) as run:
         yield _with_bar(run)
-
-
-def _seen_by_all(nodes: "RayCluster") -> "Run":
-    """Return what reads parts on the nodes, once every node is known to have the files."""
-
-    def run(function: "Callable[[LogPart], ReadPart]", parts: "Iterable[LogPart]") -> "Iterable[ReadPart]":
-        waiting = list(parts)
-        nodes.check_files(list({part.path: None for part in waiting}))
-        return nodes.run(function, waiting)
-
-    return run
 
 
 def _with_bar(run: "Run") -> "Run":

@@ -9,25 +9,26 @@ import logging
 import os
 import platform
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from time import monotonic, sleep, time
 from typing import Any, TypeVar
 
 from crossgrade._version import __version__
-from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, unreadable
+from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, said_by, unreadable
 from crossgrade.providers import usable_cores
 from crossgrade.providers.models import ModelShelf
+from crossgrade.workloads.files import is_local
+from crossgrade.workloads.traffic import AHEAD, LogPart, ReadPart, in_order, log_path
 
 LOCAL = "ray"
 """The name of a cluster on this machine, which is started for the work and ends with it."""
 
 _PREFIX = "ray://"
-_AHEAD = 2
 _RETRIES = 3
 _PATIENCE_S = 60.0
 
@@ -70,29 +71,32 @@ class RayCluster:
         """
         from ray.exceptions import RayError, RayTaskError
 
-        under_way: deque[Any] = deque()
-        most = _AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        most = AHEAD * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         shared = self._ray.put(function)
         try:
-            for item in items:
-                under_way.append(self._applied.remote(shared, item))
-                if len(under_way) >= most:
-                    yield self._ray.get(under_way.popleft())
-            while under_way:
-                yield self._ray.get(under_way.popleft())
+            yield from in_order(
+                items,
+                partial(self._applied.remote, shared),
+                self._ray.get,
+                partial(self._ray.cancel, force=True),
+                most=most,
+            )
         except RayTaskError as error:
             if isinstance(error.cause, CrossgradeError):
                 raise error.cause from error
             raise
         except RayError as error:
             raise CrossgradeError(
-                f"Ray lost a part of the work: {_first_line(error)}",
+                f"Ray lost a part of the work: {said_by(error)}",
                 code="worker-lost",
                 hint="look at the nodes' memory and logs, and run the command again",
             ) from error
-        finally:
-            for each in under_way:
-                self._ray.cancel(each, force=True)
+
+    def read(self, function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart]) -> Iterator[ReadPart]:
+        """Apply a function to parts of a log as `run` does, once every node is known to have their files."""
+        waiting = list(parts)
+        self.check_files(list({part.path: None for part in waiting}))
+        return self.run(function, waiting)
 
     def nodes(self, variables: Sequence[str] = ()) -> tuple[NodeFacts, ...]:
         """Return what each node has, by its name; `variables` are names whose values it may have."""
@@ -115,8 +119,6 @@ class RayCluster:
 
     def check_files(self, paths: Sequence[Path]) -> None:
         """Raise `CrossgradeError` (`file-not-on-node`) unless every node has these files in the same size."""
-        from crossgrade.workloads.files import is_local
-
         sizes = []
         for path in paths:
             try:
@@ -178,7 +180,7 @@ class RayCluster:
             sleep(1.0)
         name, why = next(iter(failed.items()))
         raise CrossgradeError(
-            f"the node {name} does not answer: {_first_line(why)}",
+            f"the node {name} does not answer: {said_by(why)}",
             code="node-unusable",
             hint=f"install crossgrade {__version__} on every node, and look at Ray's logs",
         ) from why
@@ -212,13 +214,13 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False)
     except (ConnectionError, TimeoutError) as error:
         raise CrossgradeError(
-            f"no cluster answers at {address}: {_first_line(error)}",
+            f"no cluster answers at {address}: {said_by(error)}",
             code="ray-unreachable",
             hint="start one with `ray start --head`, and open its port 10001",
         ) from error
     except RuntimeError as error:
         raise CrossgradeError(
-            f"the cluster at {address} cannot be used: {_first_line(error)}",
+            f"the cluster at {address} cannot be used: {said_by(error)}",
             code="ray-versions",
             hint="use the same Python and Ray here and on the cluster",
         ) from error
@@ -264,8 +266,6 @@ def _facts(variables: Sequence[str]) -> dict[str, Any]:
 
 def _sizes(names: Sequence[str]) -> list[int | None]:
     """Return the sizes of files on this node in bytes, None for one that is not there."""
-    from crossgrade.workloads.traffic import log_path
-
     found: list[int | None] = []
     for name in names:
         try:
@@ -273,7 +273,3 @@ def _sizes(names: Sequence[str]) -> list[int | None]:
         except OSError:
             found.append(None)
     return found
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -8,6 +8,7 @@ from crossgrade.workloads.files.sheets import WORKBOOK, NumberedRows, open_parqu
 from crossgrade.workloads.files.source import (
     Block,
     Lines,
+    file_errors,
     find_file,
     first_bytes,
     is_local,
@@ -15,7 +16,6 @@ from crossgrade.workloads.files.source import (
     line_blocks,
     line_starts,
     read_whole,
-    readable,
     seekable,
 )
 from crossgrade.workloads.files.table import Chunk, InputTable, open_table
@@ -33,6 +33,7 @@ __all__ = [
     "canonical",
     "decode_document",
     "decode_line",
+    "file_errors",
     "find_file",
     "first_bytes",
     "is_local",
@@ -44,7 +45,6 @@ __all__ = [
     "open_table",
     "open_workbook",
     "read_whole",
-    "readable",
     "seekable",
     "whole_file",
 ]

@@ -215,7 +215,7 @@ def line_starts(path: Path, every: int) -> list[int]:
     be read.
     """
     starts = [0]
-    with readable(path), path.open("rb") as raw:
+    with file_errors(path), path.open("rb") as raw:
         if raw.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC)):
             return starts
         size = raw.seek(0, os.SEEK_END)
@@ -236,7 +236,7 @@ def is_local(path: object) -> bool:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def file_errors(path: Path) -> Iterator[None]:
     """Turn every error of reading a file, here or in a store elsewhere, into a `DataError`."""
     try:
         yield
@@ -244,16 +244,11 @@ def readable(path: Path) -> Iterator[None]:
         raise unreadable(path, error) from error
     except CrossgradeError:
         raise
-    except Exception as error:
+    except Exception as error:  # each store has a tree of exceptions of its own
         if is_local(path):
             raise
-        why = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise DataError(
-            f"cannot be read: {why}",
-            code="file-unreadable",
-            file=path,
-            hint="check the address, the network and the credentials of its store",
-        ) from error
+        hint = "check the address, the network and the credentials of its store"
+        raise unreadable(path, error, hint=hint) from error
 
 
 def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
@@ -290,7 +285,7 @@ def _plain_blocks(
     path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None = None
 ) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file, or a span of plain ones, at most `block_bytes` at a time."""
-    with readable(path):
+    with file_errors(path):
         try:
             yield from _blocks(path, limits, block_bytes, span)
         except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:

@@ -10,9 +10,10 @@ from crossgrade.workloads.traffic.reading import Problems, Reading, log_files
 from crossgrade.workloads.traffic.remote import log_path
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import scan_logs
-from crossgrade.workloads.traffic.workers import in_processes
+from crossgrade.workloads.traffic.workers import AHEAD, in_order, in_processes
 
 __all__ = [
+    "AHEAD",
     "LOG_FORMATS",
     "Drawn",
     "Finding",
@@ -29,6 +30,7 @@ __all__ = [
     "Scan",
     "Sums",
     "draw_samples",
+    "in_order",
     "in_processes",
     "log_files",
     "log_path",

@@ -75,12 +75,12 @@ class LogColumns:
         self.rows += part.n
 
     def _note_constant(self, name: str, column: Column) -> None:
-        """Remember whether all values of a column are one: such a column takes no memory."""
-        if not len(column):
-            return
-        bits = column.view(f"i{column.itemsize}")
-        value = column[:1].tobytes()
-        if self._constant.setdefault(name, value) != value or not (bits == bits[0]).all():
+        """Remember whether all values of a column are one: such a column takes no memory.
+
+        A part has such a column once (`ReadPart`).
+        """
+        value = column.tobytes() if len(column) == 1 else None
+        if len(column) and self._constant.setdefault(name, value) != value:
             self._constant[name] = None
 
     def _raw(self, name: str) -> Column:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from crossgrade.errors import CrossgradeError, DataError, MissingExtraError, UsageError
+from crossgrade.errors import CrossgradeError, DataError, MissingExtraError, UsageError, said_by
 from crossgrade.workloads.traffic.reading import log_files
 
 SCHEMES = ("postgresql", "postgresql+psycopg", "postgres", "clickhouse", "clickhouses", "duckdb")
@@ -78,7 +78,7 @@ def _run(url: str, sql: str, file: IO[bytes], path: Path) -> None:
     except CrossgradeError:
         raise
     except Exception as error:  # noqa: BLE001 -- each driver has a tree of exceptions of its own
-        seen = " ".join(str(error).split())[:300] or type(error).__name__
+        seen = said_by(error)
         password = urlsplit(url).password
         if password:
             seen = seen.replace(password, "…")

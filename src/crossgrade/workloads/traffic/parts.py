@@ -13,7 +13,7 @@ from typing import IO, Literal, TypeAlias
 import msgspec
 
 from crossgrade.errors import DataError, UsageError, closest
-from crossgrade.workloads.files import first_bytes, is_local, line_starts, readable
+from crossgrade.workloads.files import file_errors, first_bytes, is_local, line_starts
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat, recognise
 
 PART_BYTES = 16 << 20
@@ -81,7 +81,7 @@ def log_parts(paths: Sequence[Path], options: ReadingOptions) -> Iterator[LogPar
 
 def _bounds(path: Path, options: ReadingOptions) -> list[int]:
     """Return where the parts of a file begin, and its end; nothing if it is read as a whole."""
-    with readable(path):
+    with file_errors(path):
         size = path.stat().st_size
     if not size or size <= PART_BYTES:  # a web server may not say
         return []

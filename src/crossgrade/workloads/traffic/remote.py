@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from crossgrade.errors import DataError, MissingExtraError, UsageError
-from crossgrade.workloads.files import readable
+from crossgrade.workloads.files import file_errors
 
 _PATTERN = frozenset("*?[")
 
@@ -62,7 +62,7 @@ def remote_files(address: str) -> list[Path]:
     at = next((number for number, part in enumerate(parts) if _PATTERN & set(part)), len(parts))
     fixed = remote_path(f"{scheme}://{'/'.join(parts[:at])}")
     pattern = "/".join(parts[at:])
-    with readable(fixed):
+    with file_errors(fixed):
         if scheme in {"http", "https"} or (not pattern and fixed.is_file()):
             found = [fixed] if fixed.exists() else []
         else:

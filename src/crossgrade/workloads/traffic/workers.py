@@ -13,14 +13,19 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
+from typing import TypeVar
 
 from crossgrade.errors import CrossgradeError
 from crossgrade.workloads.traffic.columns import Run
 from crossgrade.workloads.traffic.encoding import ReadPart
 from crossgrade.workloads.traffic.parts import LogPart
 
-_AHEAD = 2
-"""Parts that are read or wait to be taken in, for each process: a slow one holds up no other."""
+_Item = TypeVar("_Item")
+_Begun = TypeVar("_Begun")
+_Result = TypeVar("_Result")
+
+AHEAD = 2
+"""Parts that are read or wait to be taken in, for each process or core: a slow one holds up no other."""
 
 
 @contextmanager
@@ -42,7 +47,7 @@ def in_processes(jobs: int) -> Iterator[Run]:
         waiting = list(parts)
         if len(waiting) == 1 or not _can_be_sent(function):
             return map(function, waiting)
-        return _in_order(pool, function, waiting, _AHEAD * jobs)
+        return _in_processes(pool, function, waiting, AHEAD * jobs)
 
     try:
         yield run
@@ -52,27 +57,45 @@ def in_processes(jobs: int) -> Iterator[Run]:
     pool.shutdown()
 
 
-def _in_order(
-    pool: ProcessPoolExecutor,
-    function: Callable[[LogPart], ReadPart],
-    parts: Iterable[LogPart],
-    most: int,
+def _in_processes(
+    pool: ProcessPoolExecutor, function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart], most: int
 ) -> Iterator[ReadPart]:
-    """Yield what the processes return in the order of the parts, with `most` parts under way."""
-    under_way: deque[Future[ReadPart]] = deque()
+    def begin(part: LogPart) -> "Future[ReadPart]":
+        return pool.submit(function, part)
+
     try:
-        for part in parts:
-            under_way.append(pool.submit(function, part))
-            if len(under_way) >= most:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+        yield from in_order(parts, begin, Future.result, Future.cancel, most=most)
     except BrokenProcessPool as error:
         raise CrossgradeError(
             "a process that read a part of the log was killed",
             code="worker-lost",
             hint="memory may have run out: use fewer processes, `--jobs 1` for none beside this one",
         ) from error
+
+
+def in_order(
+    items: Iterable[_Item],
+    begin: Callable[[_Item], _Begun],
+    result: Callable[[_Begun], _Result],
+    cancel: Callable[[_Begun], object],
+    *,
+    most: int,
+) -> Iterator[_Result]:
+    """Begin work on items, with `most` under way, and yield the results in the order of the items.
+
+    What is under way when the consumer stops, or a result raises, is cancelled.
+    """
+    under_way: deque[_Begun] = deque()
+    try:
+        for item in items:
+            under_way.append(begin(item))
+            if len(under_way) >= most:
+                yield result(under_way.popleft())
+        while under_way:
+            yield result(under_way.popleft())
+    finally:
+        for each in under_way:
+            cancel(each)
 
 
 def _can_be_sent(function: object) -> bool:
