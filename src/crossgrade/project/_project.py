@@ -168,6 +168,7 @@ class Project(OpenProject):
             dataset=dataset,
             store=self.store,
             environ=self.environ,
+            open_provider=self.open_provider,
             judge=judge,
             prices=self._prices({**offers, judge.name: judge} if judge else offers),
             max_bytes=self._max_bytes(workload),
