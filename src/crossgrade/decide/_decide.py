@@ -167,7 +167,7 @@ def decide_policy(
         package_version=__version__,
         routing=None if routing is None else routing.report,
         blocks=view.blocks,
-        paired=None if view.blocks is None else view.spared_n,
+        paired=None if view.blocks is None else view.paired_n,
     )
 
 

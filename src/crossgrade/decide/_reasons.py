@@ -415,7 +415,7 @@ def _in_blocks(found: Findings) -> str:
     blocks = found.view.blocks
     if blocks is None:
         return ""
-    n = count(found.view.spared_n, "sample")
+    n = count(found.view.paired_n, "sample")
     return f" (N = {n} that {found.incumbent} answered too, one in K = {blocks.size})"
 
 

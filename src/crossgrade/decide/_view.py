@@ -155,7 +155,7 @@ class View:
         return None if blocks is None or blocks.size == 1 else blocks
 
     @property
-    def spared_n(self) -> int:
+    def paired_n(self) -> int:
         """How many samples the incumbent was asked, where it was spared others."""
         return int((self.asked(self.evidence.incumbent) & ~self.unpaired).sum())
 
