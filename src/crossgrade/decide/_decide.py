@@ -21,7 +21,7 @@ from crossgrade.decide._costs import (
 )
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
-from crossgrade.decide._growth import growth_mark, router_settings
+from crossgrade.decide._growth import router_settings
 from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
@@ -123,7 +123,6 @@ def decide_policy(
         advice=advice,
         pending=pending,
         costs=costs,
-        grows_at=growth_mark(settings) if settings.grow else None,
     )
     policy = keep if chosen is None else chosen.policy
     drawn, drawn_from = losses(view, policy)

@@ -121,13 +121,15 @@ def _next(found: Findings) -> Iterator[Remark]:
                 candidate=one.candidate,
                 segments=(str(one.segment),),
             )
-            if found.grows_at is not None:
-                yield _grows(one, found.grows_at)
+            if found.view.grows:
+                yield _grows(found, one)
             return
 
 
-def _grows(one: Certificate, mark: float) -> Remark:
+def _grows(found: Findings, one: Certificate) -> Remark:
     """Return how far the evidence of the next threshold is, which audits in service would carry on."""
+    settings = found.view.settings  # a router's, whose share of alpha is that of the first start
+    mark = 1 / (settings.alpha * settings.alpha_share)
     return Remark(
         "router-grows",
         f"Audits in service can carry this evidence on: its e-value is {one.retention.e_pass or 1.0:.3g} "

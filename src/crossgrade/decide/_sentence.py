@@ -25,10 +25,7 @@ _CLOSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the words are made from.
-
-    `grows_at` is the e-value that a step of a growing route takes, None where the verdict is for none.
-    """
+    """Everything that the words are made from."""
 
     view: View
     name: VerdictName
@@ -41,7 +38,6 @@ class Findings:
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
     costs: tuple[PolicyCost, ...] = ()
-    grows_at: float | None = None
 
     @property
     def incumbent(self) -> str:
