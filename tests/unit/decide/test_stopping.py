@@ -97,6 +97,17 @@ def test_answers_on_their_way_when_the_run_stopped_change_nothing(clear, now):
     assert everything.certificates == seen.certificates
 
 
+def test_answers_after_an_undecided_end_are_called_later(make, counts, now):
+    order = np.random.default_rng(5).permutation(140)
+    evidence = make(*counts(85, 22, 11, 22), order=order, planned=100)
+    verdict = decide_policy(evidence, SEQUENTIAL, now=now)
+    whole = verdict.certificates[0]
+    assert not any((whole.certified, whole.shown_below, whole.unfinished))
+    assert whole.retention.n == 100
+    assert said(verdict.reasons, "later-samples", 40, candidate="b", segments=())
+    assert not said(verdict.reasons, "uncounted-samples"), "there is no cluster that they could complete"
+
+
 def test_the_whole_sees_every_sample_until_it_is_decided(make, counts, now):
     rng = np.random.default_rng(2)
     b, c = counts(260, 20, 20, 100)
