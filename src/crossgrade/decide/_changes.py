@@ -107,7 +107,8 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )
-    if found.view.order is None and not advice.labels:
+    taken_up = found.view.order is not None and found.view.evidence.order is not None  # by the next run
+    if not taken_up and not advice.labels:
         alpha = found.view.settings.alpha
         yield Remark(
             "testing-again",

@@ -35,6 +35,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_warnings(found),
                 *router_reasons(found),
                 *_quality(found),
+                *_looks(found),
                 *_not_answered(found),
                 *_family(found),
                 *_money(found),
@@ -231,6 +232,30 @@ def _where(found: Findings, one: Certificate) -> str:
         return one.segment
     gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
     return "the whole workload" + (f" without {listed(gone)}" if gone else "")
+
+
+def _looks(found: Findings) -> Iterator[Remark]:
+    """Yield why evidence for mode `anytime` may not be tested again, where only a run that goes on may be."""
+    view, evidence = found.view, found.view.evidence
+    if view.settings.mode != "anytime" or (view.order is not None and evidence.order is not None):
+        return
+    if view.order is not None:
+        yield Remark(
+            "shuffled-once",
+            "These results have no recorded order, so the seed shuffled them for the bets. More results are "
+            "shuffled anew, for another test, with its own chance of a wrong verdict.",
+        )
+        return
+    why = "rows that ask the same are one observation"
+    if evidence.judge is not None:
+        why = "people's scores correct a judge's at the end"
+    elif evidence.cluster is not None:
+        why = "the samples of a cluster were not asked together"
+    yield Remark(
+        "tested-once",
+        f"The mode is `anytime`, and these samples were tested once, at the end: {why}. Another test has its "
+        "own chance of a wrong verdict.",
+    )
 
 
 def _not_answered(found: Findings) -> Iterator[Remark]:
