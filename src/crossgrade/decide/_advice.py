@@ -14,7 +14,8 @@ from crossgrade.stats import MOST_NEEDED, Retention
 class Advice:
     """How many `more` samples would probably settle the hypothesis that is nearest to being settled.
 
-    They are samples of the whole workload, also where the hypothesis is about a segment. With `labels`
+    They are samples of the whole workload, also where the hypothesis is about a segment, and `others` says
+    which they must be (`from other clusters`, or "" for any). With `labels`
     they are samples that people score. With `audits` they are audits of live requests, on a route that grows.
     `certifies` says which way the data point. Where the incumbent is spared, it answers `paired` of them. A
     plan that has ended grows by `planned`: so many pairs without blocks would show as much.
@@ -25,7 +26,7 @@ class Advice:
     more: int
     certifies: bool
     labels: bool
-    clusters: bool
+    others: str
     audits: bool = False
     paired: int | None = None
     planned: int | None = None
@@ -36,10 +37,10 @@ class Advice:
         amount = count(self.more, "more audit" if self.audits else "more sample")
         if self.labels:
             amount += " scored by people"
-        elif self.clusters:
-            amount += " from other clusters"
         elif self.audits:
             amount += " in service"
+        elif self.others:
+            amount += f" {self.others}"
         where = "" if self.segment is None else f" on {self.segment}"
         what = f"certify {self.candidate}{where}"
         if not self.certifies:
@@ -80,11 +81,18 @@ def _advice(view: View, one: Certificate) -> Advice | None:
         more=_rounded_up(pairs if blocks is None else pairs * blocks.size),
         certifies=not below,
         labels=result.labels is not None,
-        clusters=result.clusters is not None,
+        others=others_than(view, result),
         audits=view.grows and not below,
         paired=None if blocks is None else _rounded_up(pairs),
         planned=None if blocks is None or one.unfinished else _rounded_up(pairs / blocks.variance),
     )
+
+
+def others_than(view: View, result: Retention) -> str:
+    """Return from what further samples must differ to be observations of their own, "" if they may be any."""
+    if result.clusters is None:
+        return ""
+    return "that ask something else" if view.evidence.cluster is None else "from other clusters"
 
 
 def _more(view: View, one: Certificate, claim: Retention) -> float | None:
@@ -95,6 +103,8 @@ def _more(view: View, one: Certificate, claim: Retention) -> float | None:
     if claim.needed is None or claim.value is None or not claim.n:
         return None
     more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))
+    if view.grows and claim.clusters is not None:
+        more *= claim.clusters / claim.n  # an audit is an observation by itself
     if one.segment is not None and claim is not one.whole:
         # Others come along: samples are drawn from all of the traffic.
         whole = view.paired(one.candidate, view.whole.rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from crossgrade.decide._advice import Advice
+from crossgrade.decide._advice import Advice, others_than
 from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
@@ -75,7 +75,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
-        new = "" if best.retention.clusters is None else " from other clusters"
+        others = others_than(found.view, best.retention)
+        new = f" {others}" if others else ""
         yield remark(best, "more-evidence", f"More samples{new}{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
