@@ -9,7 +9,7 @@ import numpy as np
 
 from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._advice import advise
+from crossgrade.decide._advice import Advice, AdviceKind, advise
 from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import (
@@ -149,8 +149,9 @@ def decide_policy(
         asked=_asked(view),
         planned=view.planned(view.whole),
         calls_saved=_calls_saved(view, path, certificates),
-        needed=None if advice is None or advice.labels else advice.more,
-        needed_labels=advice.more if advice is not None and advice.labels else None,
+        needed=_needed(advice, "samples"),
+        needed_labels=_needed(advice, "labels"),
+        needed_audits=_needed(advice, "audits"),
         decided_at=now,
         valid_until=valid_until(settings, policy, now),
         evidence_digest=digest,
@@ -195,6 +196,11 @@ def settled_by(
         return None
     options = certified_options(view, (certificate,), check_requirements(view, now))
     return dearer_candidates(view, candidate) if any(each.eligible for each in options) else None
+
+
+def _needed(advice: Advice | None, kind: AdviceKind) -> int | None:
+    """Return how many more of a kind are advised, None where the advice is of another or there is none."""
+    return advice.more if advice is not None and advice.kind == kind else None
 
 
 def _strictest(settings: DecisionSettings) -> DecisionSettings:

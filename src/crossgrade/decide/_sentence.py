@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crossgrade.decide._advice import Advice
+from crossgrade.decide._advice import Advice, audits_settle
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import (
@@ -43,11 +43,6 @@ class Findings:
     def incumbent(self) -> str:
         """The incumbent's name."""
         return self.view.evidence.incumbent.model
-
-    def audits_settle(self, one: Certificate) -> bool:
-        """Whether audits of a growing route could certify what is open: it must not look below its floor."""
-        value = one.retention.value
-        return self.view.grows and value is not None and value >= one.retention.floor
 
     def certificate(self, candidate: str, segment: str | None) -> Certificate:
         """Return the certificate of one hypothesis."""
@@ -101,7 +96,7 @@ def _undecided(found: Findings, floor: str) -> str:
     elif found.advice is not None:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
-        what = "audits in service" if found.audits_settle(one) else "samples"
+        what = "audits in service" if audits_settle(found.view, one) else "samples"
         more = f"; {too_little(one, f'how many more {what} would settle it')}"
     more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."

@@ -88,8 +88,10 @@ def test_audits_in_service_settle_rows_that_ask_the_same_too() -> None:
     routed, verdict = decide(evidence(600), settings)
     again = decide_policy(_twice(routed), settings, now=NOW)
     assert any(one.retention.clusters for one in again.certificates if one.tested)
-    assert again.needed == verdict.needed, "an audit is as much evidence as a question, however many ask it"
-    assert said(again.would_change, "more-audits", f"{again.needed:,} more audits in service")
+    assert again.needed_audits == verdict.needed_audits, (
+        "an audit is as much evidence as a question, however many ask it"
+    )
+    assert said(again.would_change, "more-audits", f"{again.needed_audits:,} more audits in service")
     assert "clusters would" not in again.sentence
 
 
@@ -191,11 +193,12 @@ def test_more_audits_would_settle_what_is_undecided() -> None:
     assert verdict.name == "undecided"
     first = next(one for one in verdict.certificates if one.tested)
     (remark,) = verdict.would_change
-    assert said(verdict.would_change, "more-audits", f"{verdict.needed:,}", segments=(first.segment,)) == [
-        remark
-    ]
+    assert verdict.needed is verdict.needed_labels is None
+    assert said(
+        verdict.would_change, "more-audits", f"{verdict.needed_audits:,}", segments=(first.segment,)
+    ) == [remark]
     for page in (render_text(verdict), render_html([verdict]), verdict.sentence):
-        assert f"{verdict.needed:,} more audits" in page
+        assert f"{verdict.needed_audits:,} more audits" in page
         assert "more samples" not in page
 
 
@@ -203,7 +206,7 @@ def test_more_audits_would_settle_what_is_undecided() -> None:
 def test_the_next_step_is_the_strictest_threshold_that_is_open(floor: float) -> None:
     """Whatever is seen of later ones, they wait for it; here too little is, to say how many audits it takes."""
     _, verdict = decide(evidence(2400), replace(GROW, floor=floor))
-    assert (verdict.name, verdict.needed) == ("undecided", None)
+    assert (verdict.name, verdict.needed, verdict.needed_audits) == ("undecided", None, None)
     first = next(one for one in verdict.certificates if one.tested)
     (remark,) = verdict.would_change
     assert (remark.code, remark.segments) == ("more-audits", (first.segment,))
