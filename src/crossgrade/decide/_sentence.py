@@ -211,9 +211,13 @@ def kept_whole(found: Findings, one: Certificate) -> str:
     """Return the rest of a sentence on what moves: what the split keeps of the whole, if that has a floor."""
     if one.whole is None:
         return ""
-    gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
-    requests = f"all requests without {listed(gone)}" if gone else "all requests"
-    return f"; over {requests} the split keeps {retained(one.whole)}"
+    return f"; over {all_requests(found, one.candidate)} the split keeps {retained(one.whole)}"
+
+
+def all_requests(found: Findings, candidate: str) -> str:
+    """Return `all requests`, without the segments that a guard took out of the whole."""
+    gone = tuple(failing_parts(found.guards, candidate=candidate)) if found.view.splittable else ()
+    return f"all requests without {listed(gone)}" if gone else "all requests"
 
 
 def _represented(found: Findings) -> str:
