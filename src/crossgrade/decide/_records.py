@@ -332,18 +332,19 @@ class Verdict:
     """The decision on one workload, with everything it rests on.
 
     `policy` is the cheapest certified policy that meets the requirements (keep where none is). `needed` is
-    the number of further samples that would probably settle an undecided verdict (or of audits in service,
-    if a route can grow from it), `needed_labels` that of further samples scored by people, where these
-    correct a judge. `asked` / `planned` count samples used and
-    planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is the
-    digest of the score columns the verdict was computed from. `method_version` is that of the retention test
-    that decided, `package_version` that of the release, whose words these are (None: recorded before it was
-    kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent
-    won among those that the policy moves (all, where it moves none); None: an older verdict, which has the
-    largest. `router` is the router whose bands were tested, as `routing.router_tree` writes it, and `routing`
-    what its training said. `frontier` has the costs of its other thresholds, certified or not. `groups` has
-    what the most promising candidate keeps on each declared group, for reading. `blocks` says how the
-    incumbent was spared (None: it was not), and `paired` is then how many of the `asked` samples it answered.
+    the number of further samples that would probably settle an undecided verdict. `needed_labels` is that of
+    further samples scored by people, where these correct a judge, and `needed_audits` that of audits in
+    service, where a route can grow from it. At most one of the three is known. `asked` / `planned` count
+    samples used and planned, `calls_saved` model calls not made because the verdict was certain.
+    `evidence_digest` is the digest of the score columns the verdict was computed from. `method_version` is
+    that of the retention test that decided, `package_version` that of the release, whose words these are
+    (None: recorded before it was kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from`
+    samples that the incumbent won among those that the policy moves (all, where it moves none); None: an
+    older verdict, which has the largest. `router` is the router whose bands were tested, as
+    `routing.router_tree` writes it, and `routing` what its training said. `frontier` has the costs of its
+    other thresholds, certified or not. `groups` has what the most promising candidate keeps on each declared
+    group, for reading. `blocks` says how the incumbent was spared (None: it was not), and `paired` is then
+    how many of the `asked` samples it answered.
     """
 
     workload: str
@@ -378,6 +379,7 @@ class Verdict:
     settings: DecisionSettings = field(default_factory=DecisionSettings)
     method_version: int = 1
     needed_labels: int | None = None
+    needed_audits: int | None = None
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None

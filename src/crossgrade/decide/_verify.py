@@ -108,8 +108,6 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
-    if verdict.blocks is None and verdict.package_version != today.package_version:
-        computed["blocks"] = computed["paired"] = None  # recorded before verdicts carried them
     _leave_out_new(recorded, computed)
     for name in ("reasons", "would_change"):
         if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
