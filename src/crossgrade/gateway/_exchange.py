@@ -194,6 +194,7 @@ class Exchange(Reserving):
         """Return whether the request is sent once more, and count that call."""
         if self.attempts is None or not self._is_repeatable or not self.attempts.are_left:
             return False
+        self._let_go()
         self.attempts.count += 1
         return True
 
@@ -352,6 +353,8 @@ class Exchange(Reserving):
             connection.cancel()
         elif self.target is not None and self.attempts is not None and self.attempts.count:
             self.target.pool.withdraw(self)
+        if self.payload is not None:
+            self.payload.let_go()
 
     def upstream_paused(self) -> None:
         """Let the payload wait."""

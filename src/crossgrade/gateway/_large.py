@@ -349,7 +349,7 @@ class LargePayload:
 
     @property
     def is_written(self) -> bool:
-        """Whether the connection has taken the whole body."""
+        """Whether the connection has taken the whole body; True without a connection."""
         return self._connection is None or not self._connection.busy_body
 
     @property
@@ -362,9 +362,13 @@ class LargePayload:
         """Whether the answer has output tokens, as all but embeddings have."""
         return self._endpoint.name != "embeddings"
 
+    def let_go(self) -> None:
+        """Forget the connection: that attempt is over, and another may follow."""
+        self._connection = None
+
     def close(self) -> None:
         """Release the file and the connection."""
-        self._connection = None
+        self.let_go()
         self._held = []
         self._map = None  # pieces that are not sent yet keep it alive
         self._pieces = iter(())

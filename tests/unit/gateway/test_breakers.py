@@ -192,6 +192,19 @@ def test_a_body_at_which_a_target_closes_opens_nothing(run, size, first, answer_
         assert not world.worker.context.targets["raw"].breaker.is_open
 
 
+@pytest.mark.parametrize("size", [500_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_target_that_cannot_be_reached_fails_whatever_closed_before_it(run, make, fake, size):
+    away = make.target(fake, "away", base_url="http://127.0.0.1:9")
+    route = RouteSpec(name="support", incumbent="raw", fallbacks=("away",), attempts=2)
+    body = _sized(size, first=False)
+    with scripted(b"") as (url, _), run([raw_target(url), away], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN):
+            assert world.post(body).status == 502
+        targets = world.worker.context.targets
+        assert not targets["raw"].breaker.is_open
+        assert targets["away"].breaker.is_open
+
+
 def test_an_upload_that_stalls_opens_nothing(run, make, fake):
     route = RouteSpec(name="support", incumbent="big", attempts=1)
     body = _sized(2 << 20, first=True)
