@@ -168,7 +168,7 @@ class Exchange(Reserving):
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError, *, is_own: bool) -> bool:
+    def _try_on(self, error: ProviderError, *, answered: bool, by_body: bool) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
@@ -176,8 +176,9 @@ class Exchange(Reserving):
         if pause_s is None:
             return False
         # The request's own failure is no sign of an outage, which retries could make worse. Nor may it spend
-        # what other callers need in one.
-        is_own |= isinstance(error, ContextTooLongError)
+        # what other callers need in one. Whether the body was the reason is a guess. If it is wrong, to ask
+        # others once is harmless, but to ask the same target again (after a pause) is not.
+        is_own = answered or isinstance(error, ContextTooLongError) or (by_body and not pause_s)
         if not is_own and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
@@ -342,7 +343,7 @@ class Exchange(Reserving):
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error, is_own=answered or by_body):
+        elif not self._try_on(error, answered=answered, by_body=by_body):
             is_free = self._status >= 300 or not self.sent_at
             self.refuse(self._told(error), NOTHING if is_free else charge)
 

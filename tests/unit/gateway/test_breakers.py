@@ -3,12 +3,14 @@
 import json
 import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from crossgrade.domain import RouteSpec, ToolCall
 from crossgrade.errors import UpstreamError
 from crossgrade.gateway._targets import FAILURES_TO_OPEN, Breaker, note_failure
+from crossgrade.gateway.settings import Target
 from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
 
@@ -29,6 +31,10 @@ CHOICE = (
 
 def answer(body: bytes, head: bytes = JSON_HEAD) -> bytes:
     return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def named(name: str, url: str) -> Target:
+    return replace(raw_target(url), name=name)
 
 
 def calling(arguments: str) -> Reply:
@@ -203,6 +209,43 @@ def test_a_target_that_cannot_be_reached_fails_whatever_closed_before_it(run, ma
         targets = world.worker.context.targets
         assert not targets["raw"].breaker.is_open
         assert targets["away"].breaker.is_open
+
+
+def spend_retries(world) -> None:
+    retries = world.worker.context.routes.find("support", None).retries
+
+    def spend() -> None:
+        while retries.spend():
+            pass
+
+    world.on_loop(spend)
+
+
+@pytest.mark.parametrize("size", [100_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_is_sent_there_again_only_for_a_retry(run, size):
+    """It may be an outage after all, which such requests must not make worse."""
+    route = RouteSpec(name="support", incumbent="raw", attempts=2)
+    body = _sized(size, first=False)
+    with scripted(b"") as (url, received), run([raw_target(url)], [route]) as world:
+        assert world.post(body).status == 502
+        assert len(received) == 2
+        spend_retries(world)
+        assert world.post(body).status == 502
+        assert len(received) == 3
+
+
+@pytest.mark.parametrize("size", [100_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_goes_to_the_others_without_a_retry(run, size):
+    route = RouteSpec(name="support", incumbent="raw", fallbacks=("one", "two"), attempts=5)
+    with (
+        scripted(b"") as (url, first),
+        scripted(b"") as (one, second),
+        scripted(b"") as (two, third),
+        run([named("raw", url), named("one", one), named("two", two)], [route]) as world,
+    ):
+        spend_retries(world)
+        assert world.post(_sized(size, first=False)).status == 502
+        assert (len(first), len(second), len(third)) == (1, 1, 1)
 
 
 def test_an_upload_that_stalls_opens_nothing(run, make, fake):
