@@ -38,7 +38,7 @@ from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, Reserving, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
-from crossgrade.gateway._targets import Attempts, note_failure
+from crossgrade.gateway._targets import Attempts
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
@@ -227,7 +227,7 @@ class Exchange(Reserving):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.give_back()
-        self.target.breaker.abandoned()
+        self.attempts.abandoned()
         self.sent_at = 0.0
         if self.attempts.not_called(self._context.now()):
             self._retry = self._context.loop.call_soon(self._attempt)
@@ -334,11 +334,11 @@ class Exchange(Reserving):
 
     def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
-        assert self.target is not None
+        assert self.attempts is not None
         assert self.payload is not None
         by_body = may_be_by_body(error, self.payload, begun=self._relay is not None)
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
+        self.attempts.failed(error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
         if self._delivery is not None:
