@@ -322,11 +322,11 @@ class Exchange(Reserving):
         self._failed(error, answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
-        """Note that this attempt failed by its answer, which may be whole all the same.
+        """Note that this attempt failed after the head of its answer.
 
-        `charge` is what it cost, if that is not billed yet.
-
-        An error in the place of an answer has a status. HTML comes from something before the model.
+        `charge` is what it cost, if that is not billed yet. The model has answered, and the target did not
+        fail, unless there is an error in the place of the answer (it has a status), the answer broke off, is
+        compressed in a way that cannot be read, or is HTML, which comes from something before the model.
         """
         is_html = b"html" in self._headers.get(b"content-type", b"")
         is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html

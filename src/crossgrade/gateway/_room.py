@@ -7,6 +7,7 @@ import socket
 from typing import Generic, Protocol, TypeVar
 
 from crossgrade.domain import Serving
+from crossgrade.gateway._problems import Problem
 
 _NETWORK_BYTES = 8
 """The bytes of an IPv6 address that one customer of a network has for all of its machines."""
@@ -14,6 +15,10 @@ _NETWORK_BYTES = 8
 _TIGHT = 0.75
 _TIGHT_IDLE = 0.1
 """The part of its time that an idle connection has, while this share of all connections is taken."""
+
+NO_ROOM = Problem(
+    status=429, code="too_many_connections", message="Too many connections are open.", retry_after_s=1.0
+)
 
 
 class _Closable(Protocol):

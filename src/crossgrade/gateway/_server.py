@@ -23,12 +23,11 @@ from crossgrade.gateway._head import (
     known_head,
 )
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._room import Room
+from crossgrade.gateway._room import NO_ROOM, Room
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
 WRITE_HIGH = 1 << 18
-_LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _UNVETTED_BYTES = 1 << 16
 """The number of bytes of a body that are kept before the caller's key is checked."""
@@ -152,14 +151,7 @@ class ClientConnection(asyncio.Protocol):
         edge.sweeper.watched.add(self)
         self.deadline = edge.now() + edge.serving.head_timeout_s
         if not has_room:
-            self._give_up(
-                Problem(
-                    status=429,
-                    code="too_many_connections",
-                    message="Too many connections are open.",
-                    retry_after_s=1.0,
-                )
-            )
+            self._give_up(NO_ROOM)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel what is in progress."""
@@ -232,14 +224,16 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the client reads slowly. It may do so for the idle time."""
         self._writable = False
-        self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
+        if not self._lingers:
+            self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
         if self.exchange is not None:
             self.exchange.client_paused()
 
     def resume_writing(self) -> None:
         """Continue with what waited for the client to read."""
         self._writable = True
-        self.deadline = NEVER
+        if not self._lingers:
+            self.deadline = NEVER
         if self.exchange is not None:
             self.exchange.client_resumed()
         elif self._current is None:
@@ -581,13 +575,16 @@ class ClientConnection(asyncio.Protocol):
         if request is self._incoming and request.problem is None and self._reading:
             self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
+    @property
+    def _lingers(self) -> bool:
+        return self._current is not None and isinstance(self._current.sink, Discard)
+
     def _linger(self) -> None:
         """Let a client that still sends read its answer: to close at once would reset the connection."""
         request = self._current
         assert request is not None
-        request.sink = Discard(self.close, self.abort)
         self.resume_reading()
-        self.deadline = self._edge.now() + _LINGER_S
+        request.sink = Discard(self, self._edge.now)
         request.problem = request.problem or bad_request("The answer came before the request's end.")
 
     def close(self) -> None:
