@@ -1,9 +1,11 @@
 """The connections of a worker: how many there may be, and which one makes room for another.
 
-A connection whose caller is not known yet is a stranger's. Strangers must not shut out the others.
+A connection whose caller is not known yet is a stranger's. Strangers must not shut out the others, nor may
+connections that only wait for another request.
 """
 
 import socket
+from operator import itemgetter
 from typing import Generic, Protocol, TypeVar
 
 from crossgrade.domain import Serving
@@ -22,6 +24,13 @@ NO_ROOM = Problem(
 
 
 class _Closable(Protocol):
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has waited for another request; None if it does not wait."""
+
+    def close(self) -> None:
+        """Close after everything written is sent."""
+
     def abort(self) -> None:
         """Close at once."""
 
@@ -40,8 +49,8 @@ class Room(Generic[_C]):
         self._addresses: dict[_C, str] = {}
 
     def enter(self, connection: _C, connected: socket.socket | None) -> bool:
-        """Take a new connection, at the cost of a stranger if need be; return whether there is room."""
-        has_room = len(self.connections) < self._most or self._close_one()
+        """Take a new connection, at the cost of another one if need be; return whether there is room."""
+        has_room = len(self.connections) < self._most or self._close_stranger() or self._close_idle()
         self.connections.add(connection)
         address = "" if connected is None else _address(connected)
         self._addresses[connection] = address
@@ -64,7 +73,7 @@ class Room(Generic[_C]):
             if not others:
                 del self._by_address[address]
 
-    def _close_one(self) -> bool:
+    def _close_stranger(self) -> bool:
         """Close the oldest stranger of the address that has the most; return False if there is none."""
         most = max(self._by_address.values(), key=len, default=None)
         if most is None:
@@ -72,6 +81,14 @@ class Room(Generic[_C]):
         oldest = next(iter(most))
         self.known(oldest)
         oldest.abort()
+        return True
+
+    def _close_idle(self) -> bool:
+        """Close the connection that has been idle longest; return False if all are in use."""
+        idle = [(since, each) for each in self.connections if (since := each.idle_since) is not None]
+        if not idle:
+            return False
+        min(idle, key=itemgetter(0))[1].close()
         return True
 
     def _count(self) -> None:

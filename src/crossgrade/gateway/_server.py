@@ -5,7 +5,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import httptools
 
@@ -13,6 +13,7 @@ from crossgrade.domain import Serving
 from crossgrade.gateway._answers import CONTINUE, problem_answer
 from crossgrade.gateway._closing import Discard, HalfClosed
 from crossgrade.gateway._head import (
+    Answering,
     KnownHead,
     Request,
     WholeRequest,
@@ -40,23 +41,6 @@ _FRESH_S = 1.0
 
 _HEAD, _BODY = 1, 2
 _NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
-
-
-class Answering(Protocol):
-    """The work on one request, as its connection sees it."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of the answer was sent and more is to come."""
-
-    def client_gone(self) -> None:
-        """Cancel: the client has disconnected."""
-
-    def client_paused(self) -> None:
-        """Send no more for now: the client reads slowly."""
-
-    def client_resumed(self) -> None:
-        """Continue to send."""
 
 
 Caller: TypeAlias = tuple[dict[bytes, bytes], bytes | None, object, float, Principal]
@@ -115,8 +99,8 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_known_request", "_parser",
-        "_reading", "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
+        "_current", "_edge", "_feeding", "_held", "_idle_since", "_incoming", "_known", "_known_request",
+        "_parser", "_reading", "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -130,6 +114,7 @@ class ClientConnection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._held = b""
         self._feeding = 0
+        self._idle_since = 0.0
         self._reading = True
         self._writable = True
         self.deadline = NEVER
@@ -192,6 +177,12 @@ class ClientConnection(asyncio.Protocol):
     def known(self) -> None:
         """Note that the caller is known, so that the connection is not closed to make room."""
         self._edge.room.known(self)
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has waited for another request, in monotonic seconds; None if it does not wait."""
+        is_idle = self._current is None and self._incoming is None and self._writable
+        return self._idle_since if is_idle and self.transport and not self.transport.is_closing() else None
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
         """Act on the deadline: refuse a late request, close an idle or unread connection."""
@@ -563,7 +554,8 @@ class ClientConnection(asyncio.Protocol):
         if self._waiting:
             self._begin_waiting(self._waiting.popleft())
             return
-        self.deadline = self._edge.now() + self._edge.room.idle_s
+        self._idle_since = now = self._edge.now()
+        self.deadline = now + self._edge.room.idle_s
         if not self._reading:
             self.resume_reading()
 
