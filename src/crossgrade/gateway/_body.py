@@ -15,7 +15,7 @@ import math
 import re
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -24,19 +24,21 @@ from crossgrade.gateway._fields import (
     ALIKE,
     BACKSLASH,
     MAX_DEPTH,
-    MOST_CHOICES,
     MOST_FIELDS,
     ONCE,
     OWN_WORDS,
     SUSPECT_NAME,
     TOO_DEEP,
     TOO_MANY_FIELDS,
+    Choices,
+    Count,
     Path,
     folded,
     key_problem,
     twice,
 )
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import BodyScan
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
@@ -44,8 +46,8 @@ BYTES_PER_TOKEN = 4
 DEFAULT_OUTPUT_TOKENS = 1024
 """The output tokens that a shadow's copy reserves for, if the request does not bound its answer."""
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
+_END_OF_BODY = re.compile(rb"\s*+\}\s*+")
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
 _LETTERS = re.compile(rb"\\u00[4-7]")
 """Letters of a field's name written as escapes."""
@@ -76,11 +78,11 @@ class BodyFields(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
     stream_options: msgspec.Raw = _NOTHING
-    max_tokens: _Count | None = None
-    max_completion_tokens: _Count | None = None
-    max_output_tokens: _Count | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
-    best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    n: Choices | None = None
+    best_of: Choices | None = None
     temperature: msgspec.Raw = _NOTHING
     top_p: msgspec.Raw = _NOTHING
     seed: int | None = None
@@ -256,21 +258,31 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
     fields = _FIELDS.decode(body)
     if len(fields) > MOST_FIELDS:
         return TOO_MANY_FIELDS
-    at = body.index(b"{")
+    at, count = body.index(b"{"), 0
     span: tuple[int, int] | None = None
-    seen: set[str] = set()
     while (key := _KEY.match(body, at)) is not None:
         written, start = key[1], key.end()
         name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
         lower = folded(name)
-        value = memoryview(fields[name])
-        if name in seen or (name != lower and lower in ONCE) or not body.startswith(value, start):
+        if name != lower and lower in ONCE:
             return twice(name)
-        seen.add(name)
+        value = memoryview(fields[name])
+        if not body.startswith(value, start):
+            return _scanned_span(body)
         at = start + len(value)
+        count += 1
         if name == "model":
             span = (start, at)
-    return span
+    # A number may begin like another one, so a value can seem to be there and not end where it should.
+    is_whole = count == len(fields) and _END_OF_BODY.fullmatch(body, at) is not None
+    return span if is_whole else _scanned_span(body)
+
+
+def _scanned_span(body: bytes) -> tuple[int, int] | Problem | None:
+    """Find the span in a body that has a field twice, of which the parser keeps the last value only."""
+    scan = BodyScan()
+    scan.feed(body)
+    return scan.end() or scan.span
 
 
 def estimated_tokens(size: int) -> int:

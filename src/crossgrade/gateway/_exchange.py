@@ -38,7 +38,7 @@ from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, Reserving, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
-from crossgrade.gateway._targets import Attempts, note_failure
+from crossgrade.gateway._targets import Attempts
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
@@ -168,7 +168,7 @@ class Exchange(Reserving):
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError, *, is_own: bool) -> bool:
+    def _try_on(self, error: ProviderError, *, answered: bool, by_body: bool) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
@@ -176,8 +176,9 @@ class Exchange(Reserving):
         if pause_s is None:
             return False
         # The request's own failure is no sign of an outage, which retries could make worse. Nor may it spend
-        # what other callers need in one.
-        is_own |= isinstance(error, ContextTooLongError)
+        # what other callers need in one. Whether the body was the reason is a guess. If it is wrong, to ask
+        # others once is harmless, but to ask the same target again (after a pause) is not.
+        is_own = answered or isinstance(error, ContextTooLongError) or (by_body and not pause_s)
         if not is_own and not self.route.retries.spend():
             return False
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
@@ -194,6 +195,7 @@ class Exchange(Reserving):
         """Return whether the request is sent once more, and count that call."""
         if self.attempts is None or not self._is_repeatable or not self.attempts.are_left:
             return False
+        self._let_go()
         self.attempts.count += 1
         return True
 
@@ -225,7 +227,7 @@ class Exchange(Reserving):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.give_back()
-        self.target.breaker.abandoned()
+        self.attempts.abandoned()
         self.sent_at = 0.0
         if self.attempts.not_called(self._context.now()):
             self._retry = self._context.loop.call_soon(self._attempt)
@@ -320,11 +322,11 @@ class Exchange(Reserving):
         self._failed(error, answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
-        """Note that this attempt failed by its answer, which may be whole all the same.
+        """Note that this attempt failed after the head of its answer.
 
-        `charge` is what it cost, if that is not billed yet.
-
-        An error in the place of an answer has a status. HTML comes from something before the model.
+        `charge` is what it cost, if that is not billed yet. The model has answered, and the target did not
+        fail, unless there is an error in the place of the answer (it has a status), the answer broke off, is
+        compressed in a way that cannot be read, or is HTML, which comes from something before the model.
         """
         is_html = b"html" in self._headers.get(b"content-type", b"")
         is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
@@ -332,16 +334,16 @@ class Exchange(Reserving):
 
     def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
-        assert self.target is not None
+        assert self.attempts is not None
         assert self.payload is not None
         by_body = may_be_by_body(error, self.payload, begun=self._relay is not None)
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
+        self.attempts.failed(error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error, is_own=answered or by_body):
+        elif not self._try_on(error, answered=answered, by_body=by_body):
             is_free = self._status >= 300 or not self.sent_at
             self.refuse(self._told(error), NOTHING if is_free else charge)
 
@@ -352,6 +354,8 @@ class Exchange(Reserving):
             connection.cancel()
         elif self.target is not None and self.attempts is not None and self.attempts.count:
             self.target.pool.withdraw(self)
+        if self.payload is not None:
+            self.payload.let_go()
 
     def upstream_paused(self) -> None:
         """Let the payload wait."""

@@ -22,7 +22,10 @@ from crossgrade.pricing import Tokens
 
 
 class ShadowSender(Protocol):
-    """What sends copies: it is told when one has ended, and has what all of them share."""
+    """What sends copies: it is told when one has ended, and has what all of them share.
+
+    It is `Shadows`, which cannot be imported here, since it makes the calls.
+    """
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
