@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict
 from crossgrade.domain import Reason
-from crossgrade.routing import Route
+from crossgrade.routing import Route, position
 from crossgrade.stats import Stratum
 from crossgrade.store import Audit
 
@@ -83,6 +83,20 @@ class ClaimSignal:
     digest: str
     judge_digest: str | None = None
     label_share: float = 0.0
+
+    def wants(self, pair_id: str) -> bool:
+        """Return whether the signal scores a pair: people score those drawn for them, others all."""
+        return self.by != "people" or drawn(pair_id, self.label_share)
+
+
+def people_signal(share: float, *, judge_digest: str | None = None) -> ClaimSignal:
+    """Return the signal of people who score this share of pairs, and correct a judge if there is one."""
+    return ClaimSignal(by="people", digest=PEOPLE, judge_digest=judge_digest, label_share=share)
+
+
+def drawn(pair_id: str, share: float) -> bool:
+    """Return whether a pair is drawn for people, with probability `share`; its id alone decides."""
+    return position(pair_id, "labels") < share
 
 
 def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict, growth_steps
@@ -17,7 +18,6 @@ from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
 from crossgrade.watch._claims import PEOPLE, ClaimSignal
 from crossgrade.watch._days import DayCounter
-from crossgrade.watch._monitor import drawn
 
 SETTLING = timedelta(hours=1)
 """How long after its end a day counts: pairs are recorded once both models answered."""
@@ -76,17 +76,14 @@ class GrowthStanding:
     @property
     def next_step(self) -> ThresholdEvidence | None:
         """The threshold whose evidence comes next, None if all have passed."""
-        return self.steps[self._passed] if self._passed < len(self.steps) else None
+        return next((each for each in self.steps if not each.passed), None)
 
     @property
     def widest(self) -> ThresholdEvidence | None:
         """The widest threshold that may move: it and all stricter ones have passed, and it saves money."""
-        passed = [each for each in self.steps[: self._passed] if (each.saving_per_request_usd or 0.0) > 0]
-        return passed[-1] if passed else None
-
-    @property
-    def _passed(self) -> int:
-        return next((at for at, each in enumerate(self.steps) if not each.passed), len(self.steps))
+        passed = takewhile(lambda each: each.passed, self.steps)
+        saving = [each for each in passed if (each.saving_per_request_usd or 0.0) > 0]
+        return saving[-1] if saving else None
 
 
 class RouteGrowth:
@@ -205,8 +202,7 @@ class RouteGrowth:
     @property
     def _wanted(self) -> Callable[[str], bool] | None:
         """Which pairs the signal is about, by their ids; None if it is about all."""
-        share = self._signal.label_share
-        return (lambda pair_id: drawn(pair_id, share)) if self._signal.by == "people" else None
+        return self._signal.wants if self._signal.by == "people" else None
 
     def _come_late(self) -> int:
         """Return how many draws of the days that are counted came afterwards."""

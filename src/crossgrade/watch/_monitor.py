@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from crossgrade.domain import JSON, Reason
-from crossgrade.routing import position
 from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal, LiveClaim, names_of, names_segments, note_of_mix
@@ -163,7 +162,7 @@ class Monitor:
             self.claim.route,
             self.reading.digest,
             verdict_id=self.claim.verdict_id,
-            wanted=lambda pair_id: drawn(pair_id, self.reading.label_share),
+            wanted=self.reading.wants,
         )
         times = [at for segment, at in drawn_pairs if self.claim.segment in (None, segment)]
         self._unlabelled = sum(at < self._overdue for at in times)
@@ -206,7 +205,7 @@ class Monitor:
             self._last = audit.id
 
     def _is_drawn(self, audit: Audit) -> bool:
-        return self.claim.scores(audit) is not None and drawn(audit.source_id, self.reading.label_share)
+        return self.claim.scores(audit) is not None and self.reading.wants(audit.source_id)
 
     def _count(self, audit: Audit, human: tuple[float, float] | None) -> None:
         scores = self.claim.scores(audit)
@@ -289,11 +288,6 @@ class Monitor:
             self.judged.restore(state["judged"])
         if self.process.alarm is not None:
             self.alarms["claim"] = self.process.alarm
-
-
-def drawn(pair_id: str, share: float) -> bool:
-    """Return whether a pair is drawn for people, with probability `share`; its id alone decides."""
-    return position(pair_id, "labels") < share
 
 
 def _asked_at(audit: Audit) -> datetime:

@@ -11,7 +11,7 @@ import pytest
 from crossgrade.cli._frame import run
 from crossgrade.domain import ModelAnswer
 from crossgrade.store import PairAnswer
-from crossgrade.watch._monitor import drawn
+from crossgrade.watch._claims import drawn
 from tests.codes import noted
 from tests.unit.watch.conftest import GOOD, NOW, SCHEMA, Site
 from tests.unit.watch.test_growth import DAY, apply, config, digest_of, growth, seen, verdict_of

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from crossgrade.store import Audit, Store
-from crossgrade.watch._claims import PEOPLE, ClaimSignal, LiveClaim
-from crossgrade.watch._monitor import Monitor, drawn
+from crossgrade.watch._claims import PEOPLE, ClaimSignal, LiveClaim, drawn
+from crossgrade.watch._monitor import Monitor
 from tests.codes import check_reason
 from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
 from tests.unit.watch.test_people import fill
