@@ -155,6 +155,7 @@ def _read_only(view: View, guards: Iterable[Guard], candidate: str) -> Certifica
         adjusted_p=1.0,
         certified=False,
         tested=False,
+        moved_share=view.moved_share(candidate, view.whole),
     )
 
 
@@ -185,6 +186,7 @@ def _certificate(
         unfinished=tested.unfinished,
         given_up=tested.given_up,
         whole=None if tested.whole is None else claim(tested.whole),
+        moved_share=view.moved_share(tested.candidate, tested.part),
     )
 
 

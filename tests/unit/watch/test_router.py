@@ -16,10 +16,13 @@ POLICY = Policy(
 )
 
 
-def certificates(*, whole_floor: float | None = None) -> tuple[Certificate, ...]:
+def certificates(
+    *, whole_floor: float | None = None, moved_share: float | None = None
+) -> tuple[Certificate, ...]:
     (whole,) = make_verdict().certificates
     return (whole, Certificate(
         candidate="llama", segment=MOVED, retention=whole.retention, adjusted_p=0.01, certified=True, share=0.5,
+        moved_share=moved_share,
         whole=None if whole_floor is None else replace(whole.retention, floor=whole_floor),
     ))  # fmt: skip
 
@@ -65,6 +68,17 @@ def test_a_whole_below_its_floor_sends_all_to_the_incumbent(site: Site) -> None:
     mixed(site, verdict, 9)  # what moves keeps its own floor
     assert {alarm.segment for alarm in site.look().alarms} == {None}
     assert site.route().policy.kind == "keep"
+
+
+def test_in_the_whole_only_what_may_move_counts_as_moved(site: Site) -> None:
+    """A tenth of the requests moves; two fifths reach the threshold too, and are too long to move."""
+    made = certificates(whole_floor=0.985, moved_share=0.1)
+    verdict = site.apply(POLICY, router=ROUTER, certificates=made)
+    mixed(site, verdict, 9)  # long requests are not audited; at the certified mix the whole keeps 0.99
+    found = site.look()
+    whole = found.standings[1]
+    assert whole.retention == pytest.approx(0.99)
+    assert found.alarms == []
 
 
 def test_outcomes_say_nothing_of_the_whole(site: Site) -> None:
