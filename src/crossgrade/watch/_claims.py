@@ -47,11 +47,9 @@ class LiveClaim:
     since: datetime | None = None
     start: int = 1
 
-    def covers(self, audit: Audit) -> bool:
-        """Return whether the claim is about the traffic that an audit belongs to."""
-        if self.since is not None and (audit.asked_at or audit.at) < self.since:
-            return False
-        return self.segment is None or audit.segment == self.segment
+    def covers(self, segment: str | None, asked_at: datetime) -> bool:
+        """Return whether the claim is about the traffic of a segment at a time."""
+        return self.segment in (None, segment) and (self.since is None or asked_at >= self.since)
 
     def is_tested_by(self, signal: "ClaimSignal") -> bool:
         """Return whether a signal is evidence. Outcomes are none where only the incumbent answers."""

@@ -1,6 +1,7 @@
 """Writes live pairs into a labelling file for people to score, and records their scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from crossgrade.routing import position
@@ -13,15 +14,26 @@ from crossgrade.workloads import write_labels as write_file
 _WRITER = "crossgrade watch --label-file"
 
 
-def awaited(store: Store, route: str, verdict_id: str, people: ClaimSignal) -> list[Pair]:
+def awaited(
+    store: Store,
+    route: str,
+    verdict_id: str,
+    people: ClaimSignal,
+    *,
+    covers: Callable[[str | None, datetime], bool],
+) -> list[Pair]:
     """Return the pairs of a route that were drawn for people and have no score yet, oldest first.
 
-    Pairs whose texts were erased are left out.
+    `covers` tells by segment and time whether a score of a pair is evidence of anything. Pairs whose texts
+    were erased are left out.
     """
-    pairs = store.pairs.unscored(
-        route, people.digest, verdict_id=verdict_id, wanted=people.wants, limit=MOST_LABEL_ROWS
+    return store.pairs.unscored(
+        route,
+        people.digest,
+        verdict_id=verdict_id,
+        wanted=lambda pair: pair.has_text and people.wants(pair.id) and covers(pair.segment, pair.at),
+        limit=MOST_LABEL_ROWS,
     )
-    return [pair for pair in pairs if pair.request is not None]
 
 
 def read_labels(path: Path) -> list[LabelScores]:

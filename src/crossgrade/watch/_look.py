@@ -156,6 +156,14 @@ class _Watched:
     def verdict_id(self) -> str:
         return self.route.verdict_id or ""
 
+    def covers(self, segment: str | None, asked_at: datetime) -> bool:
+        """Return whether a request is evidence: of a claim, or, whatever its segment, of what may grow."""
+        growth = self.route.growth
+        if growth is not None:
+            return asked_at >= growth.since
+        claims = () if self.verdict is None else claims_of(self.route, self.verdict)
+        return any(claim.covers(segment, asked_at) for claim in claims)
+
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
     found.problems += [Reason("method-outdated", each.words) for each in project.outdated_routes()]
@@ -401,8 +409,7 @@ def _exchange_labels(
             (pair, each.workload)
             for each in watched
             if each.workload is not None and each.verdict_id
-            for pair in awaited(store, each.route.name, each.verdict_id, people)
-            if each.route.growth is not None or each.route.policy.moves(pair.segment)
+            for pair in awaited(store, each.route.name, each.verdict_id, people, covers=each.covers)
         ]
 
     people = people_signal(share)

@@ -154,17 +154,17 @@ class Monitor:
             self._keep(store)
 
     def _covers(self, audit: Audit) -> bool:
-        return self.claim.covers(audit) and self.strata.stratum(audit.segment) is not None
+        covered = self.claim.covers(audit.segment, _asked_at(audit))
+        return covered and self.strata.stratum(audit.segment) is not None
 
     def _await_labels(self, store: Store) -> None:
         """Count the drawn pairs that people have not scored, for a signal without a judge."""
-        drawn_pairs = store.pairs.unscored_times(
-            self.claim.route,
-            self.reading.digest,
-            verdict_id=self.claim.verdict_id,
-            wanted=self.reading.wants,
-        )
-        times = [at for segment, at in drawn_pairs if self.claim.segment in (None, segment)]
+        waiting = store.pairs.waiting(self.claim.route, self.reading.digest, verdict_id=self.claim.verdict_id)
+        times = [
+            each.at
+            for each in waiting
+            if self.reading.wants(each.id) and self.claim.covers(each.segment, each.at)
+        ]
         self._unlabelled = sum(at < self._overdue for at in times)
         self._wait_since([at for at in times if at >= self._overdue])
 
