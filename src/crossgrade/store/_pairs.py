@@ -131,15 +131,13 @@ class LivePairs:
         with self._database.reading() as connection:
             return int(connection.execute(select(func.count()).where(*asked)).scalar_one())
 
-    def audit_cost(
-        self, route: str, *, verdict_id: str, since: datetime, before: datetime | None = None
-    ) -> Decimal | None:
-        """Return what audits of requests asked from `since` (until before `before`) cost, None if unknown.
+    def audit_cost(self, route: str, *, verdict_id: str, since: datetime) -> Decimal | None:
+        """Return what audits of requests asked from `since` on cost, None if unknown.
 
         These are the answers that no client got, and the scorers' own costs.
         """
         p, answer, a = t.pairs.c, t.pair_answers.c, t.audits.c
-        asked, number = _asked(route, verdict_id, since, before), func.count()
+        asked, number = _asked(route, verdict_id, since, None), func.count()
         answers = select(answer.cost_usd, number).join_from(t.pairs, t.pair_answers, answer.pair_id == p.id)
         audits = select(a.cost_usd, number).join_from(t.pairs, t.audits, a.source_id == p.id)
         with self._database.reading() as connection:
