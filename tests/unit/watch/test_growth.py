@@ -372,6 +372,25 @@ def test_a_verdict_of_a_test_at_the_end_cannot_grow(site: Site) -> None:
         project.apply(verdict_id)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "code"),
+    [
+        ("router: true", "router: true\n    whole_floor: 0.9", "growth-tested-once"),
+        (SCHEMA, " {kind: exact}", "growth-unscored"),
+        (SCHEMA, " {kind: judge, options: {model: judge, criteria: Good?}}", "growth-tested-once"),
+    ],
+)
+def test_a_route_that_never_could_grow_gets_no_verdict(site: Site, was: str, now: str, code: str) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    path = site.folder / "crossgrade.yaml"
+    path.write_text(path.read_text().replace(was, now).replace("watch: {}", "watch: {label_share: 0}"))
+    with site.project() as project:
+        with raises_code(code, where="routes.support.grow"):
+            project.apply(verdict_id)
+        assert project.store.routes.current() is None
+
+
 def test_where_growth_is_switched_off_nothing_moves_more(site: Site) -> None:
     config(site)
     verdict_id = verdict_of(site, 1600)
