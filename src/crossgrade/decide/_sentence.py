@@ -96,7 +96,7 @@ def _undecided(found: Findings, floor: str) -> str:
         return _certified_but(found, unsettled[0], floor)
     one, more = found.open_one, ""
     if one is not None and one.excluded is not None:
-        more = f"; the guard {one.excluded} decides and not the interval: it found part of the evidence unfit"
+        more = f"; {_unfit(one.excluded)}"
     elif one is not None and one is not found.headline:
         more = _still_open(found, one)
     elif one is not None and one.retention.reason is not None:
@@ -109,6 +109,11 @@ def _undecided(found: Findings, floor: str) -> str:
         more = f"; {too_little(one, f'how many more {what} would settle it')}"
     more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _unfit(guard: str) -> str:
+    """Return why the printed interval of a hypothesis that a guard excluded decides nothing."""
+    return f"the guard {guard} decides and not the interval: it found part of the evidence unfit"
 
 
 def _waits(found: Findings) -> str:
@@ -153,6 +158,8 @@ def _keep(found: Findings, floor: str) -> str:
         return f"{kept}: {first.policy.candidate} is certified, but {why}."
     best, gone = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
     why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"
+    if best is not None and best.excluded is not None and not best.shown_below:
+        why += f"; {_unfit(best.excluded)}"
     if best is not None and best.segment is not None and best.shown_below:
         tested = [one for one in found.certificates if one.tested]
         every = all(one.shown_below for one in tested)
