@@ -163,6 +163,7 @@ def _read_only(view: View, guards: Iterable[Guard], candidate: str) -> Certifica
         adjusted_p=1.0,
         certified=False,
         tested=False,
+        moved_share=view.moved_share(candidate, view.whole),
     )
 
 
@@ -193,6 +194,7 @@ def _certificate(
         unfinished=tested.unfinished,
         given_up=tested.given_up,
         whole=None if tested.whole is None else claim(tested.whole),
+        moved_share=view.moved_share(tested.candidate, tested.part),
     )
 
 

@@ -159,7 +159,9 @@ class Certificate:
 
     `adjusted_p` is after the multiplicity correction over every hypothesis of the decision;
     `certified` is `adjusted_p <= alpha`; `excluded` names the guard that took the segment out.
-    `share` is the segment's share of traffic, in [0, 1]. `shown_below` says that the data show
+    `share` is the segment's share of traffic, in [0, 1], and `moved_share` that of its requests that the
+    candidate may answer: short enough, and carried to its API (None: recorded before it was kept, all of
+    them). `shown_below` says that the data show
     the retention to be below the floor, by the same correction (`adjusted_p_below`).
     `tested` False: the figure is for reading only, no policy of this decision rests on it.
     `unfinished` says that a sequential run stopped before the hypothesis's planned end and before it was
@@ -183,6 +185,12 @@ class Certificate:
     not_needed: bool = False
     given_up: bool = False
     whole: Retention | None = None
+    moved_share: float | None = None
+
+    @property
+    def may_move(self) -> float:
+        """The share of the traffic that moves where this is certified, in [0, 1]."""
+        return self.share if self.moved_share is None else self.moved_share
 
     @property
     def claims(self) -> tuple[Retention, ...]:

@@ -395,6 +395,17 @@ class View:
         loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))
         return self._traffic(part) / sum(self._traffic(each) for each in (*self.segments, loose))
 
+    def moved_share(self, candidate: str, part: Part) -> float:
+        """Return the share of the traffic that is in the part and that a candidate may answer.
+
+        A part without rows tells nothing of its requests: all of them count as such.
+        """
+        weight = self.traffic_weights(np.ones(self.evidence.n, dtype=np.bool_))
+        total = float(weight[part.rows].sum())
+        if total == 0:
+            return self.share(part)
+        return self.share(part) * (float(weight[part.rows & self.within(candidate)].sum()) / total)
+
     def _traffic(self, part: Part) -> float:
         """Return the weight of the part's planned samples."""
         weight = self.weight
