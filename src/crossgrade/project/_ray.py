@@ -226,10 +226,11 @@ class RayCluster:
 
 
 @contextmanager
-def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
+def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None) -> Iterator[RayCluster]:
     """Connect to a cluster: `ray` starts one on this machine, `ray://HOST:10001` names one that runs.
 
-    With `only_look` nodes may have other versions, as long as they can be asked.
+    With `only_look` nodes may have other versions, as long as they can be asked. Work runs in a copy of
+    `folder`, which Ray brings to the nodes (None: in a folder of Ray's).
 
     Raises `MissingExtraError` without Ray, `UsageError` for another address, and `CrossgradeError` if the
     cluster cannot be reached (`ray-unreachable`) or has another version of Crossgrade, Python or Ray
@@ -250,6 +251,8 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
     if address == LOCAL:  # one of its own, even where this machine is a node of another
         where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
     try:
+        if folder is not None:
+            where["runtime_env"] = {"working_dir": str(folder)}
         _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.ERROR))
     except (ConnectionError, TimeoutError) as error:
         raise CrossgradeError(
@@ -322,7 +325,7 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
             raise CrossgradeError(
                 f"the cluster is lost: {said_by(error)}",
                 code="worker-lost",
-                hint="look at the nodes' memory and logs, and go on with `--resume`",
+                hint="look at the nodes' memory and logs, and continue with `--resume`",
             ) from error
 
     return call
