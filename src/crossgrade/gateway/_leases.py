@@ -135,12 +135,13 @@ class Hold(msgspec.Struct, gc=False):
     """What one request reserved; `Limits.settle` ends it.
 
     `estimate` is what counts if it is never known what the request used. It is more than was reserved where
-    less was left.
+    less was left. `wasted` is what earlier attempts used, in nano-dollars and tokens; None if there was none.
     """
 
     leases: list[Lease]
     amounts: Amounts
     estimate: Amounts
+    wasted: tuple[int, int] | None = None
 
 
 Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]

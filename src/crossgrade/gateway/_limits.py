@@ -114,9 +114,10 @@ class Limits:
         tokens: int | None,
         is_part: bool = False,  # noqa: FBT001, FBT002  # as in `reserve`
     ) -> None:
-        """End a hold with the dollars and tokens used; None (unknown) counts the estimate.
+        """End a hold with the dollars and tokens that the last attempt used; None (unknown) is the estimate.
 
-        `is_part` says that more may have been used: at least the estimate counts.
+        `is_part` says that more may have been used: at least the estimate counts. What earlier attempts
+        used, see `waste`, counts besides.
         """
         reserved = hold.amounts
         used = (
@@ -127,6 +128,9 @@ class Limits:
         )
         if is_part:
             used = (max(used[0], hold.estimate[0]), max(used[1], hold.estimate[1]), 1, 0)
+        wasted = hold.wasted
+        if wasted is not None:
+            used = (used[0] + wasted[0], used[1] + wasted[1], 1, 0)
         for lease in hold.leases:
             unit = lease.unit
             amount = used[unit]
@@ -139,14 +143,16 @@ class Limits:
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
-    def spend(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """Count dollars and tokens beside what a request holds; None (unknown) counts nothing."""
-        used = (int((usd or 0.0) * NANO + 0.5), tokens or 0, 0, 0)
-        for lease in hold.leases:
-            lease.spent += used[lease.unit]
-            self._put_back(lease, -used[lease.unit])
-            if not lease.dirty:
-                self._mark(lease)
+    def waste(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
+        """Note what an attempt used that another one follows; None (unknown) is the estimate.
+
+        It counts when the hold ends, beside what the last attempt used.
+        """
+        earlier_usd, earlier_tokens = hold.wasted or (0, 0)
+        hold.wasted = (
+            earlier_usd + (hold.estimate[0] if usd is None else int(usd * NANO + 0.5)),
+            earlier_tokens + (hold.estimate[1] if tokens is None else tokens),
+        )
 
     def join(self, hold: Hold, more: Hold) -> bool:
         """Make two holds of one request the first one; return False if a window has ended between them."""

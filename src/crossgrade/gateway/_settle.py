@@ -288,7 +288,7 @@ class Reserving(RequestState):
     def _waste(self, charge: Charge) -> None:
         """Bill an answer that the provider gave and that cannot be used. Another attempt may follow."""
         if self._hold is not None:
-            self._limits.spend(self._hold, charge.usd, charge.tokens)
+            self._limits.waste(self._hold, charge.usd, charge.tokens)
         self.wasted = charge if self.wasted is None else together(self.wasted, charge)
 
     def _whole_charge(self, charge: Charge) -> Charge:
