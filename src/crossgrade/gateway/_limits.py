@@ -157,11 +157,27 @@ class Limits:
     def join(self, hold: Hold, more: Hold) -> bool:
         """Make two holds of one request the first one; return False if a window has ended between them."""
         leases = {lease.counter: lease for lease in hold.leases}
-        if any(leases.get(lease.counter) is not lease for lease in more.leases):
+        if any(leases.get(lease.counter, lease) is not lease for lease in more.leases):
             return False
+        hold.leases = list(dict.fromkeys((*hold.leases, *more.leases)))
         usd, tokens, request, parallel = hold.amounts
         hold.amounts = hold.estimate = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
         return True
+
+    def put_down(self, hold: Hold) -> None:
+        """Put back the dollars and tokens of a hold, so that others can be joined to it."""
+        reserved, kept = hold.amounts, []
+        for lease in hold.leases:
+            if lease.counter.unit not in OF_OUTPUT:
+                kept.append(lease)
+                continue
+            self._put_back(lease, reserved[lease.unit])
+            if not lease.dirty:
+                self._mark(lease)
+            if lease.counter.waiting:
+                self._serve(lease.counter)
+        hold.leases = kept
+        hold.amounts = hold.estimate = (0, 0, *reserved[2:])
 
     def _put_back(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved and not used; a negative amount takes what was used beyond it."""

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
@@ -256,23 +255,33 @@ class Reserving(RequestState):
             hold.estimate = (*estimate, *hold.estimate[2:])  # no other is in flight
             go_on()
         else:
-            counters = tuple(counter for counter in permit.counters if counter.unit in OF_OUTPUT)
-            more = [max(0, new - old) for new, old in zip(estimate, hold.amounts, strict=False)]
-            rest = partial(self._rest_reserved, hold, go_on)
-            outcome = self._limits.reserve(counters, more[0] / NANO, more[1], rest)
-            if outcome is not None:
-                rest(outcome)
+            self._reserve_more(hold, estimate, permit, go_on)
 
-    def _rest_reserved(self, hold: Hold, go_on: Callable[[], None], outcome: Hold | LimitRefusal) -> None:
-        if isinstance(outcome, LimitRefusal):
-            self._count_refusal(outcome)
-            if not self.done:
-                self._let_go()
-                self.refuse(limit_problem(outcome))
-        elif self.done or not self._limits.join(hold, outcome):
-            self._limits.settle(outcome, 0.0, 0)
-        if not self.done:
-            go_on()
+    def _reserve_more(
+        self, hold: Hold, estimate: tuple[int, int], permit: Permit, go_on: Callable[[], None]
+    ) -> None:
+        """Raise a hold to an estimate."""
+        counters = tuple(counter for counter in permit.counters if counter.unit in OF_OUTPUT)
+        usd, tokens = (max(0, new - old) for new, old in zip(estimate, hold.amounts, strict=False))
+
+        def reserved(outcome: Hold | LimitRefusal) -> None:
+            if isinstance(outcome, LimitRefusal):
+                self._count_refusal(outcome)
+                if not self.done:
+                    self._let_go()
+                    self.refuse(limit_problem(outcome))
+            elif self.done:
+                self._limits.settle(outcome, 0.0, 0)
+            elif self._limits.join(hold, outcome):
+                go_on()
+            else:  # a window has ended: all that counts in the present one is reserved there
+                self._limits.put_down(outcome)
+                self._limits.put_down(hold)
+                self._reserve_more(hold, estimate, permit, go_on)
+
+        outcome = self._limits.reserve(counters, usd / NANO, tokens, reserved)
+        if outcome is not None:
+            reserved(outcome)
 
     def _reserved(self, outcome: Hold | LimitRefusal) -> None:
         if isinstance(outcome, LimitRefusal):

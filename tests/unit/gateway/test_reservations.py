@@ -35,19 +35,23 @@ class Lender:
         self._limits.send = self._lend
 
     def _lend(self, ask: Ask) -> bool:
-        self._count()
         unit = ask.lease.unit
-        left = ask.cap - self._spent[unit] - self._lent[unit]
+        left = self._left(ask)
         loop = asyncio.get_running_loop()
         if left < ask.need:
             self._limits.recalled(ask.lease)
-            self._count()
+            left = self._left(ask)
+        if left < ask.need:
             loop.call_soon(self._limits.denied, Deny(ask.lease, ask.need, 1.0))
         else:
             amount = max(ask.need, left // 8)
             self._lent[unit] += amount
             loop.call_soon(self._limits.granted, Grant(ask.lease, amount, ask.alone))
         return True
+
+    def _left(self, ask: Ask) -> int:
+        self._count()
+        return ask.cap - self._spent[ask.lease.unit] - self._lent[ask.lease.unit]
 
     def _count(self) -> None:
         for each in self._limits.take_spends():
