@@ -47,6 +47,7 @@ DEFAULT_OUTPUT_TOKENS = 1024
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
+_OPTIONS_KEY = re.compile(rb'"stream_options"\s*:\s*')
 _LETTERS = re.compile(rb"\\u00[4-7]")
 """Letters of a field's name written as escapes."""
 
@@ -248,29 +249,40 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
             match = _PLAIN_VALUE.match(body, body.find(b'"model"') + 7)
             if match is not None:
                 return match.span(1)
-    return _searched_span(body)
+    spans = _spans(body)
+    return spans if isinstance(spans, Problem) else spans.get("model")
 
 
-def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
-    """Find the span by walking from key to key; the parser gives the length of each value."""
+def options_span(body: bytes, options: msgspec.Raw) -> tuple[int, int] | None:
+    """Return where the top-level `stream_options` are in a body that has them and that `model_span` accepted.
+
+    A key below the top may have the same name, or a text may be equal to it.
+    """
+    if body.count(b'"stream_options"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
+        match = _OPTIONS_KEY.search(body)
+        if match is not None:
+            return match.end(), match.end() + len(bytes(options))
+    spans = _spans(body)
+    return None if isinstance(spans, Problem) else spans.get("stream_options")
+
+
+def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem:
+    """Find the values of all top-level fields by walking from key to key; the parser gives their lengths."""
     fields = _FIELDS.decode(body)
     if len(fields) > MOST_FIELDS:
         return TOO_MANY_FIELDS
     at = body.index(b"{")
-    span: tuple[int, int] | None = None
-    seen: set[str] = set()
+    spans: dict[str, tuple[int, int]] = {}
     while (key := _KEY.match(body, at)) is not None:
         written, start = key[1], key.end()
         name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
         lower = folded(name)
         value = memoryview(fields[name])
-        if name in seen or (name != lower and lower in ONCE) or not body.startswith(value, start):
+        if name in spans or (name != lower and lower in ONCE) or not body.startswith(value, start):
             return twice(name)
-        seen.add(name)
         at = start + len(value)
-        if name == "model":
-            span = (start, at)
-    return span
+        spans[name] = (start, at)
+    return spans
 
 
 def estimated_tokens(size: int) -> int:

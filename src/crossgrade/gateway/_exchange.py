@@ -26,7 +26,7 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._payload import ParsedPayload, Payload, may_be_by_body
+from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
@@ -435,8 +435,8 @@ class Exchange(Reserving):
         if self.turn is not None:
             self._keep(self.turn, last)
         charge = self._bill(usage, output_tokens)
-        if usage.output_tokens is None and not isinstance(self.payload, ParsedPayload):
-            charge = msgspec.structs.replace(charge, is_part=True)  # usage was not asked for
+        if usage.output_tokens is None:
+            charge = msgspec.structs.replace(charge, is_part=True)  # there may be more than was seen
         self._close(self._status, charge)
         self._delivery.end(last)
 

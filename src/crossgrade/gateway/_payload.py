@@ -27,7 +27,14 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError, ProviderError
 from crossgrade.gateway._answers import AnswerFollower
-from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
+from crossgrade.gateway._body import (
+    BodyFields,
+    folded_bytes,
+    model_span,
+    options_span,
+    read_body,
+    top_level_names,
+)
 from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem
@@ -326,7 +333,6 @@ def _demands_call(body: bytes) -> bool:
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
 
 
-_STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
 _IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
 _NOT_PLAIN = re.compile(
     rb'"(?:tool(?:_(?:calls|use|result))?|f(?:unction(?:s|_call(?:_output)?|Call|Response)?|ile(?:Data|_data)?)'
@@ -368,13 +374,13 @@ def rewritten(
     With `ask_usage` the stream is asked to end with its usage. `options` are the body's `stream_options`.
     """
     if ask_usage and options:
-        changed = _asking(body, options)
-        if changed is not None:
-            after = span is None or body.find(b'"stream_options"') > span[1]
-            shift = 0 if after else len(changed) - len(body)
-            span = None if span is None else (span[0] + shift, span[1] + shift)
-            return rewritten(changed, span, model, _NOTHING, ask_usage=False)
         ask_usage = False
+        changed, place = _asking(options), options_span(body, options)
+        if changed is not None and place is not None:
+            start, end = place
+            shift = len(changed) - (end - start) if span is not None and span[0] > start else 0
+            span = None if span is None else (span[0] + shift, span[1] + shift)
+            body = b"%b%b%b" % (body[:start], changed, body[end:])
     asking = _ASK_USAGE if ask_usage else b""
     if span is not None:
         return b"%b%b%b%b" % (body[: span[0]], model, asking, body[span[1] :])
@@ -383,18 +389,14 @@ def rewritten(
     return b'%b"model":%b%b%b%b' % (body[:at], model, asking, comma, body[at:])
 
 
-def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
-    """Return the body with usage requested in its `stream_options`, None if that cannot be done safely."""
-    raw = bytes(options)
-    match = _STREAM_OPTIONS.search(body)
-    if match is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, match.end()):
-        return None
+def _asking(options: msgspec.Raw) -> bytes | None:
+    """Return `stream_options` with usage requested, None if they are no object: the provider refuses them."""
     try:
-        fields = _OPTIONS.decode(raw) or {}
+        fields = _OPTIONS.decode(options) or {}
     except msgspec.DecodeError:
         return None
     fields["include_usage"] = True
-    return b"%b%b%b" % (body[: match.end()], msgspec.json.encode(fields), body[match.end() + len(raw) :])
+    return msgspec.json.encode(fields)
 
 
 def asks_for_usage(options: msgspec.Raw) -> bool:

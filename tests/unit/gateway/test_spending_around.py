@@ -1,6 +1,7 @@
 """What a caller cannot do: spend around a limit by asking another way."""
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ import pytest
 from crossgrade.domain import Limit, RouteSpec
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.identity import Principal
-from crossgrade.testing import FakeProvider
-from tests.unit.gateway.test_reservations import A_DOLLAR, BROKEN, TOOL, price
+from crossgrade.testing import FakeProvider, Reply
+from tests.unit.gateway.test_reservations import A_DOLLAR, BROKEN, TOOL, Lender, price
 from tests.unit.serve.driving import Machine
 
 DAY = 86_400
@@ -111,3 +112,43 @@ def test_answers_that_cannot_be_used_spend_a_cap_and_no_more(run, make, lent):
                 statuses.append(world.post(body, "/v1/messages").status)
             assert statuses == [502, 502, 429]
             assert read() == pytest.approx(0.8, rel=0.01)
+
+
+_NESTED = b'{"model":"support","messages":[],"metadata":{"stream_options":{"include_usage":false}},'
+TRICKS = {
+    "before": _NESTED + b'"stream_options":{"include_usage":false},"stream":true}',
+    "after": b'{"stream_options":{"include_usage":false},"stream":true,' + _NESTED[1:-1] + b"}",
+    "escaped": _NESTED + b'"stream\\u005foptions":{"include_usage":false},"stream":true}',
+    "a text": b'{"model":"support","messages":[],"stop":["stream_options"],"stream":true,"stream_options":null}',
+    "twice": b'{"model":"support","stream":true,"stream_options":{"include_usage":false,"include_usage":false}}',
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+@pytest.mark.parametrize("padding", [0, 2_000])
+def test_a_stream_is_asked_for_its_usage_whatever_else_is_called_so(run, make, fake, trick, padding):
+    body = TRICKS[trick][:-1] + b',"user":"%b"}' % (b"a" * padding)
+    with run([make.target(fake)]) as world:
+        answer = world.post(body)
+        assert answer.status == 200, answer.body
+        (record,) = world.settled()
+    (received,) = fake.requests
+    assert received.json["stream_options"] == {"include_usage": True}
+    assert received.json == {
+        **json.loads(body), "model": "big-model", "stream_options": {"include_usage": True}
+    }  # fmt: skip
+    assert (record.output_tokens, record.cost_origin) == (4, "unknown")
+    assert b"prompt_tokens" not in answer.body, "the client did not ask for it"
+
+
+def test_a_stream_without_usage_counts_at_least_what_was_reserved(run, make):
+    limit = Limit(scope="route", unit="tokens", cap=20_000, window_s=2_592_000)
+    with (
+        FakeProvider(Reply("a few words", usage={})) as fake,
+        run([make.target(fake)], limits=(limit,)) as world,
+    ):
+        lender = Lender(world)
+        body = make.chat(stream=True, max_tokens=5_000)
+        assert world.post(body).status == 200
+        assert world.settled()[0].output_tokens is None
+        assert lender.spent("tokens") == 5_000 + len(body) // 4
