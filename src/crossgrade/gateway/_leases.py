@@ -150,12 +150,12 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 class WaitingRequest:
     """A request that waits for a limit.
 
-    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`, and
-    `is_last` that it asks for next to nothing instead. `alone` is what it holds of each limit so that no
-    other is in flight.
+    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`.
+    `scarce` are the units of which it asks for next to nothing instead. `alone` is what it holds of each
+    limit in these units so that no other is in flight.
     """
 
-    __slots__ = ("alone", "amounts", "counters", "estimate", "is_last", "is_open", "ready", "since")
+    __slots__ = ("alone", "amounts", "counters", "estimate", "is_open", "ready", "scarce", "since")
 
     def __init__(
         self,
@@ -169,10 +169,19 @@ class WaitingRequest:
         self.counters = counters
         self.amounts = self.estimate = amounts
         self.is_open = is_open
-        self.is_last = False
+        self.scarce: frozenset[LimitUnit] = frozenset()
         self.alone: dict[Counter, Lease] = {}
         self.ready = ready
         self.since = since
+
+    def take_little(self, unit: LimitUnit) -> bool:
+        """Ask for next to nothing of a unit from now on; return False if that cannot be, or was so before."""
+        if unit not in OF_OUTPUT or unit in self.scarce:
+            return False
+        self.scarce |= {unit}
+        at = _UNITS[unit]
+        self.amounts = (*self.amounts[:at], 1, *self.amounts[at + 1 :])  # type: ignore[assignment]
+        return True
 
 
 def _span(window_s: int) -> str:

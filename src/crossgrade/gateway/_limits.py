@@ -155,13 +155,16 @@ class Limits:
         )
 
     def join(self, hold: Hold, more: Hold) -> bool:
-        """Make two holds of one request the first one; return False if a window has ended between them."""
+        """Add what a second hold has to the first; return False if a window has ended between them.
+
+        The first keeps its estimate.
+        """
         leases = {lease.counter: lease for lease in hold.leases}
         if any(leases.get(lease.counter, lease) is not lease for lease in more.leases):
             return False
         hold.leases = list(dict.fromkeys((*hold.leases, *more.leases)))
         usd, tokens, request, parallel = hold.amounts
-        hold.amounts = hold.estimate = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
+        hold.amounts = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
         return True
 
     def put_down(self, hold: Hold) -> None:
@@ -216,23 +219,24 @@ class Limits:
         self._ask(counter, entry)
 
     def _attempt(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
-        """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
-        if not entry.is_last:
-            outcome = self._try(entry, now)
-            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit in OF_OUTPUT):
-                return outcome
-            entry.amounts, entry.is_last = (1, 1, *entry.amounts[2:]), True
-        for counter in entry.counters:
-            lease = self._current(counter, now)
-            if counter.unit not in OF_OUTPUT or entry.alone.get(counter) is lease:
-                continue
-            is_denied = now < counter.denied_until and counter.denied_need <= 1
-            if lease.reserved == 0 and not is_denied:
-                return counter
+        """Reserve what a request may cost.
+
+        Of a unit that refuses a guess it reserves next to nothing, while no other request holds any of it.
+        """
+        while True:
+            for counter in entry.counters if entry.scarce else ():
+                lease = self._current(counter, now)
+                if counter.unit not in entry.scarce or entry.alone.get(counter) is lease:
+                    continue
+                is_denied = now < counter.denied_until and counter.denied_need <= 1
+                if lease.reserved == 0 and not is_denied:
+                    return counter
+                self._let_go(entry)
+                return counter.refusal(now)
             self._let_go(entry)
-            return counter.refusal(now)
-        self._let_go(entry)
-        return self._try(entry, now)
+            outcome = self._try(entry, now)
+            if not (isinstance(outcome, LimitRefusal) and entry.is_open and entry.take_little(outcome.unit)):
+                return outcome
 
     def _let_go(self, entry: WaitingRequest) -> None:
         """Put back what a request holds so that no other is in flight."""
@@ -273,7 +277,7 @@ class Limits:
 
     def _ask(self, counter: Counter, entry: WaitingRequest) -> None:
         if not counter.asked:
-            alone = entry.is_last and counter.unit in OF_OUTPUT
+            alone = counter.unit in entry.scarce
             counter.asked = self.send(
                 Ask(counter.lease.id, counter.cap, entry.amounts[counter.index], alone=alone)
             )
@@ -293,7 +297,7 @@ class Limits:
         counter.lease.used_at = self._clock()
         counter.asked = False
         counter.denied_until = 0.0
-        if grant.alone and counter.waiting and counter.waiting[0].is_last:
+        if grant.alone and counter.waiting and counter.unit in counter.waiting[0].scarce:
             counter.lease.left -= 1
             counter.waiting[0].alone[counter] = counter.lease
         self._serve(counter)

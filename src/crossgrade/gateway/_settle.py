@@ -251,18 +251,24 @@ class Reserving(RequestState):
         estimate = (int((usd or 0.0) * NANO + 0.5), tokens)
         if estimate[0] <= hold.estimate[0] and estimate[1] <= hold.estimate[1]:
             go_on()
-        elif is_open and hold.amounts != hold.estimate:
-            hold.estimate = (*estimate, *hold.estimate[2:])  # no other is in flight
-            go_on()
         else:
-            self._reserve_more(hold, estimate, permit, go_on)
+            self._raise(hold, estimate, go_on, is_open=is_open)
 
-    def _reserve_more(
-        self, hold: Hold, estimate: tuple[int, int], permit: Permit, go_on: Callable[[], None]
+    def _raise(
+        self, hold: Hold, estimate: tuple[int, int], go_on: Callable[[], None], *, is_open: bool
     ) -> None:
-        """Raise a hold to an estimate."""
-        counters = tuple(counter for counter in permit.counters if counter.unit in OF_OUTPUT)
-        usd, tokens = (max(0, new - old) for new, old in zip(estimate, hold.amounts, strict=False))
+        """Raise a hold to an estimate, then go on.
+
+        Of a unit of which next to nothing was reserved no more is, if the estimate still is a guess: no other
+        request is in flight.
+        """
+        assert self.permit is not None
+        counters = tuple(counter for counter in self.permit.counters if counter.unit in OF_OUTPUT)
+        is_new = not any(hold.amounts[:2])
+        usd, tokens = (
+            0 if is_open and old < guess else max(0, new - old)
+            for new, old, guess in zip(estimate, hold.amounts, hold.estimate, strict=False)
+        )
 
         def reserved(outcome: Hold | LimitRefusal) -> None:
             if isinstance(outcome, LimitRefusal):
@@ -273,13 +279,14 @@ class Reserving(RequestState):
             elif self.done:
                 self._limits.settle(outcome, 0.0, 0)
             elif self._limits.join(hold, outcome):
+                hold.estimate = (*estimate, *hold.estimate[2:])
                 go_on()
             else:  # a window has ended: all that counts in the present one is reserved there
                 self._limits.put_down(outcome)
                 self._limits.put_down(hold)
-                self._reserve_more(hold, estimate, permit, go_on)
+                self._raise(hold, estimate, go_on, is_open=is_open)
 
-        outcome = self._limits.reserve(counters, usd / NANO, tokens, reserved)
+        outcome = self._limits.reserve(counters, usd / NANO, tokens, reserved, is_open and is_new)
         if outcome is not None:
             reserved(outcome)
 

@@ -13,6 +13,7 @@ from tests.unit.gateway.test_reservations import Lender, price
 
 PATH = "/v1/chat/completions"
 MINUTE = Limit(scope="route", unit="usd", cap=1.0, window_s=60)
+ONE = Limit(scope="route", unit="parallel", cap=1, window_s=0)
 BODY_BYTES = 2_000
 
 
@@ -46,25 +47,52 @@ def hanging() -> Any:
         yield fake
 
 
+def begin(world: Any, early: dict[str, Any], late: dict[str, Any]) -> tuple[Any, bytes]:
+    """Send the beginning of a body, which reserves; return the connection and the rest of the body."""
+    first, rest = halves(early, late)
+    connection = world.connect()
+    connection.sendall(world.head(PATH, len(first + rest)) + first)
+    until(lambda: reserved(world, "parallel") == 1)
+    return connection, rest
+
+
+def reserved(world: Any, unit: str) -> int:
+    """Return what is reserved of a limit in its present window, in nano-dollars or units."""
+    counters = [each for each in world.worker.limits._counters.values() if each.unit == unit]
+    return int(world.on_loop(lambda: sum(each.lease.reserved for each in counters)))
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_body_that_ends_in_another_window_reserves_all_of_it_there(run, make, hanging, turned):
-    first, rest = halves({"max_tokens": 100}, {"n": 8})
-    limits = (MINUTE, Limit(scope="route", unit="parallel", cap=1, window_s=0))
+    limits = (MINUTE, ONE)
     with run([make.target(hanging, price=price(1_000))], limits=limits, body_parse_bytes=BODY_BYTES) as world:
         Lender(world)
         clock = world.worker.limits._clock = Clock()
-        connection = world.connect()
-        connection.sendall(world.head(PATH, len(first + rest)) + first)
-        until(lambda: len(world.worker.limits._counters) == 2)
-        usd, parallel = world.worker.limits._counters.values()
-        until(lambda: world.on_loop(lambda: parallel.lease.reserved) == 1)
+        connection, rest = begin(world, {"max_tokens": 100}, {"n": 8})
+        (usd,) = (each for each in world.worker.limits._counters.values() if each.unit == "usd")
         before = usd.lease
-        assert world.on_loop(lambda: before.reserved) / NANO == pytest.approx(0.1, rel=0.01)
+        assert reserved(world, "usd") / NANO == pytest.approx(0.1, rel=0.01)
         clock.now += 60.0 if turned else 0.0
         connection.sendall(rest)
         until(lambda: hanging.requests)
         assert (usd.lease is before) is not turned
-        assert world.on_loop(lambda: usd.lease.reserved) / NANO == pytest.approx(0.8, rel=0.01)
-        assert world.on_loop(lambda: parallel.lease.reserved) == 1
+        assert reserved(world, "usd") / NANO == pytest.approx(0.8, rel=0.01)
+        assert reserved(world, "parallel") == 1
         if turned:
             assert world.on_loop(lambda: before.reserved) == 0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_body_that_may_cost_more_than_is_left_reserves_its_tokens_all_the_same(run, make, hanging, turned):
+    limits = (MINUTE, ONE, Limit(scope="route", unit="tokens", cap=1e6, window_s=60))
+    with run([make.target(hanging, price=price(200))], limits=limits, body_parse_bytes=BODY_BYTES) as world:
+        Lender(world)
+        clock = world.worker.limits._clock = Clock()
+        connection, rest = begin(world, {}, {"n": 8})
+        assert reserved(world, "usd") == 1
+        assert reserved(world, "tokens") == pytest.approx(32_768, rel=0.02)
+        clock.now += 60.0 if turned else 0.0
+        connection.sendall(rest)
+        until(lambda: hanging.requests)
+        assert reserved(world, "usd") == 1
+        assert reserved(world, "tokens") == pytest.approx(8 * 32_768, rel=0.02)
