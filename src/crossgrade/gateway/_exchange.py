@@ -161,15 +161,17 @@ class Exchange(Reserving):
             self.target = target
         if attempts.count > 1 and self.copy is not None:
             self.copy.restart()
-        self._relay = None
         if target.forbidden and (problem := payload.forbidden(target)) is not None:
             self.refuse(problem)
             return
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError, *, is_own: bool) -> bool:
-        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
+    def _try_on(self, error: ProviderError, charge: Charge, *, is_own: bool) -> bool:
+        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is.
+
+        What the failed one cost counts if the head of an answer had come.
+        """
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
@@ -180,6 +182,9 @@ class Exchange(Reserving):
         is_own |= isinstance(error, ContextTooLongError)
         if not is_own and not self.route.retries.spend():
             return False
+        if self._status and charge is not NOTHING:
+            self._waste(charge)
+        self._relay, self._status, self.sent_at = None, 0, 0.0  # nothing is known of the next one
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
 
@@ -320,15 +325,14 @@ class Exchange(Reserving):
         self._failed(error, answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
-        """Note that this attempt failed by its answer, which may be whole all the same.
+        """Note that this attempt failed by its answer, which may be whole all the same, and cost this much.
 
-        `charge` is what it cost, if that is not billed yet.
-
-        An error in the place of an answer has a status. HTML comes from something before the model.
+        An error in the place of an answer has a status, and costs nothing. Nor does HTML, which comes from
+        something before the model.
         """
-        is_html = b"html" in self._headers.get(b"content-type", b"")
-        is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
-        self._failed(error, answered=is_whole, charge=charge)
+        is_error = error.status is not None or b"html" in self._headers.get(b"content-type", b"")
+        is_whole = not is_error and error.code not in _NOT_WHOLE
+        self._failed(error, answered=is_whole, charge=NOTHING if is_error else charge)
 
     def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
@@ -339,11 +343,12 @@ class Exchange(Reserving):
         note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
+        if self._status >= 300 or not self.sent_at:
+            charge = NOTHING
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error, is_own=answered or by_body):
-            is_free = self._status >= 300 or not self.sent_at
-            self.refuse(self._told(error), NOTHING if is_free else charge)
+        elif not self._try_on(error, charge, is_own=answered or by_body):
+            self.refuse(self._told(error), charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -371,18 +376,14 @@ class Exchange(Reserving):
         """Send a whole answer, with its cost in the head."""
         assert self.target is not None
         assert self.payload is not None
+        charge = self._bill(usage, output_tokens)
         try:
             body = self.payload.whole(self.target, body)
         except ProviderError as error:
-            charge = self._bill(usage, output_tokens)
-            if charge.tokens is not None:
-                self._waste(charge)
-                charge = NOTHING  # more than that
             self.failed(error, charge)
             return
         if self.turn is not None:
             self._keep(self.turn, body)
-        charge = self._bill(usage, output_tokens)
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client

@@ -41,17 +41,16 @@ UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 """The charge of a request that broke off before its usage was known. Limits count what was reserved."""
 
 
-def together(first: Charge, then: Charge) -> Charge:
-    """Return the charge of two attempts at one request; its dollars are unknown if those of either are."""
-    counts = {}
-    for name in Counts.__struct_fields__:
-        known = [each for each in (getattr(first.usage, name), getattr(then.usage, name)) if each is not None]
-        counts[name] = sum(known) if known else None
-    tokens = None if first.tokens is None or then.tokens is None else first.tokens + then.tokens
-    if first.usd is None or then.usd is None:
-        return Charge(Counts(**counts), None, tokens, "unknown")
-    origin = first.origin if first.origin == then.origin else "estimate"
-    return Charge(Counts(**counts), first.usd + then.usd, tokens, origin)
+def together(earlier: Charge, last: Charge) -> Charge:
+    """Return the charge of all attempts at one request: the cost of all, with the tokens of the last.
+
+    Each attempt may be at another model, so their tokens have no sum that means anything. The dollars are
+    unknown if those of any attempt are.
+    """
+    if earlier.usd is None or last.usd is None:
+        return Charge(last.usage, None, last.tokens, "unknown")
+    origin = earlier.origin if earlier.origin == last.origin or last is NOTHING else "estimate"
+    return Charge(last.usage, earlier.usd + last.usd, last.tokens, origin)
 
 
 def images_in(payload: Payload, prices: Prices) -> int | None:

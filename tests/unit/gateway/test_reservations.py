@@ -330,7 +330,7 @@ def test_every_attempt_that_was_answered_is_billed_and_recorded(run, make, spare
             each = (spare.input_tokens or 0, spare.output_tokens or 0)
             cost = (10 + each[0] + 20_000 * 10 + each[1] * 20) / 1e6
             assert (record.attempts, record.cost_origin) == (2, "usage")
-            assert (record.input_tokens, record.output_tokens) == (10 + each[0], 20_000 + each[1])
+            assert (record.model, record.input_tokens, record.output_tokens) == ("other-model", *each)
             assert record.cost_usd == pytest.approx(cost)
             assert lender.spent() / NANO == pytest.approx(cost)
             if answer.status == 200:
