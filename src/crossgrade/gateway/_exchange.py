@@ -1,7 +1,7 @@
 """One request from its route to its record: limits, attempts, answer, cost."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -26,17 +26,19 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
+from crossgrade.gateway._leases import LimitRefusal
 from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
+    limit_problem,
     problem_event,
     provider_problem,
     unknown_model,
 )
 from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, Reserving, bill, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, Reservation, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -48,7 +50,7 @@ _NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange(Reserving):
+class Exchange(RequestState):
     """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
     copy: Copy | None = None
@@ -57,6 +59,7 @@ class Exchange(Reserving):
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
     _retry: asyncio.Handle | None = None
+    _reservation: Reservation | None = None
     _status = 0
     _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
@@ -72,9 +75,6 @@ class Exchange(Reserving):
         at: float,
     ) -> None:
         self._context = context
-        self._limits = context.limits
-        self._unpriced = context.unpriced
-        self._count_refusal = context.count_refusal
         self.client = client
         self.request = request
         self.endpoint = endpoint
@@ -106,9 +106,26 @@ class Exchange(Reserving):
         payload.drops = route.spec.unsupported == "drop"
         self._choose(route, payload)
         if permit.counters:
-            self._reserve(payload, permit)
+            self._reservation = Reservation(context.limits, permit, self, self._held_back)
+            self._reservation.begin(self._attempt)
         else:
             self._attempt()
+
+    def reserve_rest(self, go_on: Callable[[], None]) -> None:
+        """Reserve what the end of a body asks for beyond what its beginning did, then go on."""
+        if self._reservation is None:
+            go_on()
+        else:
+            self._reservation.extend(go_on)
+
+    def _held_back(self, reason: LimitRefusal | Problem) -> None:
+        """Refuse the request because of a limit."""
+        if isinstance(reason, LimitRefusal):
+            self._context.count_refusal(reason)
+            reason = limit_problem(reason)
+        if not self.done:
+            self._let_go()
+            self.refuse(reason)
 
     def fail_body(self, problem: Problem) -> None:
         """Refuse the request because of its body."""
@@ -183,7 +200,9 @@ class Exchange(Reserving):
         if not is_own and not self.route.retries.spend():
             return False
         if self._status and charge is not NOTHING:
-            self._waste(charge)
+            self.wasted = self.whole_charge(charge)
+            if self._reservation is not None:
+                self._reservation.waste(charge)
         self._relay, self._status, self.sent_at = None, 0, 0.0  # nothing is known of the next one
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
@@ -388,7 +407,7 @@ class Exchange(Reserving):
         self.target.breaker.succeeded()
         client = self.client
         client.write(
-            whole(self._status, JSON_TYPE, body, self._lines(self._whole_charge(charge).usd) + client.closing)
+            whole(self._status, JSON_TYPE, body, self._lines(self.whole_charge(charge).usd) + client.closing)
         )
         self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
@@ -551,11 +570,12 @@ class Exchange(Reserving):
             self._retry.cancel()
         if self.attempts is not None and self.attempts.is_probe:
             self.attempts.abandoned()
-        if self._hold is not None:
-            self._settle(self._hold, charge, error)
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.settle(charge, error)
         if self.payload is not None:
             self.payload.close()
-        self._record(status, self._whole_charge(charge), error)
+        self._record(status, self.whole_charge(charge), error)
 
     def _record(self, status: int, charge: Charge, error: str | None) -> None:
         context, permit = self._context, self.permit

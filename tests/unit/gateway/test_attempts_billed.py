@@ -83,3 +83,29 @@ def test_a_status_of_one_attempt_says_nothing_of_the_next(run, make, hanging):
         assert world.post(body).status == 504
         assert world.settled()[0].cost_usd is None
         assert lender.spent("tokens") == len(body) // 4 + MOST
+
+
+@pytest.fixture
+def wasted(run, make) -> Any:
+    """Run a worker whose first target's answer is broken."""
+    with FakeProvider(BROKEN) as fake, FakeProvider(FINE) as spare:  # noqa: SIM117  # too long for one line
+        with served(run, make, make.target(fake), spare) as world:
+            Lender(world)
+            yield world
+
+
+def test_a_bound_that_a_wasted_answer_ignored_is_not_believed_again(wasted, make):
+    assert wasted.post(make.chat(max_tokens=100, tools=[TOOL]), "/v1/messages").status == 200
+    assert len(wasted.settled()) == 1
+    targets = wasted.worker.context.targets
+    assert (targets["big"].ignored, targets["other"].ignored) == ({"max_tokens"}, frozenset())
+
+
+def test_every_answer_without_a_bound_teaches_the_size_of_its_own_target(wasted, make):
+    route, targets = wasted.worker.context.routes.by_name["support"], wasted.worker.context.targets
+    for target in targets.values():
+        route.size(target).tokens = 1
+        target.ignored = frozenset({"max_tokens"})  # without a bound for all that is known
+    assert wasted.post(make.chat(max_tokens=1, tools=[TOOL]), "/v1/messages").status == 200
+    assert len(wasted.settled()) == 1
+    assert {name: size.tokens for name, size in route.sizes.items()} == {"big": 20_000, "other": 100}

@@ -96,3 +96,18 @@ def test_a_body_that_may_cost_more_than_is_left_reserves_its_tokens_all_the_same
         until(lambda: hanging.requests)
         assert reserved(world, "usd") == 1
         assert reserved(world, "tokens") == pytest.approx(8 * 32_768, rel=0.02)
+
+
+def test_an_answer_whose_bound_comes_late_teaches_no_size(run, make, fake):
+    with run([make.target(fake, price=price(2))], limits=(MINUTE, ONE), body_parse_bytes=BODY_BYTES) as world:
+        Lender(world)
+        route, target = (
+            world.worker.context.routes.by_name["support"],
+            world.worker.context.targets["big"],
+        )
+        size = route.size(target)
+        connection, rest = begin(world, {}, {"max_tokens": 1})
+        connection.sendall(rest)
+        assert make.read_answer(connection).status == 200
+        assert len(world.settled()) == 1
+        assert size._count == 0

@@ -297,7 +297,7 @@ def test_an_answer_without_a_bound_counts_for_all_choices(run, make, hanging, pl
 def test_what_is_learned_is_the_size_of_one_choice(run, make, fake):
     with run([make.target(fake, price=price(2))], limits=(A_DOLLAR,)) as world:
         Lender(world)
-        size = world.worker.context.routes.by_name["support"].new_size(world.worker.context.targets["big"])
+        size = world.worker.context.routes.by_name["support"].size(world.worker.context.targets["big"])
         size.tokens = 1
         tokens = world.post(make.chat(n=4)).json["usage"]["completion_tokens"]
         assert len(world.settled()) == 1
