@@ -46,14 +46,15 @@ from crossgrade.routing import opening_text
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes. `drops` says
-    that parameters without an equal in a target's API are left out. `repeatable` says whether the body can be
-    sent, or sent again. A `one_shot` body can be sent once only, so it needs a fresh connection. `answer_id`
-    is the id that a translated answer has, None for any other.
+    `endpoint` is the path that it came to. `fields` are those that the gateway acts on, as far as they are
+    known. `size` is in bytes. `drops` says that parameters without an equal in a target's API are left out.
+    `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
+    it needs a fresh connection. `answer_id` is the id that a translated answer has, None for any other.
     """
 
     answer_id: str | None
     drops: bool
+    endpoint: Endpoint
     fields: BodyFields
     size: int
     repeatable: bool
@@ -74,10 +75,6 @@ class Payload(Protocol):
     @property
     def answers(self) -> int:
         """How many answers are asked for, as far as that is known."""
-
-    @property
-    def has_output(self) -> bool:
-        """Whether the answer has output tokens, as all but embeddings have."""
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
@@ -226,18 +223,13 @@ class ParsedPayload:
         return self.fields.answers(self.endpoint.name)
 
     @property
-    def has_output(self) -> bool:
-        """Whether the answer has output tokens, as all but embeddings have."""
-        return self.endpoint.name != "embeddings"
-
-    @property
     def _client(self) -> ClientName:
         assert self.endpoint.client is not None
         return self.endpoint.client
 
     def _read(self) -> InboundRequest:
         if self._inbound is None:
-            if self.endpoint.name == "embeddings":
+            if not self.endpoint.has_output:
                 raise BadRequestError(
                     "embeddings are for targets that speak OpenAI's API only", code="embeddings-not-carried"
                 )

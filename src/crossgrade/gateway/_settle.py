@@ -6,13 +6,13 @@ import msgspec
 
 from crossgrade.dialects import NO_COUNTS, Counts
 from crossgrade.gateway._body import estimated_tokens
-from crossgrade.gateway._head import Endpoint, EndpointName, Request
+from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._leases import OF_OUTPUT, Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, unpriced_model
-from crossgrade.gateway._routes import Choice, Permit, ServedRoute
+from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size
 from crossgrade.gateway._targets import Attempts, TargetState
 from crossgrade.identity import Principal
 from crossgrade.pricing import Prices, Tokens
@@ -72,7 +72,7 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
     is_counted = False
-    if not payload.has_output:  # a vector is none
+    if not payload.endpoint.has_output:  # a vector is none
         outputs, is_counted = 0, usage.input_tokens is not None
     usd = prices.cost_usd(Counts(inputs, outputs), images)
     origin: CostOrigin = "unknown" if usd is None else "usage" if is_counted else "estimate"
@@ -178,23 +178,22 @@ _LITTLE_MORE = 1.1
 """Hosts may count a few tokens more than a bound: they do not ignore it."""
 
 
-def expected_output(
-    payload: Payload, endpoint: EndpointName, route: ServedRoute, target: TargetState
-) -> tuple[int, bool]:
-    """Return how many tokens a target's answers may have together, and whether that is a guess.
+def expected_output(payload: Payload, route: ServedRoute, target: TargetState) -> tuple[int, Size | None]:
+    """Return how many tokens each answer of a target may have, and the learned size if that is a guess.
 
-    The request's own bound holds for each answer that it asks for. The size that was learned stands for a
-    bound that is missing, or that the target ignores.
+    The size that was learned stands for a bound that is missing, or that the target ignores.
     """
-    if not payload.has_output:
-        return 0, False
-    fields = payload.fields
-    most, is_open = fields.most_output_tokens(endpoint), False
+    fields, endpoint = payload.fields, payload.endpoint
+    if not endpoint.has_output:
+        return 0, None
+    most = fields.most_output_tokens(endpoint.name)
     if most is None:
-        most, is_open = route.size(target).tokens, True
-    elif target.ignored and fields.bounds(endpoint) <= target.ignored:
-        most, is_open = max(most, route.size(target).tokens), True
-    return most * payload.answers, is_open
+        size = route.sizes.get(target.name) or route.size(target)  # nearly always without the call
+        return size.tokens, size
+    if target.ignored and fields.bounds(endpoint.name) <= target.ignored:
+        size = route.size(target)
+        return max(most, size.tokens), size
+    return most, None
 
 
 class Reservation:
@@ -203,7 +202,7 @@ class Reservation:
     `refuse` is called with the limit, or with the problem, because of which the request cannot go on.
     """
 
-    __slots__ = ("_hold", "_is_open", "_limits", "_permit", "_refuse", "_request")
+    __slots__ = ("_answers", "_hold", "_limits", "_permit", "_refuse", "_request", "_size", "_target")
 
     def __init__(
         self,
@@ -217,7 +216,7 @@ class Reservation:
         self._request = request
         self._refuse = refuse
         self._hold: Hold | None = None
-        self._is_open = False
+        self._size: Size | None = None  # what the estimate rests on, if it is a guess
 
     def begin(self, go_on: Callable[[], None]) -> None:
         """Reserve what the request may cost, then go on."""
@@ -237,12 +236,12 @@ class Reservation:
                 self._hold = outcome
                 go_on()
 
-        outcome = self._limits.reserve(permit.counters, usd, tokens, reserved, self._is_open)
+        outcome = self._limits.reserve(permit.counters, usd, tokens, reserved, self._size is not None)
         if outcome is not None:
             reserved(outcome)
 
     def _estimated(self) -> tuple[float | None, int]:
-        """Return the dollars and tokens that the request may cost, and note whether they are a guess.
+        """Return the dollars and tokens that the request may cost, and note what they rest on.
 
         Input is estimated by the body's size. Dollars are None if no price is known or needed.
         """
@@ -252,7 +251,10 @@ class Reservation:
         assert route is not None
         assert target is not None
         inputs = estimated_tokens(payload.size)
-        outputs, self._is_open = expected_output(payload, request.endpoint.name, route, target)
+        self._target = target
+        most, self._size = expected_output(payload, route, target)
+        answers = self._answers = payload.answers
+        outputs = most * answers
         usd = target.prices.cost_usd(Counts(inputs, outputs)) if self._permit.counts_usd else None
         return usd, inputs + outputs
 
@@ -276,7 +278,7 @@ class Reservation:
         request is in flight.
         """
         counters = tuple(counter for counter in self._permit.counters if counter.unit in OF_OUTPUT)
-        is_open, is_new = self._is_open, not any(hold.amounts[:2])
+        is_open, is_new = self._size is not None, not any(hold.amounts[:2])
         usd, tokens = (
             0 if is_open and old < guess else max(0, new - old)
             for new, old, guess in zip(estimate, hold.amounts, hold.estimate, strict=False)
@@ -312,11 +314,14 @@ class Reservation:
         if hold is None:
             return
         self._limits.settle(hold, charge.usd, charge.tokens, charge.is_part)
-        if self._is_open and error is None:
-            tokens = charge.usage.output_tokens
-            self._learn(
-                charge, charge.tokens if tokens is None else tokens
-            )  # with the input, rather too many
+        size, tokens = self._size, charge.usage.output_tokens
+        if size is not None and error is None:
+            if tokens is None:
+                tokens = charge.tokens  # with the input, rather too many
+            if self._request.target is not self._target:
+                self._learn(charge, tokens)
+            elif tokens is not None:
+                size.learn(-(-tokens // self._answers))
         elif charge.tokens is not None and charge.tokens > hold.estimate[1] and self._permit.counts_output:
             self._learn(charge, None)
 
@@ -327,9 +332,9 @@ class Reservation:
         """
         request = self._request
         payload, route, target = request.payload, request.route, request.target
-        if payload is None or route is None or target is None or not payload.has_output:
+        if payload is None or route is None or target is None or not payload.endpoint.has_output:
             return
-        endpoint, answers = request.endpoint.name, payload.answers
+        endpoint, answers = request.endpoint.name, self._answers
         most, bounds = payload.fields.most_output_tokens(endpoint), payload.fields.bounds(endpoint)
         tokens = charge.usage.output_tokens
         if most is None or bounds <= target.ignored:
