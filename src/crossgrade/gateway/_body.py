@@ -127,9 +127,14 @@ class BodyFields(msgspec.Struct):
         return choices * (self._prompts() if prompts is None else prompts or 1)
 
     def _prompts(self) -> int:
-        if not bytes(self.prompt).startswith(b"["):
+        """Count the texts and lists in the list of prompts. What is in those lists counts too: too many."""
+        raw = bytes(self.prompt)
+        if not raw.startswith(b"["):
             return 1
-        return sum(bytes(each)[0] in b'"[' for each in _PROMPTS.decode(self.prompt)) or 1
+        lists = json_marks(raw).count(b"[") - 1 if raw.count(b"[") > 1 else 0
+        if BACKSLASH in raw:
+            raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+        return raw.count(b'"') // 2 + lists or 1
 
     @property
     def has_tools(self) -> bool:
@@ -167,7 +172,6 @@ class BodyFields(msgspec.Struct):
 
 _BODY_FIELDS = msgspec.json.Decoder(BodyFields)
 _CONVERSATION = msgspec.json.Decoder(_Conversation)
-_PROMPTS = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
