@@ -41,9 +41,6 @@ from crossgrade.gateway._problems import Problem, bad_request
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
-DEFAULT_OUTPUT_TOKENS = 1024
-"""The output tokens that a shadow's copy reserves for, if the request does not bound its answer."""
-
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')

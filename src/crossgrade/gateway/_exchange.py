@@ -38,7 +38,16 @@ from crossgrade.gateway._problems import (
 )
 from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, Reservation, bill, record_of
+from crossgrade.gateway._settle import (
+    NOTHING,
+    UNKNOWN,
+    Charge,
+    RequestState,
+    Reservation,
+    bill,
+    bill_stream,
+    record_of,
+)
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts, note_failure
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -446,6 +455,7 @@ class Exchange(RequestState):
     ) -> None:
         """Send the end of a long answer or stream, with a last piece."""
         assert self.target is not None
+        assert self.payload is not None
         assert self._delivery is not None
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -454,9 +464,7 @@ class Exchange(RequestState):
         self.target.breaker.succeeded()
         if self.turn is not None:
             self._keep(self.turn, last)
-        charge = self._bill(usage, output_tokens)
-        if usage.output_tokens is None:
-            charge = msgspec.structs.replace(charge, is_part=True)  # there may be more than was seen
+        charge = bill_stream(self.target.prices, self.payload, usage, output_tokens)
         self._close(self._status, charge)
         self._delivery.end(last)
 

@@ -79,6 +79,12 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
     return Charge(usage, usd, inputs + outputs, origin)
 
 
+def bill_stream(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int) -> Charge:
+    """Return the charge of a stream. If its output was not counted, there may be more of it than was seen."""
+    charge = bill(prices, payload, usage, output_tokens)
+    return charge if usage.output_tokens is not None else msgspec.structs.replace(charge, is_part=True)
+
+
 class RequestState:
     """What is known of one request: the fields of an exchange that its record is made from.
 
@@ -196,6 +202,26 @@ def expected_output(payload: Payload, route: ServedRoute, target: TargetState) -
     return most, None
 
 
+def learn(
+    payload: Payload, route: ServedRoute, target: TargetState, charge: Charge, *, is_whole: bool
+) -> None:
+    """Learn from an answer: its size if it had no bound, else whether the target ignores the bound.
+
+    If the output was not counted, a whole answer's size is all of its tokens, which are rather too many.
+    """
+    fields, endpoint = payload.fields, payload.endpoint
+    tokens = charge.usage.output_tokens
+    if not endpoint.has_output:
+        return
+    most, bounds = fields.most_output_tokens(endpoint.name), fields.bounds(endpoint.name)
+    if most is None or bounds <= target.ignored:
+        tokens = charge.tokens if tokens is None else tokens
+        if is_whole and tokens is not None:
+            route.size(target).learn(-(-tokens // payload.answers))
+    elif tokens is not None and tokens > (most + _FEW_TOKENS) * payload.answers * _LITTLE_MORE:
+        target.ignored |= bounds
+
+
 class Reservation:
     """What one request holds of its caller's limits, from before it is sent to its end.
 
@@ -305,8 +331,7 @@ class Reservation:
         """Note what an attempt cost that another one follows."""
         if self._hold is not None:
             self._limits.waste(self._hold, charge.usd, charge.tokens)
-            if self._permit.counts_output:
-                self._learn(charge, charge.usage.output_tokens)
+            self._learn(charge, is_whole=True)
 
     def settle(self, charge: Charge, error: str | None) -> None:
         """End the hold with what the last attempt cost, and learn from its answer."""
@@ -316,29 +341,15 @@ class Reservation:
         self._limits.settle(hold, charge.usd, charge.tokens, charge.is_part)
         size, tokens = self._size, charge.usage.output_tokens
         if size is not None and error is None:
-            if tokens is None:
-                tokens = charge.tokens  # with the input, rather too many
-            if self._request.target is not self._target:
-                self._learn(charge, tokens)
-            elif tokens is not None:
-                size.learn(-(-tokens // self._answers))
-        elif charge.tokens is not None and charge.tokens > hold.estimate[1] and self._permit.counts_output:
-            self._learn(charge, None)
+            if tokens is not None and self._request.target is self._target:
+                size.learn(-(-tokens // self._answers))  # as `learn` would, in half the time
+            else:
+                self._learn(charge, is_whole=True)
+        elif self._permit.counts_output and charge.tokens is not None and charge.tokens > hold.estimate[1]:
+            self._learn(charge, is_whole=error is None)
 
-    def _learn(self, charge: Charge, size: int | None) -> None:
-        """Learn from an answer of this size how long those without a bound are; None if it may not be whole.
-
-        An answer longer than its bound shows that the target ignores the fields that should have bounded it.
-        """
+    def _learn(self, charge: Charge, *, is_whole: bool) -> None:
         request = self._request
         payload, route, target = request.payload, request.route, request.target
-        if payload is None or route is None or target is None or not payload.endpoint.has_output:
-            return
-        endpoint, answers = request.endpoint.name, self._answers
-        most, bounds = payload.fields.most_output_tokens(endpoint), payload.fields.bounds(endpoint)
-        tokens = charge.usage.output_tokens
-        if most is None or bounds <= target.ignored:
-            if size is not None:
-                route.size(target).learn(-(-size // answers))
-        elif tokens is not None and tokens > (most + _FEW_TOKENS) * answers * _LITTLE_MORE:
-            target.ignored |= bounds
+        if self._permit.counts_output and payload is not None and route is not None and target is not None:
+            learn(payload, route, target, charge, is_whole=is_whole)
