@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from crossgrade.dialects import Counts
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._answers import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._broker import BrokerLink
@@ -266,11 +267,7 @@ class ShadowCall:
             status=502 if error else 200,
             error=error,
             stream=self._stream,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_input_tokens=usage.cache_read_input_tokens,
-            cache_creation_input_tokens=usage.cache_creation_input_tokens,
-            reasoning_output_tokens=usage.reasoning_output_tokens,
+            **{name: getattr(usage, name) for name in Counts.__struct_fields__},
             cost_usd=charge.usd,
             cost_origin=charge.origin,
             latency_ms=latency_ms,
