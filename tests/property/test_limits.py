@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossgrade.domain import Limit
@@ -150,7 +150,12 @@ ACTIONS = st.lists(
 )
 
 
+BOTH_WAIT = [(0, 0, "reserve", 1), (0, 0, "reserve", 40), (0, 1, "reserve", 1), (0, 1, "reserve", 8)]
+"""Two workers wait, each for what the other one has."""
+
+
 @given(ACTIONS, st.booleans(), st.booleans())
+@example(BOTH_WAIT, True, False)
 def test_no_interleaving_overspends(actions: list[tuple[int, int, str, int]], two: bool, roomy: bool) -> None:
     clock, table = Clock(), Table()
     cap = 2.0 if roomy else 0.5

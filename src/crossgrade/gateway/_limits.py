@@ -214,7 +214,7 @@ class Limits:
         return None
 
     def _wait(self, entry: WaitingRequest, counter: Counter) -> None:
-        counter.waiting.append(entry)
+        entry.wait_for(counter)
         self._live.add(counter)
         self._ask(counter, entry)
 
@@ -316,10 +316,14 @@ class Limits:
         self._serve(counter)
 
     def recalled(self, lease_id: LeaseId) -> None:
-        """Hand back what is left of a lease, with the next flush."""
+        """Hand back what is left of a lease, with the next flush.
+
+        What requests will take that wait for a later limit is kept. Otherwise two of them in two workers
+        could take from each other what the other one needs, again and again.
+        """
         counter = self._counters.get(_key(lease_id))
-        if counter is not None and counter.lease.id == lease_id and counter.lease.left:
-            counter.lease.give_back()
+        if counter is not None and counter.lease.id == lease_id and counter.lease.left > counter.promised:
+            counter.lease.give_back(counter.promised)
             if not counter.lease.dirty:
                 self._mark(counter.lease)
 
@@ -333,7 +337,7 @@ class Limits:
             if outcome is counter:
                 self._ask(counter, entry)
                 return
-            waiting.popleft()
+            entry.leave(counter)
             if isinstance(outcome, Counter):
                 self._wait(entry, outcome)
             else:
@@ -405,7 +409,8 @@ class Limits:
             counter.retry_at, counter.unavailable = now + 1.0, True
             refusal = counter.refusal(now)
             counter.asked = False
-            entry = counter.waiting.popleft()
+            entry = counter.waiting[0]
+            entry.leave(counter)
             self._let_go(entry)
             entry.ready(refusal)
 
