@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks._router_certificates import FLOOR as SETTINGS
 from benchmarks._router_certificates import SETS, TRAINING, _evidence, _first_steps, _pool, _truth
 from benchmarks._table import Row
-from crossgrade.decide import DecisionSettings, Evidence, GrowthStep, growth_steps
+from crossgrade.decide import DecisionSettings, Evidence, GrowthStep, growth_steps, passed_steps
 from crossgrade.stats import ChangeDetector, ClaimProcess
 
 N = 1000
@@ -114,11 +114,7 @@ def _audit(steps: tuple[GrowthStep, ...], b: np.ndarray, c: np.ndarray, score: n
     for step in steps:
         moved = score >= step.least_score
         step.process.take(b[moved], c[moved], np.ones(int(moved.sum())), together=True)
-    return _passed(steps)
-
-
-def _passed(steps: tuple[GrowthStep, ...]) -> int:
-    return next((at for at, step in enumerate(steps) if not step.process.passed), len(steps))
+    return passed_steps(steps)
 
 
 def _columns(pool: Evidence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -136,7 +132,7 @@ def _shares(seed: int) -> tuple[float, ...]:
     found = []
     for _ in range(DRAWS):
         steps = _begun(pool, rng.integers(0, pool.n, N), FLOOR)
-        passed = [_passed(steps)]
+        passed = [passed_steps(steps)]
         for day in range(AUDITS[-1] // DAY):
             draw = rng.integers(0, pool.n, DAY)
             count = _audit(steps, b[draw], c[draw], score[draw])
@@ -161,7 +157,7 @@ def _worst(seed: int) -> list[float]:
             for _ in range(AUDITS[-1] // DAY):
                 draw = rng.integers(0, pool.n, DAY)
                 _audit(steps, b[draw], c[draw], score[draw])
-            wrong += _passed(steps) > at
+            wrong += passed_steps(steps) > at
         rates.append(wrong / WRONG_DRAWS)
     return rates + [0.0] * (WRONG_STEPS - len(rates))
 
@@ -182,7 +178,7 @@ class _Falling:
         self._share, self._kept, _ = _truth(pool)
         self._samples = rng.integers(0, pool.n, N)
         self._steps = _begun(pool, self._samples, FLOOR)
-        self._count, self._before = _passed(self._steps), 0.0
+        self._count, self._before = passed_steps(self._steps), 0.0
         self._falls_on = int(rng.integers(5, 26))
         self._monitors: tuple[ClaimProcess, ChangeDetector] | None = (
             ClaimProcess(FLOOR),

@@ -25,7 +25,7 @@ from crossgrade.evaluate import build_scorer
 from crossgrade.store import Store
 
 SAMPLES = 100
-_DELAY_S = 0.03
+DELAY_S = 0.03
 _KILLS_A_RUN = 2
 _LATER_S = 0.05
 """A kill comes up to this long after a number of requests that is drawn at random has come."""
@@ -35,7 +35,7 @@ def kill_and_resume(times: int, seed: int) -> dict[str, int]:
     """Kill and resume so many runs; returns the sums over all of them."""
     chance = random.Random(seed)
     total = {"runs": times, "kills": 0, "lost": 0, "paid_twice": 0, "sent_again": 0, "in_store_at_kill": 0}
-    with endpoint(_DELAY_S) as url:
+    with endpoint(DELAY_S) as url:
         for number in range(times):
             with tempfile.TemporaryDirectory() as folder:
                 for name, value in _one_run(url, Path(folder), chance, number).items():
@@ -49,16 +49,16 @@ def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict
     seen = {"kills": 0, "paid_twice": 0}
     ended = False
     while not ended:
-        before = _requests_in_store(folder)
+        before = requests_in_store(folder)
         sent_before = counts(url)
         kill = seen["kills"] < _KILLS_A_RUN
-        ended = _run_in_child(url, folder, _moment(url, chance) if kill else None)
+        ended = _run_in_child(url, folder, drawn_moment(url, chance) if kill else None)
         sent = counts(url)
         seen["paid_twice"] += sum(sent[request] > sent_before[request] for request in before)
         seen["kills"] += not ended
-        kept |= set() if ended else _answers(folder)
+        kept |= set() if ended else answers(folder)
     mine = {request: times for request, times in sent.items() if f"run {number} " in request}
-    final = _answers(folder)
+    final = answers(folder)
     assert len(final) == 2 * SAMPLES, f"{len(final)} answers count at the end"
     return {
         **seen,
@@ -68,7 +68,7 @@ def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict
     }
 
 
-def _moment(url: str, chance: random.Random) -> Callable[[], bool]:
+def drawn_moment(url: str, chance: random.Random) -> Callable[[], bool]:
     """Return a function that says whether the moment to kill has come."""
     wanted = sum(counts(url).values()) + chance.randrange(2 * SAMPLES)
     later_s = chance.uniform(0, _LATER_S)
@@ -89,7 +89,7 @@ def _run_in_child(url: str, folder: Path, moment: Callable[[], bool] | None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 1
         try:
-            anyio.run(main, url, folder, _run_id(folder))
+            anyio.run(main, url, folder, run_id(folder))
             status = 0
         finally:
             os._exit(status)
@@ -108,7 +108,8 @@ def _run_in_child(url: str, folder: Path, moment: Callable[[], bool] | None) -> 
     return os.WIFEXITED(status)
 
 
-def _run_id(folder: Path) -> str | None:
+def run_id(folder: Path) -> str | None:
+    """Return the id of the run of a folder, None before it began."""
     if not (folder / "crossgrade.db").exists():
         return None
     with Store.open(folder / "crossgrade.db") as store:
@@ -116,21 +117,22 @@ def _run_id(folder: Path) -> str | None:
     return runs[0].id if runs else None
 
 
-def _answers(folder: Path) -> set[tuple[str, str]]:
+def answers(folder: Path) -> set[tuple[str, str]]:
     """The samples and models whose answers count."""
-    run_id = _run_id(folder)
-    if run_id is None:
+    found = run_id(folder)
+    if found is None:
         return set()
     with Store.open(folder / "crossgrade.db") as store:
-        recorded = store.answers.of_run(run_id, build_scorer(ScorerSpec(kind="exact")).digest)
+        recorded = store.answers.of_run(found, build_scorer(ScorerSpec(kind="exact")).digest)
     return {(sample_id, model) for (sample_id, model, _), answer in recorded.items() if answer.response}
 
 
-def _requests_in_store(folder: Path) -> set[str]:
+def requests_in_store(folder: Path) -> set[str]:
+    """Return the requests whose answers count, as the endpoint names them."""
     texts = {
         row["id"]: row["input"] for row in map(json.loads, (folder / "data.jsonl").read_text().splitlines())
     }
-    return {f"{model} {texts[sample_id]}" for sample_id, model in _answers(folder)}
+    return {f"{model} {texts[sample_id]}" for sample_id, model in answers(folder)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Work on a cluster of two nodes of Ray, in a process of its own; prints what was seen as JSON.
 
-A node is lost while its work is under way. Its argument is a free port for the cluster's own clients.
+A node is lost while its work is under way. The arguments are a free port for the cluster's own clients and a
+log, and the working directory is a project.
 """
 
 import io
@@ -63,6 +64,8 @@ def seen(port: int, log: Path) -> dict[str, Any]:
         found["refused"] = code_of(lambda: list(nodes.run(refuse, [1])))
         nodes.check_files([log])
         found["missing"] = code_of(lambda: nodes.check_files([log.with_name("gone")]))
+    found["evaluate"] = ran("evaluate", "echo", "--yes", "--on", address)
+    with on_ray(address) as nodes:
         results, processes = [], set()
         for at, (square, process) in enumerate(nodes.run(slow, range(16))):
             results.append(square)
@@ -79,6 +82,10 @@ def seen(port: int, log: Path) -> dict[str, Any]:
         for each in json.loads(told.getvalue())["checks"]
         if each["name"] == "node"
     ]
+    key, session = os.environ["FAKE_API_KEY"].encode(), Path(cluster.head_node.get_session_dir_path())
+    files = [each for each in session.rglob("*") if each.is_file()]
+    found["files"] = len(files)
+    found["with_key"] = [str(each) for each in files if key in each.read_bytes()]
     cluster.shutdown()
     return found
 

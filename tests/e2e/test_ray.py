@@ -3,15 +3,17 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks._scale_cluster import outcome
 from crossgrade._version import __version__
 from tests.codes import names
-from tests.e2e.driving import CommandLine
+from tests.e2e.driving import CommandLine, Project
 from tests.e2e.test_traffic import row
 from tests.unit.serve.running import free_port
 
@@ -29,8 +31,10 @@ def log(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_cluster_gives_the_same_and_outlives_a_node(cli: CommandLine, log: Path) -> None:
+def test_a_cluster_gives_the_same_and_outlives_a_node(cli: CommandLine, project: Project, log: Path) -> None:
     pytest.importorskip("ray")
+    project.change("candidates: [new]", "candidates: [new]\n    mode: fixed")
+    shutil.copytree(project.folder, project.folder / "here")
     environ = {**os.environ, "CROSSGRADE_TEST_KEY": "secret"}
     driven = subprocess.run(
         [sys.executable, str(DRIVER), str(free_port()), str(log)],
@@ -49,7 +53,14 @@ def test_a_cluster_gives_the_same_and_outlives_a_node(cli: CommandLine, log: Pat
     assert names(node, platform.python_version())
     cli.succeeds("scan", log, "--jobs", "1", "--output", "here.json")
     assert json.loads(Path("on-ray.json").read_text()) == json.loads(Path("here.json").read_text())
+    assert found["evaluate"] == 0, driven.stderr[-2000:]
+    assert len(project.asked("old-model")) == len(set(project.asked("new-model"))) == 120
+    cli.succeeds("evaluate", "echo", "--yes", "--config", "here/crossgrade.yaml")
+    here, there = (outcome(folder, "latest") for folder in (project.folder / "here", project.folder))
+    assert here == there
     assert "secret" not in driven.stdout + driven.stderr
+    assert found["files"] > 20
+    assert found["with_key"] == []
 
 
 def test_an_address_of_no_cluster_is_an_error(cli: CommandLine, log: Path) -> None:

@@ -21,7 +21,7 @@ from crossgrade.calls._call import (
 )
 from crossgrade.calls._journal import Journal
 from crossgrade.calls._limits import CallLimiter, CallLimiters, Patience, in_own_task
-from crossgrade.providers import BatchProvider, HostedProvider, Provider
+from crossgrade.providers import BatchProvider, Provider
 
 __all__ = [
     "FAILURES_IN_A_ROW",
@@ -34,7 +34,6 @@ __all__ = [
     "CallLimiter",
     "CallLimiters",
     "Calls",
-    "HostedProvider",
     "Journal",
     "OpenModel",
     "Patience",

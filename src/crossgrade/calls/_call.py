@@ -12,7 +12,7 @@ from crossgrade.dialects import HOSTS
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Price, Usage
 from crossgrade.errors import ProviderError
 from crossgrade.pricing import cost_usd
-from crossgrade.providers import HostedProvider, LocalProvider, Provider
+from crossgrade.providers import Provider
 from crossgrade.store import Response
 
 UNKNOWN_OUTPUT_TOKENS = 4096
@@ -144,7 +144,7 @@ def request_digest(
     The digest includes the epoch, so that repeats of one sample are separate answers. For a local model it
     includes what the open `provider` runs, because the file at a path may have changed.
     """
-    runs = (provider.identity,) if isinstance(provider, LocalProvider) else ()
+    runs = () if provider is None or provider.identity is None else (provider.identity,)
     return digest((offer.provider, _address(offer, provider), request, epoch, *runs))
 
 
@@ -162,7 +162,7 @@ def _address(offer: Offer, provider: Provider | None) -> str | None:
     host = HOSTS.get(offer.provider)
     if offer.base_url is not None or host is None or not host.is_placed_by_environment:
         return offer.base_url
-    return provider.base_url if isinstance(provider, HostedProvider) else "unknown"
+    return "unknown" if provider is None else provider.base_url
 
 
 def prompt_digest(request: ModelRequest) -> str:

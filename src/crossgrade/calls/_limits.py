@@ -213,12 +213,8 @@ class CallLimiters:
         self._accounts: dict[str, CallLimiter] = {}
 
     def of(self, offer: Offer, provider: Provider) -> CallLimiter:
-        """Return the account of an open offer; the lowest `max_concurrency` of its offers bounds it.
-
-        A local model answers one request at a time: more at once would only share its threads,
-        and measure each other's load.
-        """
-        ceiling = 1 if offer.provider == "local" else offer.max_concurrency
+        """Return the account of an open offer, bounded by the lowest number of places of its offers."""
+        ceiling = offer.max_concurrency if provider.places is None else provider.places
         patience = self._patience or Patience(throttled_s=offer.patience_s)
         account = self._accounts.get(provider.account)
         if account is None:

@@ -223,6 +223,11 @@ def jobs_option(function: FunctionT) -> FunctionT:
     )(function)
 
 
+def cluster_option(what: str) -> Callable[[FunctionT], FunctionT]:
+    """Add `--on ray[://HOST:PORT]`, passed as `cluster`, to a command whose work can run on a cluster."""
+    return click.option("--on", "cluster", metavar="ray[://HOST:PORT]", help=f"Cluster of Ray that {what}.")
+
+
 def json_option(function: FunctionT) -> FunctionT:
     """Add `--json`, passed as `as_json`: every command has it but `serve`, which runs until it is stopped."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version.")(function)

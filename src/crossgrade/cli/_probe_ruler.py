@@ -49,6 +49,7 @@ def ruler(
     seed: int,
     max_cost: Decimal | None,
     resume: str | None,
+    cluster: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -74,17 +75,18 @@ def ruler(
         for line in (*plan.notes, words):
             note(line)
         confirm(cost, go_on=yes or max_cost is not None, what="probe")
-        result = followed(
-            offer_timeout=plan.offer.timeout_s,
-            run=lambda on_progress: project.probes.ruler(
-                plan,
-                tasks=chosen,
-                samples=samples,
-                max_cost_usd=max_cost,
-                resume=resume,
-                on_progress=on_progress,
-            ),
-        )
+        with project.on_cluster(cluster):
+            result = followed(
+                offer_timeout=plan.offer.timeout_s,
+                run=lambda on_progress: project.probes.ruler(
+                    plan,
+                    tasks=chosen,
+                    samples=samples,
+                    max_cost_usd=max_cost,
+                    resume=resume,
+                    on_progress=on_progress,
+                ),
+            )
     if as_json:
         print_json({"ruler": result}, schema_version=SCHEMA_VERSION)
     else:

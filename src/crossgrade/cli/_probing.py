@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from crossgrade.cli._frame import FunctionT, config_option, json_option
+from crossgrade.cli._frame import FunctionT, cluster_option, config_option, json_option
 from crossgrade.cli._output import note, shows_progress
 from crossgrade.cli._spending import Dollars
 from crossgrade.errors import UsageError
@@ -43,6 +43,7 @@ def asking_options(function: FunctionT) -> FunctionT:
     for option in (
         json_option,
         config_option,
+        cluster_option("asks the model"),
         click.option(
             "--yes",
             is_flag=True,

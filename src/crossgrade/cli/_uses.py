@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from crossgrade.config import Config, InvalidConfigError
 from crossgrade.domain import PLACEHOLDER, Reason, Workload
 from crossgrade.errors import ConfigError, CrossgradeError, closest
-from crossgrade.evaluate import lacks_live, scorer_kind, validate_options
-from crossgrade.project import Plugins, find_plugins
+from crossgrade.evaluate import scorer_kind, validate_options
+from crossgrade.project import Plugins, find_plugins, growth_findings
 from crossgrade.workloads import dataset_fields
 
 _SHOWN_FIELDS = 20
@@ -26,49 +26,15 @@ def check_uses(config: Config) -> list[Reason]:
         each for workload in config.workloads.values() for each in _problems(config, workload, plugins)
     ]
     notes: list[Reason] = []
-    for found in _growth(config, plugins):
-        if isinstance(found, ConfigError):
-            problems.append(found)
-        else:
-            notes.append(found)
+    for route in config.routes.values():
+        for found in growth_findings(config, route, plugins.scorers):
+            if isinstance(found, ConfigError):
+                problems.append(found)
+            else:
+                notes.append(found)
     if problems:
         raise InvalidConfigError(problems)
     return notes
-
-
-def _growth(config: Config, plugins: Plugins) -> Iterator[ConfigError | Reason]:
-    """Yield which growing routes have audits that nothing could score, or only people."""
-    share, days = config.watching.label_share, config.watching.keep_text_days
-    for route in config.routes.values():
-        if not route.grow or route.workload is None:
-            continue
-        scorer, where = config.workloads[route.workload].scorer, f"routes.{route.name}.grow"
-        kind = plugins.scorers.get(scorer.kind)
-        if kind is None:  # which is a problem of the workload
-            continue
-        lacks = lacks_live(scorer, plugins.scorers)
-        if kind.asks_model:
-            yield config.error(
-                where,
-                f"`grow` beside the scorer `{kind.name}` of workload {route.workload}: what a model scores "
-                "is tested once, at the end, so no audit can go on from it",
-                "remove `grow`, or choose a scorer that asks no model",
-                code="growth-tested-once",
-            )
-        elif lacks is not None and share == 0:
-            yield config.error(
-                where,
-                f"`grow`, and no audit could be scored: {lacks.text}, and `watch.label_share` is 0",
-                "choose another scorer, let people score (`watch.label_share`), or remove `grow`",
-                code="growth-unscored",
-            )
-        elif lacks is not None:
-            yield Reason(
-                "growth-by-people",
-                f"route {route.name} grows by people's scores only: {lacks.text}. People get "
-                f"{100 * share:.3g} % of the audits, in `crossgrade watch --label-file FILE`. An audit that "
-                f"has no score after {days} days counts as the worst case",
-            )
 
 
 def _problems(config: Config, workload: Workload, plugins: Plugins) -> Iterator[ConfigError]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crossgrade.cli._frame import config_option, jobs_option, json_option
+from crossgrade.cli._frame import cluster_option, config_option, jobs_option, json_option
 from crossgrade.cli._output import note, print_fields, print_json, print_table
 from crossgrade.cli._params import complete_model, complete_workload
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     help="Keep what redaction takes out, under the key in this file (made where there is none).",
 )
 @click.option("--names", metavar="MODEL", help="Take out names of persons too, found by this spaCy model.")
-@click.option("--on", "cluster", metavar="ray[://HOST:PORT]", help="Cluster of Ray that reads the log.")
+@cluster_option("reads the log")
 @jobs_option
 @config_option
 @json_option

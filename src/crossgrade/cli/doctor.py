@@ -17,7 +17,7 @@ import click
 from crossgrade._version import __version__
 from crossgrade.cli._doctor_checks import MIN_FREE_BYTES, Check, Status, node_checks
 from crossgrade.cli._errors import EXIT_DONE, EXIT_FAILED
-from crossgrade.cli._frame import DEFAULT_CONFIG, config_option, json_option
+from crossgrade.cli._frame import DEFAULT_CONFIG, cluster_option, config_option, json_option
 from crossgrade.cli._output import note, one_line, print_json, styled
 from crossgrade.cli._params import complete_model
 from crossgrade.cli._spending import Dollars
@@ -37,9 +37,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "none": "blue"}
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL…]", shell_complete=complete_model)
-@click.option(
-    "--on", "cluster", metavar="ray[://HOST:PORT]", help="Look at the nodes of a cluster of Ray too."
-)
+@cluster_option("has nodes to look at")
 @click.option("--live", is_flag=True, help="Ask each MODEL (all by default) a few small questions.")
 @click.option(
     "--max-cost", type=Dollars(), metavar="USD", help="Stop before `--live` costs more.  [default: 1]"

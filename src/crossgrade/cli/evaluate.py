@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._frame import config_option, json_option
+from crossgrade.cli._frame import cluster_option, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_workload
 from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses, tell_left_out
@@ -45,12 +45,14 @@ _ENDINGS = {"futile": "certain, or unlikely to pass"}
 @click.option(
     "--decide/--no-decide", "decides", default=True, show_default=True, help="Decide when the run ends."
 )
+@cluster_option("asks the models")
 @config_option
 @json_option
 def command(
     workload: str,
     max_cost: Decimal | None,
     resume: str | None,
+    cluster: str | None,
     config_path: str,
     *,
     dry_run: bool,
@@ -88,6 +90,7 @@ def command(
             workload,
             max_cost,
             resume,
+            cluster,
             reuse=not no_reuse,
             every_hypothesis=every_hypothesis,
             decides=decides,
@@ -107,6 +110,7 @@ def _run(
     name: str,
     max_cost: Decimal | None,
     resume: str | None,
+    cluster: str | None,
     *,
     reuse: bool,
     every_hypothesis: bool,
@@ -115,7 +119,7 @@ def _run(
 ) -> None:
     from crossgrade.cli._progress import followed
 
-    with followed(name, f"crossgrade evaluate {name}") as on_progress:
+    with project.on_cluster(cluster), followed(name, f"crossgrade evaluate {name}") as on_progress:
         result = project.evaluate(
             name,
             max_cost_usd=max_cost,

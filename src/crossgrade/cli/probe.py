@@ -165,6 +165,7 @@ def run(
     kinds: str | None,
     max_cost: Decimal | None,
     resume: str | None,
+    cluster: str | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -200,12 +201,13 @@ def run(
             return
         note(_estimate_words(estimate))
         confirm(estimate.cost_usd and estimate.cost_usd[1], go_on=yes or max_cost is not None, what="probe")
-        result = followed(
-            offer_timeout=plan.offer.timeout_s,
-            run=lambda on_progress: project.probes.run(
-                plan, max_cost_usd=max_cost, resume=resume, on_progress=on_progress
-            ),
-        )
+        with project.on_cluster(cluster):
+            result = followed(
+                offer_timeout=plan.offer.timeout_s,
+                run=lambda on_progress: project.probes.run(
+                    plan, max_cost_usd=max_cost, resume=resume, on_progress=on_progress
+                ),
+            )
     if as_json:
         print_json({"probe": result}, schema_version=SCHEMA_VERSION)
     else:

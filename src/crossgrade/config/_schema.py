@@ -299,7 +299,7 @@ class WorkloadSection(Section):
     mode: Mode = Field(
         default="sequential",
         description="`sequential` stops as soon as the verdict is certain. `fixed` asks all planned "
-        "samples. `anytime` may be checked and extended at any time.",
+        "samples. A run in mode `anytime` may be checked and extended at any time, but not imported results.",
     )
     planned: Annotated[int, Field(ge=1)] | None = Field(
         default=None,

@@ -30,7 +30,6 @@ from crossgrade.domain import (
     TokenIssuer,
     Watching,
     Workload,
-    growth_bars,
 )
 from crossgrade.errors import ConfigError, hint_among
 
@@ -268,8 +267,6 @@ class ServingResolver:
             self._refuse(
                 where, message, f"set `workloads.{workload.name}.router`", code="growth-without-router"
             )
-        if workload is not None:
-            self._check_bars(where, workload)
         if shadow is None:
             problem = "without `shadow`: nothing would be audited"
         elif shadow.tiers:
@@ -279,16 +276,6 @@ class ServingResolver:
         if problem is not None:
             hint = "audit all requests at `shadow.rate`, with their texts, or remove `grow`"
             self._refuse(where, f"`grow` {problem}", hint, code="growth-unaudited")
-
-    def _check_bars(self, where: str, workload: Workload) -> None:
-        """Refuse growth of what is tested once; which scorers ask a judge is not known here."""
-        for bar in growth_bars(judge=None, cluster=workload.cluster, whole_floor=workload.whole_floor):
-            key = "cluster_field" if bar == "cluster" else bar
-            message = (
-                f"`grow` beside `{key}` of workload {workload.name}: that is tested once, at the end, "
-                "so no audit can go on from it"
-            )
-            self._refuse(where, message, f"remove `grow` or `{key}`", code="growth-tested-once")
 
     def _check_replicas(self, name: str, workload: Workload) -> None:
         for index, replica in enumerate(self.offers[name].replicas):

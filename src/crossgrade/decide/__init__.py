@@ -13,7 +13,7 @@ from crossgrade.decide._evidence import (
     RouterScores,
 )
 from crossgrade.decide._following import FUTILITY
-from crossgrade.decide._growth import GrowthStep, growth_mark, growth_steps
+from crossgrade.decide._growth import GrowthStep, growth_mark, growth_steps, passed_steps
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
@@ -125,6 +125,7 @@ __all__ = [
     "make_design",
     "moments",
     "pairs_for",
+    "passed_steps",
     "recompute",
     "rehearse",
     "right_or_wrong",

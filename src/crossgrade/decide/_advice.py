@@ -3,43 +3,42 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from crossgrade.decide._records import Certificate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
 from crossgrade.stats import MOST_NEEDED, Retention
 
+AdviceKind: TypeAlias = Literal["samples", "labels", "audits"]
+"""Samples of the workload, samples that people score, or audits of live requests on a route that grows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
     """How many `more` samples would probably settle the hypothesis that is nearest to being settled.
 
-    They are samples of the whole workload, also where the hypothesis is about a segment. With `labels`
-    they are samples that people score. With `audits` they are audits of live requests, on a route that grows.
-    `certifies` says which way the data point. Where the incumbent is spared, it answers `paired` of them. A
-    plan that has ended grows by `planned`: so many pairs without blocks would show as much.
+    They are samples of the whole workload, also where the hypothesis is about a segment, or of another
+    `kind`. `others` says which samples they must be, as `from other clusters` ("": any). `certifies` says
+    which way the data point. Where the incumbent is spared, it answers `paired` of them. A plan that has
+    ended grows by `planned`: so many pairs without blocks would show as much.
     """
 
     candidate: str
     segment: str | None
     more: int
     certifies: bool
-    labels: bool
-    clusters: bool
-    audits: bool = False
+    kind: AdviceKind
+    others: str = ""
     paired: int | None = None
     planned: int | None = None
 
     @property
     def words(self) -> str:
         """The advice in a sentence without its end: `about 340 more samples would probably certify b`."""
-        amount = count(self.more, "more audit" if self.audits else "more sample")
-        if self.labels:
-            amount += " scored by people"
-        elif self.clusters:
-            amount += " from other clusters"
-        elif self.audits:
-            amount += " in service"
+        amount = count(self.more, "more audit" if self.kind == "audits" else "more sample")
+        what_else = {"labels": "scored by people", "audits": "in service", "samples": self.others}[self.kind]
+        amount += f" {what_else}" if what_else else ""
         where = "" if self.segment is None else f" on {self.segment}"
         what = f"certify {self.candidate}{where}"
         if not self.certifies:
@@ -79,12 +78,23 @@ def _advice(view: View, one: Certificate) -> Advice | None:
         segment=one.segment,
         more=_rounded_up(pairs if blocks is None else pairs * blocks.size),
         certifies=not below,
-        labels=result.labels is not None,
-        clusters=result.clusters is not None,
-        audits=view.grows and not below,
+        kind="labels" if result.labels is not None else "audits" if audits_settle(view, one) else "samples",
+        others=others_than(view, result),
         paired=None if blocks is None else _rounded_up(pairs),
         planned=None if blocks is None or one.unfinished else _rounded_up(pairs / blocks.variance),
     )
+
+
+def audits_settle(view: View, one: Certificate) -> bool:
+    """Return whether audits of a growing route could certify it, which is all that they can do."""
+    return view.grows and all(each.value is not None and each.value >= each.floor for each in one.claims)
+
+
+def others_than(view: View, result: Retention) -> str:
+    """Return from what further samples must differ to be observations of their own, "" if they may be any."""
+    if result.clusters is None:
+        return ""
+    return "that ask something else" if view.evidence.cluster is None else "from other clusters"
 
 
 def _more(view: View, one: Certificate, claim: Retention) -> float | None:
@@ -95,6 +105,8 @@ def _more(view: View, one: Certificate, claim: Retention) -> float | None:
     if claim.needed is None or claim.value is None or not claim.n:
         return None
     more = float(claim.needed - (claim.n if claim.labels is None else claim.labels))
+    if view.grows and claim.clusters is not None:
+        more *= claim.clusters / claim.n  # an audit is an observation by itself
     if one.segment is not None and claim is not one.whole:
         # Others come along: samples are drawn from all of the traffic.
         whole = view.paired(one.candidate, view.whole.rows)

@@ -7,7 +7,15 @@ from typing import TypeAlias
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import BoolColumn, Evidence
 from crossgrade.decide._following import FUTILITY, Follower
-from crossgrade.decide._guards import GUARDS, GuardKind, failing, failing_parts, run_guards, sound_candidates
+from crossgrade.decide._guards import (
+    GUARDS,
+    GuardKind,
+    failing,
+    failing_parts,
+    run_guards,
+    sound_candidates,
+    sound_view,
+)
 from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test, whole_test
 from crossgrade.decide._records import Certificate, DecisionSettings, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View, make_view
@@ -145,7 +153,7 @@ def _read_only(view: View, guards: Iterable[Guard], candidate: str) -> Certifica
     It has no bounds, because no test made them. Segments stopped separately, so the rows are weighted to
     represent the whole traffic. Segments that a guard failed are no part of it.
     """
-    seen = view.without(frozenset(failing_parts(guards, candidate=candidate))) if view.splittable else view
+    seen = sound_view(view, guards, candidate)
     rows = seen.paired(candidate, seen.whole.rows)
     result = weighted_test(seen, candidate, rows).result()
     return Certificate(
@@ -155,6 +163,7 @@ def _read_only(view: View, guards: Iterable[Guard], candidate: str) -> Certifica
         adjusted_p=1.0,
         certified=False,
         tested=False,
+        moved_share=view.moved_share(candidate, view.whole),
     )
 
 
@@ -185,6 +194,7 @@ def _certificate(
         unfinished=tested.unfinished,
         given_up=tested.given_up,
         whole=None if tested.whole is None else claim(tested.whole),
+        moved_share=view.moved_share(tested.candidate, tested.part),
     )
 
 
@@ -192,7 +202,7 @@ def _test(view: View, guards: tuple[Guard, ...], candidate: str, part: Part, sha
     """Test one hypothesis, a threshold's with the floor of the whole; a guard that failed excludes it."""
     broken = failing_parts(guards, candidate=candidate)
     whole = part.label is None
-    seen = view.without(frozenset(broken)) if view.splittable else view
+    seen = sound_view(view, guards, candidate)
     members = seen.whole.rows if whole else part.rows
     run = _run(view, candidate, part, members, share)
     test = run.test

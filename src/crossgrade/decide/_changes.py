@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from crossgrade.decide._advice import Advice
+from crossgrade.decide._advice import Advice, audits_settle, others_than
 from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
@@ -75,7 +75,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         )
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
-        new = "" if best.retention.clusters is None else " from other clusters"
+        others = others_than(found.view, best.retention)
+        new = f" {others}" if others else ""
         yield remark(best, "more-evidence", f"More samples{new}{where}: {best.retention.reason}.")
     elif best.given_up:
         yield remark(
@@ -85,7 +86,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
             f"`crossgrade evaluate {found.view.evidence.workload} --resume RUN` asks them.",
         )
     elif not found.options and best.excluded is None:
-        if found.audits_settle(best):
+        if audits_settle(found.view, best):
             yield _audited(best, f"Many more audits in service: {too_little(best, 'how many')}.")
         else:
             yield remark(best, "many-more-samples", f"Many more samples: {too_little(best, 'how many')}.")
@@ -94,7 +95,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
 def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
     """Yield how many more samples, labels or audits would probably settle it."""
     words = advice.words.replace(" would probably ", ", which would probably ")
-    if advice.audits:
+    if advice.kind == "audits":
         one = found.certificate(advice.candidate, advice.segment)
         yield _audited(one, f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.")
         return
@@ -102,12 +103,13 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
     if advice.planned is not None:
         pairs += f" A run plans for them where `planned` is larger by about {advice.planned:,}."
     yield Remark(
-        "more-labels" if advice.labels else "more-samples",
+        "more-labels" if advice.kind == "labels" else "more-samples",
         f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.{pairs}",
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )
-    if found.view.order is None and not advice.labels:
+    taken_up = found.view.order is not None and found.view.evidence.order is not None  # by the next run
+    if not taken_up and advice.kind == "samples":
         alpha = found.view.settings.alpha
         yield Remark(
             "testing-again",

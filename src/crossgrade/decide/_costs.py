@@ -1,6 +1,6 @@
 """What each policy costs, from the samples that both models answered."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -232,14 +232,12 @@ def rare_calls(view: View, cost: PolicyCost) -> RareCalls | None:
     return RareCalls(one_in=one_in, multiple=saving / moved * one_in / mean)
 
 
-def policy_retention(
-    view: View, policy: Policy, certificates: Sequence[Certificate], without: Collection[str] = ()
-) -> Estimate:
-    """Return what a policy keeps of the incumbent's score: a switch as certified, a split over all its rows.
+def policy_retention(view: View, policy: Policy, certificates: Sequence[Certificate]) -> Estimate:
+    """Return what a policy keeps of the incumbent's score over the whole of the view: a switch as certified.
 
-    Where a router's thresholds are tested in its place, a switch is read like a split, without the segments
-    in `without`, which a guard found unfit. The interval is for reading beside the policy's cost; what is
-    claimed are the certificates.
+    Where a router's thresholds are tested in its place, a switch is read like a split. A view that leaves
+    segments out (`View.without`), because a guard found them unfit, leaves them out for every policy. The
+    interval is for reading beside the policy's cost; what is claimed are the certificates.
     """
     if policy.kind == "keep":
         return Estimate(value=1.0, low=1.0, high=1.0, unit="share", method="the incumbent itself")
@@ -247,7 +245,7 @@ def policy_retention(
         mine = (one for one in certificates if one.candidate == policy.candidate and one.segment is None)
         found = next(mine).retention
     else:
-        found = _kept_in_all(view, policy, without)
+        found = _kept_in_all(view, policy)
     return Estimate(
         value=found.value,
         low=found.low,
@@ -261,13 +259,11 @@ def policy_retention(
     )
 
 
-def _kept_in_all(view: View, policy: Policy, without: Collection[str]) -> Retention:
-    """Return the retention of a policy over all samples but some segments, each weighted by its traffic."""
+def _kept_in_all(view: View, policy: Policy) -> Retention:
+    """Return the retention of a policy over the whole of the view, each sample weighted by its traffic."""
     moved = moved_rows(view, policy)
     scores = np.where(moved, view.candidate(str(policy.candidate)), view.incumbent)
-    rows = np.isfinite(scores) & np.isfinite(view.incumbent)
-    if policy.kind == "switch" and view.splittable:
-        rows &= view.without(frozenset(without)).whole.rows
+    rows = view.whole.rows & np.isfinite(scores) & np.isfinite(view.incumbent)
     return retention(
         view.incumbent[rows],
         scores[rows],

@@ -1,6 +1,6 @@
 """From evidence to a verdict: guards, certificates, costs, and the cheapest certified policy."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -9,7 +9,7 @@ import numpy as np
 
 from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._advice import advise
+from crossgrade.decide._advice import Advice, AdviceKind, advise
 from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import (
@@ -21,14 +21,14 @@ from crossgrade.decide._costs import (
 )
 from crossgrade.decide._digest import evidence_digest
 from crossgrade.decide._evidence import Evidence, ModelColumns
-from crossgrade.decide._growth import growth_mark, router_settings
+from crossgrade.decide._growth import router_settings
 from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
-    failed_segments,
     failing,
     run_guards,
     sound_candidates,
+    sound_view,
 )
 from crossgrade.decide._options import Option, certified_options, cheapest, open_hypotheses
 from crossgrade.decide._reading import groups, losses
@@ -107,8 +107,7 @@ def decide_policy(
     pending = open_hypotheses(certificates, _in_the_running(sound, checks))
     name = _name(chosen, options, pending, invalid=invalid, missing=bool(missing))
     keep = Policy(kind="keep", incumbent=evidence.incumbent.model)
-    broken = failed_segments(view, seen)
-    costs = _costs(view, keep, options, certificates, broken)
+    costs = _kept(view, seen, certificates, _costs(view, keep, options))
     first = shown_first(certificates, None, costs)
     advice = advise(view, pending, first) if name == "undecided" else None
     words = Findings(
@@ -123,7 +122,6 @@ def decide_policy(
         advice=advice,
         pending=pending,
         costs=costs,
-        grows_at=growth_mark(settings) if settings.grow else None,
     )
     policy = keep if chosen is None else chosen.policy
     drawn, drawn_from = losses(view, policy)
@@ -144,14 +142,15 @@ def decide_policy(
         guards=seen,
         requirements=checks,
         costs=costs,
-        frontier=_frontier(view, costs, certificates, broken),
+        frontier=_kept(view, seen, certificates, _frontier(view, costs)),
         losses=drawn,
         path=path,
         asked=_asked(view),
         planned=view.planned(view.whole),
         calls_saved=_calls_saved(view, path, certificates),
-        needed=None if advice is None or advice.labels else advice.more,
-        needed_labels=advice.more if advice is not None and advice.labels else None,
+        needed=_needed(advice, "samples"),
+        needed_labels=_needed(advice, "labels"),
+        needed_audits=_needed(advice, "audits"),
         decided_at=now,
         valid_until=valid_until(settings, policy, now),
         evidence_digest=digest,
@@ -167,7 +166,7 @@ def decide_policy(
         package_version=__version__,
         routing=None if routing is None else routing.report,
         blocks=view.blocks,
-        paired=None if view.blocks is None else view.spared_n,
+        paired=None if view.blocks is None else view.paired_n,
     )
 
 
@@ -196,6 +195,11 @@ def settled_by(
         return None
     options = certified_options(view, (certificate,), check_requirements(view, now))
     return dearer_candidates(view, candidate) if any(each.eligible for each in options) else None
+
+
+def _needed(advice: Advice | None, kind: AdviceKind) -> int | None:
+    """Return how many more of a kind are advised, None where the advice is of another or there is none."""
+    return advice.more if advice is not None and advice.kind == kind else None
 
 
 def _strictest(settings: DecisionSettings) -> DecisionSettings:
@@ -265,33 +269,35 @@ def _name(
     return "undecided" if unsettled or pending else "keep"
 
 
-def _costs(
-    view: View,
-    keep: Policy,
-    options: Sequence[Option],
-    certificates: Sequence[Certificate],
-    broken: Collection[str],
-) -> tuple[PolicyCost, ...]:
+def _costs(view: View, keep: Policy, options: Sequence[Option]) -> tuple[PolicyCost, ...]:
     """Return the costs of keeping, of switching to each candidate, and of the certified splits."""
     switches = [switch_policy(view, each.model) for each in view.evidence.candidates]
     splits = [option.cost for option in options if option.policy.kind == "split"]
-    costs = (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
-    return tuple(
-        replace(cost, retention=policy_retention(view, cost.policy, certificates, broken)) for cost in costs
-    )
+    return (*(policy_cost(view, policy) for policy in (keep, *switches)), *splits)
 
 
-def _frontier(
-    view: View, costs: Sequence[PolicyCost], certificates: Sequence[Certificate], broken: Collection[str]
-) -> tuple[PolicyCost, ...]:
+def _frontier(view: View, costs: Sequence[PolicyCost]) -> tuple[PolicyCost, ...]:
     """Return the costs of a router's other thresholds, certified or not."""
     known = {cost.policy for cost in costs}
     names = [str(part.label) for part in view.thresholds]
     models = [each.model for each in view.evidence.candidates] if names else []
     policies = [split_policy(view, model, (name,)) for model in models for name in names]
-    others = (policy_cost(view, policy) for policy in policies if policy not in known)
+    return tuple(policy_cost(view, policy) for policy in policies if policy not in known)
+
+
+def _kept(
+    view: View, guards: Sequence[Guard], certificates: Sequence[Certificate], costs: Sequence[PolicyCost]
+) -> tuple[PolicyCost, ...]:
+    """Return the costs, each with what its policy keeps over the segments that no guard failed."""
+    sound = {each.model: sound_view(view, guards, each.model) for each in view.evidence.candidates}
     return tuple(
-        replace(cost, retention=policy_retention(view, cost.policy, certificates, broken)) for cost in others
+        replace(
+            cost,
+            retention=policy_retention(
+                sound.get(str(cost.policy.candidate), view), cost.policy, certificates
+            ),
+        )
+        for cost in costs
     )
 
 

@@ -155,6 +155,9 @@ class Evidence:
     samples in its cluster.
 
     With `routing` the segments are not tested: what is tested are the requests with the highest scores.
+
+    `unit` is given where samples of a table that ask the same stand together in `order`, as one observation
+    (None: as `units` says).
     """
 
     workload: str
@@ -186,6 +189,7 @@ class Evidence:
     cluster_size: NDArray[np.int64] | None = None
     cluster_size_in_segment: NDArray[np.int64] | None = None
     routing: RouterScores | None = None
+    unit: TextColumn | None = None
 
     @property
     def n(self) -> int:
@@ -199,6 +203,8 @@ class Evidence:
         Without clusters, imported samples that ask the same have the name of one of them: they are one
         sample, with their number as weight. A run merges these before it asks.
         """
+        if self.unit is not None:
+            return [str(name) for name in self.unit.tolist()]
         names = [str(name) for name in self.sample_ids.tolist()]
         if self.cluster is None:
             return names if self.input is None or self.order is not None else self._asked_once(names)

@@ -1,5 +1,6 @@
 """What a router's certificate says for a route that grows: the evidence of each threshold, to go on from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,11 @@ class GrowthStep:
     least_score: float
     share: float
     process: GrowthProcess
+
+
+def passed_steps(steps: Sequence[GrowthStep]) -> int:
+    """Return how many thresholds have passed, from the strictest on until one has not."""
+    return next((at for at, step in enumerate(steps) if not step.process.passed), len(steps))
 
 
 def router_settings(settings: DecisionSettings) -> DecisionSettings:

@@ -105,6 +105,11 @@ def failed_segments(view: View, guards: Iterable[Guard]) -> frozenset[str]:
     )
 
 
+def sound_view(view: View, guards: Iterable[Guard], candidate: str) -> View:
+    """Return the view without the segments that a guard failed for a candidate."""
+    return view.without(frozenset(failing_parts(guards, candidate=candidate))) if view.splittable else view
+
+
 def sound_candidates(view: View, guards: Sequence[Guard]) -> list[str]:
     """Return the candidates for which the evidence as a whole is fit to carry a decision."""
     if view.splittable and len(failed_segments(view, guards)) == len(view.segments):

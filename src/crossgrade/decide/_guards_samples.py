@@ -28,7 +28,7 @@ def clusters(view: View) -> Iterator[Guard]:
     repeats, copies = len(ids) - len(set(ids.tolist())), _copies(view)
     suspected = None if repeats else suspected_clusters(view)
     seen, rests = f"{count(len(ids), 'sample')}, each for itself", False
-    if copies and _counted_once(view):
+    if copies and evidence.order is None:
         seen = f"{count(len(ids), 'sample')} with {len(ids) - copies:,} questions, each question for itself"
     if repeats:
         seen = f"{count(repeats, 'row')} repeat a sample; each sample is treated as one cluster"
@@ -120,7 +120,7 @@ def duplicates(view: View) -> Iterator[Guard]:
     """
     audit, n = view.evidence.audit, view.evidence.n
     copies = _copies(view)
-    given, once = audit.duplicates / (n + audit.duplicates), _counted_once(view)
+    given, once = audit.duplicates / (n + audit.duplicates), view.evidence.order is None
     yield finding(
         "duplicates",
         f"{count(audit.duplicates, 'row')} left out as given twice; "
@@ -183,11 +183,6 @@ def _copies(view: View) -> int:
     if evidence.cluster is not None:
         return 0
     return len(set(evidence.sample_ids.tolist())) - len(set(replace(evidence, order=None).units))
-
-
-def _counted_once(view: View) -> bool:
-    """Return whether samples that ask the same are one in every test: not where bets take them one by one."""
-    return view.evidence.order is None and not view.settings.grow
 
 
 def _alike(view: View, candidate: str, groups: IntColumn) -> float:

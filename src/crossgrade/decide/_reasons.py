@@ -35,6 +35,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_warnings(found),
                 *router_reasons(found),
                 *_quality(found),
+                *_looks(found),
                 *_not_answered(found),
                 *_family(found),
                 *_money(found),
@@ -233,6 +234,30 @@ def _where(found: Findings, one: Certificate) -> str:
     return "the whole workload" + (f" without {listed(gone)}" if gone else "")
 
 
+def _looks(found: Findings) -> Iterator[Remark]:
+    """Yield why evidence for mode `anytime` may not be tested again, where only a run that goes on may be."""
+    view, evidence = found.view, found.view.evidence
+    if view.settings.mode != "anytime" or (view.order is not None and evidence.order is not None):
+        return
+    if view.order is not None:
+        yield Remark(
+            "shuffled-once",
+            "These results have no recorded order, so the seed shuffled them for the bets. More results are "
+            "shuffled anew, for another test, with its own chance of a wrong verdict.",
+        )
+        return
+    why = "rows that ask the same are one observation"
+    if evidence.judge is not None:
+        why = "people's scores correct a judge's at the end"
+    elif evidence.cluster is not None:
+        why = "the samples of a cluster were not asked together"
+    yield Remark(
+        "tested-once",
+        f"The mode is `anytime`, and these samples were tested once, at the end: {why}. Another test has its "
+        "own chance of a wrong verdict.",
+    )
+
+
 def _not_answered(found: Findings) -> Iterator[Remark]:
     """Yield which requests a candidate may not answer, and how that is known."""
     view = found.view
@@ -415,7 +440,7 @@ def _in_blocks(found: Findings) -> str:
     blocks = found.view.blocks
     if blocks is None:
         return ""
-    n = count(found.view.spared_n, "sample")
+    n = count(found.view.paired_n, "sample")
     return f" (N = {n} that {found.incumbent} answered too, one in K = {blocks.size})"
 
 

@@ -159,7 +159,9 @@ class Certificate:
 
     `adjusted_p` is after the multiplicity correction over every hypothesis of the decision;
     `certified` is `adjusted_p <= alpha`; `excluded` names the guard that took the segment out.
-    `share` is the segment's share of traffic, in [0, 1]. `shown_below` says that the data show
+    `share` is the segment's share of traffic, in [0, 1], and `moved_share` that of its requests that the
+    candidate may answer: short enough, and carried to its API (None: recorded before it was kept, all of
+    them). `shown_below` says that the data show
     the retention to be below the floor, by the same correction (`adjusted_p_below`).
     `tested` False: the figure is for reading only, no policy of this decision rests on it.
     `unfinished` says that a sequential run stopped before the hypothesis's planned end and before it was
@@ -183,6 +185,12 @@ class Certificate:
     not_needed: bool = False
     given_up: bool = False
     whole: Retention | None = None
+    moved_share: float | None = None
+
+    @property
+    def may_move(self) -> float:
+        """The share of the traffic that moves where this is certified, in [0, 1]."""
+        return self.share if self.moved_share is None else self.moved_share
 
     @property
     def claims(self) -> tuple[Retention, ...]:
@@ -332,18 +340,19 @@ class Verdict:
     """The decision on one workload, with everything it rests on.
 
     `policy` is the cheapest certified policy that meets the requirements (keep where none is). `needed` is
-    the number of further samples that would probably settle an undecided verdict (or of audits in service,
-    if a route can grow from it), `needed_labels` that of further samples scored by people, where these
-    correct a judge. `asked` / `planned` count samples used and
-    planned, `calls_saved` model calls not made because the verdict was certain. `evidence_digest` is the
-    digest of the score columns the verdict was computed from. `method_version` is that of the retention test
-    that decided, `package_version` that of the release, whose words these are (None: recorded before it was
-    kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from` samples that the incumbent
-    won among those that the policy moves (all, where it moves none); None: an older verdict, which has the
-    largest. `router` is the router whose bands were tested, as `routing.router_tree` writes it, and `routing`
-    what its training said. `frontier` has the costs of its other thresholds, certified or not. `groups` has
-    what the most promising candidate keeps on each declared group, for reading. `blocks` says how the
-    incumbent was spared (None: it was not), and `paired` is then how many of the `asked` samples it answered.
+    the number of further samples that would probably settle an undecided verdict. `needed_labels` is that of
+    further samples scored by people, where these correct a judge, and `needed_audits` that of audits in
+    service, where a route can grow from it. At most one of the three is known. `asked` / `planned` count
+    samples used and planned, `calls_saved` model calls not made because the verdict was certain.
+    `evidence_digest` is the digest of the score columns the verdict was computed from. `method_version` is
+    that of the retention test that decided, `package_version` that of the release, whose words these are
+    (None: recorded before it was kept). `losses` are drawn at random, by `seed`, from the `losses_drawn_from`
+    samples that the incumbent won among those that the policy moves (all, where it moves none); None: an
+    older verdict, which has the largest. `router` is the router whose bands were tested, as
+    `routing.router_tree` writes it, and `routing` what its training said. `frontier` has the costs of its
+    other thresholds, certified or not. `groups` has what the most promising candidate keeps on each declared
+    group, for reading. `blocks` says how the incumbent was spared (None: it was not), and `paired` is then
+    how many of the `asked` samples it answered.
     """
 
     workload: str
@@ -378,6 +387,7 @@ class Verdict:
     settings: DecisionSettings = field(default_factory=DecisionSettings)
     method_version: int = 1
     needed_labels: int | None = None
+    needed_audits: int | None = None
     losses_drawn_from: int | None = None
     groups: tuple[Certificate, ...] = ()
     package_version: str | None = None

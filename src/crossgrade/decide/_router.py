@@ -395,16 +395,18 @@ def _power(margin: FloatColumn, n: int) -> FloatColumn:
 def certifying(evidence: Evidence, *, in_order: bool = False) -> Evidence:
     """Return the samples that had no part in the training, as results of a fixed design.
 
-    With `in_order` they have an order to be tested in, which follows from their names as the halves do. Those
-    that were not answered come last.
+    With `in_order` they have an order to be tested in, which follows from their names as the halves do.
+    Samples that ask the same stand together. Those that were not answered come last.
     """
     routing = evidence.routing
     assert routing is not None
     rows = ~routing.trained
     models = [_columns(model, rows) for model in (evidence.incumbent, *evidence.candidates)]
-    order = None
+    order = unit = None
     if in_order:
-        places = np.array([position(unit, "the order of a certificate") for unit in evidence.units])[rows]
+        units = np.array(evidence.units, dtype=np.object_)[rows]
+        unit = units if len(set(units.tolist())) < len(units) else None
+        places = np.array([position(name, "the order of a certificate") for name in units.tolist()])
         answered = np.all([np.isfinite(model.score) | model.error for model in models], axis=0)
         order = np.lexsort((places, ~answered))
     fixed = replace(evidence, order=None, position=None, cluster_size=None, cluster_size_in_segment=None)
@@ -419,6 +421,7 @@ def certifying(evidence: Evidence, *, in_order: bool = False) -> Evidence:
         design=None,
         routing=_columns(routing, rows),
         order=order,
+        unit=unit,
     )
 
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from crossgrade.decide._costs import moved_rows, policy_retention
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._guards import sound_view
 from crossgrade.decide._records import Certificate, Remark
-from crossgrade.decide._sentence import Findings, kept_whole
+from crossgrade.decide._sentence import Findings, all_requests, kept_whole
 from crossgrade.decide._words import count, exact, listed, percent, retained
 from crossgrade.stats import growth_alpha
 
@@ -74,23 +75,25 @@ def _discovered(found: Findings, known: tuple[str, ...]) -> Remark:
 def _moved(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield what the split keeps beside simpler ways to move as much, and segments it moves at a loss."""
     assert found.chosen is not None
-    view, candidate = found.view, one.candidate
+    candidate = one.candidate
+    view = sound_view(found.view, found.guards, candidate)
     rows = view.paired(candidate, view.whole.rows)
     moved = moved_rows(view, found.chosen.policy)[rows]
     weight = view.traffic_weights(rows)[rows]
     b, c = view.incumbent[rows], view.candidate(candidate)[rows]
     alone = found.certificate(candidate, None).retention.value or 0.0
     kept = policy_retention(view, found.chosen.policy, found.certificates)
-    ways = [f"moving as many at random {1 - one.share * (1 - alone):.3f}"]
+    share = float(weight[moved].sum() / weight.sum())
+    ways = [f"moving as many at random {1 - share * (1 - alone):.3f}"]
     routing = view.evidence.routing
     if routing is not None and routing.table_score is not None:
-        table = _top(routing.table_score[rows], weight, one.share)
+        table = _top(routing.table_score[rows], weight, share)
         by = "discovered segments" if routing.report.discovered else "segments"
         ways.append(f"moving as many by {by} alone {_ratio(b, np.where(table, c, b), weight):.3f}")
     yield Remark(
         "router-compared",
-        f"Over all requests the split keeps {kept.value:.3f} of {found.incumbent}'s score; "
-        f"{listed(tuple(ways))}, {candidate} alone {alone:.3f} "
+        f"Over {all_requests(found, candidate)} the split keeps {kept.value:.3f} of {found.incumbent}'s "
+        f"score; {listed(tuple(ways))}, {candidate} alone {alone:.3f} "
         f"(estimates from {count(int(rows.sum()), 'pair')}).",
         candidate=candidate,
     )
@@ -121,13 +124,15 @@ def _next(found: Findings) -> Iterator[Remark]:
                 candidate=one.candidate,
                 segments=(str(one.segment),),
             )
-            if found.grows_at is not None:
-                yield _grows(one, found.grows_at)
+            if found.view.grows:
+                yield _grows(found, one)
             return
 
 
-def _grows(one: Certificate, mark: float) -> Remark:
+def _grows(found: Findings, one: Certificate) -> Remark:
     """Return how far the evidence of the next threshold is, which audits in service would carry on."""
+    settings = found.view.settings  # a router's, whose share of alpha is that of the first start
+    mark = 1 / (settings.alpha * settings.alpha_share)
     return Remark(
         "router-grows",
         f"Audits in service can carry this evidence on: its e-value is {one.retention.e_pass or 1.0:.3g} "

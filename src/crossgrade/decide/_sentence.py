@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crossgrade.decide._advice import Advice
+from crossgrade.decide._advice import Advice, audits_settle
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import (
@@ -25,10 +25,7 @@ _CLOSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the words are made from.
-
-    `grows_at` is the e-value that a step of a growing route takes, None where the verdict is for none.
-    """
+    """Everything that the words are made from."""
 
     view: View
     name: VerdictName
@@ -41,17 +38,11 @@ class Findings:
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
     costs: tuple[PolicyCost, ...] = ()
-    grows_at: float | None = None
 
     @property
     def incumbent(self) -> str:
         """The incumbent's name."""
         return self.view.evidence.incumbent.model
-
-    def audits_settle(self, one: Certificate) -> bool:
-        """Whether audits of a growing route could certify what is open: it must not look below its floor."""
-        value = one.retention.value
-        return self.view.grows and value is not None and value >= one.retention.floor
 
     def certificate(self, candidate: str, segment: str | None) -> Certificate:
         """Return the certificate of one hypothesis."""
@@ -96,7 +87,7 @@ def _undecided(found: Findings, floor: str) -> str:
         return _certified_but(found, unsettled[0], floor)
     one, more = found.open_one, ""
     if one is not None and one.excluded is not None:
-        more = f"; the guard {one.excluded} decides and not the interval: it found part of the evidence unfit"
+        more = f"; {_unfit(one.excluded)}"
     elif one is not None and one is not found.headline:
         more = _still_open(found, one)
     elif one is not None and one.retention.reason is not None:
@@ -105,10 +96,15 @@ def _undecided(found: Findings, floor: str) -> str:
     elif found.advice is not None:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
-        what = "audits in service" if found.audits_settle(one) else "samples"
+        what = "audits in service" if audits_settle(found.view, one) else "samples"
         more = f"; {too_little(one, f'how many more {what} would settle it')}"
     more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
+
+
+def _unfit(guard: str) -> str:
+    """Return why the printed interval of a hypothesis that a guard excluded decides nothing."""
+    return f"the guard {guard} decides and not the interval: it found part of the evidence unfit"
 
 
 def _waits(found: Findings) -> str:
@@ -153,6 +149,8 @@ def _keep(found: Findings, floor: str) -> str:
         return f"{kept}: {first.policy.candidate} is certified, but {why}."
     best, gone = found.headline, tuple(dict.fromkeys(c.name for c in found.checks if c.met is False))
     why = "shown to be below the floor" if best is not None and best.shown_below else "which moves nothing"
+    if best is not None and best.excluded is not None and not best.shown_below:
+        why += f"; {_unfit(best.excluded)}"
     if best is not None and best.segment is not None and best.shown_below:
         tested = [one for one in found.certificates if one.tested]
         every = all(one.shown_below for one in tested)
@@ -213,9 +211,13 @@ def kept_whole(found: Findings, one: Certificate) -> str:
     """Return the rest of a sentence on what moves: what the split keeps of the whole, if that has a floor."""
     if one.whole is None:
         return ""
-    gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
-    requests = f"all requests without {listed(gone)}" if gone else "all requests"
-    return f"; over {requests} the split keeps {retained(one.whole)}"
+    return f"; over {all_requests(found, one.candidate)} the split keeps {retained(one.whole)}"
+
+
+def all_requests(found: Findings, candidate: str) -> str:
+    """Return `all requests`, without the segments that a guard took out of the whole."""
+    gone = tuple(failing_parts(found.guards, candidate=candidate)) if found.view.splittable else ()
+    return f"all requests without {listed(gone)}" if gone else "all requests"
 
 
 def _represented(found: Findings) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crossgrade.decide._observations import Observer
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._view import Part, View
@@ -14,10 +15,11 @@ from crossgrade.decide._words import count, listed
 class Uncounted(NamedTuple):
     """How many samples that a candidate answered count in no observation of one test.
 
-    `open` come after the last observation, without completing another; `skipped` were answered after a
-    planned sample that was not.
+    `later` belong to observations that were complete when the test had ended. `open` come after the last
+    complete observation and complete no other. `skipped` were answered after a planned sample that was not.
     """
 
+    later: int
     open: int
     skipped: int
 
@@ -30,29 +32,41 @@ def uncounted(view: View, one: Certificate) -> Uncounted:
     """
     part = _part(view, one)
     stream = view.stream(one.candidate, part)
-    pairs = view.paired(one.candidate, part.rows)
-    if not view.unpaired.any():
-        there = int(pairs[stream].sum())
-        return Uncounted(there - one.retention.n, int(pairs.sum()) - there)
-    answered = part.rows & view.within(one.candidate) & np.isfinite(view.candidate(one.candidate))
-    ends = np.flatnonzero(pairs[stream])[: one.retention.n]
-    after = stream[ends[-1] + 1 :] if len(ends) else stream
-    return Uncounted(int(answered[after].sum()), int(answered.sum() - answered[stream].sum()))
+    observer = Observer(view.design.run, view.design.part(part.label))
+    answered = view.paired(one.candidate, part.rows)
+    if view.unpaired.any():
+        answered = part.rows & view.within(one.candidate) & np.isfinite(view.candidate(one.candidate))
+    pairs, counted, complete = 0, 0, 0  # how far the stream was counted, and in complete observations
+    for place, asked in enumerate(view.asked_in_order(one.candidate, part, part.rows), start=1):
+        observation = observer.take(asked)
+        if observation is not None:
+            counted = place if pairs < one.retention.n else counted
+            pairs, complete = pairs + observation.pairs, place
+    there = answered[stream]
+    return Uncounted(
+        later=int(there[counted:complete].sum()),
+        open=int(there[complete:].sum()),
+        skipped=int(answered.sum() - there.sum()),
+    )
 
 
 def uncounted_remarks(found: Findings, candidate: str) -> Iterator[Remark]:
     """Yield how many answered samples a candidate's tests did not count: its whole's, its segments' together.
 
-    Nothing is said of hypotheses that a guard took out or that are not needed.
+    A test that ended without a decision has samples that came later, too. Nothing is said of hypotheses that
+    a guard took out or that are not needed.
     """
     if found.view.order is None or found.view.thresholds:
         return
     own = [one for one in found.certificates if one.candidate == candidate and one.tested]
     for several in ([one for one in own if one.segment is None], [one for one in own if one.segment]):
         each = [(one, uncounted(found.view, one)) for one in several if one.excluded is None]
-        ended = [(one, sum(left)) for one, left in each if one.certified or one.shown_below]
-        going = [(one, left) for one, left in each if not (one.certified or one.shown_below)]
+        # The correction may certify with the share of others what its own test had left open.
+        over = [(one.certified or one.shown_below) and not one.unfinished for one, _ in each]
+        ended = [(one, sum(left)) for (one, left), is_over in zip(each, over, strict=True) if is_over]
+        going = [pair for pair, is_over in zip(each, over, strict=True) if not is_over]
         needed = [(one, left) for one, left in going if not one.not_needed]
+        ended += [(one, left.later) for one, left in needed]
         yield from _later(candidate, [pair for pair in ended if pair[1] > 0])
         why = f"came after the last one that {found.incumbent} answered too"
         if not found.view.unpaired.any():

@@ -108,8 +108,6 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     if verdict.losses_drawn_from is None and verdict.package_version is None:
         for name in ("losses", "losses_drawn_from", "groups"):  # recorded before losses were drawn
             computed[name] = recorded[name]
-    if verdict.blocks is None and verdict.package_version != today.package_version:
-        computed["blocks"] = computed["paired"] = None  # recorded before verdicts carried them
     _leave_out_new(recorded, computed)
     for name in ("reasons", "would_change"):
         if any(each.code is None for each in getattr(verdict, name)):  # recorded before remarks had codes
@@ -122,12 +120,13 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
 
 
 def _leave_out_new(recorded: Any, computed: Any) -> None:
-    """Take from a computed tree what was added since: codes of reasons, the figure of the judge alone."""
+    """Take from a computed tree what was added since: codes of reasons, the judge alone, what may move."""
     if isinstance(recorded, dict) and isinstance(computed, dict):
         if recorded.get("reason") is not None and recorded.get("reason_code") is None:
             computed["reason_code"] = None
-        if "judged" in computed and recorded.get("judged") is None:
-            computed["judged"] = None
+        for name in ("judged", "moved_share"):
+            if name in computed and recorded.get(name) is None:
+                computed[name] = None
         for key in recorded.keys() & computed.keys():
             _leave_out_new(recorded[key], computed[key])
     elif isinstance(recorded, list) and isinstance(computed, list):

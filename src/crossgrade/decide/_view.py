@@ -1,9 +1,10 @@
 """Prepares evidence for a decision: scores with errors resolved, parts, pairs, the order and the weights."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +156,7 @@ class View:
         return None if blocks is None or blocks.size == 1 else blocks
 
     @property
-    def spared_n(self) -> int:
+    def paired_n(self) -> int:
         """How many samples the incumbent was asked, where it was spared others."""
         return int((self.asked(self.evidence.incumbent) & ~self.unpaired).sum())
 
@@ -187,6 +188,8 @@ class View:
         weight = np.ones(evidence.n) if self.weight is None else self.weight
         sizes = evidence.cluster_size if part.label is None else evidence.cluster_size_in_segment
         labels = None if evidence.cluster is None or sizes is None else evidence.cluster
+        if evidence.unit is not None:
+            labels, sizes = evidence.unit, _run_lengths(evidence.unit, stream)
         counts = members & self.within(candidate)
         for row in stream:
             b, c = incumbent[row], score[row]
@@ -241,22 +244,35 @@ class View:
 
     @cached_property
     def design(self) -> Design:
-        """The run's design; by default every sample is an observation and the plan does not change."""
+        """The run's design; by default every sample or `unit` of the evidence is an observation."""
         if self.evidence.design is not None:
             return self.evidence.design
+        unit = self.evidence.unit
         heaviest = self.evidence.heaviest or 1.0
         if self.weight is not None:
             heaviest = max(self.evidence.heaviest or 0.0, float(self.weight.max()))
 
         def plan(part: Part) -> PartPlan:
-            n = self.planned(part)
+            n = observations = self.planned(part)
+            most = heaviest
+            if unit is not None:
+                weight = np.ones(self.evidence.n) if self.weight is None else self.weight
+                _, which = np.unique(unit[part.rows].astype(str), return_inverse=True)
+                weights = np.bincount(which, weight[part.rows])
+                observations, most = len(weights), float(weights.max(initial=0.0)) or heaviest
             return PartPlan(
-                samples=n, observations=n, first_samples=n, first_observations=n, heaviest=heaviest
+                samples=n,
+                observations=observations,
+                first_samples=n,
+                first_observations=observations,
+                heaviest=most,
             )
 
         whole = plan(Part(label=None, rows=np.ones(self.evidence.n, dtype=np.bool_)))
         return Design(
-            run=RunDesign(samples=whole.samples, first_samples=whole.samples, whole_clusters=False),
+            run=RunDesign(
+                samples=whole.samples, first_samples=whole.samples, whole_clusters=unit is not None
+            ),
             whole=whole,
             segments={str(part.label): plan(part) for part in (*self.segments, *self.thresholds)},
         )
@@ -344,8 +360,7 @@ class View:
         """
         if self.settings.mode == "fixed":
             return None
-        design = self.evidence.design
-        if self.clusters is not None and (design is None or not design.run.whole_clusters):
+        if self.clusters is not None and not self.design.run.whole_clusters:
             return None
         if self.evidence.judge is not None:
             return None
@@ -379,6 +394,17 @@ class View:
             return float(weight[part.rows].sum() / weight.sum())
         loose = Part(label="", rows=~np.any([each.rows for each in self.segments], axis=0))
         return self._traffic(part) / sum(self._traffic(each) for each in (*self.segments, loose))
+
+    def moved_share(self, candidate: str, part: Part) -> float:
+        """Return the share of the traffic that is in the part and that a candidate may answer.
+
+        A part without rows tells nothing of its requests: all of them count as such.
+        """
+        weight = self.traffic_weights(np.ones(self.evidence.n, dtype=np.bool_))
+        total = float(weight[part.rows].sum())
+        if total == 0:
+            return self.share(part)
+        return self.share(part) * (float(weight[part.rows & self.within(candidate)].sum()) / total)
 
     def _traffic(self, part: Part) -> float:
         """Return the weight of the part's planned samples."""
@@ -445,3 +471,12 @@ def parts_of(labels: TextColumn | None, planned: Iterable[str] = ()) -> tuple[Pa
         mask[rows[name]] = True
         parts.append(Part(label=name, rows=mask))
     return tuple(parts)
+
+
+def _run_lengths(labels: TextColumn, stream: Sequence[int]) -> NDArray[np.int64]:
+    """Return for each row in the stream how many stand together there with the same label, 1 for others."""
+    found = np.ones(len(labels), dtype=np.int64)
+    for _, run in groupby(stream, key=lambda row: labels[row]):
+        rows = list(run)
+        found[rows] = len(rows)
+    return found

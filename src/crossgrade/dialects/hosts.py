@@ -30,9 +30,9 @@ class Host:
 
     Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or only
     `object`: any JSON object); `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
-    takes no seed); `choosing_fields` (top-level fields with which a request chooses another model, host
-    or region there, which the gateway refuses from callers); `batch` (which batch API it has); `headers`
-    of every call.
+    takes no seed); `choosing_fields` (top-level fields with which a request chooses another model, adapter,
+    host or region there, or an answer to be fetched later, which the gateway refuses from callers); `batch`
+    (which batch API it has); `headers` of every call.
 
     Other tools' names: `litellm` are LiteLLM's prefixes of its models, the one that exports write first
     (empty: LiteLLM reaches it as an OpenAI-compatible address); `litellm_prices` are further names in
@@ -125,8 +125,9 @@ _ROWS = (
          choosing_fields=("compound_custom",)),
     Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
          schema="plain", litellm=("huggingface",)),
-    Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True),
-    Host(name="local", key_optional=True),
+    Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True,
+         choosing_fields=("lora",)),
+    Host(name="local", key_optional=True, choosing_fields=("lora",)),
     Host(name="mistral", base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",),
          stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral",
          litellm=("mistral",), litellm_models=("mistral", "codestral")),
@@ -153,7 +154,7 @@ _ROWS = (
     Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
          schema="plain", litellm=("hosted_vllm", "vllm"), choosing_fields=("kv_transfer_params",)),
     Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai",
-         litellm=("xai",)),
+         litellm=("xai",), choosing_fields=("deferred",)),
 )  # fmt: skip
 
 BUILT_IN_HOSTS: Mapping[str, Host] = {row.name: row for row in _ROWS}

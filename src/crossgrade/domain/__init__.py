@@ -44,9 +44,11 @@ from crossgrade.domain.values import (
     REQUEST_USD,
     DialectName,
     Estimate,
+    KeyTwiceError,
     Origin,
     Reason,
     Usage,
+    keys_once,
 )
 from crossgrade.domain.workload import (
     EvidenceClass,
@@ -75,6 +77,7 @@ __all__ = [
     "GenerationSettings",
     "GrowthBar",
     "Image",
+    "KeyTwiceError",
     "LatentAttention",
     "Limit",
     "LimitScope",
@@ -118,4 +121,5 @@ __all__ = [
     "ended_at_limit",
     "growth_bars",
     "heads_of",
+    "keys_once",
 ]

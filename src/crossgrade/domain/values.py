@@ -8,6 +8,28 @@ from typing import TypeAlias
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """Anything `json.loads` returns."""
 
+
+class KeyTwiceError(ValueError):
+    """A JSON object has `key` twice: which of the two values is meant is unknown."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key `{key[:100]}` is there twice")
+        self.key = key
+
+
+def keys_once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
+    """Return a JSON object's pairs as a dict; raises `KeyTwiceError`. It is a hook for `json.loads`."""
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            break
+        seen.add(key)
+    raise KeyTwiceError(key)
+
+
 DialectName: TypeAlias = str
 """Whose API a provider speaks: `openai`, `openai-responses`, `anthropic`, `gemini`, or a plugin's."""
 

@@ -12,14 +12,13 @@ from crossgrade.calls import (
     Call,
     CallLimiters,
     Calls,
-    HostedProvider,
     Journal,
     OpenModel,
     Provider,
     embedding_digest,
 )
 from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
-from crossgrade.errors import BadRequestError, NotFoundError, UsageError
+from crossgrade.errors import BadRequestError, NotFoundError
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
 
@@ -65,20 +64,23 @@ class Judges:
 
         `is_usable` says whether an earlier answer may be taken (None: one that fits the requested schema).
         """
-        offer = self._offers.get(request.model)
-        provider = self._providers.get(request.model)
-        if offer is None or provider is None:
-            raise NotFoundError(
-                f"the scorer asks a model `{request.model}` that is not there",
-                code="scorer-model-unknown",
-                hint="name one of the `models` of crossgrade.yaml",
-            )
+        offer, provider = self._named(request.model)
         model = self._open(offer, provider)
         sent = replace(request, model=offer.model)
         return await self._paid_once(
             Call(model=model, request=sent, digest=model.digest(sent)),
             is_usable=is_usable or (lambda answer: _is_as_asked(request.response_schema, answer.text)),
         )
+
+    def _named(self, name: str) -> tuple[Offer, Provider]:
+        offer, provider = self._offers.get(name), self._providers.get(name)
+        if offer is None or provider is None:
+            raise NotFoundError(
+                f"the scorer asks a model `{name}` that is not there",
+                code="scorer-model-unknown",
+                hint="name one of the `models` of crossgrade.yaml",
+            )
+        return offer, provider
 
     def _open(self, offer: Offer, provider: Provider) -> OpenModel:
         if offer.name not in self._models:
@@ -99,14 +101,8 @@ class Judges:
         return _paid_before(response.answer) if call.reused else response.answer
 
     async def embed(self, name: str, texts: Sequence[str]) -> Embedded:
-        """Embed some texts, repeated ones only once. Raises as `HostedProvider.embed` does."""
-        provider, offer = self._providers.get(name), self._offers.get(name)
-        if offer is None or not isinstance(provider, HostedProvider):
-            raise UsageError(
-                f"the scorer asks `{name}` for embeddings, which it does not serve",
-                code="embeddings-not-served",
-                hint="name an offer at an OpenAI-compatible host as the scorer's `model`",
-            )
+        """Embed some texts, repeated ones only once. Raises as `Provider.embed` does."""
+        offer, provider = self._named(name)
         answers = [await self._embedded(offer, provider, text) for text in texts]
         costs = [self.cost_of(name, answer) for answer in answers]
         known = [cost for cost in costs if cost is not None]
@@ -115,7 +111,7 @@ class Judges:
             sum(known, Decimal(0)) if len(known) == len(costs) else None,
         )
 
-    async def _embedded(self, offer: Offer, provider: HostedProvider, text: str) -> ModelAnswer:
+    async def _embedded(self, offer: Offer, provider: Provider, text: str) -> ModelAnswer:
         async def embed(request: ModelRequest) -> ModelAnswer:
             found = await provider.embed([request.text or ""])
             return ModelAnswer(text="", vector=found.vectors[0], usage=found.usage)

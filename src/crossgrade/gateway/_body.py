@@ -15,7 +15,7 @@ import math
 import re
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -24,25 +24,27 @@ from crossgrade.gateway._fields import (
     ALIKE,
     BACKSLASH,
     MAX_DEPTH,
-    MOST_CHOICES,
     MOST_FIELDS,
     ONCE,
     OWN_WORDS,
     SUSPECT_NAME,
     TOO_DEEP,
     TOO_MANY_FIELDS,
+    Choices,
+    Count,
     Path,
     folded,
     key_problem,
     twice,
 )
 from crossgrade.gateway._problems import Problem, bad_request
+from crossgrade.gateway._scan import BodyScan
 
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
+_END_OF_BODY = re.compile(rb"\s*+\}\s*+")
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
 _OPTIONS_KEY = re.compile(rb'"stream_options"\s*:\s*')
 _LETTERS = re.compile(rb"\\u00[4-7]")
@@ -74,11 +76,11 @@ class BodyFields(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
     stream_options: msgspec.Raw = _NOTHING
-    max_tokens: _Count | None = None
-    max_completion_tokens: _Count | None = None
-    max_output_tokens: _Count | None = None
-    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
-    best_of: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    n: Choices | None = None
+    best_of: Choices | None = None
     temperature: msgspec.Raw = _NOTHING
     top_p: msgspec.Raw = _NOTHING
     seed: int | None = None
@@ -251,7 +253,10 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
             if match is not None:
                 return match.span(1)
     spans = _spans(body)
-    return spans if isinstance(spans, Problem) else spans.get("model")
+    if isinstance(spans, dict):
+        return spans.get("model")
+    scan = spans or _scanned(body)
+    return scan if isinstance(scan, Problem) else scan.span
 
 
 def options_span(body: bytes, options: msgspec.Raw) -> tuple[int, int] | None:
@@ -264,11 +269,17 @@ def options_span(body: bytes, options: msgspec.Raw) -> tuple[int, int] | None:
         if match is not None:
             return match.end(), match.end() + len(bytes(options))
     spans = _spans(body)
-    return None if isinstance(spans, Problem) else spans.get("stream_options")
+    if isinstance(spans, dict):
+        return spans.get("stream_options")
+    scan = spans or _scanned(body)
+    return None if isinstance(scan, Problem) else scan.options
 
 
-def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem:
-    """Find the values of all top-level fields by walking from key to key; the parser gives their lengths."""
+def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem | None:
+    """Find the values of all top-level fields by walking from key to key; the parser gives their lengths.
+
+    None means that a field is there twice.
+    """
     fields = _FIELDS.decode(body)
     if len(fields) > MOST_FIELDS:
         return TOO_MANY_FIELDS
@@ -278,12 +289,23 @@ def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem:
         written, start = key[1], key.end()
         name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
         lower = folded(name)
-        value = memoryview(fields[name])
-        if name in spans or (name != lower and lower in ONCE) or not body.startswith(value, start):
+        if name != lower and lower in ONCE:
             return twice(name)
+        value = memoryview(fields[name])
+        if name in spans or not body.startswith(value, start):
+            return None
         at = start + len(value)
         spans[name] = (start, at)
-    return spans
+    # A number may begin like another one, so a value can seem to be there and not end where it should.
+    is_whole = len(spans) == len(fields) and _END_OF_BODY.fullmatch(body, at) is not None
+    return spans if is_whole else None
+
+
+def _scanned(body: bytes) -> BodyScan | Problem:
+    """Scan a body that has a field twice, of which the parser keeps the last value only."""
+    scan = BodyScan()
+    scan.feed(body)
+    return scan.end() or scan
 
 
 def estimated_tokens(size: int) -> int:

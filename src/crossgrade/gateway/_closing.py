@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 _START = b"HTTP/1.1 "
 _FIRST_LOOK_S = 0.05
@@ -65,27 +65,45 @@ class HalfClosed:
 
 
 MOST_DISCARDED_BYTES = 64 << 20
-_LONGEST_S = 10.0
+LONGEST_DISCARD_S = 10.0
+SILENT_DISCARD_S = 2.0
+
+
+class _Closable(Protocol):
+    deadline: float
+
+    def close(self) -> None:
+        """Close after everything written is sent."""
+
+    def abort(self) -> None:
+        """Close at once."""
 
 
 class Discard:
     """Drops the rest of a body, so that the client can read the answer that came before its end.
 
-    Most clients read nothing before they have sent all. After 64 MiB or 10 seconds it is aborted.
+    Most clients read nothing before they have sent all. The connection is aborted once nothing has arrived
+    for 2 seconds, and after 64 MiB or 10 seconds in any case. Its `deadline` says when.
     """
 
-    def __init__(self, close: Callable[[], None], abort: Callable[[], None]) -> None:
-        self._close = close
-        self._abort = abort
+    def __init__(self, connection: _Closable, now: Callable[[], float]) -> None:
+        self._connection = connection
+        self._now = now
         self._left = MOST_DISCARDED_BYTES
-        self._until = time.monotonic() + _LONGEST_S
+        self._until = now() + LONGEST_DISCARD_S
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the next piece."""
+        self._connection.deadline = min(self._now() + SILENT_DISCARD_S, self._until)
 
     def body(self, data: bytes) -> None:
         """Drop a piece of the body."""
         self._left -= len(data)
-        if self._left < 0 or time.monotonic() > self._until:
-            self._abort()
+        if self._left < 0:
+            self._connection.abort()
+        self.wait()
 
     def body_end(self) -> None:
         """Close the connection: nothing more follows."""
-        self._close()
+        self._connection.close()

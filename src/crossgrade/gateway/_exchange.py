@@ -38,18 +38,9 @@ from crossgrade.gateway._problems import (
 )
 from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import (
-    NOTHING,
-    UNKNOWN,
-    Charge,
-    RequestState,
-    Reservation,
-    bill,
-    bill_stream,
-    record_of,
-)
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, Reservation, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
-from crossgrade.gateway._targets import Attempts, note_failure
+from crossgrade.gateway._targets import Attempts
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
 from crossgrade.identity import Principal
 from crossgrade.pricing import Tokens
@@ -193,7 +184,7 @@ class Exchange(RequestState):
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError, charge: Charge, *, is_own: bool) -> bool:
+    def _try_on(self, error: ProviderError, charge: Charge, *, answered: bool, by_body: bool) -> bool:
         """Arrange another attempt after a failure, if one is allowed and can help; return whether it is.
 
         What the failed one cost counts if the head of an answer had come.
@@ -204,8 +195,9 @@ class Exchange(RequestState):
         if pause_s is None:
             return False
         # The request's own failure is no sign of an outage, which retries could make worse. Nor may it spend
-        # what other callers need in one.
-        is_own |= isinstance(error, ContextTooLongError)
+        # what other callers need in one. Whether the body was the reason is a guess. If it is wrong, to ask
+        # others once is harmless, but to ask the same target again (after a pause) is not.
+        is_own = answered or isinstance(error, ContextTooLongError) or (by_body and not pause_s)
         if not is_own and not self.route.retries.spend():
             return False
         if self._status and charge is not NOTHING:
@@ -227,6 +219,7 @@ class Exchange(RequestState):
         """Return whether the request is sent once more, and count that call."""
         if self.attempts is None or not self._is_repeatable or not self.attempts.are_left:
             return False
+        self._let_go()
         self.attempts.count += 1
         return True
 
@@ -258,7 +251,7 @@ class Exchange(RequestState):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.give_back()
-        self.target.breaker.abandoned()
+        self.attempts.abandoned()
         self.sent_at = 0.0
         if self.attempts.not_called(self._context.now()):
             self._retry = self._context.loop.call_soon(self._attempt)
@@ -353,10 +346,11 @@ class Exchange(RequestState):
         self._failed(error, answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
-        """Note that this attempt failed by its answer, which may be whole all the same, and cost this much.
+        """Note that this attempt failed after the head of its answer, and what it cost.
 
-        An error in the place of an answer has a status, and costs nothing. Nor does HTML, which comes from
-        something before the model.
+        The model has answered, and the target did not fail, unless there is an error in the place of the
+        answer (it has a status), the answer broke off, is compressed in a way that cannot be read, or is
+        HTML, which comes from something before the model. Such an error or HTML costs nothing.
         """
         is_error = error.status is not None or b"html" in self._headers.get(b"content-type", b"")
         is_whole = not is_error and error.code not in _NOT_WHOLE
@@ -364,18 +358,18 @@ class Exchange(RequestState):
 
     def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
-        assert self.target is not None
+        assert self.attempts is not None
         assert self.payload is not None
         by_body = may_be_by_body(error, self.payload, begun=self._relay is not None)
         self._let_go()
-        note_failure(self.target.breaker, error, self._context.now(), answered=answered, by_body=by_body)
+        self.attempts.failed(error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
         if self._status >= 300 or not self.sent_at:
             charge = NOTHING
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error, charge, is_own=answered or by_body):
+        elif not self._try_on(error, charge, answered=answered, by_body=by_body):
             self.refuse(self._told(error), charge)
 
     def _let_go(self) -> None:
@@ -385,6 +379,8 @@ class Exchange(RequestState):
             connection.cancel()
         elif self.target is not None and self.attempts is not None and self.attempts.count:
             self.target.pool.withdraw(self)
+        if self.payload is not None:
+            self.payload.let_go()
 
     def upstream_paused(self) -> None:
         """Let the payload wait."""
@@ -464,7 +460,7 @@ class Exchange(RequestState):
         self.target.breaker.succeeded()
         if self.turn is not None:
             self._keep(self.turn, last)
-        charge = bill_stream(self.target.prices, self.payload, usage, output_tokens)
+        charge = bill(self.target.prices, self.payload, usage, output_tokens, is_stream=True)
         self._close(self._status, charge)
         self._delivery.end(last)
 

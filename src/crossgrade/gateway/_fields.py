@@ -1,6 +1,8 @@
 """The keys of a body that are refused, wherever it is checked: in a parsed tree, or in bytes as they pass."""
 
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
 
 from crossgrade.gateway._problems import Problem, bad_request
 
@@ -9,6 +11,12 @@ BACKSLASH: Final = ord("\\")
 
 MAX_DEPTH: Final = 128
 MOST_CHOICES: Final = 128
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+"""A number of tokens that a client may ask for."""
+
+Choices: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)]
+"""How many answers a client may ask for."""
+
 MOST_FIELDS: Final = 1_000
 """The top-level fields of a body that are looked at one by one."""
 

@@ -90,6 +90,23 @@ class Sink(Protocol):
         """Note that the body is complete."""
 
 
+class Answering(Protocol):
+    """The work on one request, as its connection sees it."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of the answer was sent and more is to come."""
+
+    def client_gone(self) -> None:
+        """Cancel: the client has disconnected."""
+
+    def client_paused(self) -> None:
+        """Send no more for now: the client reads slowly."""
+
+    def client_resumed(self) -> None:
+        """Continue to send."""
+
+
 class Request:
     """One request as it arrives: its head, then its body in pieces or passed to a `sink`."""
 

@@ -22,13 +22,13 @@ from crossgrade.gateway._exchange import Exchange
 from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._payload import field_problem
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._scan import BodyScan
+from crossgrade.gateway._scan import LEAST_BYTES, BodyScan
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
-_HEAD_BYTES = 512
-"""The bytes to wait for before a body counts as one that does not begin with its model."""
+_HEAD_BYTES = LEAST_BYTES
+"""The bytes that tell whether a body begins with its model."""
 
 _PIECE = 1 << 18
 _TURN = 1 << 20
@@ -120,6 +120,8 @@ class LargePayload:
     def body(self, data: bytes) -> None:
         """Take the next piece."""
         self._scan.feed(data)
+        if self._request.size == self._request.length:
+            self._scan.end()  # so that all that it asks for is known at once
         problem = self._scan.problem or (self.forbidden(self._target) if self._target is not None else None)
         if problem is not None:
             self._exchange.fail_body(problem)
@@ -129,15 +131,17 @@ class LargePayload:
             self._keep(data)
         else:
             self._first += data
+            if len(self._first) < _HEAD_BYTES:
+                return  # the scan reads as many first
             match = _HEAD.match(self._first)
             if match is not None and self._request.length is not None:
                 self._pass_on(match)
-            elif match is not None or len(self._first) >= _HEAD_BYTES:
+            else:
                 self._open_file()
 
     def body_end(self) -> None:
         """Note that the body is complete."""
-        problem = self._scan.end()
+        problem = self._scan.end() or (self.forbidden(self._target) if self._target is not None else None)
         if problem is not None:
             self._exchange.fail_body(problem)
         elif not self._passing:
@@ -349,7 +353,7 @@ class LargePayload:
 
     @property
     def is_written(self) -> bool:
-        """Whether the connection has taken the whole body."""
+        """Whether the connection has taken the whole body; True without a connection."""
         return self._connection is None or not self._connection.busy_body
 
     @property
@@ -357,9 +361,13 @@ class LargePayload:
         """How many answers are asked for by what was read of the body so far; at most, if of many prompts."""
         return self.fields.answers(self.endpoint.name, self._scan.prompts)
 
+    def let_go(self) -> None:
+        """Forget the connection: that attempt is over, and another may follow."""
+        self._connection = None
+
     def close(self) -> None:
         """Release the file and the connection."""
-        self._connection = None
+        self.let_go()
         self._held = []
         self._map = None  # pieces that are not sent yet keep it alive
         self._pieces = iter(())

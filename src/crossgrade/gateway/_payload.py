@@ -109,6 +109,9 @@ class Payload(Protocol):
     def resumed(self) -> None:
         """Continue to write."""
 
+    def let_go(self) -> None:
+        """Forget the connection: that attempt is over, and another may follow."""
+
     def close(self) -> None:
         """Release what was kept."""
 
@@ -288,6 +291,9 @@ class ParsedPayload:
 
     def resumed(self) -> None:
         """Do nothing: everything is written already."""
+
+    def let_go(self) -> None:
+        """Do nothing: everything was written at once."""
 
     def close(self) -> None:
         """Do nothing: the body is released with the request."""

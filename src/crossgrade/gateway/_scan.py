@@ -1,9 +1,12 @@
 """What is checked of a JSON object that is too large to be parsed, in one pass and constant memory.
 
-The scan goes from token to token, and expressions take the parts without anything to look at in one step: a
-large body is accepted only if a parser would accept it. It finds the top-level `model` and the numbers that
-bound an answer. It refuses what is refused in a small body too: forbidden keys, `model` twice or in another
-spelling, too many choices, too deep nesting.
+The scan goes from token to token, and expressions take the parts without anything to look at in one step. It
+finds the top-level `model` and the numbers that bound an answer. It refuses what is refused in a small body
+too: forbidden keys, a field of `ONCE` twice or in another spelling, too many choices, too deep nesting.
+
+What it accepts, a parser accepts, with two exceptions. The escape of half a letter may be in a text. And
+beyond the first `CONTROLS_BYTES`, control characters other than NUL may be in a part of a text that has no
+escape. No parser takes either for the end of the text, so both see the same fields.
 """
 
 import codecs
@@ -16,13 +19,14 @@ from crossgrade.gateway._fields import (
     BACKSLASH,
     IN_BACKGROUND,
     MAX_DEPTH,
-    MOST_CHOICES,
     MOST_FIELDS,
     ONCE,
     OWN_WORDS,
     SUSPECT_NAME,
     TOO_DEEP,
     TOO_MANY_FIELDS,
+    Choices,
+    Count,
     folded,
     key_problem,
     twice,
@@ -32,14 +36,17 @@ from crossgrade.gateway._problems import Problem, bad_request
 CONTROLS_BYTES: Final = 8 << 20
 """Up to here in a body, texts are searched for control characters. Beyond it, those with an escape are."""
 
+LEAST_BYTES: Final = 512
+MOST_BYTES: Final = 1 << 18
+
 _KEPT = 512
-"""The bytes of a key that are read, and the most of a number.
+"""The bytes of a key that are read, and the most that a number may have.
 
 No key that matters is longer, even with every letter as an escape.
 """
 
 _LONGEST_VALUE = 4096
-"""The longest value of a field that is read, with the spaces around it."""
+"""The longest value of a field that is read, with the spaces before it."""
 
 _LONGEST_ESCAPE = 6
 _LONGEST_PATH = max(map(len, OWN_WORDS)) + 1
@@ -58,11 +65,15 @@ key; a colon; a value; nothing more."""
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})'
 _TEXT = re.compile(rb'[^"\\\x00-\x1f]*+(?:%b[^"\\\x00-\x1f]*+)*+' % _ESCAPE)
-_SCALAR = re.compile(
-    rb"(?:0|[1-9][0-9]*+)(?=[,\]}])"  # most of them, in half the time
-    rb"|(?:true|false|null|-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+)(?=[ \t\r\n,\]}])"
-)
-_PART_OF_SCALAR = re.compile(rb"[-+.0-9Ea-z]*+\Z")
+_DIGITS = rb"[0-9]{0,%d}+" % (_KEPT // 3)
+_SCALAR = (
+    rb"(?:0|[1-9]%b)(?=[,\]}])"  # most of them, in half the time
+    rb"|(?:true|false|null|-?+(?:0|[1-9]%b)(?:\.[0-9]%b)?+(?:[eE][+-]?+[0-9][0-9]{0,99}+)?+)(?=[ \t\r\n,\]}])"
+) % (_DIGITS, _DIGITS, _DIGITS)
+"""A number that is not long, or one of the three words."""
+
+_ANY_SCALAR = re.compile(_SCALAR.replace(_DIGITS, b"[0-9]*+").replace(b"{0,99}", b"*"))
+_PART_OF_SCALAR = re.compile(rb"[-+.0-9Ea-z]*+")
 _FIELD_VALUE = re.compile(rb'[ \t\r\n]*+("(?:[^"\\]|\\.)*+"|[^ \t\r\n,}\]"{\[]++)', re.DOTALL)
 _RUN_TEXT = rb'"[^"\\\x00-\x1f]{0,2048}+(?:%b[^"\\\x00-\x1f]{0,2048}+)*+"' % _ESCAPE
 """A string without a long stretch of text. A search for the end of a long one is far faster."""
@@ -75,7 +86,7 @@ def _runs(key: bytes, levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]
     `key` matches, and are nested so many levels deep at most. Most bodies have hardly any other parts.
     """
     space = _SPACE.pattern
-    plain = rb"(?:%b|%b)" % (_RUN_TEXT, _SCALAR.pattern)
+    plain = rb"(?:%b|%b)" % (_RUN_TEXT, _SCALAR)
     member = rb"%b%b:%b%%b" % (key, space, space)
     for _ in range(levels):
         items = rb"(?:%b%b(?:,%b(?!\])|(?=\])))*+" % (plain, space, space)
@@ -92,8 +103,12 @@ _UNSUSPICIOUS = rb'"(?!(?i:%b))[^"\\\x00-\x1f\x80-\xff]*+"' % SUSPECT_NAME
 """A plain key. Letters beyond ASCII are not plain, since some count as others."""
 
 _RUNS = tuple((_runs(_UNSUSPICIOUS, levels), _runs(_RUN_TEXT, levels)) for levels in (0, _PLAIN_LEVELS))
-_CHOICES = ("n", "best_of")
-_BOUNDS = frozenset((*_CHOICES, "max_tokens", "max_completion_tokens", "max_output_tokens"))
+_BOUNDS = {
+    **dict.fromkeys(("n", "best_of"), msgspec.json.Decoder(Choices)),
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_output_tokens"), msgspec.json.Decoder(Count)
+    ),
+}
 _STRING = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -112,14 +127,20 @@ class _Node:
 class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
-    `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
+    `span` is where the value of the top-level `model` is, None while it was not read; `options` is the same
+    of `stream_options`, with the spaces around it. `bounds` are the
     top-level numbers that bound the answer. `prompts` is how many prompts there are at most, 0 if there is no
     list of them. `names` are the other top-level keys, in lower case.
+
+    Pieces are read together, so that what is found depends on the bytes alone and not on how they were split:
+    first `least` bytes, then twice as many each time, up to `most`. The rest is read at the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = LEAST_BYTES, most: int = MOST_BYTES) -> None:
         self.problem: Problem | None = None
         self.span: tuple[int, int] | None = None
+        self.options: tuple[int, int] | None = None
+        self._options_at = 0
         self.bounds: dict[str, int] = {}
         self.names: set[str] = set()
         self.prompts = 0
@@ -131,20 +152,41 @@ class BodyScan:
         self._tail = self._letter = b""
         self._name: bytes | None = None
         self._inside = False
+        self._pieces: list[bytes] = []
+        self._arrived = 0
+        self._wanted = least
+        self._most = most
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
-        if self.problem is None:
-            if self._letter or not data.isascii():
-                self._check_letters(data)
-            if self._tail:
-                data = self._tail + data
-            read = self._read(data)
-            self._tail = data[read:]
-            self._at += read
+        self._pieces.append(data)
+        self._arrived += len(data)
+        if self._arrived >= self._wanted:
+            self._take_blocks(b"".join(self._pieces))
+
+    def _take_blocks(self, data: bytes) -> None:
+        at = 0
+        while self.problem is None and len(data) - at >= self._wanted:
+            self._take_block(data[at : at + self._wanted])
+            at += self._wanted
+            self._wanted = min(2 * self._wanted, self._most)
+        self._pieces = [] if self.problem is not None else [data[at:]]
+        self._arrived = sum(map(len, self._pieces))
+
+    def _take_block(self, data: bytes) -> None:
+        if self._letter or not data.isascii():
+            self._check_letters(data)
+        if self._tail:
+            data = self._tail + data
+        read = self._read(data)
+        self._tail = data[read:]
+        self._at += read
 
     def end(self) -> Problem | None:
-        """Note the end of the body; return why it is refused, None if it is accepted."""
+        """Note the end of the body; return why it is refused, None if it is not. It may be called again."""
+        if self.problem is None and self._arrived:
+            self._take_block(b"".join(self._pieces))
+            self._pieces, self._arrived = [], 0
         if self.problem is None and self._state != _END:
             self.problem = _not_json("it ends too early")
         return self.problem
@@ -195,6 +237,8 @@ class BodyScan:
         """Take one token; return where to go on, -1 if more bytes are needed."""
         state, token = self._state, data[at]
         if state == _NEXT:
+            if self._options_at and len(self._nodes) == 1:
+                self.options, self._options_at = (self._options_at, self._at + at), 0
             if token != _COMMA:
                 return self._close(token, at)
             self._state = _KEY if self._nodes[-1].is_object else _VALUE
@@ -227,16 +271,15 @@ class BodyScan:
 
     def _take_scalar(self, data: bytes, at: int) -> int:
         """Take a number, or `true`, `false` or `null`."""
-        found = _SCALAR.match(data, at)
-        if found is None:
-            if not _PART_OF_SCALAR.match(data, at):
-                return self._unexpected(at)
-            if len(data) - at > _KEPT:
-                self.problem = bad_request("The body has a number that is too long.", "invalid_type")
-            return -1
+        found = _ANY_SCALAR.match(data, at)
+        end = (found or _PART_OF_SCALAR.match(data, at)).end()  # type: ignore[union-attr]  # as above
+        if end - at > _KEPT:
+            self.problem = bad_request("The body has a number that is too long.", "invalid_type")
+        elif found is None:
+            return self._unexpected(at) if end < len(data) else -1
         self._state = _NEXT
         self._parts += 1
-        return found.end()
+        return end
 
     def _take_name(self, data: bytes, at: int) -> int:
         """Take a key, and keep its name if it is to be checked."""
@@ -329,10 +372,11 @@ class BodyScan:
         lower = folded(key)
         if lower in ONCE and (key != lower or lower in self.names):
             self.problem = twice(key)
+        elif key == "stream_options":
+            self._options_at = self._at + after
         elif key == "model" or key in _BOUNDS or key == "background":
-            value = _FIELD_VALUE.match(data, after)
-            if value is None or value.end() == len(data):
-                self._wait_for_value(key, data, after)
+            value = self._field_value(key, data, after)
+            if value is None:
                 return False
             if key == "model":
                 self._take_model(key, value)
@@ -346,11 +390,16 @@ class BodyScan:
                 self.problem = TOO_MANY_FIELDS
         return True
 
-    def _wait_for_value(self, key: str, data: bytes, after: int) -> None:
-        """Refuse a value that is no text or number, or is too long to be read."""
+    def _field_value(self, key: str, data: bytes, after: int) -> re.Match[bytes] | None:
+        """Return a field's value; None if it is refused, or more bytes are needed."""
+        value = _FIELD_VALUE.match(data, after)
         at = _SPACE.match(data, after).end()  # type: ignore[union-attr]  # it matches nothing as well
-        if len(data) - after > _LONGEST_VALUE or data[at : at + 1] in (b"{", b"["):
+        end, token = len(data) if value is None else value.end(), data[at : at + 1]
+        if token in (b",", b"}", b"]"):
+            self._unexpected(at)
+        elif end - after > _LONGEST_VALUE or token in (b"{", b"["):
             self.problem = IN_BACKGROUND if key == "background" else _wrong_type(key)
+        return value if self.problem is None and end < len(data) else None
 
     def _take_model(self, key: str, value: re.Match[bytes]) -> None:
         if self.span is not None:
@@ -360,11 +409,12 @@ class BodyScan:
         self.span = (self._at + value.start(1), self._at + value.end(1))
 
     def _take_bound(self, key: str, raw: bytes) -> None:
-        least, most = (1, MOST_CHOICES) if key in _CHOICES else (0, 1_000_000_000)
-        if not raw.isdigit() or len(raw) > 10 or not least <= int(raw) <= most:
-            self.problem = _wrong_type(key)
-        else:
-            self.bounds[key] = int(raw)
+        try:
+            self.bounds[key] = _BOUNDS[key].decode(raw)
+        except msgspec.DecodeError as error:
+            if raw[0] == _QUOTE or isinstance(error, msgspec.ValidationError):
+                self.problem = _wrong_type(key)
+            # Anything else is no JSON, as will be found.
 
 
 def _whole_escapes(data: bytes, at: int) -> int:

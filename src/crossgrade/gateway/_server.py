@@ -5,7 +5,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import httptools
 
@@ -13,6 +13,7 @@ from crossgrade.domain import Serving
 from crossgrade.gateway._answers import CONTINUE, problem_answer
 from crossgrade.gateway._closing import Discard, HalfClosed
 from crossgrade.gateway._head import (
+    Answering,
     KnownHead,
     Request,
     WholeRequest,
@@ -23,12 +24,11 @@ from crossgrade.gateway._head import (
     known_head,
 )
 from crossgrade.gateway._problems import Problem, bad_request
-from crossgrade.gateway._room import Room
+from crossgrade.gateway._room import NO_ROOM, Room
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.identity import Principal
 
 WRITE_HIGH = 1 << 18
-_LINGER_S = 2.0
 _MOST_PIPELINED = 16
 _UNVETTED_BYTES = 1 << 16
 """The number of bytes of a body that are kept before the caller's key is checked."""
@@ -41,23 +41,6 @@ _FRESH_S = 1.0
 
 _HEAD, _BODY = 1, 2
 _NOT_REMEMBERED = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
-
-
-class Answering(Protocol):
-    """The work on one request, as its connection sees it."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of the answer was sent and more is to come."""
-
-    def client_gone(self) -> None:
-        """Cancel: the client has disconnected."""
-
-    def client_paused(self) -> None:
-        """Send no more for now: the client reads slowly."""
-
-    def client_resumed(self) -> None:
-        """Continue to send."""
 
 
 Caller: TypeAlias = tuple[dict[bytes, bytes], bytes | None, object, float, Principal]
@@ -116,8 +99,8 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_current", "_edge", "_feeding", "_held", "_incoming", "_known", "_known_request", "_parser",
-        "_reading", "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
+        "_current", "_edge", "_feeding", "_held", "_idle_since", "_incoming", "_known", "_known_request",
+        "_parser", "_reading", "_waiting", "_writable", "caller", "deadline", "exchange", "transport",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -131,6 +114,7 @@ class ClientConnection(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._held = b""
         self._feeding = 0
+        self._idle_since = 0.0
         self._reading = True
         self._writable = True
         self.deadline = NEVER
@@ -152,14 +136,7 @@ class ClientConnection(asyncio.Protocol):
         edge.sweeper.watched.add(self)
         self.deadline = edge.now() + edge.serving.head_timeout_s
         if not has_room:
-            self._give_up(
-                Problem(
-                    status=429,
-                    code="too_many_connections",
-                    message="Too many connections are open.",
-                    retry_after_s=1.0,
-                )
-            )
+            self._give_up(NO_ROOM)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """Cancel what is in progress."""
@@ -201,6 +178,12 @@ class ClientConnection(asyncio.Protocol):
         """Note that the caller is known, so that the connection is not closed to make room."""
         self._edge.room.known(self)
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has waited for another request, in monotonic seconds; None if it does not wait."""
+        is_idle = self._current is None and self._incoming is None and self._writable
+        return self._idle_since if is_idle and self.transport and not self.transport.is_closing() else None
+
     def expire(self, now: float) -> None:  # noqa: ARG002  # the signature of Watched
         """Act on the deadline: refuse a late request, close an idle or unread connection."""
         self.deadline = NEVER
@@ -232,14 +215,16 @@ class ClientConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Note that the client reads slowly. It may do so for the idle time."""
         self._writable = False
-        self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
+        if not self._lingers:
+            self.deadline = self._edge.now() + self._edge.serving.idle_timeout_s
         if self.exchange is not None:
             self.exchange.client_paused()
 
     def resume_writing(self) -> None:
         """Continue with what waited for the client to read."""
         self._writable = True
-        self.deadline = NEVER
+        if not self._lingers:
+            self.deadline = NEVER
         if self.exchange is not None:
             self.exchange.client_resumed()
         elif self._current is None:
@@ -569,7 +554,8 @@ class ClientConnection(asyncio.Protocol):
         if self._waiting:
             self._begin_waiting(self._waiting.popleft())
             return
-        self.deadline = self._edge.now() + self._edge.room.idle_s
+        self._idle_since = now = self._edge.now()
+        self.deadline = now + self._edge.room.idle_s
         if not self._reading:
             self.resume_reading()
 
@@ -581,13 +567,16 @@ class ClientConnection(asyncio.Protocol):
         if request is self._incoming and request.problem is None and self._reading:
             self.deadline = self._edge.now() + self._edge.serving.body_timeout_s
 
+    @property
+    def _lingers(self) -> bool:
+        return self._current is not None and isinstance(self._current.sink, Discard)
+
     def _linger(self) -> None:
         """Let a client that still sends read its answer: to close at once would reset the connection."""
         request = self._current
         assert request is not None
-        request.sink = Discard(self.close, self.abort)
         self.resume_reading()
-        self.deadline = self._edge.now() + _LINGER_S
+        request.sink = Discard(self, self._edge.now)
         request.problem = request.problem or bad_request("The answer came before the request's end.")
 
     def close(self) -> None:

@@ -57,12 +57,16 @@ def images_in(payload: Payload, prices: Prices) -> int | None:
     return 0 if not prices.image or payload.modality == "text" else None
 
 
-def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None) -> Charge:
+def bill(
+    prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None, *, is_stream: bool = False
+) -> Charge:
     """Return the charge of an answer: from the provider's usage, else from an estimate, else unknown.
 
     `output_tokens` is the estimate of the output, used if the provider did not count it. None means that no
-    estimate is possible yet.
+    estimate is possible yet. If the output of a stream was not counted, there may be more than was seen.
     """
+    if is_stream and usage.output_tokens is None:
+        return msgspec.structs.replace(bill(prices, payload, usage, output_tokens), is_part=True)
     if output_tokens is None:
         return UNKNOWN
     images = images_in(payload, prices)
@@ -77,12 +81,6 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
     usd = prices.cost_usd(Counts(inputs, outputs), images)
     origin: CostOrigin = "unknown" if usd is None else "usage" if is_counted else "estimate"
     return Charge(usage, usd, inputs + outputs, origin)
-
-
-def bill_stream(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int) -> Charge:
-    """Return the charge of a stream. If its output was not counted, there may be more of it than was seen."""
-    charge = bill(prices, payload, usage, output_tokens)
-    return charge if usage.output_tokens is not None else msgspec.structs.replace(charge, is_part=True)
 
 
 class RequestState:

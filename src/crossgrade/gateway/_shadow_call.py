@@ -15,7 +15,7 @@ from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._payload import ParsedPayload
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, bill_stream, learn
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, learn
 from crossgrade.gateway._shadow_copy import ANSWER_BYTES, Copy, KeptAnswer, Missed, pair_of
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -23,7 +23,10 @@ from crossgrade.pricing import Tokens
 
 
 class ShadowSender(Protocol):
-    """What sends copies: it is told when one has ended, and has what all of them share."""
+    """What sends copies: it is told when one has ended, and has what all of them share.
+
+    It is `Shadows`, which cannot be imported here, since it makes the calls.
+    """
 
     loop: asyncio.AbstractEventLoop
     limits: Limits
@@ -197,7 +200,7 @@ class ShadowCall:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-        self._finish(bill_stream(self._target.prices, self._payload, usage, output_tokens))
+        self._finish(bill(self._target.prices, self._payload, usage, output_tokens, is_stream=True))
 
     def failed(self, error: ProviderError) -> None:
         """Note that there is no usable answer. The pair is kept too, since a failure is a result."""

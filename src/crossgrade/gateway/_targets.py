@@ -96,7 +96,7 @@ class Breaker:
             self._probe_until = 0.0
 
     def abandoned(self) -> None:
-        """Note that a call ended without an outcome, which says nothing about the target."""
+        """Note that the probe is over, if only because its call ended without an outcome."""
         self._probe_until = 0.0
 
     def failed(self, now: float) -> None:
@@ -111,7 +111,6 @@ class Breaker:
     def slow_down(self, now: float, wait_s: float | None) -> None:
         """Note that the target asked to slow down, for `wait_s` seconds if it said so."""
         self.is_quiet = False
-        self._probe_until = 0.0
         self._cooling_until = now + min(1.0 if wait_s is None else wait_s, MOST_COOLING_S)
 
 
@@ -288,10 +287,16 @@ class Attempts:
             self.is_probe = found.breaker.sent(now)
         return found
 
+    def failed(self, error: ProviderError, now: float, *, answered: bool, by_body: bool) -> None:
+        """Note that the last call failed, as `note_failure` says. It is no probe any more."""
+        note_failure(self._tried[-1].breaker, error, now, answered=answered, by_body=by_body)
+        self.abandoned()
+
     def abandoned(self) -> None:
-        """Let another call be the probe that this one was: the request has ended, whatever became of it."""
-        self.is_probe = False
-        self._tried[-1].breaker.abandoned()
+        """Let another call be the probe, if the last one was it: it is over, whatever became of it."""
+        if self.is_probe:
+            self.is_probe = False
+            self._tried[-1].breaker.abandoned()
 
     @property
     def are_left(self) -> bool:
@@ -400,11 +405,10 @@ def note_failure(
     """
     if isinstance(error, RateLimitedError):
         breaker.slow_down(now, error.retry_after_s)
-    elif (
-        by_body or error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403))
-    ):
-        breaker.abandoned()
-    elif answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
+        return
+    if by_body or error.code in _NEVER_SENT or (isinstance(error, AuthError) and error.status in (400, 403)):
+        return
+    if answered or isinstance(error, BadRequestError | ContextTooLongError | ContentFilteredError):
         breaker.succeeded()
     else:
         breaker.failed(now)

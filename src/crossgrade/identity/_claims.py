@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, NoReturn
 
-from crossgrade.domain import JSON, TierRule, TokenIssuer
+from crossgrade.domain import JSON, KeyTwiceError, TierRule, TokenIssuer, keys_once
 from crossgrade.errors import AccessError
 from crossgrade.identity.keyring import Principal
 
@@ -23,9 +23,9 @@ _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
 def read_object(data: bytes, what: str) -> dict[str, Any]:
     """Read a JSON object. Duplicate keys, NaN and anything but an object are refused."""
     try:
-        tree = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        tree = json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        detail = str(error) if "twice" in str(error) else "it is not JSON"
+        detail = "a key is there twice" if isinstance(error, KeyTwiceError) else "it is not JSON"
         raise refused(f"the token's {what} cannot be read: {detail}", "token_malformed") from None
     if not isinstance(tree, dict):
         raise refused(f"the token's {what} is not a JSON object", "token_malformed")
@@ -164,13 +164,6 @@ def _text(claim: JSON) -> str | None:
 def _wanted(rule: TierRule) -> str:
     value = " or ".join(rule.value) if isinstance(rule.value, tuple) else rule.value
     return f"`{rule.claim}` {'that contains' if rule.operator == 'contains' else '='} {value}"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) < len(pairs):
-        raise ValueError("a key is there twice")
-    return tree
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crossgrade.project._growing import growth_findings
 from crossgrade.project._measured import Export
 from crossgrade.project._opened import DEFAULT_CONFIG
 from crossgrade.project._plugin_objects import PluginEntry
@@ -64,6 +65,7 @@ __all__ = [
     "create_workload",
     "decide_results",
     "find_plugins",
+    "growth_findings",
     "measure_server",
     "on_ray",
     "open_judge",

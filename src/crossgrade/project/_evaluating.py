@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ScorerCalls,
     )
     from crossgrade.project._verdicts import DecisionInput
+    from crossgrade.providers import OpenProvider
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
@@ -38,13 +39,14 @@ class Evaluation:
 
     `prices` has the variants and the judge, by name. `scorer` builds the workload's scorer from the judges
     that it may ask. `case` reads what a run has measured so far, as input of a decision. With `scores_pairs`
-    two answers are scored against each other.
+    two answers are scored against each other. `open_provider` opens the models that are asked.
     """
 
     workload: Workload
     dataset: "Dataset"
     store: "Store"
     environ: Mapping[str, str]
+    open_provider: "OpenProvider"
     judge: Offer | None
     prices: Mapping[str, Price | None]
     max_bytes: Mapping[str, int]
@@ -111,7 +113,7 @@ class Evaluation:
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`."""
         from crossgrade.calls import CallLimiters
         from crossgrade.evaluate import Judges, run_workload
-        from crossgrade.providers import open_batches, open_provider
+        from crossgrade.providers import open_batches
 
         workload, judge = self.workload, self.judge
         offers = offers_of(workload)
@@ -127,7 +129,7 @@ class Evaluation:
         async with AsyncExitStack() as stack:
             providers = {
                 name: await stack.enter_async_context(
-                    open_provider(
+                    self.open_provider(
                         offer,
                         environ=self.environ,
                         measure_ttft=workload.requirements.ttft_p95_ms is not None,
@@ -225,10 +227,12 @@ async def open_judge(
     environ: Mapping[str, str],
     limiters: "CallLimiters | None" = None,
     from_store: bool = False,
+    opener: "OpenProvider | None" = None,
 ) -> "AsyncIterator[Judges | None]":
     """Open the model that a scorer asks. None stands for a scorer that asks no model.
 
-    With `from_store` it only repeats answers that the store has, and needs no key.
+    With `from_store` it only repeats answers that the store has, and needs no key. `opener` opens it
+    elsewhere than here.
     """
     from crossgrade.calls import CallLimiters
     from crossgrade.evaluate import Judges
@@ -237,7 +241,8 @@ async def open_judge(
     if offer is None:
         yield None
         return
-    async with open_provider(offer, environ=environ, key_needed=not from_store) as provider:
+    opening = (opener or open_provider)(offer, environ=environ, key_needed=not from_store)
+    async with opening as provider:
         yield Judges(
             {offer.name: offer},
             providers={offer.name: provider},

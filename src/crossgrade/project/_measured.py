@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, RouteSpec, ScoredAnswer, Workload
+from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
+from crossgrade.project._growing import growing_routes
 from crossgrade.project._lengths import length_limits, with_limits
 
 if TYPE_CHECKING:
@@ -268,12 +269,8 @@ def decision_settings(
         contracts=contracts,
         max_bytes={each.candidate: each.max_bytes for each in limits},
         limit_sources=tuple(each.words for each in limits),
-        grow=workload.router and any(_grows(route, workload) for route in config.routes.values()),
+        grow=workload.router and bool(growing_routes(config, workload.name)),
     )
-
-
-def _grows(route: RouteSpec, workload: Workload) -> bool:
-    return route.grow and route.workload == workload.name
 
 
 def _differ(workload: Workload) -> bool:

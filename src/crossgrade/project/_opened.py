@@ -1,7 +1,8 @@
 """An open project: its configuration, plugins, store and catalogue, which every topic works on."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
+    from crossgrade.providers import OpenProvider
     from crossgrade.store import Store
     from crossgrade.workloads import Dataset
 
@@ -38,6 +41,7 @@ class OpenProject:
         self.environ = environ
         self._store: Store | None = None
         self._catalog: Catalog | None = None
+        self._cluster: RayCluster | None = None
 
     @classmethod
     def open(cls, path: str | Path = DEFAULT_CONFIG, *, environ: Mapping[str, str] = os.environ) -> Self:
@@ -69,6 +73,28 @@ class OpenProject:
 
             self._store = Store.open(self.config.store, folder=self.config.root / ".crossgrade")
         return self._store
+
+    @property
+    def open_provider(self) -> "OpenProvider":
+        """What opens models: on this machine, or on the nodes of a cluster inside `on_cluster`."""
+        from crossgrade.providers import open_provider
+
+        return open_provider if self._cluster is None else self._cluster.open_provider
+
+    @contextmanager
+    def on_cluster(self, address: str | None) -> Iterator[None]:
+        """Ask models from the nodes of a cluster of Ray inside the block; None stands for this machine.
+
+        Raises as `on_ray` does.
+        """
+        from crossgrade.project._ray import on_ray
+
+        with nullcontext() if address is None else on_ray(address) as cluster:
+            self._cluster = cluster
+            try:
+                yield
+            finally:
+                self._cluster = None
 
     def workload(self, name: str) -> Workload:
         """Return the workload of this name; raises NotFoundError naming those that exist."""

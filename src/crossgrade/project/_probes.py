@@ -204,7 +204,7 @@ async def open_askers(
     """Open the models of a plan; a local one gets a context for the longest prompt."""
     from crossgrade.calls import Batches, Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
     from crossgrade.evaluate import build_scorer
-    from crossgrade.providers import LocalSettings, open_batches, open_provider, usable_cores
+    from crossgrade.providers import LocalSettings, open_batches, usable_cores
 
     offers = {each.name: each for each in (plan.offer, plan.against) if each is not None}
     prices = {name: project.price_of(offer) for name, offer in offers.items()}
@@ -218,7 +218,7 @@ async def open_askers(
     async with AsyncExitStack() as stack:
 
         async def opened(offer: Offer) -> "Provider":
-            opening = open_provider(
+            opening = project.open_provider(
                 offer, environ=project.environ, measure_ttft=True, root=project.config.root, local=local
             )
             return await stack.enter_async_context(opening)
@@ -245,7 +245,14 @@ async def open_askers(
         ]
         judge = None
         price = None if plan.judge is None else project.price_of(plan.judge)
-        opening = open_judge(plan.judge, store=store, price=price, environ=project.environ, limiters=limiters)
+        opening = open_judge(
+            plan.judge,
+            store=store,
+            price=price,
+            environ=project.environ,
+            limiters=limiters,
+            opener=project.open_provider,
+        )
         if (judges := await stack.enter_async_context(opening)) is not None:
             options = {"model": str(plan.judge and plan.judge.name), **_JUDGING}
             built = build_scorer(

@@ -13,6 +13,7 @@ from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
+from crossgrade.project._growing import growing_routes, refuse_growth
 from crossgrade.project._lengths import length_limits, with_openings
 from crossgrade.project._measured import (
     Export,
@@ -160,7 +161,8 @@ class Project(OpenProject):
             return run_to_end(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
-        """Return everything that a run of a workload needs."""
+        """Return everything that a run of a workload needs; a growing route of it must be able to grow."""
+        refuse_growth(self.config, growing_routes(self.config, workload.name), self.plugins.scorers)
         dataset, judge = self.dataset(workload), self._judge(workload)
         offers = offers_of(workload)
         return Evaluation(
@@ -168,6 +170,7 @@ class Project(OpenProject):
             dataset=dataset,
             store=self.store,
             environ=self.environ,
+            open_provider=self.open_provider,
             judge=judge,
             prices=self._prices({**offers, judge.name: judge} if judge else offers),
             max_bytes=self._max_bytes(workload),

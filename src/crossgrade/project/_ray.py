@@ -1,16 +1,17 @@
-"""The only file that knows Ray: work is applied to items on the nodes of a cluster.
+"""The only file that knows Ray: work is applied to items, and models are asked, on the nodes of a cluster.
 
 The work is the same function as on one machine, and results come back in order, so nothing that is computed
 depends on the cluster. Scheduling, retries and lost nodes are Ray's. A cluster must be trusted: Ray runs what
 it is sent, and its connections are not encrypted.
 """
 
+import asyncio
 import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,10 @@ from time import monotonic, sleep, time
 from typing import Any, TypeVar
 
 from crossgrade._version import __version__
+from crossgrade.domain import Offer
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, said_by, unreadable
-from crossgrade.providers import usable_cores
+from crossgrade.project._ray_models import Desk, DeskLostError, Place, open_on_nodes
+from crossgrade.providers import LocalSettings, Provider, usable_cores
 from crossgrade.providers.models import ModelShelf
 from crossgrade.workloads.files import is_local
 from crossgrade.workloads.traffic import AHEAD, LogPart, ReadPart, in_order, log_path
@@ -98,6 +101,45 @@ class RayCluster:
         self.check_files(list({part.path: None for part in waiting}))
         return self.run(function, waiting)
 
+    def open_provider(
+        self,
+        offer: Offer,
+        *,
+        environ: Mapping[str, str],  # noqa: ARG002 -- a node has its own
+        measure_ttft: bool = False,
+        root: Path | None = None,
+        local: LocalSettings | None = None,
+        key_needed: bool = True,
+    ) -> AbstractAsyncContextManager[Provider]:
+        """Open an offer on the nodes, as `providers.open_provider` does here; see `open_on_nodes`.
+
+        Keys are those of the nodes, so nothing of `environ` is sent to them.
+        """
+        return open_on_nodes(
+            offer,
+            self._place_desks,
+            self._remove_desks,
+            measure_ttft=measure_ttft,
+            root=root,
+            local=local,
+            key_needed=key_needed,
+        )
+
+    def _place_desks(self, offer: Offer, options: Mapping[str, Any]) -> list[Place]:
+        """Put a desk on every node that is alive. Ray starts one again whose process is lost."""
+        make = self._ray.remote(num_cpus=0, max_restarts=_RETRIES, max_task_retries=0)(Desk)
+        placed = []
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                desk = make.options(**_only_on(node)).remote(offer, dict(options))
+                placed.append(Place(node=node["NodeManagerHostname"], call=_caller(desk), handle=desk))
+        return placed
+
+    def _remove_desks(self, placed: Sequence[Place]) -> None:
+        """End the desks. A child process that runs a model ends with its desk."""
+        for each in placed:
+            self._ray.kill(each.handle)
+
     def nodes(self, variables: Sequence[str] = ()) -> tuple[NodeFacts, ...]:
         """Return what each node has, by its name; `variables` are names whose values it may have."""
         found = []
@@ -149,7 +191,6 @@ class RayCluster:
         are known to be gone.
         """
         from ray.exceptions import RayError
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         ask = self._ray.remote(num_cpus=0, max_retries=0)(_called)
         found: list[tuple[dict[str, Any], Any]] = []
@@ -160,9 +201,7 @@ class RayCluster:
             asked = [
                 (
                     node,
-                    ask.options(
-                        scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                    ).remote(function, *arguments),
+                    ask.options(**_only_on(node)).remote(function, *arguments),
                 )
                 for node in self._ray.nodes()
                 if node["Alive"] and node["NodeID"] not in done and only in (None, node["NodeID"])
@@ -207,11 +246,11 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
         import ray
     except ImportError:
         raise MissingExtraError("working on Ray", "ray") from None
-    where = (
-        {"address": address} if address != LOCAL else {"num_cpus": usable_cores(), "include_dashboard": False}
-    )
+    where: dict[str, Any] = {"address": address}
+    if address == LOCAL:  # one of its own, even where this machine is a node of another
+        where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
     try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=False)
+        _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.ERROR))
     except (ConnectionError, TimeoutError) as error:
         raise CrossgradeError(
             f"no cluster answers at {address}: {said_by(error)}",
@@ -233,6 +272,20 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
         ray.shutdown()
 
 
+def _connect(connect: Callable[[], object]) -> None:
+    """Connect, and try again where the cluster answers that it could not start a server for this client.
+
+    Ray starts one by a fork of a process with threads, which fails now and then.
+    """
+    for _ in range(_RETRIES):
+        try:
+            connect()
+        except ConnectionAbortedError:
+            continue
+        return
+    connect()
+
+
 def _check_versions(nodes: Sequence[NodeFacts]) -> None:
     for node in nodes:
         if node.crossgrade != __version__ or node.python != platform.python_version():
@@ -242,6 +295,37 @@ def _check_versions(nodes: Sequence[NodeFacts]) -> None:
                 code="ray-versions",
                 hint=f"install crossgrade {__version__} and the same Python on every node",
             )
+
+
+def _only_on(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that tie a task or an actor to a node."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
+
+
+def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
+    """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
+    from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+
+    async def call(method: str, argument: Any) -> Any:
+        arguments = () if argument is None else (argument,)
+        try:
+            return await asyncio.wrap_future(getattr(desk, method).remote(*arguments).future())
+        except RayTaskError as error:
+            if isinstance(error.cause, CrossgradeError):
+                raise error.cause from None
+            raise
+        except RayActorError as error:
+            raise DeskLostError(said_by(error), for_good=isinstance(error, ActorDiedError)) from error
+        except (RayError, ConnectionError) as error:
+            raise CrossgradeError(
+                f"the cluster is lost: {said_by(error)}",
+                code="worker-lost",
+                hint="look at the nodes' memory and logs, and go on with `--resume`",
+            ) from error
+
+    return call
 
 
 def _applied(function: Callable[[Item], Result], item: Item) -> Result:

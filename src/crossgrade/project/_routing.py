@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.config import Config
 from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.project._growing import refuse_growth
 from crossgrade.project._plugins import Plugins
 from crossgrade.routing import (
     Growth,
@@ -127,11 +128,13 @@ class Routing:
         Raises UsageError if the verdict is invalid or expired, or if an alarm was raised on it. It does so
         too if the team may not use its candidate, or if that is not known. The same goes for models that have
         changed or lie outside the workload's regions, and for evidence that a route could not grow from. Such
-        a verdict never widens a route. Raises CrossgradeError if its recorded evidence does not confirm it,
+        a verdict never widens a route. Raises ConfigError for a route that is to grow and never could.
+        Raises CrossgradeError if its recorded evidence does not confirm it,
         as `Project.verify` finds out.
         """
         stored = self._store.verdicts.get(verdict_id)
         specs = self._specs(stored.verdict.workload, tuple(names))
+        refuse_growth(self._config, specs, self._plugins.scorers)
         self._check_holds(stored)
         if canary and stored.verdict.policy.kind == "keep" and not stored.verdict.settings.grow:
             raise UsageError(

@@ -4,11 +4,12 @@ A provider sends each request once, measures it, and either returns an answer or
 the `ProviderError`s. `calls` does retries, concurrency and budgets.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+from crossgrade.dialects import Embeddings
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.providers._http import HttpResponse
 from crossgrade.providers.batch import BatchProvider, open_batches
@@ -21,11 +22,13 @@ from crossgrade.providers.models import find_model
 __all__ = [
     "Account",
     "BatchProvider",
+    "Embeddings",
     "HostedProvider",
     "HttpResponse",
     "LocalProvider",
     "LocalSettings",
     "OnResponse",
+    "OpenProvider",
     "Provider",
     "account_of",
     "find_model",
@@ -38,11 +41,7 @@ __all__ = [
 
 
 class Provider(Protocol):
-    """An open offer that can be asked.
-
-    `name` is the offer's. `account` names what its limits are counted against: the host and the variable
-    that holds the key, never the key itself.
-    """
+    """An open offer that can be asked."""
 
     @property
     def name(self) -> str:
@@ -50,10 +49,44 @@ class Provider(Protocol):
 
     @property
     def account(self) -> str:
-        """The account, by host and key variable."""
+        """What its limits count against: the host and the variable that holds the key, never the key."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The address of a hosted API, without a key."""
+
+    @property
+    def identity(self) -> str | None:
+        """What a local model runs, by its digest and settings; None for a hosted one, which may change."""
+
+    @property
+    def places(self) -> int | None:
+        """How many requests it answers at once; None if only the account bounds them."""
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request, once. Raises a `ProviderError` if no usable answer comes."""
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Return the model's vector of each text, in their order, and the usage.
+
+        Raises `UsageError` unless it serves OpenAI's embeddings, and the errors of `ask`.
+        """
+
+
+class OpenProvider(Protocol):
+    """Opens an offer for the duration of a `with` block: `open_provider`, or the same on other machines."""
+
+    def __call__(
+        self,
+        offer: Offer,
+        *,
+        environ: Mapping[str, str],
+        measure_ttft: bool = False,
+        root: Path | None = None,
+        local: LocalSettings | None = None,
+        key_needed: bool = True,
+    ) -> AbstractAsyncContextManager[Provider]:
+        """Open the offer; see `open_provider`."""
 
 
 @asynccontextmanager

@@ -124,6 +124,14 @@ class HostedProvider:
         """The address of the API, without a key."""
         return self._account.base_url
 
+    @property
+    def identity(self) -> None:
+        """None: what a host runs under a name may change."""
+
+    @property
+    def places(self) -> None:
+        """None: only the account bounds the requests at once."""
+
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request, once, and return the answer with its latency.
 

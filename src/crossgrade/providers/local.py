@@ -8,14 +8,14 @@ prompt cache, because each of these changes answers even at temperature 0.
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from crossgrade.dialects import as_schema_request, as_tool_call, forced_tools
+from crossgrade.dialects import Embeddings, as_schema_request, as_tool_call, forced_tools
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
-from crossgrade.errors import MissingExtraError, ProviderError, UpstreamError
+from crossgrade.errors import MissingExtraError, ProviderError, UpstreamError, UsageError
 from crossgrade.providers.hosted import LARGEST_ANSWER, HostedProvider, open_hosted
 from crossgrade.providers.local_process import LocalProcess, LocalSettings, start_process
 from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
@@ -61,6 +61,15 @@ class LocalProvider:
         return f"local {self._model.path}"
 
     @property
+    def base_url(self) -> None:
+        """None: the address of a child is as new as the child."""
+
+    @property
+    def places(self) -> int:
+        """The answers that the child computes at once: more would share its threads."""
+        return self._settings.slots
+
+    @property
     def identity(self) -> str:
         """The file's digest and the settings that change answers."""
         return f"sha256:{self._model.sha256} {self._settings}"
@@ -95,6 +104,14 @@ class LocalProvider:
                 ) from error
         runtime = f"{process.runtime} sha256:{self._model.sha256[:12]} {self._settings}"
         return replace(as_tool_call(answer) if tools else answer, runtime=runtime)
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """Raise `UsageError`: children are started to answer, not to embed."""
+        raise UsageError(
+            f"offer `{self.name}` is a local model, which gives no embeddings for {len(texts)} texts",
+            code="embeddings-not-served",
+            hint="name an offer at an OpenAI-compatible host",
+        )
 
     async def aclose(self) -> None:
         """End the child."""

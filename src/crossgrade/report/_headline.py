@@ -83,19 +83,22 @@ def _open(verdict: Verdict) -> str:
         if failed:
             return f"{fmt.count(len(failed), what)} failed a check of the evidence"
         return "a check of the evidence failed"
-    if verdict.needed is not None:
-        return f"about {needed_of(verdict)} needed{needed_for(verdict)}"
-    if verdict.needed_labels is not None:
-        return f"about {verdict.needed_labels:,} more labels needed{needed_for(verdict)}"
+    more = needed_of(verdict, labels="labels")
+    if more is not None:
+        return f"about {more} needed{needed_for(verdict)}"
     if best is None or best.retention.value is None:
         return "too little can be measured"
     return f"{_name(best.candidate)} keeps {fmt.percent(best.retention.value)} so far"
 
 
-def needed_of(verdict: Verdict) -> str:
-    """Return `1,200 more samples`, or audits if the verdict begins a route that grows."""
-    audited = any(each.code == "more-audits" for each in verdict.would_change)
-    return f"{verdict.needed:,} more {'audits' if audited else 'samples'}"
+def needed_of(verdict: Verdict, *, labels: str) -> str | None:
+    """Return `1,200 more samples`, `labels` or audits, whatever would settle the verdict (None: unknown)."""
+    amounts = {
+        "samples": verdict.needed,
+        labels: verdict.needed_labels,
+        "audits": verdict.needed_audits,
+    }
+    return next((f"{each:,} more {what}" for what, each in amounts.items() if each is not None), None)
 
 
 def needed_for(verdict: Verdict) -> str:

@@ -115,11 +115,9 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     ]
     if verdict.calls_saved:
         facts.append(("calls saved", f"{verdict.calls_saved:,} planned model calls were not needed"))
-    if verdict.needed:
-        facts.append(("to settle it", f"about {needed_of(verdict)}{needed_for(verdict)}"))
-    if verdict.needed_labels:
-        more = f"about {verdict.needed_labels:,} more samples scored by people"
-        facts.append(("to settle it", f"{more}{needed_for(verdict)}"))
+    more = needed_of(verdict, labels="samples scored by people")
+    if more is not None:
+        facts.append(("to settle it", f"about {more}{needed_for(verdict)}"))
     if verdict.method_version != METHOD_VERSION:
         facts.append(("method", f"version {verdict.method_version} of the test; today's is {METHOD_VERSION}"))
     facts += _saving(verdict)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
+from crossgrade.domain import keys_once
 from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.router import read_router, router_tree
@@ -111,7 +112,7 @@ def _growth_tree(growth: Growth | None) -> dict[str, Any] | None:
 def _parse(data: bytes, file: str | None) -> object:
     """Return the JSON tree; raise `ConfigError` for a repeated key, NaN or too deep nesting."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"route table is not JSON: {error.msg}",
@@ -125,16 +126,6 @@ def _parse(data: bytes, file: str | None) -> object:
         raise ConfigError(
             f"route table is not readable: {error}", code="route-table-invalid", file=file, hint=_HINT
         ) from error
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the pairs as an object; raise `ValueError` for a repeated key."""
-    tree: dict[str, object] = {}
-    for key, value in pairs:
-        if key in tree:
-            raise ValueError(f"key {key!r} is there twice")
-        tree[key] = value
-    return tree
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -19,6 +19,7 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossgrade import __version__
+from crossgrade.domain import keys_once
 from crossgrade.errors import CrossgradeError, UsageError
 from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
 from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
@@ -192,21 +193,13 @@ async def _read(request: Request, kind: type[_T]) -> _T:
             raise UsageError(f"the body is larger than {MOST_BYTES} bytes", code="body-too-large")
     try:
         body = msgspec.json.decode(bytes(data) or b"{}", type=kind)
-        json.loads(data or b"{}", object_pairs_hook=_once)
+        json.loads(data or b"{}", object_pairs_hook=keys_once)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UsageError(
             f"the body cannot be used: {error}", code="body-invalid", hint="correct the field that is named"
         ) from None
 
     return body
-
-
-def _once(pairs: list[tuple[str, object]]) -> None:
-    """Raise ValueError for a field that is there twice: which of the two is meant is unknown."""
-    names = [name for name, _ in pairs]
-    for name in set(names) if len(set(names)) < len(names) else ():
-        if names.count(name) > 1:
-            raise ValueError(f"the field `{name[:100]}` is there twice")
 
 
 async def _no_such_call(_request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from crossgrade.store._live import (
     Pair,
     PairAnswer,
     Side,
+    WaitingPair,
     WatchState,
 )
 from crossgrade.store._records import (
@@ -80,6 +81,7 @@ __all__ = [
     "Step",
     "Store",
     "StoredVerdict",
+    "WaitingPair",
     "WatchState",
     "new_id",
     "utc_now",

@@ -146,17 +146,17 @@ class Alarms:
             row = connection.execute(query).first()
         return None if row is None else _state(row)
 
-    def scorers_of(self, route: str, *, verdict_id: str, segment: str) -> list[str]:
-        """Return the scorers that have states of a claim's monitors, in the order of their first ones."""
+    def states(self, route: str, *, verdict_id: str, segment: str) -> dict[str, WatchState]:
+        """Return the newest state of a claim's monitors for each scorer, by its digest."""
         s = t.watch_states.c
-        query = (
-            select(s.scorer_digest)
+        newest = (
+            select(func.max(s.id))
             .where(s.route == route, s.verdict_id == verdict_id, s.segment == segment)
             .group_by(s.scorer_digest)
-            .order_by(func.min(s.id))
         )
         with self._database.reading() as connection:
-            return list(connection.execute(query).scalars())
+            rows = connection.execute(select(t.watch_states).where(s.id.in_(newest)))
+            return {row.scorer_digest: _state(row) for row in rows}
 
 
 def _feedback(row: Row[Any]) -> Feedback:

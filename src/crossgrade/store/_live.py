@@ -109,6 +109,16 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingPair:
+    """What a pair that a scorer has not audited is about, without its texts, which may be erased."""
+
+    id: str
+    segment: str | None
+    at: datetime
+    has_text: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """One observation of a route's claim: the scores of both models on a live request.
 

@@ -13,7 +13,7 @@ from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
 from crossgrade.store._database import Database
-from crossgrade.store._live import Audit, Draw, Pair, PairAnswer, Side
+from crossgrade.store._live import Audit, Draw, Pair, PairAnswer, Side, WaitingPair
 
 _Row: TypeAlias = dict[str, object]
 _SIDES: tuple[Side, Side] = ("incumbent", "candidate")
@@ -48,32 +48,35 @@ class LivePairs:
         scorer_digest: str,
         *,
         verdict_id: str | None = None,
-        wanted: Callable[[str], bool] = lambda _: True,
+        wanted: Callable[[WaitingPair], bool] = lambda _: True,
         limit: int = 500,
     ) -> list[Pair]:
-        """Return pairs of a route that a scorer has not audited yet, oldest first, without missed ones.
+        """Return pairs of a route that a scorer has not audited yet and that are `wanted`, oldest first.
 
-        `wanted` receives a pair's id, and returns whether to include the pair.
+        Missed ones are left out.
         """
-        ids = self._ids(_unscored((t.pairs.c.id,), route, scorer_digest, verdict_id))
-        return self._read(list(islice(filter(wanted, ids), limit)))
+        found = filter(wanted, self.waiting(route, scorer_digest, verdict_id=verdict_id))
+        return self._read([each.id for each in islice(found, limit)])
 
-    def unscored_times(
-        self,
-        route: str,
-        scorer_digest: str,
-        *,
-        verdict_id: str | None = None,
-        wanted: Callable[[str], bool] = lambda _: True,
-    ) -> list[tuple[str | None, datetime]]:
-        """Return (segment, time) of all pairs that `unscored` would return, without reading any text."""
-        columns = (t.pairs.c.id, t.pairs.c.segment, t.pairs.c.at)
-        query = _unscored(columns, route, scorer_digest, verdict_id)
+    def waiting(self, route: str, scorer_digest: str, *, verdict_id: str | None = None) -> list[WaitingPair]:
+        """Return what all pairs are about that `unscored` would return, without reading any text."""
+        p, a = t.pairs.c, t.audits.c
+        audited = and_(a.source_id == p.id, a.scorer_digest == scorer_digest)
+        query = (
+            select(p.id, p.segment, p.at, p.request.is_not(None).label("has_text"))
+            .join(t.audits, audited, isouter=True)
+            .where(p.route == route, p.missed.is_(None), a.id.is_(None))
+        )
+        query = _under(query, t.pairs, verdict_id).order_by(p.id)
         with self._database.reading() as connection:
             return [
-                (segment, datetime.fromisoformat(at))
-                for pair_id, segment, at in connection.execute(query)
-                if wanted(pair_id)
+                WaitingPair(
+                    id=row.id,
+                    segment=row.segment,
+                    at=datetime.fromisoformat(row.at),
+                    has_text=bool(row.has_text),
+                )
+                for row in connection.execute(query)
             ]
 
     def draws(
@@ -128,15 +131,13 @@ class LivePairs:
         with self._database.reading() as connection:
             return int(connection.execute(select(func.count()).where(*asked)).scalar_one())
 
-    def audit_cost(
-        self, route: str, *, verdict_id: str, since: datetime, before: datetime | None = None
-    ) -> Decimal | None:
-        """Return what audits of requests asked from `since` (until before `before`) cost, None if unknown.
+    def audit_cost(self, route: str, *, verdict_id: str, since: datetime) -> Decimal | None:
+        """Return what audits of requests asked from `since` on cost, None if unknown.
 
         These are the answers that no client got, and the scorers' own costs.
         """
         p, answer, a = t.pairs.c, t.pair_answers.c, t.audits.c
-        asked, number = _asked(route, verdict_id, since, before), func.count()
+        asked, number = _asked(route, verdict_id, since, None), func.count()
         answers = select(answer.cost_usd, number).join_from(t.pairs, t.pair_answers, answer.pair_id == p.id)
         audits = select(a.cost_usd, number).join_from(t.pairs, t.audits, a.source_id == p.id)
         with self._database.reading() as connection:
@@ -241,17 +242,6 @@ class LivePairs:
                 answers[row.pair_id][row.side] = row
             query = select(t.pairs).where(t.pairs.c.id.in_(ids)).order_by(t.pairs.c.id)
             return [_pair(row, answers[row.id]) for row in connection.execute(query)]
-
-
-def _unscored(columns: Sequence[Any], route: str, scorer_digest: str, verdict_id: str | None) -> Any:
-    """Return a query for columns of the pairs that a scorer has not audited, oldest first."""
-    audited = and_(t.audits.c.source_id == t.pairs.c.id, t.audits.c.scorer_digest == scorer_digest)
-    query = (
-        select(*columns)
-        .join(t.audits, audited, isouter=True)
-        .where(t.pairs.c.route == route, t.pairs.c.missed.is_(None), t.audits.c.id.is_(None))
-    )
-    return _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id)
 
 
 def _asked(route: str, verdict_id: str, since: datetime, before: datetime | None) -> tuple[Any, ...]:

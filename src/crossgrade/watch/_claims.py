@@ -1,13 +1,13 @@
 """Defines the claims of an active route, their mix of segments, and the live signals that test them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from crossgrade.decide import Verdict
+from crossgrade.decide import Certificate, Verdict
 from crossgrade.domain import Reason
-from crossgrade.routing import Route
+from crossgrade.routing import Route, position
 from crossgrade.stats import Stratum
 from crossgrade.store import Audit
 
@@ -47,11 +47,9 @@ class LiveClaim:
     since: datetime | None = None
     start: int = 1
 
-    def covers(self, audit: Audit) -> bool:
-        """Return whether the claim is about the traffic that an audit belongs to."""
-        if self.since is not None and (audit.asked_at or audit.at) < self.since:
-            return False
-        return self.segment is None or audit.segment == self.segment
+    def covers(self, segment: str | None, asked_at: datetime) -> bool:
+        """Return whether the claim is about the traffic of a segment at a time."""
+        return self.segment in (None, segment) and (self.since is None or asked_at >= self.since)
 
     def is_tested_by(self, signal: "ClaimSignal") -> bool:
         """Return whether a signal is evidence. Outcomes are none where only the incumbent answers."""
@@ -84,6 +82,20 @@ class ClaimSignal:
     judge_digest: str | None = None
     label_share: float = 0.0
 
+    def wants(self, pair_id: str) -> bool:
+        """Return whether the signal scores a pair: people score those drawn for them, others all."""
+        return self.by != "people" or drawn(pair_id, self.label_share)
+
+
+def people_signal(share: float, *, judge_digest: str | None = None) -> ClaimSignal:
+    """Return the signal of people who score this share of pairs, and correct a judge if there is one."""
+    return ClaimSignal(by="people", digest=PEOPLE, judge_digest=judge_digest, label_share=share)
+
+
+def drawn(pair_id: str, share: float) -> bool:
+    """Return whether a pair is drawn for people, with probability `share`; its id alone decides."""
+    return position(pair_id, "labels") < share
+
 
 def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
     """Return the claims of a route: one on the whole, or one for each segment of a split.
@@ -94,48 +106,40 @@ def claims_of(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
     if route.is_held:
         return ()
     growth = route.growth
+    mine = [each for each in verdict.certificates if each.candidate == route.policy.candidate]
     segments: Sequence[str | None] = route.policy.segments if route.policy.kind == "split" else (None,)
-    claims = tuple(
-        LiveClaim(
-            route=route.name,
-            verdict_id=route.verdict_id or "",
-            segment=segment,
-            floor=verdict.floor,
-            alpha=verdict.alpha,
-            shares=certified_mix(route, verdict) if segment is None else {},
-            since=None if growth is None else growth.since,
-            start=1 if growth is None else growth.start,
-        )
+    claim = LiveClaim(
+        route=route.name,
+        verdict_id=route.verdict_id or "",
+        segment=None,
+        floor=verdict.floor,
+        alpha=verdict.alpha,
+        since=None if growth is None else growth.since,
+        start=1 if growth is None else growth.start,
+    )
+    whole = next((each for each in mine if each.segment in segments and each.whole is not None), None)
+    parts = (
+        replace(claim, segment=segment, shares=certified_mix(mine) if segment is None else {})
         for segment in segments
     )
-    return (*claims, *_of_the_whole(route, verdict))
+    if whole is None or whole.whole is None:
+        return tuple(parts)
+    moved, mix = whole.segment, {whole.segment: whole.may_move, None: 1.0 - whole.may_move}
+    shares = mix if whole.may_move < 1.0 else {}
+    return (*parts, replace(claim, floor=whole.whole.floor, shares=shares, moved=moved))
 
 
-def _of_the_whole(route: Route, verdict: Verdict) -> tuple[LiveClaim, ...]:
-    """Return the claim on the whole workload under a router's split, if its certificate makes one."""
-    for each in verdict.certificates:
-        named = each.candidate == route.policy.candidate and each.segment in route.policy.segments
-        if named and each.whole is not None:
-            return (
-                LiveClaim(
-                    route=route.name,
-                    verdict_id=route.verdict_id or "",
-                    segment=None,
-                    floor=each.whole.floor,
-                    alpha=verdict.alpha,
-                    shares={each.segment: each.share, None: 1.0 - each.share} if each.share < 1.0 else {},
-                    moved=each.segment,
-                ),
-            )
-    return ()
+def certified_mix(certificates: Sequence[Certificate]) -> dict[str | None, float]:
+    """Return each segment's share of what a candidate may answer, from all certificates on it.
 
-
-def certified_mix(route: Route, verdict: Verdict) -> dict[str | None, float]:
-    """Return each segment's share of the traffic when the route's candidate was certified."""
+    Requests that are too long for it, or that its API cannot express, are never audited. So they are no part
+    of the mix, as they are none of the certificate's test.
+    """
+    whole = sum(each.may_move for each in certificates if each.segment is None) or 1.0
     shares: dict[str | None, float] = {
-        each.segment: each.share
-        for each in verdict.certificates
-        if each.candidate == route.policy.candidate and each.segment is not None and each.share > 0
+        each.segment: each.may_move / whole
+        for each in certificates
+        if each.segment is not None and each.may_move > 0
     }
     rest = 1.0 - sum(shares.values())
     if len(shares) == 0 or rest < -_ROUNDING:  # an old verdict, which has no shares
@@ -165,8 +169,8 @@ def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, in
     if sum(abs(parts[each] - shares[each]) for each in shares) / 2 > MOVED:
         return Reason(
             "mix-moved",
-            f"the mix moved: {parts[label]:.0%} of the traffic is {name_of(label)}, {shares[label]:.0%} when "
-            "certified. The claim is about the certified mix: decide again on fresh traffic",
+            f"the mix moved: {parts[label]:.0%} of the traffic is of {name_of(label)}, {shares[label]:.0%} "
+            "when certified. The claim is about the certified mix: decide again on fresh traffic",
         )
     if total - known > MOVED * total:
         return Reason(
@@ -178,7 +182,7 @@ def note_of_mix(shares: Mapping[str | None, float], live: Mapping[str | None, in
 
 def name_of(label: str | None) -> str:
     """Return a segment's name for use in a sentence."""
-    return "of no segment" if label is None else f"`{label}`"
+    return "no segment" if label is None else f"`{label}`"
 
 
 def names_of(stratum: Stratum) -> str:

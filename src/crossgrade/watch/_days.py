@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crossgrade.decide import GrowthStep
+from crossgrade.decide import GrowthStep, passed_steps
 from crossgrade.domain import JSON
 from crossgrade.errors import UsageError
 from crossgrade.store import Draw
@@ -45,7 +45,7 @@ class DayCounter:
     @property
     def passed(self) -> int:
         """The number of thresholds, from the strictest on, that have passed."""
-        return next((at for at, step in enumerate(self.steps) if not step.process.passed), len(self.steps))
+        return passed_steps(self.steps)
 
     def take(self, day: date, draws: Sequence[Draw]) -> None:
         """Count all draws of a day: a conversation is one observation of every threshold it reaches."""

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from crossgrade.decide import Verdict, growth_steps
 from crossgrade.domain import JSON, Reason
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Draw, Store, WatchState
-from crossgrade.watch._claims import PEOPLE, ClaimSignal
+from crossgrade.watch._claims import ClaimSignal
 from crossgrade.watch._days import DayCounter
-from crossgrade.watch._monitor import drawn
 
 SETTLING = timedelta(hours=1)
 """How long after its end a day counts: pairs are recorded once both models answered."""
@@ -76,17 +76,14 @@ class GrowthStanding:
     @property
     def next_step(self) -> ThresholdEvidence | None:
         """The threshold whose evidence comes next, None if all have passed."""
-        return self.steps[self._passed] if self._passed < len(self.steps) else None
+        return next((each for each in self.steps if not each.passed), None)
 
     @property
     def widest(self) -> ThresholdEvidence | None:
         """The widest threshold that may move: it and all stricter ones have passed, and it saves money."""
-        passed = [each for each in self.steps[: self._passed] if (each.saving_per_request_usd or 0.0) > 0]
-        return passed[-1] if passed else None
-
-    @property
-    def _passed(self) -> int:
-        return next((at for at, each in enumerate(self.steps) if not each.passed), len(self.steps))
+        passed = takewhile(lambda each: each.passed, self.steps)
+        saving = [each for each in passed if (each.saving_per_request_usd or 0.0) > 0]
+        return saving[-1] if saving else None
 
 
 class RouteGrowth:
@@ -102,17 +99,13 @@ class RouteGrowth:
         self._growth: Growth = route.growth
         self._verdict_id = route.verdict_id
         self._overdue = overdue
-        self._start = self._spent()
         self._later = self._late = 0
         self._waits: Reason | None = None
-        self._kept: Mapping[str, JSON] = {}
-        kept = store.alarms.state(
-            route.name, verdict_id=self._verdict_id, segment=_GROWTH, scorer_digest=self._key
-        )
+        states = store.alarms.states(route.name, verdict_id=self._verdict_id, segment=_GROWTH)
+        self._start = self._spent(states)
+        kept = states.get(self._key)
         self._days = self._counter(is_resumed=kept is not None)
-        if kept is not None and self._days.restore(kept.state):
-            self._kept = kept.state
-        elif kept is not None:  # damaged: computed again
+        if kept is not None and not self._restored(kept.state):  # damaged: computed again
             self._days = self._counter()
 
     def _counter(self, *, is_resumed: bool = False) -> DayCounter:
@@ -121,16 +114,26 @@ class RouteGrowth:
         steps = growth_steps(evidence, self._verdict.settings, start=self._start, is_resumed=is_resumed)
         return DayCounter(steps, self._growth.rate)
 
-    def _spent(self) -> int:
-        """Return which part of alpha this evidence spends: another scorer's is a start of its own.
+    def _restored(self, state: Mapping[str, JSON]) -> bool:
+        return state.get("start") == self._start and self._days.restore(state)
 
-        People never scored the samples of a certificate that can grow, so their scores never go on from it.
+    def _spent(self, states: Mapping[str, WatchState]) -> int:
+        """Return which part of alpha this evidence spends, as its state keeps it.
+
+        The first is that of the certificate's own scorer until an alarm. Evidence by another scorer, or from
+        after an alarm, takes the next that no evidence of this certificate has spent.
         """
-        known = self._store.alarms.scorers_of(self._route.name, verdict_id=self._verdict_id, segment=_GROWTH)
-        place = known.index(self._key) if self._key in known else len(known)
-        if (known or [self._key])[0].startswith(f"{PEOPLE}#"):
-            place += 1  # the certificate's own scorer comes first
-        return max(place + 1, self._growth.start)
+        if self._growth.start == 1 and self._signal.digest == self._certified_by:
+            return 1
+        starts = {key: start for key, each in states.items() if type(start := each.state.get("start")) is int}
+        mine = starts.get(self._key, 0)
+        return mine if mine > 1 else max(self._growth.start, *(start + 1 for start in (1, *starts.values())))
+
+    @property
+    def _certified_by(self) -> str | None:
+        """The digest of the scorer of the certificate's samples, None if no run recorded them."""
+        run_id = self._verdict.run_id
+        return None if run_id is None else str(self._store.runs.get(run_id).settings["scorer_digest"])
 
     def count(self, now: datetime) -> None:
         """Count the whole days since the last one, and keep the evidence after them."""
@@ -191,7 +194,9 @@ class RouteGrowth:
             late=self._late,
             missed=dict(self._days.missed),
             counted_until=self._days.day,
-            cost_usd=self._audit_cost(),
+            cost_usd=self._store.pairs.audit_cost(
+                self._route.name, verdict_id=self._verdict_id, since=self._growth.since
+            ),
             reason=None if self._waits is None else self._waits.text,
             reason_code=None if self._waits is None else self._waits.code,
         )
@@ -205,8 +210,7 @@ class RouteGrowth:
     @property
     def _wanted(self) -> Callable[[str], bool] | None:
         """Which pairs the signal is about, by their ids; None if it is about all."""
-        share = self._signal.label_share
-        return (lambda pair_id: drawn(pair_id, share)) if self._signal.by == "people" else None
+        return self._signal.wants if self._signal.by == "people" else None
 
     def _come_late(self) -> int:
         """Return how many draws of the days that are counted came afterwards."""
@@ -220,16 +224,6 @@ class RouteGrowth:
             wanted=self._wanted,
         )
         return max(0, now_there - self._days.taken)
-
-    def _audit_cost(self) -> Decimal | None:
-        """Return what audits have cost: those of the days counted as it was kept, and those since."""
-        is_kept = "cost_usd" in self._kept  # an earlier release kept none
-        before = self._kept["cost_usd"] if is_kept else "0"
-        if before is None:
-            return None
-        since = self._since if is_kept else self._growth.since
-        cost = self._store.pairs.audit_cost(self._route.name, verdict_id=self._verdict_id, since=since)
-        return None if cost is None else Decimal(str(before)) + cost
 
     def _is_settled(self, day: date, draws: Iterable[Draw]) -> bool:
         """Return whether every draw of a day was scored, or will not be."""
@@ -248,11 +242,7 @@ class RouteGrowth:
         return f"{self._signal.digest}#{self._growth.start}"
 
     def _keep(self) -> None:
-        """Keep the evidence and the cost of the days that are counted."""
-        cost = self._store.pairs.audit_cost(
-            self._route.name, verdict_id=self._verdict_id, since=self._growth.since, before=self._since
-        )
-        self._kept = {**self._days.state(), "cost_usd": None if cost is None else str(cost)}
+        """Keep the evidence of the days that are counted, and the part of alpha that it spends."""
         self._store.alarms.append_state(
             WatchState(
                 route=self._route.name,
@@ -260,7 +250,7 @@ class RouteGrowth:
                 segment=_GROWTH,
                 scorer_digest=self._key,
                 last_audit=0,
-                state=self._kept,
+                state={**self._days.state(), "start": self._start},
             )
         )
 

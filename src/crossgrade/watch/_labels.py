@@ -1,13 +1,12 @@
 """Writes live pairs into a labelling file for people to score, and records their scores."""
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from crossgrade.routing import position
 from crossgrade.store import Audit, Pair, PairAnswer, Store
-from crossgrade.watch._claims import PEOPLE
-from crossgrade.watch._monitor import drawn
+from crossgrade.watch._claims import PEOPLE, ClaimSignal
 from crossgrade.workloads import MOST_LABEL_ROWS, NO_ANSWER, LabelRow, LabelScores
 from crossgrade.workloads import read_labels as read_file
 from crossgrade.workloads import write_labels as write_file
@@ -15,15 +14,26 @@ from crossgrade.workloads import write_labels as write_file
 _WRITER = "crossgrade watch --label-file"
 
 
-def awaited(store: Store, route: str, verdict_id: str, share: float) -> list[Pair]:
+def awaited(
+    store: Store,
+    route: str,
+    verdict_id: str,
+    people: ClaimSignal,
+    *,
+    covers: Callable[[str | None, datetime], bool],
+) -> list[Pair]:
     """Return the pairs of a route that were drawn for people and have no score yet, oldest first.
 
-    Pairs whose texts were erased are left out.
+    `covers` tells by segment and time whether a score of a pair is evidence of anything. Pairs whose texts
+    were erased are left out.
     """
-    pairs = store.pairs.unscored(
-        route, PEOPLE, verdict_id=verdict_id, wanted=partial(drawn, share=share), limit=MOST_LABEL_ROWS
+    return store.pairs.unscored(
+        route,
+        people.digest,
+        verdict_id=verdict_id,
+        wanted=lambda pair: pair.has_text and people.wants(pair.id) and covers(pair.segment, pair.at),
+        limit=MOST_LABEL_ROWS,
     )
-    return [pair for pair in pairs if pair.request is not None]
 
 
 def read_labels(path: Path) -> list[LabelScores]:

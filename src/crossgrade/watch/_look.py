@@ -12,10 +12,11 @@ import anyio
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
+from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Alarm, Pair, Store
-from crossgrade.watch._claims import PEOPLE, By, ClaimSignal, LiveClaim, claims_of
+from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, claims_of, people_signal
 from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
 from crossgrade.watch._growth import GrowthStanding, RouteGrowth
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
@@ -24,7 +25,6 @@ from crossgrade.watch._scoring import (
     audit_outcomes,
     judge_of,
     live_sample,
-    needs_target,
     outcome_digest,
     score_pairs,
 )
@@ -156,6 +156,14 @@ class _Watched:
     def verdict_id(self) -> str:
         return self.route.verdict_id or ""
 
+    def covers(self, segment: str | None, asked_at: datetime) -> bool:
+        """Return whether a request is evidence: of a claim, or, whatever its segment, of what may grow."""
+        growth = self.route.growth
+        if growth is not None:
+            return asked_at >= growth.since
+        claims = () if self.verdict is None else claims_of(self.route, self.verdict)
+        return any(claim.covers(segment, asked_at) for claim in claims)
+
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
     found.problems += [Reason("method-outdated", each.words) for each in project.outdated_routes()]
@@ -238,7 +246,7 @@ class _RouteLook:
             readings.append(ClaimSignal(by="judge" if asks else "scorer", digest=scoring.digest))
             judge = scoring.digest if asks else None
         if share > 0 and (judge is not None or scoring.unmeasurable is not None):
-            readings.append(ClaimSignal(by="people", digest=PEOPLE, judge_digest=judge, label_share=share))
+            readings.append(people_signal(share, judge_digest=judge))
         outcome = self._watched.spec.outcome if self._watched.spec else None
         if outcome is not None:
             audit_outcomes(project.store, route, verdict_id, outcome)
@@ -386,7 +394,8 @@ def _status(monitor: Monitor, why_not: Reason | None) -> tuple[Status, Reason | 
 def _asks_people(project: Project, workload: Workload | None) -> bool:
     """Return whether people's scores count: the scorer asks a judge or cannot score live pairs."""
     return workload is not None and (
-        needs_target(project, workload) is not None or judge_of(project, workload) is not None
+        lacks_live(workload.scorer, project.plugins.scorers) is not None
+        or judge_of(project, workload) is not None
     )
 
 
@@ -400,10 +409,10 @@ def _exchange_labels(
             (pair, each.workload)
             for each in watched
             if each.workload is not None and each.verdict_id
-            for pair in awaited(store, each.route.name, each.verdict_id, share)
-            if each.route.growth is not None or each.route.policy.moves(pair.segment)
+            for pair in awaited(store, each.route.name, each.verdict_id, people, covers=each.covers)
         ]
 
+    people = people_signal(share)
     labels = read_labels(path)
     found.labels = record_labels(store, labels, [pair for pair, _ in waiting()])
     rows = waiting()

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from crossgrade.domain import JSON, Reason
-from crossgrade.routing import position
 from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, JudgedLoss, Strata, audit_loss
 from crossgrade.store import AlarmKind, Audit, Store, WatchState
 from crossgrade.watch._claims import ClaimSignal, LiveClaim, names_of, names_segments, note_of_mix
@@ -155,17 +154,17 @@ class Monitor:
             self._keep(store)
 
     def _covers(self, audit: Audit) -> bool:
-        return self.claim.covers(audit) and self.strata.stratum(audit.segment) is not None
+        covered = self.claim.covers(audit.segment, _asked_at(audit))
+        return covered and self.strata.stratum(audit.segment) is not None
 
     def _await_labels(self, store: Store) -> None:
         """Count the drawn pairs that people have not scored, for a signal without a judge."""
-        drawn_pairs = store.pairs.unscored_times(
-            self.claim.route,
-            self.reading.digest,
-            verdict_id=self.claim.verdict_id,
-            wanted=lambda pair_id: drawn(pair_id, self.reading.label_share),
-        )
-        times = [at for segment, at in drawn_pairs if self.claim.segment in (None, segment)]
+        waiting = store.pairs.waiting(self.claim.route, self.reading.digest, verdict_id=self.claim.verdict_id)
+        times = [
+            each.at
+            for each in waiting
+            if self.reading.wants(each.id) and self.claim.covers(each.segment, each.at)
+        ]
         self._unlabelled = sum(at < self._overdue for at in times)
         self._wait_since([at for at in times if at >= self._overdue])
 
@@ -206,7 +205,7 @@ class Monitor:
             self._last = audit.id
 
     def _is_drawn(self, audit: Audit) -> bool:
-        return self.claim.scores(audit) is not None and drawn(audit.source_id, self.reading.label_share)
+        return self.claim.scores(audit) is not None and self.reading.wants(audit.source_id)
 
     def _count(self, audit: Audit, human: tuple[float, float] | None) -> None:
         scores = self.claim.scores(audit)
@@ -289,11 +288,6 @@ class Monitor:
             self.judged.restore(state["judged"])
         if self.process.alarm is not None:
             self.alarms["claim"] = self.process.alarm
-
-
-def drawn(pair_id: str, share: float) -> bool:
-    """Return whether a pair is drawn for people, with probability `share`; its id alone decides."""
-    return position(pair_id, "labels") < share
 
 
 def _asked_at(audit: Audit) -> datetime:

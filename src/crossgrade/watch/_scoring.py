@@ -55,11 +55,6 @@ class Scoring:
     problem: Reason | None = None
 
 
-def needs_target(project: Project, workload: Workload) -> Reason | None:
-    """Return what the workload's scorer needs that live traffic does not have, or None."""
-    return lacks_live(workload.scorer, project.plugins.scorers)
-
-
 def judge_of(project: Project, workload: Workload) -> Offer | None:
     """Return the offer that the workload's scorer asks, or None if it asks none."""
     if not scorer_kind(workload.scorer.kind, project.plugins.scorers).asks_model:
@@ -90,7 +85,7 @@ async def score_pairs(
     project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
 ) -> Scoring:
     """Score up to `MOST_AT_ONCE` of the route's new pairs; the next check scores the rest."""
-    reason = needs_target(project, workload)
+    reason = lacks_live(workload.scorer, project.plugins.scorers)
     if reason is not None:
         return Scoring(unmeasurable=reason)
     digest = None

@@ -3,7 +3,7 @@
 import re
 
 import numpy as np
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from crossgrade.decide import (
@@ -94,7 +94,28 @@ def _decided(make, now, case):
     return decide_policy(evidence, options, now=now)
 
 
+KEPT_WITH_UNREAD_PARTS = {
+    "seed": 2854,
+    "n": 1200,
+    "accuracy": 0.8,
+    "kept": 0.2,
+    "graded": False,
+    "parts": "segment",
+    "broken": False,
+    "unread": 0.3,
+    "design": "blocks",
+    "mode": "fixed",
+    "usd": 0.001,
+    "floor": 0.8461,
+    "alpha": 0.05,
+    "splits_only": False,
+    "region": (),
+}
+"""Two parts cannot be read and the third is below the floor: the whole is kept, for a guard's reason."""
+
+
 @settings(max_examples=400, deadline=None)
+@example(case=KEPT_WITH_UNREAD_PARTS)
 @given(case=CASES)
 def test_no_sentence_contradicts_the_outcome(make, now, case):
     verdict = _decided(make, now, case)

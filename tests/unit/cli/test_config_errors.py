@@ -106,7 +106,7 @@ hint: did you mean `provider`?
 error: `mode` must be `sequential`, `fixed` or `anytime` (saw: "slow") [value-unknown]
   --> crossgrade.yaml:10:5  workloads.support.mode
 
-hint: `mode`: `sequential` stops as soon as the verdict is certain. `fixed` asks all planned samples. `anytime` may be checked and extended at any time
+hint: `mode`: `sequential` stops as soon as the verdict is certain. `fixed` asks all planned samples. A run in mode `anytime` may be checked and extended at any time, but not imported results
 
 error: `valid_days` must be at least 1 (saw: 0) [value-out-of-range]
   --> crossgrade.yaml:11:1  valid_days

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from crossgrade.cli._frame import run
-from tests.codes import listed, noted, shown_codes
+from crossgrade.project import Project
+from tests.codes import listed, noted, raises_code, shown_codes
 
 GROWING = """\
 models:
@@ -35,11 +36,14 @@ def validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setenv("CROSSGRADE_LOG", "codes")
     (tmp_path / "support.jsonl").write_text('{"input": "a", "target": "b"}\n')
 
-    def validated(scorer: str, share: float, *options: str, grow: str = "true") -> tuple[int, str, str]:
+    def validated(
+        scorer: str, share: float, *options: str, grow: str = "true", more: str = ""
+    ) -> tuple[int, str, str]:
         text = (
             GROWING.replace("SCORER", scorer)
             .replace("SHARE", str(share))
             .replace("grow: true", f"grow: {grow}")
+            .replace("router: true", f"router: true\n    {more}")
         )
         (tmp_path / "crossgrade.yaml").write_text(text)
         code = run(["config", "validate", *options])
@@ -79,3 +83,29 @@ def test_a_judge_is_tested_once(validate, share: float) -> None:
     code, _, err = validate(JUDGE, share)
     assert (code, shown_codes(err)) == (2, ["growth-tested-once"])
     assert validate(JUDGE, share, grow="false")[0] == 0
+
+
+@pytest.mark.parametrize("key", ["whole_floor: 0.9", "cluster_field: input"])
+def test_what_is_tested_once_does_not_grow(validate, key: str) -> None:
+    code, out, _ = validate(SCHEMA, 0, "--json", more=key)
+    assert code == 2
+    (problem,) = json.loads(out)["problems"]
+    assert (problem["code"], problem["where"]) == ("growth-tested-once", "routes.chat.grow")
+    assert key.partition(":")[0] in problem["message"]
+    assert validate(SCHEMA, 0, grow="false", more=key)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("scorer", "more", "code"),
+    [
+        (JUDGE, "", "growth-tested-once"),
+        (SCHEMA, "whole_floor: 0.9", "growth-tested-once"),
+        ("{kind: exact}", "", "growth-unscored"),
+    ],
+)
+def test_a_run_is_refused_before_it_spends(
+    validate, tmp_path: Path, scorer: str, more: str, code: str
+) -> None:
+    validate(scorer, 0, more=more)
+    with Project.open(tmp_path / "crossgrade.yaml") as project, raises_code(code, where="routes.chat.grow"):
+        project.evaluate("support")

@@ -247,14 +247,6 @@ def test_a_route_without_a_router_has_no_threshold_that_could_fall(tmp_path: Pat
     check_error(seen, "growth-without-router", "routes.r.grow", "support")
 
 
-@pytest.mark.parametrize("key", ["whole_floor: 0.9", "cluster_field: document"])
-def test_what_is_tested_once_does_not_grow(tmp_path: Path, key: str) -> None:
-    anywhere = MINIMAL.replace("requirements: {regions: [eu]}", f"router: true\n    mode: fixed\n    {key}")
-    route = "{workload: support, grow: true, shadow: {rate: 0.1}}"
-    (seen,) = problems(tmp_path, f"{anywhere}routes:\n  r: {route}\n")
-    check_error(seen, "growth-tested-once", "routes.r.grow", key.partition(":")[0])
-
-
 def test_a_client_model_leads_to_one_route(tmp_path: Path) -> None:
     text = "routes:\n  a: {incumbent: old, models: [gpt]}\n  b: {incumbent: old, models: [gpt]}\n"
     (seen,) = problems(tmp_path, MINIMAL + text)

@@ -27,6 +27,18 @@ def test_samples_of_a_segment_are_counted_as_samples_of_the_workload(make, now):
     assert min(alone.values()) <= verdict.needed <= 1.1 * min(alone.values()) + 1
 
 
+@pytest.mark.parametrize("seen", [70, 24])
+def test_rows_that_ask_the_same_need_others_and_no_cluster(make, now, seen):
+    """None is declared. Of 12 questions too few are known to advise a number."""
+    b, c = outcomes(seen - 4, 4)
+    for column, words in (("input", "that ask something else"), ("cluster", "from other clusters")):
+        labels = [f"question {at // 2}" for at in range(seen)]
+        verdict = decide_policy(make(b, c, **{column: labels}), now=now)
+        assert verdict.name == "undecided"
+        code = "more-samples" if seen == 70 else "more-evidence"
+        assert said(verdict.would_change, code, words)
+
+
 @pytest.mark.parametrize("splits_only", [True, False])
 def test_no_number_is_advised_that_nobody_would_ask(make, now, splits_only):
     """A small segment near the floor: many of its samples, and twenty times as many of the whole."""

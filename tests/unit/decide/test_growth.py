@@ -5,8 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, growth_mark, growth_steps, train_router, verify
-from crossgrade.decide._router import certifying
+from crossgrade.decide import (
+    DecisionSettings,
+    Evidence,
+    decide_policy,
+    growth_mark,
+    growth_steps,
+    train_router,
+    verify,
+)
+from crossgrade.decide._observations import Observer
+from crossgrade.decide._router import _columns, certifying
+from crossgrade.decide._view import make_view
 from crossgrade.errors import DataError
 from crossgrade.report import render_html, render_text
 from tests.codes import raises_code, said
@@ -41,6 +51,65 @@ def test_it_certifies_no_more_than_a_test_at_the_end() -> None:
     assert sum(one.certified for one in grown.certificates) <= sum(
         one.certified for one in fixed.certificates
     )
+
+
+def _twice(routed: Evidence) -> Evidence:
+    """Every row a second time, under another id."""
+    rows = np.r_[np.arange(routed.n), np.arange(routed.n)]
+    twice = _columns(routed, rows)
+    ids = [f"{name}{'' if at < routed.n else ' again'}" for at, name in enumerate(twice.sample_ids)]
+    return replace(
+        twice,
+        sample_ids=np.array(ids, dtype=np.object_),
+        incumbent=_columns(routed.incumbent, rows),
+        candidates=(_columns(routed.candidates[0], rows),),
+        routing=_columns(routed.routing, rows),
+    )
+
+
+def test_rows_that_ask_the_same_are_one_observation_of_the_bets() -> None:
+    routed, verdict = decide(evidence(), GROW)
+    twice = _twice(routed)
+    assert len(set(twice.units)) == routed.n
+    again = decide_policy(twice, GROW, now=NOW)
+    assert (again.name, again.policy) == (verdict.name, verdict.policy)
+    for one, other in zip(verdict.certificates, again.certificates, strict=True):
+        if one.tested:
+            assert other.retention.e_pass == pytest.approx(one.retention.e_pass)
+            assert (other.retention.n, other.retention.clusters) == (2 * one.retention.n, one.retention.n)
+    for step, other in zip(growth_steps(routed, GROW), growth_steps(twice, GROW), strict=True):
+        assert (other.process.n, other.process.planned) == (step.process.n, step.process.planned)
+        assert other.process.e_value == pytest.approx(step.process.e_value)
+    assert verify(again, twice) == ()
+
+
+def test_audits_in_service_settle_rows_that_ask_the_same_too() -> None:
+    settings = replace(GROW, floor=0.97)
+    routed, verdict = decide(evidence(600), settings)
+    again = decide_policy(_twice(routed), settings, now=NOW)
+    assert any(one.retention.clusters for one in again.certificates if one.tested)
+    assert again.needed_audits == verdict.needed_audits, (
+        "an audit is as much evidence as a question, however many ask it"
+    )
+    assert said(again.would_change, "more-audits", f"{again.needed_audits:,} more audits in service")
+    assert "clusters would" not in again.sentence
+
+
+def test_a_question_weighs_as_much_as_its_rows() -> None:
+    routed, _ = decide(evidence(), GROW)
+    certified = certifying(routed, in_order=True)
+    unit = np.array([f"u{at // 3}" for at in range(certified.n)], dtype=np.object_)
+    found = replace(certified, unit=unit, order=np.arange(certified.n), routing=None)
+    view = make_view(found, replace(GROW, mode="anytime"))
+    plan = view.design.whole
+    assert (plan.samples, plan.observations, plan.heaviest) == (found.n, -(-found.n // 3), 3.0)
+    asked = list(view.asked_in_order("new", view.whole, view.whole.rows))
+    assert [each.cluster_size for each in asked[:-3]] == [3] * (found.n - 3)
+    observer = Observer(view.design.run, plan)
+    made = [each for each in map(observer.take, asked) if each is not None]
+    assert len(made) == plan.observations
+    assert {(each.weight, each.pairs) for each in made[:-1]} == {(1.0, 3)}
+    assert made[0].candidate == pytest.approx(found.candidates[0].score[:3].mean())
 
 
 def test_a_later_start_begins_without_evidence_and_asks_for_more() -> None:
@@ -124,11 +193,12 @@ def test_more_audits_would_settle_what_is_undecided() -> None:
     assert verdict.name == "undecided"
     first = next(one for one in verdict.certificates if one.tested)
     (remark,) = verdict.would_change
-    assert said(verdict.would_change, "more-audits", f"{verdict.needed:,}", segments=(first.segment,)) == [
-        remark
-    ]
+    assert verdict.needed is verdict.needed_labels is None
+    assert said(
+        verdict.would_change, "more-audits", f"{verdict.needed_audits:,}", segments=(first.segment,)
+    ) == [remark]
     for page in (render_text(verdict), render_html([verdict]), verdict.sentence):
-        assert f"{verdict.needed:,} more audits" in page
+        assert f"{verdict.needed_audits:,} more audits" in page
         assert "more samples" not in page
 
 
@@ -136,7 +206,7 @@ def test_more_audits_would_settle_what_is_undecided() -> None:
 def test_the_next_step_is_the_strictest_threshold_that_is_open(floor: float) -> None:
     """Whatever is seen of later ones, they wait for it; here too little is, to say how many audits it takes."""
     _, verdict = decide(evidence(2400), replace(GROW, floor=floor))
-    assert (verdict.name, verdict.needed) == ("undecided", None)
+    assert (verdict.name, verdict.needed, verdict.needed_audits) == ("undecided", None, None)
     first = next(one for one in verdict.certificates if one.tested)
     (remark,) = verdict.would_change
     assert (remark.code, remark.segments) == ("more-audits", (first.segment,))

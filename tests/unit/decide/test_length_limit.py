@@ -73,6 +73,8 @@ def test_segments_are_limited_too() -> None:
     assert verdict.policy.max_bytes == 1_000
     counted = {one.segment: one.retention.n for one in verdict.certificates}
     assert counted == {None: 300, "a": 200, "b": 100}
+    moved = {one.segment: (one.share, one.moved_share) for one in verdict.certificates}
+    assert moved == {None: (1.0, 0.75), "a": (0.5, 0.5), "b": (0.5, 0.25)}
 
 
 @pytest.mark.parametrize("size", [None, np.full(N, np.nan), np.full(N, 9_000.0)])

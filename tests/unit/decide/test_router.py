@@ -21,6 +21,7 @@ from crossgrade.decide import (
 from crossgrade.errors import DataError
 from crossgrade.routing import router_tree
 from crossgrade.store._verdicts import pack_evidence, unpack_evidence
+from tests.codes import names
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SETTINGS = DecisionSettings(mode="fixed")
@@ -185,6 +186,36 @@ def test_a_failed_segment_is_no_part_of_the_whole_that_is_shown() -> None:
     whole = next(one for one in verdict.certificates if one.segment is None)
     assert whole.retention.value == pytest.approx(1.0)
     assert whole.retention.n == int((segment == "sound").sum())
+
+
+def test_every_policy_is_read_without_the_segments_that_a_guard_failed() -> None:
+    """On `broken` guessing beats the incumbent: it is no part of a switch, and none of what a split keeps."""
+    rng, n = np.random.default_rng(1), 1800
+    segment = np.array(["easy", "hard", "broken"], dtype=np.object_)[np.arange(n) % 3]
+    b = (rng.random(n) < np.where(segment == "broken", 0.3, 0.9)).astype(float)
+    c = np.where(segment == "easy", b, (rng.random(n) < 0.3).astype(float))
+    found = evidence(
+        n, segment=segment, incumbent=columns("old", b, 0.01), candidates=(columns("new", c, 0.001),),
+        input=None, chance_by_segment={"broken": 0.6},
+    )  # fmt: skip
+    routed, verdict = decide(found)
+    assert verdict.name == "split"
+    assert routed.routing is not None
+    sound = ~routed.routing.trained & (segment != "broken")
+    kept = {cost.policy: cost.retention for cost in (*verdict.costs, *verdict.frontier)}
+    assert [each.n for policy, each in kept.items() if policy.kind != "keep"] == [int(sound.sum())] * (
+        len(kept) - 1
+    )
+    (all_of_them,) = (
+        each for policy, each in kept.items() if policy.segments == (verdict.certificates[-1].segment,)
+    )
+    (switch,) = (each for policy, each in kept.items() if policy.kind == "switch")
+    assert all_of_them.value == pytest.approx(switch.value) == pytest.approx(c[sound].sum() / b[sound].sum())
+    share = float((sound & (segment == "easy")).sum() / sound.sum())
+    (compared,) = [each for each in verdict.reasons if each.code == "router-compared"]
+    at_random = 1 - share * (1 - switch.value)
+    assert names(compared.text, "all requests without broken")
+    assert names(compared.text, f"moving as many at random {at_random:.3f}")
 
 
 def test_unpaired_rows_train_nothing() -> None:

@@ -97,6 +97,17 @@ def test_answers_on_their_way_when_the_run_stopped_change_nothing(clear, now):
     assert everything.certificates == seen.certificates
 
 
+def test_answers_after_an_undecided_end_are_called_later(make, counts, now):
+    order = np.random.default_rng(5).permutation(140)
+    evidence = make(*counts(85, 22, 11, 22), order=order, planned=100)
+    verdict = decide_policy(evidence, SEQUENTIAL, now=now)
+    whole = verdict.certificates[0]
+    assert not any((whole.certified, whole.shown_below, whole.unfinished))
+    assert whole.retention.n == 100
+    assert said(verdict.reasons, "later-samples", 40, candidate="b", segments=())
+    assert not said(verdict.reasons, "uncounted-samples"), "there is no cluster that they could complete"
+
+
 def test_the_whole_sees_every_sample_until_it_is_decided(make, counts, now):
     rng = np.random.default_rng(2)
     b, c = counts(260, 20, 20, 100)
@@ -231,6 +242,35 @@ def test_anytime_needs_no_plan_and_shuffles_imported_rows(make, counts, now):
     assert verdict.mode == "anytime"
     assert verdict.name == "keep"
     assert verdict.certificates[0].retention.e_fail >= 20
+
+
+def test_anytime_says_that_a_table_is_no_run_that_goes_on(make, counts, now):
+    anytime = DecisionSettings(mode="anytime")
+    for table, name in ((counts(160, 160, 10, 70), "keep"), (counts(70, 8, 2, 20), "undecided")):
+        verdict = decide_policy(make(*table), anytime, now=now)
+        assert (verdict.mode, verdict.name) == ("anytime", name)
+        assert said(verdict.reasons, "shuffled-once")
+        assert not said(verdict.reasons, "tested-once")
+    assert said(verdict.would_change, "testing-again")
+    run = make(*counts(70, 8, 2, 20), order=np.random.default_rng(2).permutation(100), planned=100)
+    going = decide_policy(run, anytime, now=now)
+    assert going.mode == "anytime"
+    assert not said(going.reasons, "shuffled-once")
+    assert not said(going.would_change, "testing-again")
+
+
+def test_anytime_says_where_one_test_was_made_in_its_place(make, counts, now):
+    b, c = counts(150, 12, 12, 26)
+    copied = make(b, c, input=[f"question {at // 2}" for at in range(200)])
+    clusters = make(b, c, cluster=[f"talk {at // 2}" for at in range(200)])
+    judged = make(b, c, judge="judge-1", inc={"human": b}, cand={"human": c})
+    for evidence, why in ((copied, "ask the same"), (clusters, "cluster"), (judged, "judge")):
+        verdict = decide_policy(evidence, DecisionSettings(mode="anytime"), now=now)
+        assert verdict.mode == "fixed"
+        assert said(verdict.reasons, "tested-once", why)
+        assert not said(verdict.reasons, "shuffled-once")
+        usual = decide_policy(evidence, SEQUENTIAL, now=now)
+        assert not said(usual.reasons, "tested-once"), "nobody asked for more than one look"
 
 
 def test_sequential_without_a_recorded_order_is_fixed(make, counts, now):

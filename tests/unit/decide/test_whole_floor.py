@@ -223,6 +223,8 @@ def test_requests_that_are_too_long_stay_in_the_whole() -> None:
     assert first.retention.n < first.whole.n / 1.9
     # Half of the requests keep 1: the whole loses half of what it would lose.
     assert first.whole.value == pytest.approx(0.92, abs=0.01)
+    for one in sequence(verdict):
+        assert one.moved_share == pytest.approx(one.share / 2, rel=0.05)
 
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, 2.0, float("nan")])

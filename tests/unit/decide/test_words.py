@@ -163,6 +163,10 @@ def undecided(make, counts, now):
     yield make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings()
     yield make([0.0], [1.0], inc=DEAR, cand=CHEAP), DecisionSettings()
     yield make(*counts(16, 4, 0, 0), inc=DEAR, cand=CHEAP), DecisionSettings(floor=0.95)
+    anytime = DecisionSettings(mode="anytime")
+    yield make(*counts(70, 8, 2, 20), inc=DEAR, cand=CHEAP), anytime
+    copies = [f"question {at // 2}" for at in range(100)]
+    yield make(*counts(70, 8, 2, 20), inc=DEAR, cand=CHEAP, input=copies), anytime
     b, c, parts = joined(counts, (440, 5, 5, 50), (160, 65, 5, 20))
     for floor in (0.99, 1.0):
         grow = replace(ROUTED, grow=True, floor=floor)

@@ -41,6 +41,9 @@ class Scripted:
     asked: list[str] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
+    base_url: None = None
+    identity: None = None
+    places: int | None = None
 
     @property
     def account(self) -> str:

@@ -294,7 +294,7 @@ def test_an_embedding_is_paid_once_for_a_text_and_priced(store: Store) -> None:
                 assert again.vectors[1] == first.vectors[1]
                 whole = await provider.embed(["one two", "three"])
                 assert tuple(first.vectors) == whole.vectors
-                with raises_code("embeddings-not-served"):
+                with raises_code("scorer-model-unknown", "others"):
                     await judges.embed("others", ["x"])
 
     anyio.run(main)

@@ -1,5 +1,6 @@
-"""A call to a provider, as tests make one."""
+"""A call to a provider and a transport, as tests make them."""
 
+import asyncio
 from collections.abc import Callable
 
 from crossgrade.errors import ProviderError
@@ -34,3 +35,28 @@ class Asked:
     def upstream_paused(self) -> None: ...
 
     def upstream_resumed(self) -> None: ...
+
+
+class Transport(asyncio.Transport):
+    """Takes everything, and says how it ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = ""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
+
+    def close(self) -> None:
+        self.ended = "closed"
+
+    def abort(self) -> None:
+        self.ended = "aborted"

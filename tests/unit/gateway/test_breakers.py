@@ -2,13 +2,18 @@
 
 import json
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from crossgrade.domain import RouteSpec, ToolCall
-from crossgrade.errors import UpstreamError
-from crossgrade.gateway._targets import FAILURES_TO_OPEN, Breaker, note_failure
+from crossgrade.errors import RateLimitedError, UpstreamError
+from crossgrade.gateway._targets import FAILURES_TO_OPEN, Attempts, Breaker, TargetState, note_failure
+from crossgrade.gateway.settings import Target
 from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
 
@@ -29,6 +34,10 @@ CHOICE = (
 
 def answer(body: bytes, head: bytes = JSON_HEAD) -> bytes:
     return head + b"content-length: %d\r\n\r\n" % len(body) + body
+
+
+def named(name: str, url: str) -> Target:
+    return replace(raw_target(url), name=name)
 
 
 def calling(arguments: str) -> Reply:
@@ -151,8 +160,7 @@ def test_a_refused_request_is_not_the_probe_for_which_all_others_wait(run, make,
         run([make.target(provider, provider="openrouter")]) as world,
     ):
         breaker = world.worker.context.targets["big"].breaker
-        for _ in range(FAILURES_TO_OPEN):
-            breaker.failed(0.0)  # long ago: the next call is the probe
+        open_breaker(breaker)  # long ago: the next call is the probe
         assert world.post(refused).code == "forbidden_field"
         assert breaker.is_open
         assert world.post(make.chat()).status == 200
@@ -161,11 +169,56 @@ def test_a_refused_request_is_not_the_probe_for_which_all_others_wait(run, make,
 
 def test_a_probe_without_an_outcome_is_given_up_after_the_timeout():
     breaker = Breaker(timeout_s=30.0)
-    for _ in range(FAILURES_TO_OPEN):
-        breaker.failed(0.0)
+    open_breaker(breaker)
     assert breaker.sent(10.0)
     assert not breaker.admits(39.9)
     assert breaker.admits(40.0)
+
+
+SLOW = RateLimitedError("slow down", code="x", status=429)
+BUSY = UpstreamError("too many wait", code="connections-busy")
+CUT = UpstreamError("closed", code="connection-broke-off")
+
+
+@pytest.fixture
+def asked() -> Callable[[], Attempts]:
+    """A function that returns the attempts of a new request to one target, which is failing."""
+    target = SimpleNamespace(name="big", offer="big", breaker=Breaker(timeout_s=30.0))
+    route = RouteSpec(name="support", incumbent="big", attempts=3)
+    return lambda: Attempts(route, (cast("TargetState", target),), 100)
+
+
+def open_breaker(breaker: Breaker) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed(0.0)
+
+
+@pytest.mark.parametrize(("error", "by_body"), [(SLOW, False), (BUSY, False), (CUT, True)])
+def test_a_request_that_hangs_up_ends_no_probe_but_its_own(asked, error, by_body):
+    first, second = asked(), asked()
+    breaker = first.next(0.0).breaker
+    open_breaker(breaker)
+    assert first.next(10.0)
+    assert first.is_probe
+    first.failed(error, 11.0, answered=False, by_body=by_body)
+    assert not first.is_probe
+    assert second.next(12.0)
+    assert second.is_probe
+    first.abandoned()  # it hung up while it waited for its next attempt
+    assert not breaker.admits(13.0)
+    second.abandoned()
+    assert breaker.admits(13.0)
+
+
+@pytest.mark.parametrize(("error", "by_body"), [(SLOW, False), (BUSY, False), (CUT, True)])
+def test_a_call_from_before_ends_no_probe(asked, error, by_body):
+    before, probe = asked(), asked()
+    breaker = before.next(0.0).breaker
+    open_breaker(breaker)
+    assert probe.next(10.0)
+    assert probe.is_probe
+    before.failed(error, 11.0, answered=False, by_body=by_body)
+    assert not breaker.admits(12.0)
 
 
 def _sized(size: int, *, first: bool) -> bytes:
@@ -190,6 +243,56 @@ def test_a_body_at_which_a_target_closes_opens_nothing(run, size, first, answer_
                 world.post(body)
         assert len(world.settled(FAILURES_TO_OPEN + 1)) == FAILURES_TO_OPEN + 1
         assert not world.worker.context.targets["raw"].breaker.is_open
+
+
+@pytest.mark.parametrize("size", [500_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_target_that_cannot_be_reached_fails_whatever_closed_before_it(run, make, fake, size):
+    away = make.target(fake, "away", base_url="http://127.0.0.1:9")
+    route = RouteSpec(name="support", incumbent="raw", fallbacks=("away",), attempts=2)
+    body = _sized(size, first=False)
+    with scripted(b"") as (url, _), run([raw_target(url), away], [route]) as world:
+        for _ in range(FAILURES_TO_OPEN):
+            assert world.post(body).status == 502
+        targets = world.worker.context.targets
+        assert not targets["raw"].breaker.is_open
+        assert targets["away"].breaker.is_open
+
+
+def spend_retries(world) -> None:
+    retries = world.worker.context.routes.find("support", None).retries
+
+    def spend() -> None:
+        while retries.spend():
+            pass
+
+    world.on_loop(spend)
+
+
+@pytest.mark.parametrize("size", [100_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_is_sent_there_again_only_for_a_retry(run, size):
+    """It may be an outage after all, which such requests must not make worse."""
+    route = RouteSpec(name="support", incumbent="raw", attempts=2)
+    body = _sized(size, first=False)
+    with scripted(b"") as (url, received), run([raw_target(url)], [route]) as world:
+        assert world.post(body).status == 502
+        assert len(received) == 2
+        spend_retries(world)
+        assert world.post(body).status == 502
+        assert len(received) == 3
+
+
+@pytest.mark.parametrize("size", [100_000, 9 << 20], ids=["parsed", "scanned"])
+def test_a_body_at_which_a_target_closes_goes_to_the_others_without_a_retry(run, size):
+    route = RouteSpec(name="support", incumbent="raw", fallbacks=("one", "two"), attempts=5)
+    with (
+        scripted(b"") as (url, first),
+        scripted(b"") as (one, second),
+        scripted(b"") as (two, third),
+        run([named("raw", url), named("one", one), named("two", two)], [route]) as world,
+    ):
+        spend_retries(world)
+        assert world.post(_sized(size, first=False)).status == 502
+        assert (len(first), len(second), len(third)) == (1, 1, 1)
 
 
 def test_an_upload_that_stalls_opens_nothing(run, make, fake):

@@ -85,6 +85,10 @@ def test_other_providers_and_inner_keys_are_not_concerned(run, make, fake):
         ("groq", "compound_custom"),
         ("vllm", "kv_transfer_params"),
         ("sglang", "bootstrap_host"),
+        ("sglang", "lora_path"),
+        ("llamacpp", "lora"),
+        ("local", "lora"),
+        ("xai", "deferred"),
     ],
 )
 def test_every_provider_has_fields_of_its_own(run, make, fake, provider, field):

@@ -7,36 +7,11 @@ import pytest
 
 from crossgrade.gateway._sweeper import NEVER, Sweeper
 from crossgrade.gateway._upstream import QUEUE_S, Address, Pool, UpstreamConnection
-from tests.unit.gateway.asked import Asked
+from tests.unit.gateway.asked import Asked, Transport
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PIECE = b"5\r\nhello\r\n"
 TIMEOUT_S = 10.0
-
-
-class Transport(asyncio.Transport):
-    """Takes everything, and says how it ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ended = ""
-
-    def write(self, data: bytes | bytearray | memoryview) -> None: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def is_closing(self) -> bool:
-        return bool(self.ended)
-
-    def close(self) -> None:
-        self.ended = "closed"
-
-    def abort(self) -> None:
-        self.ended = "aborted"
 
 
 class Owner:

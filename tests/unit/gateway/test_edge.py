@@ -428,6 +428,10 @@ def test_more_connections_than_allowed_are_turned_away(run, make, fake):
         for connection in kept:
             connection.sendall(WHOLE)
             assert make.read_answer(connection).status == 200
+            connection.sendall(WHOLE[:20])
+        edge = world.worker.edge
+        while world.on_loop(lambda: any(each.idle_since is not None for each in edge.connections)):
+            time.sleep(0.01)
         assert world.raw(b"").code == "too_many_connections"
 
 

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 import pytest
 
 from crossgrade.domain import RouteSpec
+from crossgrade.gateway._targets import FAILURES_TO_OPEN
 from crossgrade.routing import RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault
 from tests.unit.gateway.scripted import JSON_HEAD
@@ -124,7 +125,8 @@ class Closing:
                     connection.sendall(b"%bcontent-length: 2\r\n\r\n{}" % JSON_HEAD)
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
 
@@ -148,3 +150,17 @@ def test_a_request_with_one_attempt_takes_no_connection_that_has_waited(run, mak
             pool = world.worker.context.targets["big"].pool
             world.on_loop(lambda: setattr(pool._idle[0], "used_at", 0.0))
             assert world.post(make.chat()).status == 200
+
+
+def test_a_target_that_went_away_since_the_last_request_fails_at_a_large_body_too(run, make):
+    """What its kept connection had not taken of the body says nothing about why no other one opens."""
+    with closing(Closing()) as provider:
+        route = RouteSpec(name="support", incumbent="big", attempts=2)
+        with run([make.target(provider)], [route]) as world:
+            assert world.post(make.chat()).status == 200
+            provider.close()
+            breaker = world.worker.context.targets["big"].breaker
+            world.on_loop(lambda: [breaker.failed(0.0) for _ in range(FAILURES_TO_OPEN - 1)])
+            body = json.dumps({"messages": [{"content": "x" * (9 << 20)}], "model": "support"}).encode()
+            assert world.post(body).status == 502
+            assert breaker.is_open

@@ -126,11 +126,28 @@ LENIENT = [
 
 
 def scanned(body: bytes, size: int) -> BodyScan:
-    scan = BodyScan()
+    """Return a scan that reads so many bytes at a time."""
+    scan = BodyScan(size, size)
     for at in range(0, len(body), size):
         scan.feed(body[at : at + size])
     scan.end()
     return scan
+
+
+def split(body: bytes, chance: random.Random) -> BodyScan:
+    """Return a scan that gets the body in pieces of any size, and reads it as it does in service."""
+    scan = BodyScan()
+    at, most = 0, chance.choice((30, 700, 20_000, 400_000))
+    while at < len(body):
+        then = at + chance.randrange(1, most)
+        scan.feed(body[at:then])
+        at = then
+    assert scan.end() == scan.end()
+    return scan
+
+
+def all_of(scan: BodyScan) -> tuple[object, ...]:
+    return scan.problem, scan.span, scan.bounds, scan.prompts, scan.names
 
 
 def parsed(body: bytes) -> tuple[BodyFields, tuple[int, int] | None] | str:
@@ -311,3 +328,99 @@ def test_a_field_may_have_the_name_of_one_inside_another():
 def test_the_reference_names_the_fields_that_may_be_there_once():
     told = REFERENCE.read_text().partition("So a top-level field")[2].partition(".\n")[0]
     assert set(re.findall(r"`(\w+)`", told)) - {"duplicate_key"} == ONCE
+
+
+LONG_BODIES = {
+    "control beyond": b'{"x":"%b\x01%b"}' % (b"long " * (CONTROLS_BYTES // 5), b"text " * 100_000),
+    "control before": b'{"x":"%b\x01%b"}' % (b"long " * (CONTROLS_BYTES // 5 - 9), b"text " * 100_000),
+    "dense": b'{"prompt":[%b"a"],"n":9}' % (b'1,"a",[2],' * 60_000),
+    "nested": b'{"x":[%b1],"n":9}' % (b"[[[[]]]]," * 5_000),
+    "many": b'{"x":[%b1],"n":9}' % (b"[[[[]]]]," * 50_000),
+    "two": b'{"x":[%b{"proxy":1,"y":"\xff"}]}' % (b'{"a":"b c"},' * 50_000),
+    "mixed": b'{"a":[%b],"n":-0,"model":"m"}' % b",".join([b'{"b":[1,"x","\\n"],"c":{}}'] * 40_000),
+}
+
+
+@pytest.mark.parametrize("body", [*LONG_BODIES.values()], ids=[*LONG_BODIES])
+def test_all_that_is_found_depends_on_the_bytes_alone(body):
+    whole = BodyScan()
+    whole.feed(body)
+    whole.end()
+    for seed in range(6):
+        assert all_of(split(body, random.Random(seed))) == all_of(whole), seed
+
+
+@pytest.mark.parametrize(
+    "number", ["-0", "0", "7", "1.0", "1e0", "-1", "1000000000", "1000000001", "00", '"1"']
+)
+@pytest.mark.parametrize("field", ["n", "max_tokens"])
+def test_a_number_that_bounds_an_answer_is_read_as_in_a_small_body(field, number):
+    body = f'{{"model":"m","{field}":{number}}}'.encode()
+    found = parsed(body)
+    for size in (1, 3, 600):
+        scan = scanned(body, size)
+        if isinstance(found, str):
+            assert scan.problem is not None
+            assert scan.problem.code == found
+        else:
+            assert (scan.problem, scan.bounds) == (None, {field: getattr(found[0], field)})
+
+
+@pytest.mark.parametrize("form", ["%s", "-0.%s", "1e%s", "%s.5e-7"])
+@pytest.mark.parametrize(
+    "place", ['{"x":%s}', '{"x":[[%s]]}', '{"x":[1,{"y":%s}]}', '{"x":[{"y":[[[%s,2]]]}]}']
+)
+def test_a_number_may_have_so_many_characters_wherever_it_is(place, form):
+    for size, is_long in ((512, False), (513, True)):
+        number = form % ("1" * (size - len(form) + 2))
+        assert len(number) == size
+        body = (place % number).encode()
+        for piece in (1, 100, 400, 600, 5_000):
+            problem = scanned(body, piece).problem
+            assert (problem is not None) is is_long, piece
+            assert problem is None or problem.code == "invalid_type"
+
+
+@pytest.mark.parametrize("field", ["n", "model"])
+def test_a_field_may_have_so_many_spaces_before_it(field):
+    value = b"1" if field == "n" else b'"m"'
+    for length, is_long in ((4_096, False), (4_097, True)):
+        body = b'{"%b":%b%b }' % (field.encode(), b" " * (length - len(value)), value)
+        for piece in (1, 100, 4_000, 10_000):
+            problem = scanned(body, piece).problem
+            assert (problem is not None) is is_long, piece
+
+
+@pytest.mark.parametrize("rest", [b"", b" " * 20_000])
+def test_a_field_without_a_value_is_no_json(rest):
+    for piece in (1, 600, 30_000):
+        problem = scanned(b'{"n":,"x":1}' + rest, piece).problem
+        assert problem is not None
+        assert problem.code == "invalid_json"
+
+
+TWICE = [
+    '{"a":1,"model":"m","a":2%s}',
+    '{"a":12,"model":"m","a":1%s}',
+    '{"a":1.5,"a":1,"model":"m"%s}',
+    '{"model":"m","a":{"model":"x"},"a":{}%s}',
+    '{"\\u0061":[1],"model":"m","a":[1]%s}',
+    '{"model":"m","a":1,"a":1%s}',
+]
+
+
+@pytest.mark.parametrize("size", [0, 2_000], ids=["small", "larger"])
+@pytest.mark.parametrize("form", TWICE)
+def test_a_field_on_which_nothing_depends_may_be_there_twice_at_every_size(form, size):
+    body = (form % f',"pad":"{"x" * size}"').encode()
+    fields, span = parsed(body)
+    assert json.loads(body[slice(*span)]) == fields.model == "m"
+    scan = scanned(body, 600)
+    assert (scan.problem, scan.span) == (None, span)
+
+
+@pytest.mark.parametrize("form", ['{"model":"m","n":12,"n":1%s}', '{"a":12,"n":1,"a":1,"n":2,"model":"m"%s}'])
+def test_a_number_that_begins_like_its_second_hides_no_field(form):
+    for size in (0, 2_000):
+        body = (form % f',"pad":"{"x" * size}"').encode()
+        assert parsed(body) == scanned(body, 600).problem.code == "duplicate_key"

@@ -120,6 +120,8 @@ TRICKS = {
     "after": b'{"stream_options":{"include_usage":false},"stream":true,' + _NESTED[1:-1] + b"}",
     "escaped": _NESTED + b'"stream\\u005foptions":{"include_usage":false},"stream":true}',
     "a text": b'{"model":"support","messages":[],"stop":["stream_options"],"stream":true,"stream_options":null}',
+    "beside a field that is there twice": _NESTED
+    + b'"x":1,"stream_options" : {"include_usage":false} ,"x":2,"stream":true}',
     "twice": b'{"model":"support","stream":true,"stream_options":{"include_usage":false,"include_usage":false}}',
 }
 

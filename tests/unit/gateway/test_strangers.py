@@ -277,14 +277,43 @@ def test_the_address_with_the_most_strangers_loses_the_oldest_of_them(full, make
     assert make.read_answer(slow).status == 200
 
 
-def test_if_all_are_known_the_next_one_is_told_to_wait(full, make):
+def begin(world, connections):
+    """Let each connection begin another request, and wait until the worker has read that."""
+    for connection in connections:
+        connection.sendall(b"POST /v1/")
+    edge = world.worker.edge
+    while world.on_loop(lambda: any(each.idle_since is not None for each in edge.connections)):
+        time.sleep(0.01)
+
+
+def test_if_all_are_known_and_in_use_the_next_one_is_told_to_wait(full, make):
     body = make.chat()
     data = full.head("/v1/chat/completions", len(body)) + body
-    for _ in range(8):
-        known = connected(full)
-        known.sendall(data)
-        assert make.read_answer(known).status == 200
+    known = [connected(full) for _ in range(8)]
+    for each in known:
+        each.sendall(data)
+        assert make.read_answer(each).status == 200
+    begin(full, known)
     assert full.get("/health/readiness").code == "too_many_connections"
+
+
+def test_of_known_ones_the_one_that_has_been_idle_longest_makes_room(full, make):
+    """One key, or one address, cannot keep others out with connections that it does not use."""
+    body = make.chat()
+    data = full.head("/v1/chat/completions", len(body)) + body
+    known = [connected(full) for _ in range(8)]
+    for each in (*known, known[0]):
+        each.sendall(data)
+        assert make.read_answer(each).status == 200
+    fresh = []
+    for closed in known[1:3]:
+        fresh.append(connected(full))
+        fresh[-1].sendall(data)
+        assert make.read_answer(fresh[-1]).status == 200
+        assert not closed.recv(1)
+    for each in (known[0], *known[3:], *fresh):
+        each.sendall(data)
+        assert make.read_answer(each).status == 200
 
 
 def test_health_checks_have_a_port_that_clients_cannot_fill(run, make, fake):
@@ -294,6 +323,7 @@ def test_health_checks_have_a_port_that_clients_cannot_fill(run, make, fake):
         known = connected(world)
         known.sendall(world.head("/v1/models", 0, "GET"))
         assert make.read_answer(known).status == 200
+        begin(world, [known])
         assert world.get("/health/readiness").code == "too_many_connections"
         for path, status in (("/health/readiness", 200), ("/health/liveliness", 200), ("/v1/models", 404)):
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:

@@ -57,6 +57,7 @@ class ReadingModel:
     """
 
     name, account = "reader", "reader"
+    base_url = identity = places = None
 
     def __init__(
         self,

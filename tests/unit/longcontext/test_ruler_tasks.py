@@ -87,6 +87,7 @@ class Finding:
     """Answers everything right up to a length, and refuses above another."""
 
     name = account = "reader"
+    base_url = identity = places = None
 
     def __init__(self, maker: RulerMaker, *, holds: int, refuses: int) -> None:
         self.maker, self.holds, self.refuses = maker, holds, refuses

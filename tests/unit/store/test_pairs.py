@@ -100,11 +100,15 @@ def test_pairs_that_wait_for_a_scorer_are_counted_without_their_texts(any_store:
     pairs = [pair(at=now), pair(at=now, segment=None), pair(at=now), pair(at=now, verdict_id="w")]
     any_store.pairs.append(pairs)
     any_store.pairs.append_audits([audit(pairs[2].id)])
-    waiting = any_store.pairs.unscored_times("chat", "s", verdict_id="v")
-    assert waiting == [("de", now), (None, now)]
-    assert any_store.pairs.unscored_times("chat", "s", wanted=lambda pair_id: pair_id == pairs[3].id) == [
-        ("de", now)
+    any_store.pairs.append([pair(at=now - timedelta(days=9), request=None)])
+    waiting = any_store.pairs.waiting("chat", "s", verdict_id="v")
+    assert [(each.segment, each.at, each.has_text) for each in waiting] == [
+        ("de", now, True),
+        (None, now, True),
+        ("de", now - timedelta(days=9), False),
     ]
+    found = any_store.pairs.unscored("chat", "s", wanted=lambda each: each.id == pairs[3].id)
+    assert [each.id for each in found] == [pairs[3].id]
 
 
 def missed(**changes: object) -> Pair:
@@ -121,7 +125,7 @@ def test_a_missed_draw_is_read_back_and_waits_for_no_scorer(any_store: Store) ->
     any_store.pairs.append(pairs)
     assert any_store.pairs.recent("chat")[0] == pairs[0]
     assert [each.id for each in any_store.pairs.unscored("chat", "s")] == [pairs[1].id]
-    assert len(any_store.pairs.unscored_times("chat", "s")) == 1
+    assert [each.id for each in any_store.pairs.waiting("chat", "s")] == [pairs[1].id]
 
 
 def test_draws_are_read_with_one_scorers_audits(any_store: Store) -> None:
@@ -196,12 +200,9 @@ def test_what_audits_cost(any_store: Store) -> None:
     any_store.pairs.append_audits([audit(pairs[4].id)])
     assert any_store.pairs.audit_cost("chat", **known) is None
     assert any_store.pairs.audit_cost("mail", **known) == Decimal(0)
-    assert any_store.pairs.audit_cost("mail", **known, before=now) == Decimal(0)
-    day = {**known, "before": now + timedelta(days=1)}
-    late = pair(route="mail", at=day["before"], incumbent=other("0.125"))
+    late = pair(route="mail", at=now + timedelta(days=1), incumbent=other("0.125"))
     any_store.pairs.append([late, pair(route="mail", at=now, incumbent=other("0.25"))])
     any_store.pairs.append([pair(route="mail", at=now, incumbent=other("0.25"))])
-    assert any_store.pairs.audit_cost("mail", **day) == Decimal("0.5")
     assert any_store.pairs.audit_cost("mail", **known) == Decimal("0.625")
     unknown = pair(route="mail", at=now, incumbent=other(None))
     any_store.pairs.append([unknown])

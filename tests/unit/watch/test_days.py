@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from crossgrade.stats import GrowthProcess
 from crossgrade.store import Draw
 from crossgrade.watch import DayCounter
 
-DATA = Path(__file__).parents[2] / "data"
 RATE, FLOOR, ALPHA, PLANNED = 0.05, 0.85, 0.0375, 100
 DAY = date(2026, 11, 24)
 
@@ -128,24 +126,6 @@ def test_it_goes_on_where_it_stood() -> None:
     assert (second.day, second.audits, second.missed) == (first.day, first.audits, first.missed)
     second.take(days[1], mixed_day(days[1]))
     assert second.state() == whole.state()
-
-
-def test_a_state_that_an_earlier_release_kept_is_read() -> None:
-    kept = json.loads((DATA / "growth_state_v1.json").read_text())
-    found = counter()
-    assert found.restore(kept["state"])
-    assert found.day == DAY
-    found.take(date(2026, 11, 25), mixed_day(date(2026, 11, 25)))
-    after = kept["next"]
-    assert (found.audits, dict(found.missed)) == (after["audits"], after["missed"])
-    for step, was in zip(found.steps, after["steps"], strict=True):
-        assert (step.process.n, step.process.e_value) == (was["n"], pytest.approx(was["e_value"]))
-    # The day before gave that state.
-    fresh = counter()
-    fresh.take(DAY, mixed_day(DAY))
-    assert [step.process.e_value for step in fresh.steps] == pytest.approx(
-        [each["e_value"] for each in kept["state"]["steps"]]
-    )
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import pytest
 
 from crossgrade.cli._frame import run
 from crossgrade.decide import DecisionSettings, decide_policy, train_router
+from crossgrade.evaluate import build_scorer, run_settings
 from crossgrade.project import Project
-from crossgrade.routing import Router, threshold_name
-from crossgrade.store import Alarm, Pair, PairAnswer
+from crossgrade.routing import Router, held_back, route_table_digest, threshold_name
+from crossgrade.store import Alarm, Pair, PairAnswer, Run
 from crossgrade.watch import GrowthStanding
 from tests.codes import check_reason, raises_code, shown_codes
 from tests.unit.decide.test_router import columns, evidence
+from tests.unit.store.conftest import make_run
 from tests.unit.watch.conftest import BAD, GOOD, NOW, SCHEMA, Site, pair
 
 DAY = timedelta(days=1)
@@ -54,9 +56,20 @@ def verdict_of(site: Site, n: int, *, grow: bool = True, price: float | None = 0
     scores = sorted(router.segments.values(), reverse=True)
     each = tuple(math.floor(score * 10_000) / 10_000 for score in scores)  # a step for each segment
     routed = replace(routed, routing=replace(routed.routing, router=replace(router, thresholds=each)))
-    verdict = decide_policy(routed, settings, now=NOW - DAY)
     with site.project() as project:
+        run = run_of(project)
+        verdict = decide_policy(routed, settings, now=NOW - DAY, run_id=run.id)
         return project.store.verdicts.append(verdict, routed)
+
+
+def run_of(project: Project) -> Run:
+    """Record a run of the workload as it is configured, and return it."""
+    workload = project.config.workloads["support"]
+    digest = build_scorer(workload.scorer).digest
+    settings = run_settings(workload, dataset_digest="d", scorer_digest=digest)
+    run = make_run(settings=settings, seed=0)
+    project.store.runs.append(run)
+    return run
 
 
 def apply(site: Site, verdict_id: str) -> Router:
@@ -359,6 +372,25 @@ def test_a_verdict_of_a_test_at_the_end_cannot_grow(site: Site) -> None:
         project.apply(verdict_id)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "code"),
+    [
+        ("router: true", "router: true\n    whole_floor: 0.9", "growth-tested-once"),
+        (SCHEMA, " {kind: exact}", "growth-unscored"),
+        (SCHEMA, " {kind: judge, options: {model: judge, criteria: Good?}}", "growth-tested-once"),
+    ],
+)
+def test_a_route_that_never_could_grow_gets_no_verdict(site: Site, was: str, now: str, code: str) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 1600)
+    path = site.folder / "crossgrade.yaml"
+    path.write_text(path.read_text().replace(was, now).replace("watch: {}", "watch: {label_share: 0}"))
+    with site.project() as project:
+        with raises_code(code, where="routes.support.grow"):
+            project.apply(verdict_id)
+        assert project.store.routes.current() is None
+
+
 def test_where_growth_is_switched_off_nothing_moves_more(site: Site) -> None:
     config(site)
     verdict_id = verdict_of(site, 1600)
@@ -494,6 +526,41 @@ def test_another_scorer_is_a_start_of_its_own(site: Site) -> None:
     again = growth(site, day=1)
     assert again.start == 1
     assert again.steps == first.steps
+
+
+def test_the_certificates_samples_are_evidence_of_its_own_scorer_alone(site: Site) -> None:
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    seen(site, verdict_id, router, 50, day=0)
+    path, text = site.folder / "crossgrade.yaml", (site.folder / "crossgrade.yaml").read_text()
+    path.write_text(text.replace("required: [city]", "required: [city], additionalProperties: true"))
+    other = growth(site, day=1)  # before the certificate's scorer has kept anything
+    assert other.start == 2
+    assert max(step.n for step in other.steps) <= 50
+    path.write_text(text)
+    assert growth(site, day=1).start == 1
+
+
+def test_no_two_starts_spend_the_same_part_of_alpha(site: Site) -> None:
+    """The third start's scorer is replaced; of the second nothing was ever counted."""
+    config(site)
+    verdict_id = verdict_of(site, 800)
+    router = apply(site, verdict_id)
+    with site.project() as project:
+        for at in range(2):
+            table = project.store.routes.current()
+            assert table is not None
+            back = held_back(table.by_name["support"], NOW + timedelta(minutes=at))
+            digest = route_table_digest(table)
+            project.store.publish_route(table.replacing(back, previous=digest), digest, step="down")
+    seen(site, verdict_id, router, 50, day=1)
+    third = growth(site, day=2)
+    path, text = site.folder / "crossgrade.yaml", (site.folder / "crossgrade.yaml").read_text()
+    path.write_text(text.replace("required: [city]", "required: [city], additionalProperties: true"))
+    other = growth(site, day=2)
+    path.write_text(text)
+    assert (third.start, other.start, growth(site, day=3).start) == (3, 4, 3)
 
 
 def test_a_long_conversation_counts_with_its_whole_size(site: Site) -> None:

@@ -1,7 +1,6 @@
 """What is said of a growing route beside its evidence: requests that come late, and what audits cost."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 from crossgrade.cli._frame import run
 from crossgrade.domain import ModelAnswer
 from crossgrade.store import PairAnswer
-from crossgrade.watch._monitor import drawn
+from crossgrade.watch._claims import drawn
 from tests.codes import noted
 from tests.unit.watch.conftest import GOOD, NOW, SCHEMA, Site
-from tests.unit.watch.test_growth import DAY, apply, config, digest_of, growth, seen, verdict_of
+from tests.unit.watch.test_growth import DAY, apply, config, growth, seen, verdict_of
 
 
 def test_what_arrives_after_its_day_was_counted_does_not_count_and_is_shown(
@@ -61,13 +60,6 @@ def test_what_audits_cost_is_the_sum_of_the_days_counted_and_of_what_came_since(
     assert growth(site, day=0).cost_usd == Decimal("0.3")
     assert growth(site, day=1).cost_usd == Decimal("0.3")
     audited(2, "0.01", day=1)
-    assert growth(site, day=1).cost_usd == Decimal("0.32")
-    with site.project() as project:  # a state of an earlier release has no cost
-        key = {"verdict_id": verdict_id, "segment": "growth", "scorer_digest": f"{digest_of(project)}#1"}
-        state = project.store.alarms.state("support", **key)
-        assert state is not None
-        without = {name: value for name, value in state.state.items() if name != "cost_usd"}
-        project.store.alarms.append_state(replace(state, state=without))
     assert growth(site, day=1).cost_usd == Decimal("0.32")
     audited(1, "0.001", day=0)  # late, and paid for all the same
     assert growth(site, day=2).cost_usd == Decimal("0.321")

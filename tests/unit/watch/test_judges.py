@@ -13,7 +13,7 @@ from crossgrade.evaluate import Judges
 from crossgrade.project import Project
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest
 from crossgrade.watch import _scoring
-from crossgrade.watch._monitor import drawn
+from crossgrade.watch._claims import drawn
 from tests.codes import check_reason
 from tests.unit.watch.conftest import BAD, GOOD, Site
 from tests.unit.watch.test_people import fill

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from crossgrade.store import Audit, Store
-from crossgrade.watch._claims import PEOPLE, ClaimSignal, LiveClaim
-from crossgrade.watch._monitor import Monitor, drawn
+from crossgrade.watch._claims import PEOPLE, ClaimSignal, LiveClaim, drawn
+from crossgrade.watch._monitor import Monitor
 from tests.codes import check_reason
 from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
 from tests.unit.watch.test_people import fill
@@ -116,3 +116,15 @@ def test_people_alone_are_waited_for_and_missed(site: Site, tmp_path) -> None:
     (standing,) = site.look(now=NOW + timedelta(days=40)).standings
     assert (standing.status, standing.waiting) == ("unmeasurable", 0)
     check_reason(standing, "labels-missing", 3, 23)
+
+
+def test_pairs_of_an_earlier_start_wait_for_nobody(site: Site) -> None:
+    site.see("v", [(GOOD, GOOD)] * 20, at=NOW - timedelta(days=1), route="chat")
+    site.see("v", [(GOOD, GOOD)] * 3, route="chat")
+    claim = LiveClaim(route="chat", verdict_id="v", segment=None, floor=0.85, alpha=0.05, since=NOW, start=2)
+    reading = ClaimSignal(by="people", digest=PEOPLE, label_share=1.0)
+    for overdue, expected in ((NOW - timedelta(days=30), (3, None)), (NOW, (3, None))):
+        made = Monitor(claim, reading, count=1, heaviest=1.0, overdue=overdue, now=NOW)
+        with site.project() as project:
+            made.run(project.store)
+        assert (made.waiting, made.too_few_labels) == expected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.watch._monitor import drawn
+from crossgrade.watch._claims import drawn
 from tests.codes import raises_code
 from tests.unit.watch.conftest import BAD, GOOD, Site
 

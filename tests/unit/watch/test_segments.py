@@ -37,6 +37,26 @@ def test_a_burst_from_a_weak_segment_is_no_evidence(halves: tuple[Site, str]) ->
     check_reason(standing, "waits-for-requests", "de", 200)
 
 
+def test_the_mix_is_that_of_the_requests_that_may_move(site: Site) -> None:
+    """Half of the requests are of `fr`, and a ninth of these is short enough to move: a tenth of what moves."""
+    whole, de, fr, it = certificates(de=0.45, fr=0.45, it=0.1)
+    made = (
+        replace(whole, moved_share=0.5),
+        replace(de, moved_share=0.45),
+        replace(fr, moved_share=0.05),
+        replace(it, moved_share=0.0),
+    )
+    verdict = site.apply(certificates=made)
+    for at in range(200):
+        site.see(verdict, [(GOOD, GOOD)], segment="de")
+        site.see(verdict, [(GOOD, GOOD if at % 10 < 4 else BAD)], segment="fr")
+    found = site.look()
+    assert found.alarms == []
+    (standing,) = found.standings
+    assert standing.retention == pytest.approx(0.94)
+    assert standing.held < 200  # nothing waits for `it`, of which nothing moves
+
+
 def test_a_fall_in_one_segment_is_found(halves: tuple[Site, str]) -> None:
     site, verdict = halves
     for _ in range(80):
@@ -116,6 +136,15 @@ def test_samples_of_no_segment_are_a_part_of_the_certified_mix(site: Site) -> No
     site.see(verdict, [(GOOD, GOOD)] * 4, segment="de")
     (standing,) = site.look().standings
     assert (standing.held, standing.status) == (1, "watching")
+
+
+def test_what_waits_for_requests_without_a_segment_says_so(site: Site) -> None:
+    verdict = site.apply(certificates=certificates(de=0.5))
+    site.see(verdict, [(GOOD, GOOD)] * 3, segment="de")
+    (standing,) = site.look().standings
+    check_reason(standing, "waits-for-requests", 3)
+    assert "of no segment" in str(standing.reason)
+    assert "of of" not in str(standing.reason)
 
 
 @pytest.mark.parametrize("shares", [{}, {"de": 1.0, "fr": 1.0}])

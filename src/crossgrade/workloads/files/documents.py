@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import JSON
+from crossgrade.domain import JSON, KeyTwiceError, keys_once
 from crossgrade.errors import DataError
 from crossgrade.workloads.files.limits import FileLimits
 from crossgrade.workloads.files.source import not_utf8
@@ -145,21 +145,16 @@ def _keys(value: object) -> int:
 
 def _check_repeated(data: bytes, path: Path, line: int) -> None:
     """Refuse an object that has a key twice: which of the two values is meant is not known."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        names = [name for name, _ in pairs]
-        for name in names if len(set(names)) < len(names) else ():
-            if names.count(name) > 1:
-                raise DataError(
-                    f"the key {name[:40]!r} stands twice in one object",
-                    code="json-key-repeated",
-                    file=path,
-                    line=line,
-                    hint="keep the value that is meant",
-                )
-        return dict(pairs)
-
-    json.loads(data, object_pairs_hook=once)
+    try:
+        json.loads(data, object_pairs_hook=keys_once)
+    except KeyTwiceError as error:
+        raise DataError(
+            f"the key {error.key[:40]!r} stands twice in one object",
+            code="json-key-repeated",
+            file=path,
+            line=line,
+            hint="keep the value that is meant",
+        ) from None
 
 
 def _deeper(value: object, depth: int) -> bool:

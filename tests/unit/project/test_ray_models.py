@@ -1,0 +1,175 @@
+"""Models on the nodes of a cluster, whose desks are plain objects here; tests/e2e/test_ray.py has a real cluster."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
+from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
+from crossgrade.project._ray_models import Desk, DeskFacts, DeskLostError, ModelOnNodes, Place, open_on_nodes
+from crossgrade.testing import FakeProvider
+from tests.codes import raises_code
+
+OFFER = Offer(name="new", provider="openai-compatible", model="m")
+REQUEST = ModelRequest(model="m", text="Is it so?")
+FACTS = DeskFacts(account="a", base_url="http://host/v1", identity=None, places=None)
+
+
+class Node:
+    """A node whose desk answers, or raises what `fails` holds, once each."""
+
+    def __init__(self, name: str, facts: DeskFacts | Exception = FACTS) -> None:
+        self.name, self.facts = name, facts
+        self.fails: list[Exception] = []
+        self.asked = 0
+        self.gate: asyncio.Event | None = None
+
+    async def call(self, method: str, _argument: Any) -> Any:
+        if method == "facts" and not self.asked:
+            if isinstance(self.facts, Exception):
+                raise self.facts
+            return self.facts
+        if self.fails:
+            raise self.fails.pop(0)
+        if method == "facts":
+            return self.facts
+        self.asked += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        return ModelAnswer(text=self.name, usage=Usage(input_tokens=1, output_tokens=1))
+
+
+def on(nodes: Sequence[Node], use: Callable[[ModelOnNodes], Any]) -> list[str]:
+    """Open the offer on these nodes and use it; return the nodes whose desks were removed at the end."""
+    removed: list[str] = []
+
+    def place(_offer: Offer, _options: Mapping[str, Any]) -> list[Place]:
+        return [Place(node=node.name, call=node.call, handle=node) for node in nodes]
+
+    def remove(placed: Sequence[Place]) -> None:
+        removed.extend(each.node for each in placed)
+
+    async def main() -> None:
+        async with open_on_nodes(OFFER, place, remove) as model:
+            assert isinstance(model, ModelOnNodes)
+            await use(model)
+
+    try:
+        anyio.run(main)
+    finally:
+        assert removed == [node.name for node in nodes]
+    return removed
+
+
+async def nothing(_model: ModelOnNodes) -> None:
+    """Ask nothing."""
+
+
+def test_a_request_goes_to_the_node_with_the_fewest_under_way() -> None:
+    first, second = Node("one"), Node("two")
+
+    async def use(model: ModelOnNodes) -> None:
+        first.gate = asyncio.Event()
+        slow = asyncio.create_task(model.ask(REQUEST))
+        await asyncio.sleep(0)
+        assert [(await model.ask(REQUEST)).text for _ in range(3)] == ["two"] * 3
+        first.gate.set()
+        assert (await slow).text == "one"
+
+    on([first, second], use)
+    assert (first.asked, second.asked) == (1, 3)
+
+
+def test_nodes_without_the_model_are_left_out_and_places_add_up() -> None:
+    local = DeskFacts(account="local m", base_url=None, identity="sha256:1", places=2)
+    no_key = AuthError("NEW_KEY is not set", code="key-not-set")
+
+    async def use(model: ModelOnNodes) -> None:
+        assert (model.name, model.account, model.identity, model.places) == ("new", "local m", "sha256:1", 4)
+        assert {(await model.ask(REQUEST)).text for _ in range(4)} <= {"two", "three"}
+
+    on([Node("one", no_key), Node("two", local), Node("three", local)], use)
+    with raises_code("key-not-set", "one", "NEW_KEY"):
+        on([Node("one", no_key), Node("two", no_key)], nothing)
+
+
+def test_nodes_that_run_another_model_are_an_error() -> None:
+    here, there = (
+        DeskFacts(account="local m", base_url=None, identity=each, places=1)
+        for each in ("sha256:1", "sha256:2")
+    )
+    with raises_code("node-model-differs", "one", "two", "new"):
+        on([Node("one", here), Node("two", there)], nothing)
+
+
+def test_a_lost_node_fails_the_request_and_is_not_asked_again() -> None:
+    first, second = Node("one"), Node("two")
+
+    async def use(model: ModelOnNodes) -> None:
+        await model.ask(REQUEST)
+        first.fails.append(DeskLostError("gone", for_good=True))
+        with pytest.raises(UpstreamError) as lost:
+            await model.ask(REQUEST)
+        assert (lost.value.code, lost.value.retryable) == ("node-lost", True)
+        assert [(await model.ask(REQUEST)).text for _ in range(3)] == ["two"] * 3
+        second.fails.append(DeskLostError("gone", for_good=True))
+        with pytest.raises(UpstreamError):
+            await model.ask(REQUEST)
+        with raises_code("worker-lost", "new"):
+            await model.ask(REQUEST)
+
+    on([first, second], use)
+
+
+def test_a_desk_that_is_started_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossgrade.project._ray_models._STARTING_S", 0.001)
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        await model.ask(REQUEST)
+        only.fails += [DeskLostError("killed", for_good=False)] * 3
+        with pytest.raises(UpstreamError):
+            await model.ask(REQUEST)
+        assert (await model.ask(REQUEST)).text == "one"
+
+    on([only], use)
+
+
+def test_a_desk_asks_where_it_is_with_the_keys_of_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_KEY", "sk-node")
+
+    async def main() -> None:
+        with FakeProvider("yes", api_key="sk-node") as fake:
+            offer = Offer(
+                name="new", provider="openai-compatible", model="fake-model", base_url=fake.base_url,
+                api_key_env="NODE_KEY",
+            )  # fmt: skip
+            desk = Desk(offer, {})
+            facts = await desk.facts()
+            assert (facts.base_url, facts.places, facts.identity) == (fake.base_url, None, None)
+            assert (await desk.ask(ModelRequest(model="fake-model", text="x"))).text == "yes"
+            assert (await desk.embed(["x"])).vectors
+
+    anyio.run(main)
+
+
+def test_an_address_of_the_node_itself_at_which_nothing_listens_is_not_there() -> None:
+    async def main() -> None:
+        offer = Offer(name="new", provider="openai-compatible", model="m", base_url="http://127.0.0.1:9/v1")
+        with raises_code("connect-failed", "127.0.0.1:9"):
+            await Desk(offer, {}).facts()
+
+    anyio.run(main)
+
+
+def test_errors_of_ours_travel() -> None:
+    """Ray pickles what a desk raises: code, hint and fields must stay."""
+    import pickle
+
+    error = AuthError("no", code="key-not-set", provider="groq", status=401, hint="set it")
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, CrossgradeError)
+    assert (again.message, again.code, again.hint, again.status) == ("no", "key-not-set", "set it", 401)
