@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import _scale_cluster
 from benchmarks import _traffic_logs as logs
+from benchmarks._scale_load import saturation_rows
 from benchmarks._table import Row, measure_parts
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.encoding import read_part
@@ -234,6 +235,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "same": same_rows,
     "kill": kill_rows,
     "driver": driver_rows,
+    "saturation": saturation_rows,
 }
 
 
