@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -169,7 +170,7 @@ class RecordFiles:
             self._handle = -1
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("*.jsonl"))
+        return log_paths(self._folder)
 
     def _open(self, path: Path) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -193,6 +194,43 @@ class RecordFiles:
             kept += path.stat().st_size
             if kept > KEPT_BYTES:
                 path.unlink()
+
+
+def log_paths(folder: Path) -> list[Path]:
+    """Return the files of a request log, the oldest first."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+class RecordLines(NamedTuple):
+    """Lines of a file that hold records, up to the byte `end`, behind the settled line of the last ones."""
+
+    lines: list[bytes]
+    end: int
+
+
+def read_lines(path: Path, begin: int, until: int | None, *, most: int, most_bytes: int) -> RecordLines:
+    """Return the settled records behind a byte, of a file that may be appended to and cut short meanwhile.
+
+    They end with the flush that ends at `until`, or where that is None with the one that brings them to
+    `most` records or `most_bytes`.
+    """
+    lines, flush, end, at = list[bytes](), list[bytes](), begin, begin
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            at += len(line)
+            if not line.endswith(b"\n"):
+                break
+            if not line.startswith(_MARK):
+                flush.append(line)
+                continue
+            lines += flush
+            flush.clear()
+            end = at
+            is_full = len(lines) >= most or end - begin >= most_bytes
+            if is_full if until is None else end >= until:
+                break
+    return RecordLines(lines, end)
 
 
 def _write(handle: int, data: bytes) -> None:
