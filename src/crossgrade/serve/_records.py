@@ -214,7 +214,7 @@ def read_lines(path: Path, begin: int, until: int | None, *, most: int, most_byt
     They end with the flush that ends at `until`, or where that is None with the one that brings them to
     `most` records or `most_bytes`.
     """
-    lines, flush, end, at = list[bytes](), list[bytes](), begin, begin
+    count, flush, end, at = 0, 0, begin, begin
     with path.open("rb") as file:
         file.seek(begin)
         for line in file:
@@ -222,15 +222,25 @@ def read_lines(path: Path, begin: int, until: int | None, *, most: int, most_byt
             if not line.endswith(b"\n"):
                 break
             if not line.startswith(_MARK):
-                flush.append(line)
+                flush += 1
                 continue
-            lines += flush
-            flush.clear()
-            end = at
-            is_full = len(lines) >= most or end - begin >= most_bytes
+            count, flush, end = count + flush, 0, at
+            is_full = count >= most or end - begin >= most_bytes
             if is_full if until is None else end >= until:
                 break
-    return RecordLines(lines, end)
+        # A full disk may have replaced a flush while it was read. What stands before a settled line stays.
+        lines = os.pread(file.fileno(), end - begin, begin).splitlines(keepends=True)
+    if not lines or not _is_settled(lines[-1]):
+        return RecordLines([], begin)
+    return RecordLines([line for line in lines if not line.startswith(_MARK)], end)
+
+
+def _is_settled(line: bytes) -> bool:
+    try:
+        _line_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        return False
+    return True
 
 
 def _write(handle: int, data: bytes) -> None:

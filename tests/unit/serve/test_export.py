@@ -124,6 +124,27 @@ def test_only_what_is_settled_is_exported(tmp_path: Path, log: Log, export: Call
     assert ids(tmp_path / "out") == again.ids
 
 
+def test_a_flush_that_a_full_disk_replaced_while_it_was_read_is_read_as_it_stands(
+    tmp_path: Path, log: Log, export: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.flush(2)
+    path = tmp_path / "state" / "serve" / "requests" / log.files.segment
+    read = os.pread
+
+    def replaced(*given: int) -> bytes:
+        path.write_bytes(path.read_bytes().replace(b"req-0", b"req-f"))
+        return read(*given)
+
+    monkeypatch.setattr(os, "pread", replaced)
+    assert [each.records for each in export()] == [2]
+    assert ids(tmp_path / "out") == ["req-f0000000", "req-f0000001"]
+    monkeypatch.setattr(os, "pread", lambda *_: b'{"settled":{"life":"x"\n')
+    log.flush(2)
+    assert export() == []
+    monkeypatch.setattr(os, "pread", read)
+    assert [each.records for each in export()] == [2]
+
+
 def test_batches_are_bounded_and_follow_files(
     tmp_path: Path, log: Log, export: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +207,15 @@ def test_another_log_under_the_same_name_is_exported_from_its_beginning(
     found = ids(tmp_path / "out")
     assert {*log.ids, *(f"req-{number:08x}" for number in range(100, 105))} == set(found)
     assert scanned(tmp_path / "out").requests == len(set(found))
+
+
+def test_a_log_that_began_anew_is_exported(tmp_path: Path, log: Log, export: Callable) -> None:
+    log.flush(3)
+    export()
+    path = tmp_path / "state" / "serve" / "requests" / log.files.segment
+    path.rename(path.with_name("20200101-000001.jsonl"))
+    assert [(each.records, each.repeated, each.removed) for each in export()] == [(3, True, False)]
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_a_damaged_line_does_not_stop_the_export(tmp_path: Path, log: Log, export: Callable) -> None:
