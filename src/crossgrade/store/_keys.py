@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import (
@@ -23,7 +23,7 @@ from crossgrade.identity import (
     read_records,
 )
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect, file_lock, migrate
+from crossgrade.store._database import Database, announce, connect, file_lock, migrate
 from crossgrade.store._records import utc_now
 
 
@@ -139,15 +139,10 @@ class Keys:
                 _append(connection, record.id, "revoked", {}, now)
         return self.get(record.id)
 
-    def newest_event(self) -> int:
-        """Return the number of the newest change of any key, or 0 if there was none."""
-        with self._database.reading() as connection:
-            return connection.execute(select(func.max(t.key_events.c.id))).scalar() or 0
-
     def publish(self) -> None:
         """Write `keys.json` from the database, at a start and after changes on other machines."""
-        with self._publishing():
-            pass
+        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+            self._write()
 
     @contextmanager
     def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
@@ -155,18 +150,22 @@ class Keys:
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
                 yield connection, list(_replayed(connection).values())
-            try:
-                _replace(self.path, keyring_bytes(self.records()))
-            except OSError as error:
-                raise StoreError(
-                    f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
-                ) from error
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            _replace(self.path, keyring_bytes(self.records()))
+        except OSError as error:
+            raise StoreError(
+                f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
+            ) from error
 
 
 def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
     encoded = msgspec.json.encode(detail).decode()
     row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
     connection.execute(insert(t.key_events), row)
+    announce(connection)
 
 
 def _check_usable(connection: Connection) -> None:

@@ -148,9 +148,7 @@ def test_another_machine_writes_the_same_file(any_store: Store, tmp_path: Path) 
     url = any_store.keys._database.engine.url.render_as_string(hide_password=False)
     elsewhere = tmp_path / "elsewhere"
     with Keys.open(url, elsewhere) as keys:
-        assert keys.newest_event() == 0
         key = any_store.keys.create("ci")
         any_store.keys.revoke(key.id)
-        assert keys.newest_event() == 2
         keys.publish()
         assert keys.path.read_bytes() == any_store.keys.path.read_bytes()
