@@ -67,10 +67,7 @@ class _Following:
             self._changes = Changes.open(url, self._folder)
         changes = self._changes
         stamps, is_more = changes.look()
-        try:
-            self._take(changes, stamps)
-        finally:
-            changes.rest()
+        self._take(changes, stamps)
         if is_more:
             return 0.0
         return TOLD_POLL_S if changes.is_told else POLL_S

@@ -36,20 +36,22 @@ class Stamps(NamedTuple):
     routes: int
 
 
-class Changes:
+class Changes(Database):
     """One machine's view of what all machines publish; not for several threads at once.
 
-    `keys` and `routes` write the machine's own files from the database.
+    `keys` and `routes` write the machine's own files from the database. They read by the connection that
+    listens, the only one that is kept: a thousand machines that are told of a change would otherwise connect
+    all at once.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
-        self._database = database
+        super().__init__(database.engine, database.place)
         self._connection: Connection | None = None
         self._driver: Any = None
         self._heard: set[str] = set()
         self._is_told = False
-        self.keys = Keys(database, folder)
-        self.routes = Routes(folder, SharedRoutes(database))
+        self.keys = Keys(self, folder)
+        self.routes = Routes(folder, SharedRoutes(self))
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
@@ -77,7 +79,7 @@ class Changes:
         Connects and listens first if need be. Raises StoreError if the database does not answer; the next
         call then connects again.
         """
-        with self._connected() as connection:
+        with self.reading() as connection:
             self._heard.clear()
             row = connection.execute(_LOOK).one()
             self._take_news()
@@ -86,21 +88,18 @@ class Changes:
     def close(self) -> None:
         """Disconnect."""
         self._drop()
-        self._database.close()
-
-    def rest(self) -> None:
-        """Close every connection but the one that listens, which is all that a machine keeps."""
-        self._database.engine.dispose()
+        super().close()
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """Yield the connection that listens, made now if need be. Raises `StoreError` as `Database` does."""
         try:
-            with self._database.plainly():
+            with self.plainly():
                 if self._connection is None:
-                    self._connection = self._database.engine.connect().execution_options(
-                        isolation_level="AUTOCOMMIT"
-                    )
+                    connection = self.engine.connect()
+                    self._connection = connection.execution_options(isolation_level="AUTOCOMMIT")
                     self._listen(self._connection)
+                    self.engine.dispose()  # of the connection that told
                 yield self._connection
         except BaseException:
             self._drop()
@@ -122,7 +121,7 @@ class Changes:
         self._driver.add_notify_handler(self._hear)
         connection.execute(text(f"LISTEN {CHANNEL}"))
         proof = uuid.uuid4().hex
-        with self._database.writing() as other:
+        with self.writing() as other:
             announce(other, proof)
         while proof not in self._heard:
             if not waiting.select([self._driver], [], [], _PROOF_S)[0]:
@@ -144,7 +143,7 @@ class Changes:
             while (notify := self._driver.pgconn.notifies()) is not None:
                 self._heard.add(notify.extra.decode())
         except Error as error:
-            raise self._database.explained(error) from error
+            raise self.explained(error) from error
 
 
 _LOOK = select(

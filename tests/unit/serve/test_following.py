@@ -131,7 +131,7 @@ def test_events_that_are_committed_in_another_order_are_seen(url: str, tmp_path:
     row = "INSERT INTO key_events (id, key_id, kind, detail, at) VALUES (:id, 'k', 'revoked', '{}', 'now')"
     seen = []
     for number in (7, 6):
-        with changes._database.writing() as connection:
+        with changes.writing() as connection:
             connection.execute(sqlalchemy.text(row), {"id": number})
         seen.append(changes.look()[0])
     changes.close()
@@ -144,7 +144,7 @@ def test_a_lost_connection_is_made_again_and_told_again(
     url: str, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_following, "_RETRY_S", 0.01)
-    here = tmp_path / "here"
+    here, name = tmp_path / "here", f"follower-{uuid4().hex}"
 
     async def look(said: list[tuple[str, Exception]]) -> None:
         key = other.keys.create("ci")
@@ -152,16 +152,16 @@ def test_a_lost_connection_is_made_again_and_told_again(
         with other._database.writing() as connection:
             connection.execute(
                 sqlalchemy.text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle' AND pid <> "
-                    "pg_backend_pid() AND query LIKE '%route_tables%' AND usename = current_user"
-                )
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"
+                ),
+                {"name": name},
             )
         await until(lambda: bool(said))
         assert said[0][0] == "following"
         other.keys.revoke("ci")
         await until(lambda: not let_in(here, key.text))
 
-    following(url, here, look)
+    following(f"{url}&application_name={name}", here, look)
 
 
 @pytest.mark.needs("postgresql")
@@ -169,9 +169,9 @@ def test_a_lost_connection_is_made_again_and_told_again(
 def test_a_machine_that_is_told_keeps_one_connection(url: str, tmp_path: Path) -> None:
     changes = Changes.open(url, tmp_path)
     changes.look()
-    changes.rest()
+    changes.keys.publish()
     assert changes.is_told
-    assert changes._database.engine.pool.checkedin() == 0  # type: ignore[attr-defined]  # QueuePool
+    assert changes.engine.pool.checkedin() == 0  # type: ignore[attr-defined]  # QueuePool
     changes.close()
     assert not changes.is_told
 
