@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import _traffic_logs as logs
+from benchmarks._scale_fleet import fleet_rows
+from benchmarks._scale_thousand import thousand_rows
 from benchmarks._table import Row, measure_parts
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.encoding import read_part
@@ -156,8 +158,13 @@ def _share(found: list[tuple[int, float, float, int]], parts: int, seed: int) ->
     return work / (capacity * merged)
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"scan": scan_rows, "simulated": simulated_rows}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "scan": scan_rows,
+    "simulated": simulated_rows,
+    "fleet": fleet_rows,
+    "thousand": thousand_rows,
+}
 
 
 if __name__ == "__main__":
-    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "ray"))
+    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "psycopg", "ray", "redis"))

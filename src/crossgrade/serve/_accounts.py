@@ -193,8 +193,8 @@ class Accounts:
             window.tabled += amount
         else:
             # Without other machines, only a higher cap can change that.
-            pause_s = _DRY_S * pace_s(self.brokers) if self._shared else float("inf")
-            window.dry_until = self._clock() + pause_s
+            turn_s = (pace_s(self.brokers) - _SHORTEST_PACE_S) / 2  # nobody gives back much sooner
+            window.dry_until = self._clock() + (_DRY_S + turn_s if self._shared else float("inf"))
         window.spent_before = spent + window.spent
         self._serve(window)
 

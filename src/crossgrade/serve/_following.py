@@ -17,7 +17,8 @@ POLL_S = 1.0
 TOLD_POLL_S = 10.0
 """How often a machine that is told looks all the same, so that it notices when its connection is dead."""
 
-_RETRY_S = 1.0
+_RETRY_S = 0.5
+_LONGEST_RETRY_S = 2.0
 
 OnProblem = Callable[[str, Exception], None]
 
@@ -29,12 +30,16 @@ async def follow_store(url: str, folder: Path, warn: OnProblem) -> None:
     name and an error.
     """
     following = _Following(folder, warn)
+    failures = 0
     while True:
         try:
             pause_s = await following.look(url)
+            failures = 0
         except CrossgradeError as error:
             warn("following", error)
-            pause_s = _RETRY_S * random.uniform(0.5, 1.5)  # noqa: S311  # so that not all come back at once
+            pause_s = min(_RETRY_S * 2**failures, _LONGEST_RETRY_S)
+            pause_s *= random.uniform(0.5, 1.5)  # noqa: S311  # so that not all come back at once
+            failures = min(failures + 1, 8)
         await _readable(following.socket, pause_s)
 
 

@@ -1,7 +1,7 @@
 """Stores the gateway's keys as events in the database, and writes `keys.json`, which the gateway loads."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import (
@@ -37,6 +37,7 @@ class Keys:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._replay = _Replay()
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
@@ -153,8 +154,11 @@ class Keys:
             self._write()
 
     def _write(self) -> None:
+        """Write `keys.json` as the database has it, under this machine's lock."""
+        with self._database.reading() as connection:
+            records = self._replay.read(connection)
         try:
-            _replace(self.path, keyring_bytes(self.records()))
+            _replace(self.path, keyring_bytes(records))
         except OSError as error:
             raise StoreError(
                 f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
@@ -176,10 +180,44 @@ def _check_usable(connection: Connection) -> None:
         raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
+class _Replay:
+    """The keys after the events read so far, so that a machine that follows others reads only new ones."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, KeyRecord] = {}
+        self._count = 0
+        self._newest = 0
+
+    def read(self, connection: Connection) -> list[KeyRecord]:
+        """Return the keys after all events, oldest first.
+
+        Everything is read again if an event was committed after one with a higher number.
+        """
+        count = connection.execute(select(func.count()).select_from(t.key_events)).scalar_one()
+        rows = connection.execute(_EVENTS.where(t.key_events.c.id > self._newest)).all()
+        if self._count + len(rows) != count:
+            self._records = {}
+            rows = connection.execute(_EVENTS).all()
+            self._count = 0
+        _apply(rows, self._records)
+        self._count += len(rows)
+        self._newest = rows[-1].id if rows else self._newest
+        return list(self._records.values())
+
+
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:
     """Return the keys by id, after all their events."""
     records: dict[str, KeyRecord] = {}
-    for row in connection.execute(select(t.key_events).order_by(t.key_events.c.id)):
+    _apply(connection.execute(_EVENTS), records)
+    return records
+
+
+_EVENTS = select(t.key_events).order_by(t.key_events.c.id)
+
+
+def _apply(rows: Iterable[Any], records: dict[str, KeyRecord]) -> None:
+    """Change keys as events say, which come in their order."""
+    for row in rows:
         at = datetime.fromisoformat(row.at)
         detail = msgspec.json.decode(row.detail)
         if row.kind == "created":
@@ -188,7 +226,6 @@ def _replayed(connection: Connection) -> dict[str, KeyRecord]:
             records[row.key_id] = _rotated(records[row.key_id], detail, at)
         elif row.kind == "revoked":
             records[row.key_id] = msgspec.structs.replace(records[row.key_id], revoked_at=at)
-    return records
 
 
 def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:
