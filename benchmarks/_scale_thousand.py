@@ -1,29 +1,25 @@
 """A thousand gateways that share both stores, simulated from what one costs here.
 
 Workers' limits, brokers' accounts, counting and Redis are the product's own, on a clock of the simulation. So
-every operation is a real one, and only its time is not. A change of keys is timed from measured parts.
+every operation is a real one, and only its time is not.
 """
 
-import heapq
 import random
-import select
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psycopg
 import redis
-import sqlalchemy
 
+from benchmarks._scale_reach import KEYS, SERVER_CORES, measured_costs, reached_s
 from benchmarks._table import Row
-from benchmarks.gateway._stores import Database, postgresql_store, redis_store
+from benchmarks.gateway._stores import postgresql_store, redis_store
 from crossgrade.domain import Limit
 from crossgrade.gateway import NANO, Ask, Deny, Grant, LeaseId, Recall
 from crossgrade.gateway._broker import FLUSH_S
@@ -33,25 +29,18 @@ from crossgrade.gateway._sweeper import EVERY_S
 from crossgrade.identity import Principal
 from crossgrade.serve._accounts import Accounts, pace_s
 from crossgrade.serve._counting import Counting, Settlement
-from crossgrade.serve._following import _RETRY_S, TOLD_POLL_S
+from crossgrade.serve._following import TOLD_POLL_S
 from crossgrade.serve._records import RecordFiles
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.serve.broker import _HEARTBEAT_TICKS, _IDLE_SHARED_S, _SILENT_S, _TIDY_TICKS
-from crossgrade.store import Changes, utc_now
-from crossgrade.store._database import announce
+from crossgrade.store import utc_now
 
 GATEWAYS = 1_000
 SECONDS = 60
 REQUESTS_A_SECOND = 1.0
-KEYS = 1_000
-SERVER_CORES = 2
-LISTENERS = 60
 
-_WINDOW = "month"
 _MOST_USD, _LEAST_USD = 0.01, 0.002
 _WHO = Principal(id="key-1", team="blue")
-_TIMES = 50
-_BROKEN = 0.01
 
 
 class _Counted(redis.Redis):
@@ -216,88 +205,6 @@ def _seen(gateways: list[_Gateway]) -> Counter[str]:
     return sum((each.seen for each in gateways), Counter())
 
 
-@dataclass(frozen=True)
-class _Costs:
-    """Seconds that a change of keys takes: to tell one more listener, and of server and gateway for each."""
-
-    tell: float
-    server: float
-    gateway: float
-
-
-def _costs(database: Database, folder: Path) -> _Costs:
-    """Measure them here, with as many keys as a large team has: the quickest of some, as others use the cores."""
-    url = database.environ["CROSSGRADE_DATABASE_URL"]
-    changes, writer = Changes.open(url, folder / "here"), Changes.open(url, folder / "there")
-    writer.keys.create("first")
-    with writer.writing() as connection:
-        copies = (
-            "INSERT INTO key_events (key_id, kind, detail, at) SELECT 'key-' || n, kind, detail, at "
-            f"FROM key_events, generate_series(2, {KEYS}) AS n"
-        )
-        connection.execute(sqlalchemy.text(copies))  # constants above
-    changes.look()
-    changes.keys.publish()
-    server, gateway = [], []
-    for _ in range(_TIMES):
-        key = writer.keys.create(f"{time.time_ns()}")
-        writer.keys.revoke(key.id)
-        moments = [time.perf_counter()]
-        for do in (changes.look, changes.look, changes.keys.publish):
-            do()
-            moments.append(time.perf_counter())
-        _, look, publish = (after - before for before, after in pairwise(moments))
-        server.append(3 * look)  # `look` is one question, `publish` two more
-        gateway.append(publish)
-    tell = _telling(url, writer)
-    changes.close()
-    writer.close()
-    return _Costs(tell, min(server), min(gateway))
-
-
-def _telling(url: str, writer: Changes) -> float:
-    """Return the seconds that one more listener takes to be told: the quickest of some tries, fewer and more."""
-    listeners = [psycopg.connect(url, autocommit=True) for _ in range(LISTENERS)]
-    quickest = []
-    for count in (LISTENERS // 6, LISTENERS):
-        for each in listeners[:count]:
-            each.execute("LISTEN crossgrade")
-        quickest.append(min(_told(listeners[:count], writer) for _ in range(_TIMES)))
-    for each in listeners:
-        each.close()
-    return max(0.0, quickest[1] - quickest[0]) / (LISTENERS - LISTENERS // 6)
-
-
-def _told(listeners: list[psycopg.Connection], writer: Changes) -> float:
-    """Return the seconds from a change until all of these have heard of it."""
-    began = time.perf_counter()
-    with writer.writing() as connection:
-        announce(connection)
-    waiting = set(listeners)
-    while waiting:
-        waiting -= set(select.select(waiting, [], [], 10)[0])
-    seconds = time.perf_counter() - began
-    for each in listeners:
-        each.execute("SELECT 1")  # which takes what was told
-    return seconds
-
-
-def _reached(costs: _Costs, seed: int) -> float:
-    """Return the seconds from a revocation until the last worker of all gateways refuses the key."""
-    chance = random.Random(seed)
-    cores = [0.0] * SERVER_CORES
-    last = 0.0
-    for number in range(GATEWAYS):
-        told = costs.tell * (number + 1)
-        if chance.random() < _BROKEN:  # its connection had broken: it comes back after a while
-            told += _RETRY_S * chance.uniform(0.5, 1.5)
-        answered = max(heapq.heappop(cores), told) + costs.server
-        heapq.heappush(cores, answered)
-        pace = 2 if chance.random() < 1 / 8 else 1
-        last = max(last, answered + costs.gateway * pace + chance.uniform(0.0, EVERY_S))
-    return last
-
-
 def thousand_rows() -> list[Row]:
     """Return what a thousand gateways ask of the stores, and how soon all of them know of a revocation."""
     with TemporaryDirectory(prefix="bench-thousand-") as name:
@@ -314,10 +221,10 @@ def thousand_rows() -> list[Row]:
                 "a budget that is spent": _loaded(url, places[2], 20.0),
             }
         with postgresql_store(places[1]) as database:
-            costs = _costs(database, folder)
+            costs = measured_costs(database, folder)
     looks = GATEWAYS / TOLD_POLL_S
     most = max(load.operations_s for load in loads.values()) + looks
-    reached = [_reached(costs, seed) for seed in range(20)]
+    reached = [reached_s(costs, seed, GATEWAYS) for seed in range(20)]
     assert loads["a budget that is spent"].spent_usd <= 20.0 + 1 / NANO
     told = "; ".join(
         f"{what}: {load.operations_s:,.0f} in Redis, of {load.seen.total():,} requests {load.seen['answered']:,} answered"
