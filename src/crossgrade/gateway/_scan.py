@@ -127,7 +127,8 @@ class _Node:
 class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
-    `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
+    `span` is where the value of the top-level `model` is, None while it was not read; `options` is the same
+    of `stream_options`, with the spaces around it. `bounds` are the
     top-level numbers that bound the answer. `prompts` is how many prompts there are at most, 0 if there is no
     list of them. `names` are the other top-level keys, in lower case.
 
@@ -138,6 +139,8 @@ class BodyScan:
     def __init__(self, least: int = LEAST_BYTES, most: int = MOST_BYTES) -> None:
         self.problem: Problem | None = None
         self.span: tuple[int, int] | None = None
+        self.options: tuple[int, int] | None = None
+        self._options_at = 0
         self.bounds: dict[str, int] = {}
         self.names: set[str] = set()
         self.prompts = 0
@@ -234,6 +237,8 @@ class BodyScan:
         """Take one token; return where to go on, -1 if more bytes are needed."""
         state, token = self._state, data[at]
         if state == _NEXT:
+            if self._options_at and len(self._nodes) == 1:
+                self.options, self._options_at = (self._options_at, self._at + at), 0
             if token != _COMMA:
                 return self._close(token, at)
             self._state = _KEY if self._nodes[-1].is_object else _VALUE
@@ -367,6 +372,8 @@ class BodyScan:
         lower = folded(key)
         if lower in ONCE and (key != lower or lower in self.names):
             self.problem = twice(key)
+        elif key == "stream_options":
+            self._options_at = self._at + after
         elif key == "model" or key in _BOUNDS or key == "background":
             value = self._field_value(key, data, after)
             if value is None:

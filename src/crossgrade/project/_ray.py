@@ -5,7 +5,6 @@ depends on the cluster. Scheduling, retries and lost nodes are Ray's. A cluster 
 it is sent, and its connections are not encrypted.
 """
 
-import asyncio
 import logging
 import os
 import platform
@@ -226,10 +225,11 @@ class RayCluster:
 
 
 @contextmanager
-def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
+def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None) -> Iterator[RayCluster]:
     """Connect to a cluster: `ray` starts one on this machine, `ray://HOST:10001` names one that runs.
 
-    With `only_look` nodes may have other versions, as long as they can be asked.
+    With `only_look` nodes may have other versions, as long as they can be asked. Work runs in a copy of
+    `folder`, which Ray brings to the nodes (None: in a folder of Ray's).
 
     Raises `MissingExtraError` without Ray, `UsageError` for another address, and `CrossgradeError` if the
     cluster cannot be reached (`ray-unreachable`) or has another version of Crossgrade, Python or Ray
@@ -250,6 +250,8 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
     if address == LOCAL:  # one of its own, even where this machine is a node of another
         where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
     try:
+        if folder is not None:
+            where["runtime_env"] = {"working_dir": str(folder)}
         _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.ERROR))
     except (ConnectionError, TimeoutError) as error:
         raise CrossgradeError(
@@ -308,10 +310,12 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
     """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
+    methods = {name: getattr(desk, name).remote for name in ("facts", "ask", "embed")}
+
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)
         try:
-            return await asyncio.wrap_future(getattr(desk, method).remote(*arguments).future())
+            return await methods[method](*arguments)
         except RayTaskError as error:
             if isinstance(error.cause, CrossgradeError):
                 raise error.cause from None
@@ -322,7 +326,7 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
             raise CrossgradeError(
                 f"the cluster is lost: {said_by(error)}",
                 code="worker-lost",
-                hint="look at the nodes' memory and logs, and go on with `--resume`",
+                hint="look at the nodes' memory and logs, and continue with `--resume`",
             ) from error
 
     return call
