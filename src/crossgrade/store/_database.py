@@ -189,10 +189,11 @@ def _sqlite(url: URL) -> Database:
 
 
 def _postgresql(url: URL) -> Database:
-    patience = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    options: dict[str, Any] = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    options["prepare_threshold"] = None  # a pooler lends one connection to several, who use the same names
     try:
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=patience
+            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=options
         )
     except ModuleNotFoundError as error:
         raise MissingExtraError("a PostgreSQL database", "postgres") from error

@@ -189,3 +189,15 @@ def test_where_nothing_is_told_it_looks_often(
     changes.look()
     assert changes.fileno() is None
     changes.close()
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_no_statement_is_prepared_whose_name_a_pooler_would_share(url: str, tmp_path: Path) -> None:
+    changes = Changes.open(url, tmp_path)
+    for _ in range(10):
+        changes.look()
+    with changes.reading() as connection:
+        prepared = connection.execute(sqlalchemy.text("SELECT count(*) FROM pg_prepared_statements"))
+        assert prepared.scalar_one() == 0
+    changes.close()
