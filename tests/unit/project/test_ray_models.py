@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -9,6 +12,7 @@ import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
+from crossgrade.project._ray import _caller, _sizes
 from crossgrade.project._ray_models import Desk, DeskFacts, DeskLostError, ModelOnNodes, Place, open_on_nodes
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
@@ -173,3 +177,24 @@ def test_errors_of_ours_travel() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, CrossgradeError)
     assert (again.message, again.code, again.hint, again.status) == ("no", "key-not-set", "set it", 401)
+
+
+def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
+    pytest.importorskip("ray")
+    answer: Future[int] = Future()
+    method = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: answer))
+
+    async def ask_and_leave() -> None:
+        asking = asyncio.ensure_future(_caller(SimpleNamespace(facts=method))("facts", None))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(ask_and_leave())
+    answer.set_result(1)  # as Ray does, which would print a traceback
+
+
+def test_a_folder_is_no_file_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"four")
+    assert _sizes([str(tmp_path / "log"), str(tmp_path), str(tmp_path / "gone")]) == [4, None, None]
