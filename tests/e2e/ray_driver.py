@@ -65,7 +65,9 @@ def seen(port: int, log: Path) -> dict[str, Any]:
 
     project = Path.cwd()
     os.chdir(project.parent)
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
+    cluster: Any = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port}
+    )
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     os.chdir(project)

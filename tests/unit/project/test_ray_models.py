@@ -12,6 +12,7 @@ import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
+from crossgrade.project import Project
 from crossgrade.project._ray import _caller, _sizes
 from crossgrade.project._ray_models import Desk, DeskFacts, DeskLostError, ModelOnNodes, Place, open_on_nodes
 from crossgrade.testing import FakeProvider
@@ -193,6 +194,39 @@ def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
 
     asyncio.run(ask_and_leave())
     answer.set_result(1)  # as Ray does, which would print a traceback
+
+
+def test_the_project_is_at_the_same_place_on_every_node() -> None:
+    """Processes of Ray have working folders of their own."""
+    roots: list[Any] = []
+
+    def place(_offer: Offer, options: Mapping[str, Any]) -> list[Place]:
+        roots.append(options["root"])
+        return [Place(node="a", call=Node("a").call, handle=None)]
+
+    async def main() -> None:
+        async with open_on_nodes(OFFER, place, lambda _placed: None, root=Path("models")):
+            pass
+
+    anyio.run(main)
+    assert roots == [Path.cwd() / "models"]
+
+
+def test_a_path_of_a_model_counts_from_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    (tmp_path / "mine.gguf").write_bytes(b"no model")
+    config = tmp_path / "crossgrade.yaml"
+    config.write_text("models: {new: {provider: local, model: ./mine.gguf}}", encoding="utf-8")
+    monkeypatch.chdir("/")
+
+    async def main() -> None:
+        with Project.open(config) as project:
+            opening = project.open_provider(project.config.offers["new"], environ={})
+        with raises_code("model-file-invalid", str(tmp_path)):
+            async with opening:
+                pass
+
+    anyio.run(main)
 
 
 def test_a_folder_is_no_file_of_a_log(tmp_path: Path) -> None:
