@@ -1,7 +1,7 @@
 """Work on a cluster of two nodes of Ray, in a process of its own; prints what was seen as JSON.
 
-A node is lost while its work is under way. The arguments are a free port for the cluster's own clients and a
-log, and the working directory is a project.
+A node is lost while its work is under way, and at the end the whole cluster. The arguments are a free port for
+the cluster's own clients and a log, and the working directory is a project, which is not that of the cluster.
 """
 
 import io
@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-
-from ray.cluster_utils import Cluster
+os.environ["RAY_CLIENT_RECONNECT_GRACE_PERIOD"] = "1"
 
 from crossgrade.cli import main
 from crossgrade.errors import CrossgradeError, DataError
@@ -42,6 +41,14 @@ def code_of(call: Any) -> str:
     return "none"
 
 
+def lose(cluster: Any, address: str) -> None:
+    """Lose all of a cluster while it works."""
+    with on_ray(address) as nodes:
+        for at, _ in enumerate(nodes.run(slow, range(100))):
+            if at == 1:
+                cluster.remove_node(cluster.head_node, allow_graceful=False)
+
+
 def ran(*words: str) -> int:
     """Run a command in this process and return its exit code."""
     try:
@@ -53,11 +60,18 @@ def ran(*words: str) -> int:
 
 def seen(port: int, log: Path) -> dict[str, Any]:
     """Return what the cluster did."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port})
+    found: dict[str, Any] = {"nameless": code_of(lambda: on_ray("ray://").__enter__())}
+    from ray.cluster_utils import Cluster  # only now, since it reads what `on_ray` sets
+
+    project = Path.cwd()
+    os.chdir(project.parent)
+    cluster: Any = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": port}
+    )
     second = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
+    os.chdir(project)
     address = f"ray://127.0.0.1:{port}"
-    found: dict[str, Any] = {}
     with on_ray(address) as nodes:
         facts = nodes.nodes(["CROSSGRADE_TEST_KEY", "NOT_SET"])
         found["nodes"] = [[each.cores, each.keys, abs(each.clock_ahead_s) < 5] for each in facts]
@@ -73,7 +87,7 @@ def seen(port: int, log: Path) -> dict[str, Any]:
             if at == 2:
                 cluster.remove_node(second, allow_graceful=False)
         found["squares"], found["processes"] = results, len(processes)
-    found["scan"] = ran("scan", str(log), "--on", address, "--output", str(log.with_name("on-ray.json")))
+    found["scan"] = ran("scan", log.name, "--on", address, "--output", "on-ray.json")
     told = io.StringIO()
     with redirect_stdout(told):
         ran("doctor", "--on", address, "--json")
@@ -86,6 +100,7 @@ def seen(port: int, log: Path) -> dict[str, Any]:
     files = [each for each in session.rglob("*") if each.is_file()]
     found["files"] = len(files)
     found["with_key"] = [str(each) for each in files if key in each.read_bytes()]
+    found["lost"] = code_of(lambda: lose(cluster, address))
     cluster.shutdown()
     return found
 

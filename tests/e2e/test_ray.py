@@ -51,8 +51,10 @@ def test_a_cluster_gives_the_same_and_outlives_a_node(cli: CommandLine, project:
     assert status == "ok"
     assert names(node, __version__)
     assert names(node, platform.python_version())
-    cli.succeeds("scan", log, "--jobs", "1", "--output", "here.json")
+    cli.succeeds("scan", log.name, "--jobs", "1", "--output", "here.json")
     assert json.loads(Path("on-ray.json").read_text()) == json.loads(Path("here.json").read_text())
+    assert found["nameless"] == "cluster-unknown"
+    assert found["lost"] == "worker-lost"
     assert found["evaluate"] == 0, driven.stderr[-2000:]
     assert len(project.asked("old-model")) == len(set(project.asked("new-model"))) == 120
     cli.succeeds("evaluate", "echo", "--yes", "--config", "here/crossgrade.yaml")
@@ -63,6 +65,16 @@ def test_a_cluster_gives_the_same_and_outlives_a_node(cli: CommandLine, project:
     assert found["with_key"] == []
 
 
-def test_an_address_of_no_cluster_is_an_error(cli: CommandLine, log: Path) -> None:
-    cli.fails("scan", log, "--on", "ray:/nowhere", error=("cluster-unknown", "ray:/nowhere"))
+@pytest.mark.parametrize("address", ["ray:/nowhere", "ray://", "ray://:1", "ray://here:port", "ray://a:1/b"])
+def test_an_address_of_no_cluster_is_an_error(cli: CommandLine, log: Path, address: str) -> None:
+    cli.fails("scan", log, "--on", address, error=("cluster-unknown", address))
+
+
+def test_a_cluster_that_does_not_listen_is_an_error(cli: CommandLine, log: Path) -> None:
+    pytest.importorskip("ray")
+    address = f"ray://127.0.0.1:{free_port()}"
+    cli.fails("scan", log, "--on", address, code=3, error=("ray-unreachable", address))
+
+
+def test_a_cluster_is_named_once(cli: CommandLine, log: Path) -> None:
     cli.fails("scan", log, "--on", "ray", "--on", "ray", error="option-twice")

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
@@ -76,10 +77,14 @@ class OpenProject:
 
     @property
     def open_provider(self) -> "OpenProvider":
-        """What opens models: on this machine, or on the nodes of a cluster inside `on_cluster`."""
+        """What opens models: on this machine, or on the nodes of a cluster inside `on_cluster`.
+
+        A path of a model counts from the project's folder.
+        """
         from crossgrade.providers import open_provider
 
-        return open_provider if self._cluster is None else self._cluster.open_provider
+        opener = open_provider if self._cluster is None else self._cluster.open_provider
+        return partial(opener, root=self.config.root)
 
     @contextmanager
     def on_cluster(self, address: str | None) -> Iterator[None]:

@@ -9,14 +9,17 @@ import logging
 import os
 import platform
 import shutil
+import socket
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from time import monotonic, sleep, time
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from crossgrade._version import __version__
 from crossgrade.domain import Offer
@@ -30,7 +33,9 @@ from crossgrade.workloads.traffic import AHEAD, LogPart, ReadPart, in_order, log
 LOCAL = "ray"
 """The name of a cluster on this machine, which is started for the work and ends with it."""
 
-_PREFIX = "ray://"
+_SCHEME = "ray"
+_PORT = 10001
+_CONNECT_S = 5.0
 _RETRIES = 3
 _PATIENCE_S = 60.0
 
@@ -80,7 +85,7 @@ class RayCluster:
                 items,
                 partial(self._applied.remote, shared),
                 self._ray.get,
-                partial(self._ray.cancel, force=True),
+                self._cancel,
                 most=most,
             )
         except RayTaskError as error:
@@ -94,9 +99,19 @@ class RayCluster:
                 hint="look at the nodes' memory and logs, and run the command again",
             ) from error
 
+    def _cancel(self, result: Any) -> None:
+        """Cancel what computes a result; a lost cluster computes nothing any more."""
+        with suppress(Exception):  # see `_is_loss`
+            self._ray.cancel(result, force=True)
+
     def read(self, function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart]) -> Iterator[ReadPart]:
-        """Apply a function to parts of a log as `run` does, once every node is known to have their files."""
-        waiting = list(parts)
+        """Apply a function to parts of a log as `run` does, once every node is known to have their files.
+
+        A path of this machine is made absolute, since processes of Ray have working folders of their own.
+        """
+        waiting = [
+            replace(part, path=part.path.absolute()) if is_local(part.path) else part for part in parts
+        ]
         self.check_files(list({part.path: None for part in waiting}))
         return self.run(function, waiting)
 
@@ -137,7 +152,8 @@ class RayCluster:
     def _remove_desks(self, placed: Sequence[Place]) -> None:
         """End the desks. A child process that runs a model ends with its desk."""
         for each in placed:
-            self._ray.kill(each.handle)
+            with suppress(Exception):  # a lost cluster has none, see `_is_loss`
+                self._ray.kill(each.handle)
 
     def nodes(self, variables: Sequence[str] = ()) -> tuple[NodeFacts, ...]:
         """Return what each node has, by its name; `variables` are names whose values it may have."""
@@ -166,19 +182,19 @@ class RayCluster:
                 sizes.append(path.stat().st_size)
             except OSError as error:
                 raise unreadable(path, error) from error
-        names = [str(path.resolve() if is_local(path) else path) for path in paths]
+        names = [str(path.absolute() if is_local(path) else path) for path in paths]
         for node, found in self._on_each(_sizes, names):
             for path, here, there in zip(paths, sizes, found, strict=True):
                 if here != there:
                     seen = (
-                        "does not have it"
+                        "does not have it, or may not read it"
                         if there is None
                         else f"has {there:,} bytes of it, here are {here:,}"
                     )
                     raise CrossgradeError(
                         f"{path}: the node {node['NodeManagerHostname']} {seen}",
                         code="file-not-on-node",
-                        hint="put the log where every node sees it under the same path",
+                        hint="put the log where every node may read it under the same path",
                     )
 
     def _on_each(
@@ -232,46 +248,104 @@ def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None)
     `folder`, which Ray brings to the nodes (None: in a folder of Ray's).
 
     Raises `MissingExtraError` without Ray, `UsageError` for another address, and `CrossgradeError` if the
-    cluster cannot be reached (`ray-unreachable`) or has another version of Crossgrade, Python or Ray
-    (`ray-versions`).
+    cluster cannot be started (`ray-not-started`) or reached (`ray-unreachable`), has another version of
+    Crossgrade, Python or Ray (`ray-versions`), or is lost inside the block (`worker-lost`).
     """
-    if address != LOCAL and not address.startswith(_PREFIX):
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers about the cluster
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # whoever lost a cluster would be joined to another
+    _check_address(address)
+    try:
+        import ray
+    except ImportError:
+        raise MissingExtraError("working on Ray", "ray") from None
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what is lost is said here
+    logging.getLogger("ray.util.client.logsclient").disabled = True  # it has a level of its own
+    where: dict[str, Any] = {"address": address}
+    if address == LOCAL:  # one of its own, even where this machine is a node of another
+        where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
+    if folder is not None:
+        where["runtime_env"] = {"working_dir": str(folder)}
+    try:
+        try:
+            _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.CRITICAL))
+        except (OSError, RuntimeError) as error:
+            raise _unusable(address, error) from error
+        cluster = RayCluster(ray)
+        if not only_look:
+            _check_versions(cluster.nodes())
+        yield cluster
+    except Exception as error:
+        if not _is_loss(error):
+            raise
+        raise CrossgradeError(
+            f"the cluster at {address} is lost: {said_by(error)}",
+            code="worker-lost",
+            hint="look at the head's memory and logs, and run the command again",
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _is_loss(error: Exception) -> bool:
+    """Return whether Ray says that its cluster is lost: its client raises the bare classes."""
+    from ray.exceptions import RayError, RayTaskError
+
+    if type(error) in {ConnectionError, Exception}:
+        return True
+    return isinstance(error, RayError) and not isinstance(error, RayTaskError)
+
+
+def _check_address(address: str) -> None:
+    """Raise `UsageError` for an address of no cluster, and `CrossgradeError` if nothing listens there.
+
+    Ray's client itself tries for half a minute, whatever the address is, and does not say why.
+    """
+    if address == LOCAL:
+        return
+    try:
+        place = urlsplit(address)
+        named = place.scheme == _SCHEME and address == f"{_SCHEME}://{place.netloc}" and "@" not in address
+        host, port = place.hostname if named else None, place.port or _PORT
+    except ValueError:  # a port that is no number
+        host, port = None, 0
+    if not host:
         raise UsageError(
             f"{address!r} is no cluster",
             code="cluster-unknown",
             hint="`ray` starts one on this machine, `ray://HOST:10001` names one that runs",
         )
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers about the cluster
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError("working on Ray", "ray") from None
-    where: dict[str, Any] = {"address": address}
-    if address == LOCAL:  # one of its own, even where this machine is a node of another
-        where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
-    try:
-        if folder is not None:
-            where["runtime_env"] = {"working_dir": str(folder)}
-        _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.ERROR))
-    except (ConnectionError, TimeoutError) as error:
-        raise CrossgradeError(
+    deadline = monotonic() + _CONNECT_S
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_S).close()
+        except OSError as error:
+            # `ray start` ends some seconds before its port is open.
+            if not isinstance(error, ConnectionRefusedError) or monotonic() > deadline:
+                raise _unusable(address, error) from error
+            sleep(0.5)
+        else:
+            return
+
+
+def _unusable(address: str, error: Exception) -> CrossgradeError:
+    """Return the error of a cluster that cannot be started or connected to."""
+    if address == LOCAL:
+        return CrossgradeError(
+            f"Ray does not start on this machine: {said_by(error)}",
+            code="ray-not-started",
+            hint="make room on its disk, and look at the permissions of Ray's folder, /tmp/ray",
+        )
+    if isinstance(error, OSError):
+        return CrossgradeError(
             f"no cluster answers at {address}: {said_by(error)}",
             code="ray-unreachable",
             hint="start one with `ray start --head`, and open its port 10001",
-        ) from error
-    except RuntimeError as error:
-        raise CrossgradeError(
-            f"the cluster at {address} cannot be used: {said_by(error)}",
-            code="ray-versions",
-            hint="use the same Python and Ray here and on the cluster",
-        ) from error
-    try:
-        cluster = RayCluster(ray)
-        if not only_look:
-            _check_versions(cluster.nodes())
-        yield cluster
-    finally:
-        ray.shutdown()
+        )
+    return CrossgradeError(
+        f"the cluster at {address} cannot be used: {said_by(error)}",
+        code="ray-versions",
+        hint="use the same Python and Ray here and on the cluster",
+    )
 
 
 def _connect(connect: Callable[[], object]) -> None:
@@ -279,13 +353,15 @@ def _connect(connect: Callable[[], object]) -> None:
 
     Ray starts one by a fork of a process with threads, which fails now and then.
     """
-    for _ in range(_RETRIES):
-        try:
-            connect()
-        except ConnectionAbortedError:
-            continue
-        return
-    connect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray warns of what it raises
+        for _ in range(_RETRIES):
+            try:
+                connect()
+            except ConnectionAbortedError:
+                continue
+            return
+        connect()
 
 
 def _check_versions(nodes: Sequence[NodeFacts]) -> None:
@@ -314,8 +390,10 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
 
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)
+        answer = methods[method](*arguments).future()
+        answer.cancel = lambda: False  # Ray sets its result even so, and prints the traceback of that
         try:
-            return await methods[method](*arguments)
+            return await asyncio.wrap_future(answer)
         except RayTaskError as error:
             if isinstance(error.cause, CrossgradeError):
                 raise error.cause from None
@@ -353,11 +431,14 @@ def _facts(variables: Sequence[str]) -> dict[str, Any]:
 
 
 def _sizes(names: Sequence[str]) -> list[int | None]:
-    """Return the sizes of files on this node in bytes, None for one that is not there."""
+    """Return the sizes of files on this node in bytes, None for one that is not there or cannot be opened."""
     found: list[int | None] = []
     for name in names:
+        path = log_path(name)
         try:
-            found.append(log_path(name).stat().st_size)
+            if is_local(path):
+                path.open("rb").close()  # Ray may run as another user
+            found.append(path.stat().st_size)
         except OSError:
             found.append(None)
     return found

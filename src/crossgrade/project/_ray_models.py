@@ -239,7 +239,12 @@ async def open_on_nodes(
     what kept the first node from it if there is none, and `CrossgradeError` (`node-model-differs`) if nodes
     would run another model under one name.
     """
-    options = {"measure_ttft": measure_ttft, "root": root, "local": local, "key_needed": key_needed}
+    options = {
+        "measure_ttft": measure_ttft,
+        "root": root and root.absolute(),  # noqa: ASYNC240 -- the folder of processes elsewhere is another
+        "local": local,
+        "key_needed": key_needed,
+    }
     placed = await asyncio.to_thread(place, offer, options)
     try:
         told = await asyncio.gather(*(each.call("facts", None) for each in placed), return_exceptions=True)

@@ -69,7 +69,10 @@ async def open_scorer(
     """Open the workload's scorer, with its judge if it has one. Raises like `build_scorer`."""
     judge = judge_of(project, workload)
     price = None if judge is None else project.price_of(judge)
-    async with open_judge(judge, store=project.store, price=price, environ=environ) as judges:
+    opening = open_judge(
+        judge, store=project.store, price=price, environ=environ, opener=project.open_provider
+    )
+    async with opening as judges:
         yield build_scorer(
             workload.scorer,
             ask=judges.ask if judges else None,

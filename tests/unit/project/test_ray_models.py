@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -9,6 +12,8 @@ import pytest
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
+from crossgrade.project import Project
+from crossgrade.project._ray import _caller, _sizes
 from crossgrade.project._ray_models import Desk, DeskFacts, DeskLostError, ModelOnNodes, Place, open_on_nodes
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
@@ -173,3 +178,57 @@ def test_errors_of_ours_travel() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, CrossgradeError)
     assert (again.message, again.code, again.hint, again.status) == ("no", "key-not-set", "set it", 401)
+
+
+def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
+    pytest.importorskip("ray")
+    answer: Future[int] = Future()
+    method = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: answer))
+
+    async def ask_and_leave() -> None:
+        asking = asyncio.ensure_future(_caller(SimpleNamespace(facts=method))("facts", None))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(ask_and_leave())
+    answer.set_result(1)  # as Ray does, which would print a traceback
+
+
+def test_the_project_is_at_the_same_place_on_every_node() -> None:
+    """Processes of Ray have working folders of their own."""
+    roots: list[Any] = []
+
+    def place(_offer: Offer, options: Mapping[str, Any]) -> list[Place]:
+        roots.append(options["root"])
+        return [Place(node="a", call=Node("a").call, handle=None)]
+
+    async def main() -> None:
+        async with open_on_nodes(OFFER, place, lambda _placed: None, root=Path("models")):
+            pass
+
+    anyio.run(main)
+    assert roots == [Path.cwd() / "models"]
+
+
+def test_a_path_of_a_model_counts_from_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    (tmp_path / "mine.gguf").write_bytes(b"no model")
+    config = tmp_path / "crossgrade.yaml"
+    config.write_text("models: {new: {provider: local, model: ./mine.gguf}}", encoding="utf-8")
+    monkeypatch.chdir("/")
+
+    async def main() -> None:
+        with Project.open(config) as project:
+            opening = project.open_provider(project.config.offers["new"], environ={})
+        with raises_code("model-file-invalid", str(tmp_path)):
+            async with opening:
+                pass
+
+    anyio.run(main)
+
+
+def test_a_folder_is_no_file_of_a_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"four")
+    assert _sizes([str(tmp_path / "log"), str(tmp_path), str(tmp_path / "gone")]) == [4, None, None]

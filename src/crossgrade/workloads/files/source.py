@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import IO
 
 import zstandard
 
@@ -25,6 +26,8 @@ UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 # cannot grow beyond 32 MiB.
 ZSTD_STEP = KIB
 ZSTD_WINDOW = 128 * MIB
+
+_ELSEWHERE = "check the address, the network and the credentials of its store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +244,18 @@ def file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unreadable(path, error) from error
+        cause = (
+            None if is_local(path) else error.__cause__
+        )  # fsspec calls any fault of a server a missing file
+        if not isinstance(cause, Exception) or getattr(cause, "status", None) == HTTPStatus.NOT_FOUND:
+            raise unreadable(path, error) from error
+        raise unreadable(path, cause, hint=_ELSEWHERE) from error
     except CrossgradeError:
         raise
     except Exception as error:  # each store has a tree of exceptions of its own
         if is_local(path):
             raise
-        hint = "check the address, the network and the credentials of its store"
-        raise unreadable(path, error, hint=hint) from error
+        raise unreadable(path, error, hint=_ELSEWHERE) from error
 
 
 def json_lines(path: Path, limits: FileLimits) -> Iterator[tuple[int, bytes]]:
@@ -300,12 +307,12 @@ def _plain_blocks(
 def _blocks(
     path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None
 ) -> Iterator[bytes]:
-    with path.open("rb") as raw:
+    with _opened(path, span) as raw:
         magic = raw.read(4)
-        raw.seek(0)
+    with _opened(path, span) as raw:  # what comes as a stream has no way back
         compressed = span is None and magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
         if span is not None:
-            parts = _blocks_of(raw, span, block_bytes)
+            parts = _blocks_of(raw, span, block_bytes, path)
         elif magic.startswith(GZIP_MAGIC):
             parts = _gzip_blocks(raw, block_bytes)
         elif magic == ZSTD_MAGIC:
@@ -318,20 +325,42 @@ def _blocks(
             yield part
 
 
-def _blocks_of(raw: BinaryIO, span: tuple[int, int], block_bytes: int) -> Iterator[bytes]:
+def _opened(path: Path, span: tuple[int, int] | None) -> IO[bytes]:
+    """Open a file, as a stream if it is to be read whole from a web server that sends no ranges."""
+    if span is not None or is_local(path) or getattr(path, "protocol", "") not in {"http", "https"}:
+        return path.open("rb")
+    opened: Callable[..., IO[bytes]] = path.open
+    try:
+        with opened("rb", block_size=1) as file:
+            file.seek(1)
+            file.read(1)
+    except ValueError:
+        return opened("rb", block_size=0)
+    return path.open("rb")
+
+
+def _blocks_of(raw: IO[bytes], span: tuple[int, int], block_bytes: int, path: Path) -> Iterator[bytes]:
+    """Raises `DataError` if the file ends before the span does: it was longer when its parts were found."""
     raw.seek(span[0])
     left = span[1] - span[0]
     while left > 0 and (block := raw.read(min(block_bytes, left))):
         left -= len(block)
         yield block
+    if left > 0:
+        raise DataError(
+            f"the file became shorter while it was read: {left:,} bytes are missing",
+            code="file-shrank",
+            file=path,
+            hint="read a copy of it, or a file that nobody writes any more",
+        )
 
 
-def _gzip_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+def _gzip_blocks(raw: IO[bytes], block_bytes: int) -> Iterator[bytes]:
     with gzip.GzipFile(fileobj=raw) as stream:
         yield from iter(lambda: stream.read(block_bytes), b"")
 
 
-def _zstd_blocks(raw: BinaryIO, block_bytes: int) -> Iterator[bytes]:
+def _zstd_blocks(raw: IO[bytes], block_bytes: int) -> Iterator[bytes]:
     context = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
     frame = context.decompressobj()
     step = raw.read(ZSTD_STEP)

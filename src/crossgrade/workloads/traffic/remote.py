@@ -5,12 +5,14 @@ it always does, in the environment or a profile. None is taken from an address.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from crossgrade.errors import DataError, MissingExtraError, UsageError
 from crossgrade.workloads.files import file_errors
 
 _PATTERN = frozenset("*?[")
+_WEB = frozenset({"http", "https"})
+_STALLED_S = 60.0
 
 
 def is_remote(source: str | Path) -> bool:
@@ -35,7 +37,7 @@ def remote_path(address: str) -> Path:
             hint="leave it out: the store's driver finds credentials in the environment",
         )
     try:
-        path = UPath(address)
+        path = UPath(address, **(_web_options() if address.partition("://")[0] in _WEB else {}))
         path.fs  # noqa: B018 -- a missing driver shows only now
     except (ImportError, ValueError) as error:
         raise UsageError(
@@ -44,6 +46,14 @@ def remote_path(address: str) -> Path:
             hint="s3:// needs the package s3fs, gs:// gcsfs, az:// adlfs",
         ) from error
     return cast("Path", path)
+
+
+def _web_options() -> dict[str, Any]:
+    """Return how a web server is asked: for the bytes as they are, since ranges of others mean nothing."""
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(total=None, sock_connect=_STALLED_S, sock_read=_STALLED_S)
+    return {"headers": {"Accept-Encoding": "identity"}, "client_kwargs": {"timeout": timeout}}
 
 
 def log_path(name: str) -> Path:
@@ -63,8 +73,11 @@ def remote_files(address: str) -> list[Path]:
     fixed = remote_path(f"{scheme}://{'/'.join(parts[:at])}")
     pattern = "/".join(parts[at:])
     with file_errors(fixed):
-        if scheme in {"http", "https"} or (not pattern and fixed.is_file()):
-            found = [fixed] if fixed.exists() else []
+        if scheme in _WEB:
+            fixed.stat()
+            found = [fixed]
+        elif not pattern and fixed.is_file():
+            found = [fixed]
         else:
             inside = [path for path in fixed.glob(pattern or "**/*") if path.is_file()]
             below = {path: str(path).removeprefix(str(fixed)) for path in inside}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, resource_tracker
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
 from typing import TypeVar
@@ -60,6 +60,8 @@ def in_processes(jobs: int) -> Iterator[Run]:
 def _in_processes(
     pool: ProcessPoolExecutor, function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart], most: int
 ) -> Iterator[ReadPart]:
+    _start_server()
+
     def begin(part: LogPart) -> "Future[ReadPart]":
         return pool.submit(function, part)
 
@@ -104,6 +106,16 @@ def _can_be_sent(function: object) -> bool:
     except (PicklingError, AttributeError, TypeError):
         return False
     return True
+
+
+def _start_server() -> None:
+    """Start the process that starts the others, so that Ctrl-C does not reach it while it imports."""
+    resource_tracker.ensure_running()  # would unblock signals that are blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_interrupts() -> None:

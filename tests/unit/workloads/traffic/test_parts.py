@@ -3,9 +3,12 @@
 import gzip
 import json
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -98,6 +101,31 @@ def test_a_scan_does_not_depend_on_its_processes(tmp_path: Path) -> None:
     path = written(tmp_path / "log.jsonl", 200)
     with in_processes(2) as run:
         assert scanned(path, run=run) == scanned(path)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_shrinks_after_its_parts_are_known_is_not_whole(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.jsonl", 200)
+
+    def run(function: Any, found: Any) -> list[ReadPart]:
+        known = list(found)
+        os.truncate(path, known[-1].start - 10)
+        return [function(part) for part in known]
+
+    assert scanned(path, run=run)["problems"]["file cut short"] == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("small_parts")
+def test_an_interrupt_leaves_the_process_that_starts_others_alone(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.jsonl", 100)
+    with in_processes(2) as run:
+        scanned(path, run=run)
+    started = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    status = Path(f"/proc/{started}/status").read_text(encoding="ascii")
+    blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+    assert blocked & 1 << signal.SIGINT - 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.usefixtures("small_parts")

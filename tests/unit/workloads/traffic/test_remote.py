@@ -15,6 +15,7 @@ from aiohttp import web
 from crossgrade.catalog import packaged_catalog
 from crossgrade.errors import CrossgradeError, DataError
 from crossgrade.workloads.traffic import log_files, parts, scan_logs, scan_record
+from tests.unit.serve.running import free_port
 from tests.unit.workloads.traffic.test_parts import written
 from tests.unit.workloads.traffic.test_scanning import TODAY, row
 
@@ -27,8 +28,13 @@ def served(tmp_path: Path) -> Iterator[str]:
     async def refuse(_request: web.Request) -> web.Response:
         raise web.HTTPForbidden
 
+    async def whole(request: web.Request) -> web.StreamResponse:
+        """Send all of a file, whatever was asked for."""
+        return web.Response(body=(tmp_path / request.match_info["name"]).read_bytes())
+
     async def serve() -> None:
         app = web.Application()
+        app.router.add_get("/whole/{name}", whole)
         app.router.add_get("/closed.jsonl", refuse)
         app.router.add_static("/", tmp_path)
         runner = web.AppRunner(app)
@@ -72,6 +78,21 @@ def test_a_log_on_a_web_server_is_the_log_here(
     assert packed["requests"] == here["requests"]
 
 
+def test_a_log_on_a_web_server_without_ranges_is_the_log_here(
+    tmp_path: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    text = [{"role": "user", "content": "Say " + "one " * 3000}]
+    rows = [json.dumps(row(at, messages=text)) for at in range(600)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    assert path.stat().st_size > 5 << 20  # what fsspec reads at once
+    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    monkeypatch.setattr(parts, "PART_BYTES", 1 << 20)
+    here = scanned(path)
+    assert scanned(f"{served}/whole/log.jsonl") == here
+    assert scanned(f"{served}/whole/log.jsonl.gz") == here
+
+
 def test_parquet_elsewhere_is_read(tmp_path: Path, served: str) -> None:
     import pyarrow as pa
     from pyarrow.parquet import write_table
@@ -81,11 +102,19 @@ def test_parquet_elsewhere_is_read(tmp_path: Path, served: str) -> None:
     assert scanned(f"{served}/log.parquet") == scanned(path)
 
 
-@pytest.mark.parametrize("name", ["gone.jsonl", "closed.jsonl"])
-def test_what_is_not_there_or_closed_is_an_error(served: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"), [("gone.jsonl", "file-missing"), ("closed.jsonl", "file-unreadable")]
+)
+def test_what_is_not_there_or_closed_is_an_error(served: str, name: str, code: str) -> None:
     with pytest.raises(DataError) as caught:
         scanned(f"{served}/{name}")
-    assert caught.value.code in {"file-missing", "file-unreadable"}
+    assert caught.value.code == code
+
+
+def test_a_web_server_that_does_not_listen_is_an_error() -> None:
+    with pytest.raises(DataError) as caught:
+        scanned(f"http://127.0.0.1:{free_port()}/log.jsonl")
+    assert caught.value.code == "file-unreadable"
 
 
 def test_folders_and_patterns_name_their_files() -> None:
