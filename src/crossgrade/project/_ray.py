@@ -5,6 +5,7 @@ depends on the cluster. Scheduling, retries and lost nodes are Ray's. A cluster 
 it is sent, and its connections are not encrypted.
 """
 
+import asyncio
 import logging
 import os
 import platform
