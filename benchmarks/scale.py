@@ -17,6 +17,9 @@ from pathlib import Path
 
 from benchmarks import _scale_cluster
 from benchmarks import _traffic_logs as logs
+from benchmarks._scale_fleet import fleet_rows
+from benchmarks._scale_load import saturation_rows
+from benchmarks._scale_thousand import thousand_rows
 from benchmarks._table import Row, measure_parts
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.encoding import read_part
@@ -234,8 +237,11 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "same": same_rows,
     "kill": kill_rows,
     "driver": driver_rows,
+    "saturation": saturation_rows,
+    "fleet": fleet_rows,
+    "thousand": thousand_rows,
 }
 
 
 if __name__ == "__main__":
-    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "ray"))
+    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "psycopg", "ray", "redis"))

@@ -5,7 +5,6 @@ depends on the cluster. Scheduling, retries and lost nodes are Ray's. A cluster 
 it is sent, and its connections are not encrypted.
 """
 
-import asyncio
 import logging
 import os
 import platform
@@ -311,10 +310,12 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
     """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
+    methods = {name: getattr(desk, name).remote for name in ("facts", "ask", "embed")}
+
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)
         try:
-            return await asyncio.wrap_future(getattr(desk, method).remote(*arguments).future())
+            return await methods[method](*arguments)
         except RayTaskError as error:
             if isinstance(error.cause, CrossgradeError):
                 raise error.cause from None
