@@ -13,6 +13,7 @@ bodies contain nothing like it. Only the others are walked.
 import json
 import math
 import re
+from collections.abc import Set
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -49,6 +50,9 @@ _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
 _OPTIONS_KEY = re.compile(rb'"stream_options"\s*:\s*')
 _LETTERS = re.compile(rb"\\u00[4-7]")
 """Letters of a field's name written as escapes."""
+
+_ESCAPED_TYPE = re.compile(rb"\\u00(?:[4-7]|3[0-9aA])")
+"""Letters, digits and the colon of a tool's type written as escapes."""
 
 _BY_LETTER = groupby(sorted(ONCE), itemgetter(0))
 _ONCE = re.compile(
@@ -234,6 +238,20 @@ def top_level_names(body: bytes) -> set[str] | Problem:
     """Return the top-level keys of a parsed body, in lower case, or why there are too many."""
     fields = _FIELDS.decode(body)
     return TOO_MANY_FIELDS if len(fields) > MOST_FIELDS else set(map(folded, fields))
+
+
+def tool_names(body: bytes, marks: tuple[bytes, ...]) -> Set[str] | Problem:
+    """Return the top-level keys of a parsed body and the types of its tools (`tools.TYPE`).
+
+    Nothing is returned for a body without `marks`, which are in the types that matter unless these are
+    written with escapes. Most bodies have neither.
+    """
+    if not any(mark in body for mark in marks) and not (
+        BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED_TYPE.search(body) is not None
+    ):
+        return frozenset()
+    scan = _scanned(body)
+    return scan if isinstance(scan, Problem) else scan.names
 
 
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:

@@ -33,6 +33,7 @@ from crossgrade.gateway._body import (
     model_span,
     options_span,
     read_body,
+    tool_names,
     top_level_names,
 )
 from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
@@ -157,7 +158,11 @@ class ParsedPayload:
         """Return why the target may not be sent the body as it is. A translation has no such field."""
         if self._is_translated(target):
             return None
-        names = top_level_names(self.body)
+        names: Set[str] | Problem = frozenset()
+        if self.fields.tools or self.endpoint.name == "responses":  # whose input may add tools
+            names = tool_names(self.body, target.tool_marks)
+        if not names and target.refuses_fields:
+            names = top_level_names(self.body)
         return names if isinstance(names, Problem) else field_problem(names, target)
 
     def carried(self, target: TargetState) -> bool:
