@@ -32,7 +32,7 @@ THRESHOLD, ALPHA = 5000.0, 0.05
 QUIET, AUDITS, PATIENCE = 1000, 3000, 4000
 SEED = 20261125
 SETTINGS = tuple((accuracy, correlation) for accuracy in (0.5, 0.7, 0.9) for correlation in (0.0, 0.3, 0.6))
-STATED_RUNS, SYNTHETIC_RUNS = 20_000, 4_000
+STATED_RUNS, SYNTHETIC_RUNS = 20_000, 5_000
 INCUMBENT, SERVED = np.array([1.0, 1.0, 0.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0])
 
 

@@ -15,7 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import _scale_cluster
 from benchmarks import _traffic_logs as logs
+from benchmarks._scale_fleet import fleet_rows
+from benchmarks._scale_load import saturation_rows
+from benchmarks._scale_thousand import thousand_rows
 from benchmarks._table import Row, measure_parts
 from crossgrade.workloads.traffic.columns import LogColumns
 from crossgrade.workloads.traffic.encoding import read_part
@@ -25,6 +29,7 @@ from crossgrade.workloads.traffic.reading import Reading
 RECORDS = 1_000_000
 SIMULATED = 100_000_000
 NODES = 16
+SAME_RUNS, KILLS, DRIVER_CALLS = 20, 50, 6_000
 LINK_BYTES_S = 125e6
 """A network of 1 Gbit/s into the machine that puts parts together."""
 
@@ -156,8 +161,87 @@ def _share(found: list[tuple[int, float, float, int]], parts: int, seed: int) ->
     return work / (capacity * merged)
 
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"scan": scan_rows, "simulated": simulated_rows}
+def same_rows() -> list[Row]:
+    """Return whether a run's verdict, evidence and bill are the same here and on clusters."""
+    found = _scale_cluster.compared(SAME_RUNS, 1)
+    conditions = (
+        f"{_scale_cluster.SAMPLES} samples of two models over HTTP, here and on 1, 2 and 4 Ray nodes, one answer in "
+        "thirty up to 0.6 s late; evidence without the times of answers, which differ here too"
+    )
+    whole = min(found[name] for name in ("verdict", "digest", "bill"))
+    return [
+        {
+            "figure": f"verdict, evidence digest and bill equal here and on clusters, runs of {SAME_RUNS}",
+            "value": whole,
+            "unit": "",
+            "must": f">= {SAME_RUNS}",
+            "aim": f">= {SAME_RUNS}",
+            "holds": whole >= SAME_RUNS,
+            "conditions": f"mode fixed, so that everything is asked; {conditions}",
+        },
+        *(
+            {
+                "figure": f"{what} equal where the run stops early, runs of {SAME_RUNS}",
+                "value": found[f"{what}, stopped early"],
+                "unit": "",
+                "conditions": f"{why}; {conditions}",
+            }
+            for what, why in (
+                ("verdict", "name, policy and every test"),
+                ("bill", "what was under way at the stop is paid for, here too"),
+            )
+        ),
+    ]
+
+
+def kill_rows() -> list[Row]:
+    """Return what kills of drivers, desks and nodes lose."""
+    found = _scale_cluster.kill_on_cluster(KILLS, 1)
+    kinds = ", ".join(f"{found[name]} of a {name}" for name in _scale_cluster.VICTIMS)
+    return [
+        {
+            "figure": f"stored answers {what} after {KILLS} kills on a cluster",
+            "value": found[name],
+            "unit": "",
+            "must": "<= 0",
+            "aim": "<= 0",
+            "holds": found[name] == 0,
+            "conditions": f"SIGKILL at random moments: {kinds}; {found['in_store_at_kill']:,} answers were in the "
+            f"store then; {found['sent_again']:,} requests that were under way were sent again",
+        }
+        for what, name in (("lost", "lost"), ("paid for twice", "paid_twice"))
+    ]
+
+
+def driver_rows() -> list[Row]:
+    """Return the CPU time that a call takes of the driver, over that of one machine."""
+    found = _scale_cluster.driver_cpu(DRIVER_CALLS, 1)
+    return [
+        {
+            "figure": f"CPU of the driver per call under Ray, over one machine, {what}",
+            "value": found[name] / found["here"],
+            "unit": "×",
+            "must": "<= 2",
+            "aim": "<= 1.3",
+            "holds": found[name] <= 2 * found["here"],
+            "conditions": f"{DRIVER_CALLS:,} calls of an endpoint that answers at once; {found['here']:.2f} ms here, "
+            f"{found[name]:.2f} ms under Ray, all threads of the process; the best of 3 runs",
+        }
+        for name, what in (("started", "`--on ray`"), ("client", "`--on ray://…`"))
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "scan": scan_rows,
+    "simulated": simulated_rows,
+    "same": same_rows,
+    "kill": kill_rows,
+    "driver": driver_rows,
+    "saturation": saturation_rows,
+    "fleet": fleet_rows,
+    "thousand": thousand_rows,
+}
 
 
 if __name__ == "__main__":
-    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "ray"))
+    measure_parts("scale", PARTS, sys.argv[1:], ("crossgrade", "numpy", "psycopg", "ray", "redis"))

@@ -94,7 +94,8 @@ def serving(
     serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]
     with (folder / "crossgrade.yaml").open("w") as file:
         YAML(typ="safe").dump({**config, "serve": serve}, file)
-    key = json.loads(command(folder, "keys", "create", key_name, "--json", *key_options))["secret"]
+    made = command(folder, "keys", "create", key_name, "--json", *key_options, environ=environ)
+    key = json.loads(made)["secret"]
     with running(folder, port, key, *arguments, environ=environ) as served:
         yield served
 

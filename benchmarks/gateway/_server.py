@@ -126,6 +126,11 @@ class Server:
     def _tree(self) -> list[Process]:
         return tree(self._process.pid) if self._process else []
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the tree that run now."""
+        return [process.pid for process in self._tree()]
+
     def cpu_s(self) -> float:
         """User and system seconds of every process of the tree so far, those that ended included."""
         total = 0.0

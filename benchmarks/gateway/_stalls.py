@@ -4,16 +4,12 @@ Two workers, one broker and a database, Redis or PostgreSQL. Each event has a ro
 requests, so that what one event loses cannot hide what another counts twice.
 """
 
-import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +17,8 @@ from tempfile import TemporaryDirectory
 from benchmarks._table import Row
 from benchmarks.gateway._promises import WORKERS, Caller
 from benchmarks.gateway._served import Served, children, serving
-from benchmarks.gateway._server import NotMeasured, tree
-from benchmarks.gateway._tools import free_port
-from crossgrade.serve._redis import RedisCounters
-from crossgrade.store import Budgets, LimitWindow
+from benchmarks.gateway._server import NotMeasured
+from benchmarks.gateway._stores import Database, postgresql_store, redis_store
 from crossgrade.testing import FakeProvider, Reply
 
 ROUNDS = 10
@@ -36,31 +30,8 @@ UNSETTLED_S = 0.5
 _LAG_S = 0.1
 """How late a timer or a client of a busy machine may be when it takes that half second."""
 
-_STALL_S = 1.3
 _AFTER_S = 0.6
 _PAUSE_S = 0.004
-_REDIS_PATIENCE_S = 0.2
-_MONTH_S = 2_592_000
-
-
-@dataclass(frozen=True)
-class Database:
-    """A database server that can be stalled and killed, and what it counts of each route."""
-
-    name: str
-    environ: Mapping[str, str]
-    pid: Callable[[], int]
-    restart: Callable[[], None]
-    spent: Callable[[list[str]], dict[str, int]]
-
-    def stall(self) -> None:
-        """Stop all its processes for a while."""
-        processes = [each.pid for each in tree(self.pid())]
-        for number in (signal.SIGSTOP, signal.SIGCONT):
-            for pid in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            time.sleep(_STALL_S if number is signal.SIGSTOP else 0)
 
 
 @dataclass
@@ -109,7 +80,7 @@ class Outcome:
 def stall_rows() -> list[Row]:
     """Measure with each database that can run here."""
     outcomes, missing = [], []
-    for name, database in (("Redis", _redis), ("PostgreSQL", _postgresql)):
+    for name, database in (("Redis", redis_store), ("PostgreSQL", postgresql_store)):
         print(f"    {name}", file=sys.stderr, flush=True)
         with TemporaryDirectory(prefix="bench-stalls-") as folder:
             try:
@@ -205,83 +176,3 @@ def _judged(database: Database, traffic: Traffic, routes: list[str], kills: list
     )
     events = Counter(EVENTS * ROUNDS)
     return Outcome(events, answered, refused, twice, lost, stated, text)
-
-
-@contextlib.contextmanager
-def _redis(folder: Path) -> Iterator[Database]:
-    if shutil.which("redis-server") is None:
-        raise NotMeasured("not measured with Redis: `redis-server` is not installed")
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]
-    command = ["redis-server", *options, "--dir", str(folder)]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL)]
-    address = f"redis://127.0.0.1:{port}/0"
-
-    def restart() -> None:
-        processes[-1].kill()
-        processes[-1].wait()
-        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-
-    def spent(routes: list[str]) -> dict[str, int]:
-        begins = int(time.time()) // _MONTH_S * _MONTH_S
-        windows = [LimitWindow("route", route, "requests", _MONTH_S, begins) for route in routes]
-        counters = RedisCounters.open(address)
-        found = {window.name: amount for window, amount in counters.spent(windows).items()}
-        counters.close()
-        return found
-
-    environ = {"CROSSGRADE_REDIS_URL": f"{address}?socket_timeout={_REDIS_PATIENCE_S}"}
-    try:
-        yield Database("Redis", environ, lambda: processes[-1].pid, restart, spent)
-    finally:
-        processes[-1].terminate()
-        processes[-1].wait()
-
-
-@contextlib.contextmanager
-def _postgresql(folder: Path) -> Iterator[Database]:
-    programs = {name: _postgresql_program(name) for name in ("initdb", "pg_ctl")}
-    port, data = free_port(), folder / "postgresql"
-    data.mkdir()
-    become = []
-    if os.getuid() == 0:  # it refuses to run as root
-        folder.chmod(0o755)
-        shutil.chown(data, "postgres")
-        become = ["runuser", "-u", "postgres", "--"]
-
-    def control(*arguments: str) -> None:
-        command = [*become, programs["pg_ctl"], "-D", str(data / "db"), "-w", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def start() -> None:
-        control("-o", f"-p {port} -k {data} -h 127.0.0.1", "-l", str(data / "log"), "start")
-
-    def restart() -> None:
-        control("-m", "immediate", "stop")  # as a kill: nothing is finished, nothing is written
-        start()
-
-    def pid() -> int:
-        read = [*become, "head", "-n", "1", str(data / "db" / "postmaster.pid")]
-        return int(subprocess.run(read, check=True, capture_output=True, text=True).stdout)
-
-    url = f"postgresql://crossgrade@127.0.0.1:{port}/postgres"
-
-    def spent(_routes: list[str]) -> dict[str, int]:
-        with Budgets.open(url) as budgets:
-            return {window.name: amount for window, amount, _ in budgets.windows(now=time.time())}
-
-    make = [*become, programs["initdb"], "-D", str(data / "db"), "--auth=trust", "--username=crossgrade"]
-    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    start()
-    try:
-        yield Database("PostgreSQL", {"CROSSGRADE_DATABASE_URL": url}, pid, restart, spent)
-    finally:
-        control("-m", "immediate", "stop")
-
-
-def _postgresql_program(name: str) -> str:
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = shutil.which(name) or (str(installed[-1]) if installed else None)
-    if found is None:
-        raise NotMeasured(f"not measured with PostgreSQL: `{name}` is not installed")
-    return found

@@ -67,8 +67,36 @@ def test_the_services_of_the_compose_file_set_only_variables_that_are_read() -> 
     compose = YAML(typ="safe").load(ROOT / "deploy" / "compose.yaml")
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     ours = [service for service in compose["services"].values() if service["image"] == "crossgrade"]
-    assert len(ours) == 2
+    assert len(ours) == 3
     for service in ours:
         assert service["read_only"]
         for name in service["environment"]:
             assert f'"{name}"' in source
+
+
+def test_the_balancer_of_the_compose_file_has_its_gateways() -> None:
+    compose = YAML(typ="safe").load(ROOT / "deploy" / "compose.yaml")
+    gateways = {
+        name: service
+        for name, service in compose["services"].items()
+        if service["image"] == "crossgrade" and "command" not in service
+    }
+    assert len(gateways) == 2
+    folders = [volume.partition(":")[0] for each in gateways.values() for volume in each["volumes"][:1]]
+    assert len(set(folders)) == 2, "two gateways in one folder: the second does not start"
+    assert set(folders) <= compose["volumes"].keys()
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    (port,) = re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
+    (mount,) = compose["services"]["balancer"]["volumes"]
+    settings = (ROOT / "deploy" / mount.partition(":")[0]).read_text(encoding="utf-8")
+    assert re.findall(r"^    server (\S+) (\S+)$", settings, re.MULTILINE) == [
+        (name, f"{name}:{port}") for name in gateways
+    ]
+    (asked,) = re.findall(r"uri (\S+)", settings)
+    assert asked in dockerfile, "the balancer and the container ask whether it is ready in the same way"
+    (published,) = compose["services"]["balancer"]["ports"]
+    (listens,) = re.findall(r"bind :(\d+)", settings)
+    assert published.endswith(f":{listens}")
+    for service in compose["services"].values():
+        for other in service.get("depends_on", {}):
+            assert other in compose["services"]

@@ -11,16 +11,28 @@ from typing import Any
 import pytest
 
 from benchmarks.gateway._served import Served
-from tests.e2e.speaking import spoken_to
+from tests.e2e.certified import until
+from tests.e2e.speaking import all_recorded, recorded, spoken_to
 
 SHAPES = Path(__file__).parents[1] / "data" / "clients"
 CITY = {"city": "Bern"}
+BACK = ("old", "incumbent", "not_carried")
 
 
-@pytest.fixture(scope="module", params=["openai-compatible", "anthropic", "openai-responses"])
+@pytest.fixture(scope="module", params=["openai-compatible", "anthropic", "openai-responses", "certified"])
 def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with spoken_to(tmp_path_factory.mktemp("agents"), request.param) as served:
+    """Gateways whose upstream speaks one API, and one that a verdict switched from Responses to Anthropic's.
+
+    In the last one, the incumbent answers what Anthropic's API cannot carry.
+    """
+    folder = tmp_path_factory.mktemp("agents")
+    if request.param != "certified":
+        with spoken_to(folder, request.param) as served:
+            yield served
+        return
+    with spoken_to(folder, "anthropic", incumbent="openai-responses") as served:
         yield served
+        assert all_recorded(served) <= {("gpt", "candidate", "policy"), BACK}
 
 
 def shape(name: str) -> Any:
@@ -110,8 +122,11 @@ def test_a_tool_of_codex_that_no_other_api_has_is_named(
 ) -> None:
     asked = shape("codex")
     asked["body"]["tools"].append(tool)
-    if request.node.callspec.params["gateway"] == "openai-responses":
+    upstream = request.node.callspec.params["gateway"]
+    if upstream in ("openai-responses", "certified"):
         assert events(gateway, asked)[-1]["type"] == "response.completed"
+        if upstream == "certified":
+            until(lambda: BACK in recorded(gateway).values())
         return
     with pytest.raises(urllib.error.HTTPError) as refused:
         events(gateway, asked)

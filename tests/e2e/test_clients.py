@@ -9,14 +9,31 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.gateway._served import Served
-from tests.e2e.speaking import ENVIRONMENTS, FOLDER, check_openai, client_python, speak, spoken_to
+from tests.e2e.speaking import (
+    ENVIRONMENTS,
+    FOLDER,
+    all_recorded,
+    check_openai,
+    client_python,
+    speak,
+    spoken_to,
+)
 
 
-@pytest.fixture(scope="module", params=["openai-compatible", "anthropic"])
+@pytest.fixture(scope="module", params=["openai-compatible", "anthropic", "certified"])
 def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A gateway whose upstream speaks OpenAI's API, and one whose upstream speaks Anthropic's."""
-    with spoken_to(tmp_path_factory.mktemp("clients"), request.param) as served:
+    """A gateway whose upstream speaks OpenAI's API, one with Anthropic's, and one that a verdict switched there.
+
+    In the last one, no request may come back to the incumbent.
+    """
+    folder = tmp_path_factory.mktemp("clients")
+    if request.param != "certified":
+        with spoken_to(folder, request.param) as served:
+            yield served
+        return
+    with spoken_to(folder, "anthropic", incumbent="openai-compatible") as served:
         yield served
+        assert all_recorded(served) == {("gpt", "candidate", "policy")}
 
 
 def test_openai(gateway: Served) -> None:

@@ -161,10 +161,14 @@ def test_copies_in_flight_are_bounded_and_drops_are_counted(gateway: Served) -> 
 
 def test_copies_cost_no_more_than_allowed(gateway: Served, fake: FakeProvider) -> None:
     for number in range(4):
-        assert ask(gateway, "poor", f"too dear {number}").status == 200
+        assert ask(gateway, "poor", f"too dear {number}", max_tokens=9).status == 200
     until(lambda: skipped(gateway, "poor") == {"budget": 4})
     assert asked(fake, "too dear") == ["new"] * 4
     assert pairs(gateway, "poor") == []
+    for number in range(4):
+        assert ask(gateway, "poor", f"of any length {number}").status == 200
+    until(lambda: skipped(gateway, "poor") == {"budget": 7})
+    assert asked(fake, "of any length") == ["new"] * 4 + ["old"], "one may exceed the cap by its own cost"
 
 
 def test_a_share_is_copied(gateway: Served, fake: FakeProvider) -> None:

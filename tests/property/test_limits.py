@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossgrade.domain import Limit
@@ -62,8 +62,8 @@ class Worker:
     def ready(self, outcome: Hold | LimitRefusal) -> None:
         (self.holds if isinstance(outcome, Hold) else self.refused).append(outcome)  # type: ignore[arg-type]
 
-    def reserve(self, usd: float, *, is_open: bool = False) -> None:
-        counters = self.limits.resolve(WHO, "route")
+    def reserve(self, usd: float, *, is_open: bool = False, who: Principal = WHO) -> None:
+        counters = self.limits.resolve(who, "route")
         outcome = self.limits.reserve(counters, usd, 10, self.ready, is_open)
         if outcome is not None:
             self.ready(outcome)
@@ -150,7 +150,12 @@ ACTIONS = st.lists(
 )
 
 
+BOTH_WAIT = [(0, 0, "reserve", 1), (0, 0, "reserve", 40), (0, 1, "reserve", 1), (0, 1, "reserve", 8)]
+"""Two workers wait, each for what the other one has."""
+
+
 @given(ACTIONS, st.booleans(), st.booleans())
+@example(BOTH_WAIT, True, False)
 def test_no_interleaving_overspends(actions: list[tuple[int, int, str, int]], two: bool, roomy: bool) -> None:
     clock, table = Clock(), Table()
     cap = 2.0 if roomy else 0.5
@@ -301,6 +306,24 @@ def test_what_is_less_than_a_guess_is_spent_by_one_request_of_all_workers() -> N
         worker.reserve(0.3, is_open=True)
         machine.quiesce()
     assert not any(worker.holds for worker in machine.workers)
+
+
+def test_a_request_is_alone_in_the_unit_that_refused_it_and_in_no_other() -> None:
+    clock, table = Clock(), Table()
+    limits = [
+        Limit(scope="key", unit="usd", cap=0.2, window_s=86_400),
+        Limit(scope="team", unit="tokens", cap=1_000, window_s=86_400),
+    ]
+    machine = Machine(1, limits, clock, table, shared=False)
+    (worker,) = machine.workers
+    worker.reserve(0.1, who=Principal(id="key-2", team="blue"))
+    worker.reserve(0.3, is_open=True)
+    machine.quiesce()
+    assert not worker.refused, "tokens are left, though another request counts them"
+    assert [hold.amounts[:2] for hold in worker.holds] == [(100_000_000, 10), (1, 10)]
+    worker.reserve(0.3, is_open=True)
+    machine.quiesce()
+    assert [refusal.unit for refusal in worker.refused] == ["usd"]
 
 
 def test_a_worker_that_is_gone_leaves_what_it_had_in_flight_as_spent() -> None:

@@ -199,6 +199,7 @@ def _print(scan: "Scan") -> None:
     if not rows:
         return
     click.echo()
+    ends = any(row.ends for row in rows)
     print_table(
         (
             "",
@@ -209,6 +210,7 @@ def _print(scan: "Scan") -> None:
             "net value",
             "saves a month, at most",
             "by moving to",
+            *(["model ends"] if ends else []),
         ),
         [
             (
@@ -220,6 +222,7 @@ def _print(scan: "Scan") -> None:
                 row.net_value,
                 row.saves,
                 row.moves[0][0] if row.moves else None,
+                *([row.ends_first] if ends else []),
             )
             for number, row in enumerate(rows, start=1)
         ],
@@ -253,6 +256,7 @@ def _print_details(number: int, row: "ScanRow") -> None:
         {
             "  told by": row.reason,
             "  served by": row.incumbent,
+            **({"  ends": f"{row.ends}: certify another model before"} if row.ends else {}),
             "  requests": row.requests,
             "  tokens": f"{row.tokens}; from cache {row.cached}",
             "  length p50/p95/p99": row.lengths,

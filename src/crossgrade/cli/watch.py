@@ -15,7 +15,7 @@ from crossgrade.cli._output import note, print_json, print_table
 if TYPE_CHECKING:
     from crossgrade.project import Project
     from crossgrade.store import Alarm
-    from crossgrade.watch import Look, ThresholdEvidence
+    from crossgrade.watch import Ending, Look, ThresholdEvidence
 
 EXIT_ALARM = 1
 _SEEN = "retention (no error rate)"
@@ -81,8 +81,9 @@ def _go_on(project: "Project", found: "Look") -> None:
     from crossgrade.watch import Look, look
 
     _print(found)
+    warned: set[tuple[str, int]] = set()
     while True:
-        _log(found)
+        _log(found, warned)
         time.sleep(project.config.watching.interval_s)
         try:
             found = look(project, environ=os.environ)
@@ -163,8 +164,8 @@ def _shown(cell: object) -> object:
     return f"{cell:%Y-%m-%d}" if hasattr(cell, "strftime") else cell
 
 
-def _log(found: "Look") -> None:
-    """Write alarms and problems to stderr as lines of a log."""
+def _log(found: "Look", warned: set[tuple[str, int]]) -> None:
+    """Write alarms, problems and new warnings of a model's end to stderr as lines of a log."""
     from crossgrade.telemetry import log_line
 
     at = found.at.timestamp()
@@ -176,6 +177,14 @@ def _log(found: "Look") -> None:
         note(line)
     for route in found.grown:
         note(log_line("grown", at=at, level="info", route=route))
+    for each in found.endings:
+        if (each.model, each.within) not in warned:
+            warned.add((each.model, each.within))
+            line = log_line(
+                "model_ends", at=at, level="warning", model=each.model, days=each.days,
+                retires_on=each.retires_on.isoformat(), routes=each.routes, successor=each.successor,
+            )  # fmt: skip
+            note(line)
     for problem in found.problems:
         note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
 
@@ -187,12 +196,25 @@ def _tell(found: "Look", label_file: Path | None) -> None:
         note(f"route {route}: moves more, as its evidence allows", code="grown")
     for alarm in found.alarms:
         note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back", code="alarm")
+    for each in found.endings:
+        note(_ending(each), code="model-ends")
     for problem in found.problems:
         note(f"problem: {problem.text}", code=problem.code)
     if label_file is not None and not found.labels and not found.waiting:
         note(f"no pairs wait for people; {label_file} has no rows", code="no-pairs-wait")
     elif found.labels or found.waiting:
         note(f"{found.labels} labels read; {found.waiting} pairs wait for people", code="labels-read")
+
+
+def _ending(each: "Ending") -> str:
+    """Say when a model ends, and what there is to do."""
+    when = (
+        f"ends on {each.retires_on}, in {each.days:,} days"
+        if each.days > 0
+        else f"ended on {each.retires_on}"
+    )
+    instead = "" if each.successor is None else f"; a newer model of its provider is {each.successor}"
+    return f"{each.model} {when}: certify another for {', '.join(each.routes)}{instead}"
 
 
 def _sentence(alarm: "Alarm") -> str:

@@ -106,7 +106,8 @@ class ModelSection(Section):
     caller_fields: Annotated[list[Name], Field(max_length=64)] = Field(
         default=[],
         description="Fields of requests that callers may set although they choose another model, host or "
-        "region at this provider, for example `provider` at OpenRouter.",
+        "region at this provider, for example `provider` at OpenRouter or `tools.image_generation` at "
+        "OpenAI.",
     )
 
 

@@ -31,8 +31,9 @@ class Host:
     Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or only
     `object`: any JSON object); `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
     takes no seed); `choosing_fields` (top-level fields with which a request chooses another model, adapter,
-    host or region there, or an answer to be fetched later, which the gateway refuses from callers); `batch`
-    (which batch API it has); `headers` of every call.
+    host or region there, or an answer to be fetched later, which the gateway refuses from callers, and as
+    `tools.TYPE` the tools behind which another model answers; a date or `:…` at the end of a type is left
+    out); `batch` (which batch API it has); `headers` of every call.
 
     Other tools' names: `litellm` are LiteLLM's prefixes of its models, the one that exports write first
     (empty: LiteLLM reaches it as an OpenAI-compatible address); `litellm_prices` are further names in
@@ -95,11 +96,11 @@ _ROWS = (
     Host(name="anthropic", dialect="anthropic", base_url="https://api.anthropic.com/v1",
          key_env=("ANTHROPIC_API_KEY",), key_header="x-api-key", key_prefix="",
          headers=(("anthropic-version", "2023-06-01"),), seed_field=None, batch="anthropic",
-         choosing_fields=("inference_geo",),
+         choosing_fields=("inference_geo", "tools.advisor"),
          price_id="anthropic", litellm=("anthropic",), litellm_models=("claude",), openrouter="anthropic/"),
     Host(name="azure", base_url="{AZURE_OPENAI_ENDPOINT}/openai/v1", key_env=("AZURE_OPENAI_API_KEY",),
          key_header="api-key", key_prefix="", max_tokens_field=_COMPLETION, batch="azure", price_id="azure",
-         choosing_fields=("data_sources",),
+         choosing_fields=("data_sources", "tools.image_generation"),
          domains=("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com"),
          litellm=("azure",), litellm_prices=("azure_ai",)),
     Host(name="bedrock", base_url="https://bedrock-runtime.{AWS_REGION|AWS_DEFAULT_REGION}.amazonaws.com/openai/v1",
@@ -135,16 +136,18 @@ _ROWS = (
          litellm=("ollama_chat", "ollama")),
     Host(name="openai", base_url="https://api.openai.com/v1", key_env=("OPENAI_API_KEY",),
          max_tokens_field=_COMPLETION, batch="openai", price_id="openai",
-         litellm=("openai", "text-completion-openai"),
+         choosing_fields=("tools.image_generation",), litellm=("openai", "text-completion-openai"),
          litellm_models=("gpt-", "o1", "o3", "o4", "chatgpt-", "text-embedding-", "davinci", "babbage"),
          openrouter="openai/"),
     Host(name="openai-compatible", key_optional=True, schema="plain"),
     Host(name="openai-responses", dialect="openai-responses", base_url="https://api.openai.com/v1",
          key_env=("OPENAI_API_KEY",), max_tokens_field="max_output_tokens", seed_field=None,
-         batch="openai", price_id="openai", openrouter="openai/"),
+         batch="openai", price_id="openai", openrouter="openai/",
+         choosing_fields=("tools.image_generation",)),
     Host(name="openrouter", base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",),
          batch="openrouter", price_id="openrouter", litellm=("openrouter",), openrouter="",
-         choosing_fields=("models", "plugins", "preset", "provider", "route", "transforms")),
+         choosing_fields=("models", "plugins", "preset", "provider", "route", "transforms",
+                          "tools.advisor", "tools.image_generation", "tools.openrouter")),
     Host(name="sambanova", base_url="https://api.sambanova.ai/v1", key_env=("SAMBANOVA_API_KEY",),
          schema="plain", seed_field=None, litellm=("sambanova",)),
     Host(name="sglang", base_url="http://localhost:30000/v1", key_env=("SGLANG_API_KEY",), key_optional=True,

@@ -13,6 +13,7 @@ bodies contain nothing like it. Only the others are walked.
 import json
 import math
 import re
+from collections.abc import Set
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -43,14 +44,15 @@ from crossgrade.gateway._scan import BodyScan
 BYTES_PER_TOKEN = 4
 """The bytes per token of English text in JSON. Used only for estimates, which are marked as such."""
 
-DEFAULT_OUTPUT_TOKENS = 1024
-"""The output tokens that a shadow's copy reserves for, if the request does not bound its answer."""
-
 _KEY = re.compile(rb'\s*+[{,]\s*+"((?:[^"\\]|\\.)*+)"\s*+:\s*+')
 _END_OF_BODY = re.compile(rb"\s*+\}\s*+")
 _PLAIN_VALUE = re.compile(rb'\s*:\s*("[^"\\]*")')
+_OPTIONS_KEY = re.compile(rb'"stream_options"\s*:\s*')
 _LETTERS = re.compile(rb"\\u00[4-7]")
 """Letters of a field's name written as escapes."""
+
+_ESCAPED_TYPE = re.compile(rb"\\u00(?:[4-7]|3[0-9aA])")
+"""Letters, digits and the colon of a tool's type written as escapes."""
 
 _BY_LETTER = groupby(sorted(ONCE), itemgetter(0))
 _ONCE = re.compile(
@@ -128,9 +130,14 @@ class BodyFields(msgspec.Struct):
         return choices * (self._prompts() if prompts is None else prompts or 1)
 
     def _prompts(self) -> int:
-        if not bytes(self.prompt).startswith(b"["):
+        """Count the texts and lists in the list of prompts. What is in those lists counts too: too many."""
+        raw = bytes(self.prompt)
+        if not raw.startswith(b"["):
             return 1
-        return sum(bytes(each)[0] in b'"[' for each in _PROMPTS.decode(self.prompt)) or 1
+        lists = json_marks(raw).count(b"[") - 1 if raw.count(b"[") > 1 else 0
+        if BACKSLASH in raw:
+            raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+        return raw.count(b'"') // 2 + lists or 1
 
     @property
     def has_tools(self) -> bool:
@@ -168,7 +175,6 @@ class BodyFields(msgspec.Struct):
 
 _BODY_FIELDS = msgspec.json.Decoder(BodyFields)
 _CONVERSATION = msgspec.json.Decoder(_Conversation)
-_PROMPTS = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -234,6 +240,20 @@ def top_level_names(body: bytes) -> set[str] | Problem:
     return TOO_MANY_FIELDS if len(fields) > MOST_FIELDS else set(map(folded, fields))
 
 
+def tool_names(body: bytes, marks: tuple[bytes, ...]) -> Set[str] | Problem:
+    """Return the top-level keys of a parsed body and the types of its tools (`tools.TYPE`).
+
+    Nothing is returned for a body without `marks`, which are in the types that matter unless these are
+    written with escapes. Most bodies have neither.
+    """
+    if not any(mark in body for mark in marks) and not (
+        BACKSLASH in body and body.find(b"\\u00") >= 0 and _ESCAPED_TYPE.search(body) is not None
+    ):
+        return frozenset()
+    scan = _scanned(body)
+    return scan if isinstance(scan, Problem) else scan.names
+
+
 def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int] | Problem | None:
     """Return where the value of the top-level `model` is in a parsed body; None if there is no such key.
 
@@ -250,16 +270,39 @@ def model_span(body: bytes, lower: bytes, fields: BodyFields) -> tuple[int, int]
             match = _PLAIN_VALUE.match(body, body.find(b'"model"') + 7)
             if match is not None:
                 return match.span(1)
-    return _searched_span(body)
+    spans = _spans(body)
+    if isinstance(spans, dict):
+        return spans.get("model")
+    scan = spans or _scanned(body)
+    return scan if isinstance(scan, Problem) else scan.span
 
 
-def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
-    """Find the span by walking from key to key; the parser gives the length of each value."""
+def options_span(body: bytes, options: msgspec.Raw) -> tuple[int, int] | None:
+    """Return where the top-level `stream_options` are in a body that has them and that `model_span` accepted.
+
+    A key below the top may have the same name, or a text may be equal to it.
+    """
+    if body.count(b'"stream_options"') == 1 and (BACKSLASH not in body or _LETTERS.search(body) is None):
+        match = _OPTIONS_KEY.search(body)
+        if match is not None:
+            return match.end(), match.end() + len(bytes(options))
+    spans = _spans(body)
+    if isinstance(spans, dict):
+        return spans.get("stream_options")
+    scan = spans or _scanned(body)
+    return None if isinstance(scan, Problem) else scan.options
+
+
+def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem | None:
+    """Find the values of all top-level fields by walking from key to key; the parser gives their lengths.
+
+    None means that a field is there twice.
+    """
     fields = _FIELDS.decode(body)
     if len(fields) > MOST_FIELDS:
         return TOO_MANY_FIELDS
-    at, count = body.index(b"{"), 0
-    span: tuple[int, int] | None = None
+    at = body.index(b"{")
+    spans: dict[str, tuple[int, int]] = {}
     while (key := _KEY.match(body, at)) is not None:
         written, start = key[1], key.end()
         name = _TEXT.decode(b'"%b"' % written) if BACKSLASH in written else written.decode()
@@ -267,22 +310,20 @@ def _searched_span(body: bytes) -> tuple[int, int] | Problem | None:
         if name != lower and lower in ONCE:
             return twice(name)
         value = memoryview(fields[name])
-        if not body.startswith(value, start):
-            return _scanned_span(body)
+        if name in spans or not body.startswith(value, start):
+            return None
         at = start + len(value)
-        count += 1
-        if name == "model":
-            span = (start, at)
+        spans[name] = (start, at)
     # A number may begin like another one, so a value can seem to be there and not end where it should.
-    is_whole = count == len(fields) and _END_OF_BODY.fullmatch(body, at) is not None
-    return span if is_whole else _scanned_span(body)
+    is_whole = len(spans) == len(fields) and _END_OF_BODY.fullmatch(body, at) is not None
+    return spans if is_whole else None
 
 
-def _scanned_span(body: bytes) -> tuple[int, int] | Problem | None:
-    """Find the span in a body that has a field twice, of which the parser keeps the last value only."""
+def _scanned(body: bytes) -> BodyScan | Problem:
+    """Scan a body that has a field twice, of which the parser keeps the last value only."""
     scan = BodyScan()
     scan.feed(body)
-    return scan.end() or scan.span
+    return scan.end() or scan
 
 
 def estimated_tokens(size: int) -> int:

@@ -76,7 +76,7 @@ class WorkerContext:
         if len(route.permits) >= _MOST_PERMITS:
             route.permits.clear()
         permit = route.permits[principal.id] = Permit(
-            principal, counters, self.blank_record(principal, route)
+            principal, counters, self.blank_record(principal, route), unpriced=self.unpriced
         )
         return permit
 

@@ -1,7 +1,7 @@
 """One request from its route to its record: limits, attempts, answer, cost."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 
@@ -26,17 +26,19 @@ from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
-from crossgrade.gateway._payload import ParsedPayload, Payload, may_be_by_body
+from crossgrade.gateway._leases import LimitRefusal
+from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
     Problem,
     access_problem,
+    limit_problem,
     problem_event,
     provider_problem,
     unknown_model,
 )
 from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, Reserving, bill, record_of
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, Reservation, bill, record_of
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -48,7 +50,7 @@ _NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
 _NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
-class Exchange(Reserving):
+class Exchange(RequestState):
     """Answers one request. It is an `UpstreamCall`, an `Outlet` and an `Answering`."""
 
     copy: Copy | None = None
@@ -57,6 +59,7 @@ class Exchange(Reserving):
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
     _retry: asyncio.Handle | None = None
+    _reservation: Reservation | None = None
     _status = 0
     _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
@@ -72,9 +75,6 @@ class Exchange(Reserving):
         at: float,
     ) -> None:
         self._context = context
-        self._limits = context.limits
-        self._unpriced = context.unpriced
-        self._count_refusal = context.count_refusal
         self.client = client
         self.request = request
         self.endpoint = endpoint
@@ -106,9 +106,26 @@ class Exchange(Reserving):
         payload.drops = route.spec.unsupported == "drop"
         self._choose(route, payload)
         if permit.counters:
-            self._reserve(payload, permit)
+            self._reservation = Reservation(context.limits, permit, self, self._held_back)
+            self._reservation.begin(self._attempt)
         else:
             self._attempt()
+
+    def reserve_rest(self, go_on: Callable[[], None]) -> None:
+        """Reserve what the end of a body asks for beyond what its beginning did, then go on."""
+        if self._reservation is None:
+            go_on()
+        else:
+            self._reservation.extend(go_on)
+
+    def _held_back(self, reason: LimitRefusal | Problem) -> None:
+        """Refuse the request because of a limit."""
+        if isinstance(reason, LimitRefusal):
+            self._context.count_refusal(reason)
+            reason = limit_problem(reason)
+        if not self.done:
+            self._let_go()
+            self.refuse(reason)
 
     def fail_body(self, problem: Problem) -> None:
         """Refuse the request because of its body."""
@@ -161,15 +178,17 @@ class Exchange(Reserving):
             self.target = target
         if attempts.count > 1 and self.copy is not None:
             self.copy.restart()
-        self._relay = None
         if target.forbidden and (problem := payload.forbidden(target)) is not None:
             self.refuse(problem)
             return
         pool = target.pool
         pool.start(self, fresh=payload.one_shot or (self.route.is_single and pool.is_stale))
 
-    def _try_on(self, error: ProviderError, *, answered: bool, by_body: bool) -> bool:
-        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is."""
+    def _try_on(self, error: ProviderError, charge: Charge, *, answered: bool, by_body: bool) -> bool:
+        """Arrange another attempt after a failure, if one is allowed and can help; return whether it is.
+
+        What the failed one cost counts if the head of an answer had come.
+        """
         if self.attempts is None or self.route is None or not self._is_repeatable:
             return False
         pause_s = self.attempts.pause_s(error, self._context.now())
@@ -181,6 +200,11 @@ class Exchange(Reserving):
         is_own = answered or isinstance(error, ContextTooLongError) or (by_body and not pause_s)
         if not is_own and not self.route.retries.spend():
             return False
+        if self._status and charge is not NOTHING:
+            self.wasted = self.whole_charge(charge)
+            if self._reservation is not None:
+                self._reservation.waste(charge)
+        self._relay, self._status, self.sent_at = None, 0, 0.0  # nothing is known of the next one
         self._retry = self._context.loop.call_later(pause_s, self._attempt)
         return True
 
@@ -322,15 +346,15 @@ class Exchange(Reserving):
         self._failed(error, answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
-        """Note that this attempt failed after the head of its answer.
+        """Note that this attempt failed after the head of its answer, and what it cost.
 
-        `charge` is what it cost, if that is not billed yet. The model has answered, and the target did not
-        fail, unless there is an error in the place of the answer (it has a status), the answer broke off, is
-        compressed in a way that cannot be read, or is HTML, which comes from something before the model.
+        The model has answered, and the target did not fail, unless there is an error in the place of the
+        answer (it has a status), the answer broke off, is compressed in a way that cannot be read, or is
+        HTML, which comes from something before the model. Such an error or HTML costs nothing.
         """
-        is_html = b"html" in self._headers.get(b"content-type", b"")
-        is_whole = error.status is None and error.code not in _NOT_WHOLE and not is_html
-        self._failed(error, answered=is_whole, charge=charge)
+        is_error = error.status is not None or b"html" in self._headers.get(b"content-type", b"")
+        is_whole = not is_error and error.code not in _NOT_WHOLE
+        self._failed(error, answered=is_whole, charge=NOTHING if is_error else charge)
 
     def _failed(self, error: ProviderError, *, answered: bool, charge: Charge = UNKNOWN) -> None:
         """Start another attempt after a failure, or tell the client."""
@@ -341,11 +365,12 @@ class Exchange(Reserving):
         self.attempts.failed(error, self._context.now(), answered=answered, by_body=by_body)
         if self.done:
             return
+        if self._status >= 300 or not self.sent_at:
+            charge = NOTHING
         if self._delivery is not None:
             self._break_off(error, self._delivery)
-        elif not self._try_on(error, answered=answered, by_body=by_body):
-            is_free = self._status >= 300 or not self.sent_at
-            self.refuse(self._told(error), NOTHING if is_free else charge)
+        elif not self._try_on(error, charge, answered=answered, by_body=by_body):
+            self.refuse(self._told(error), charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -375,23 +400,19 @@ class Exchange(Reserving):
         """Send a whole answer, with its cost in the head."""
         assert self.target is not None
         assert self.payload is not None
+        charge = self._bill(usage, output_tokens)
         try:
             body = self.payload.whole(self.target, body)
         except ProviderError as error:
-            charge = self._bill(usage, output_tokens)
-            if charge.tokens is not None:
-                self._waste(charge)
-                charge = NOTHING  # more than that
             self.failed(error, charge)
             return
         if self.turn is not None:
             self._keep(self.turn, body)
-        charge = self._bill(usage, output_tokens)
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
         client.write(
-            whole(self._status, JSON_TYPE, body, self._lines(self._whole_charge(charge).usd) + client.closing)
+            whole(self._status, JSON_TYPE, body, self._lines(self.whole_charge(charge).usd) + client.closing)
         )
         self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
@@ -430,6 +451,7 @@ class Exchange(Reserving):
     ) -> None:
         """Send the end of a long answer or stream, with a last piece."""
         assert self.target is not None
+        assert self.payload is not None
         assert self._delivery is not None
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -438,9 +460,7 @@ class Exchange(Reserving):
         self.target.breaker.succeeded()
         if self.turn is not None:
             self._keep(self.turn, last)
-        charge = self._bill(usage, output_tokens)
-        if usage.output_tokens is None and not isinstance(self.payload, ParsedPayload):
-            charge = msgspec.structs.replace(charge, is_part=True)  # usage was not asked for
+        charge = bill(self.target.prices, self.payload, usage, output_tokens, is_stream=True)
         self._close(self._status, charge)
         self._delivery.end(last)
 
@@ -554,11 +574,12 @@ class Exchange(Reserving):
             self._retry.cancel()
         if self.attempts is not None and self.attempts.is_probe:
             self.attempts.abandoned()
-        if self._hold is not None:
-            self._settle(self._hold, charge, error)
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.settle(charge, error)
         if self.payload is not None:
             self.payload.close()
-        self._record(status, self._whole_charge(charge), error)
+        self._record(status, self.whole_charge(charge), error)
 
     def _record(self, status: int, charge: Charge, error: str | None) -> None:
         context, permit = self._context, self.permit

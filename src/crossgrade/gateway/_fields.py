@@ -1,5 +1,6 @@
 """The keys of a body that are refused, wherever it is checked: in a parsed tree, or in bytes as they pass."""
 
+import re
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -80,6 +81,12 @@ OWN_WORDS: Final = frozenset(
 )
 """The places where keys are the caller's own words, as paths of keys from the top."""
 
+TOOLS: Final = frozenset((("tools",), ("input", "tools")))
+"""The places of tools. In the input of the Responses API, an item may add some."""
+
+_VERSION = re.compile(r":.*|_[0-9]{8}\Z", re.DOTALL)
+"""What follows the plain name of a tool's type: which of a host's tools it is, or the date of its version."""
+
 Path: TypeAlias = tuple[str, ...] | None
 """The keys that lead to an object; None for a place that leads to none of `OWN_WORDS` or `metadata`."""
 
@@ -93,6 +100,11 @@ IN_BACKGROUND = bad_request(
 def folded(key: str) -> str:
     """Return a key as a parser that ignores case may read it."""
     return (key if key.isascii() else key.translate(ALIKE)).lower()
+
+
+def tool_name(type_: str) -> str:
+    """Return the name under which tools of a type are refused or allowed: `tools.advisor`."""
+    return f"tools.{_VERSION.sub('', type_[:200])}"
 
 
 def key_problem(key: str, path: Path) -> Problem | None:

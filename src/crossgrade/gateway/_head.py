@@ -25,7 +25,7 @@ class Endpoint:
     """A served path; an endpoint with a `client` API calls a model.
 
     Targets of this `dialect` accept its requests unchanged, under `path`. `needs_key` says that the caller
-    must be known.
+    must be known, `has_output` that answers have output tokens, which vectors have not.
     """
 
     name: EndpointName
@@ -34,12 +34,13 @@ class Endpoint:
     client: ClientName | None = None
     dialect: DialectName = "openai"
     needs_key: bool = True
+    has_output: bool = True
 
 
 _CALLS = (
     Endpoint("chat", b"POST", "/chat/completions", "openai"),
     Endpoint("completions", b"POST", "/completions", "openai-text"),
-    Endpoint("embeddings", b"POST", "/embeddings", "openai"),
+    Endpoint("embeddings", b"POST", "/embeddings", "openai", has_output=False),
     Endpoint("responses", b"POST", "/responses", "openai-responses", "openai-responses"),
     Endpoint("messages", b"POST", "/messages", "anthropic", "anthropic"),
     Endpoint("models", b"GET", "/models"),

@@ -88,7 +88,7 @@ class LargePayload:
         self._exchange = exchange
         self._client = client
         self._request = request
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._path_route = path_route
         self._spool = spool
         self._written = 0
@@ -240,18 +240,18 @@ class LargePayload:
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why the target may not be sent the body. What is still to come is checked as it comes."""
-        if target.target.dialect != self._endpoint.dialect:
+        if target.target.dialect != self.endpoint.dialect:
             return None  # it is not sent anything
         self._target = target
         return field_problem(self._scan.names, target)
 
     def carried(self, target: TargetState) -> bool:
         """Return whether the target's API is the client's: so large a body is not translated."""
-        return target.target.dialect == self._endpoint.dialect
+        return target.target.dialect == self.endpoint.dialect
 
     def send(self, target: TargetState, connection: UpstreamConnection, extra: bytes) -> None:
         """Write the head, and start to write the body."""
-        if target.target.dialect != self._endpoint.dialect:
+        if target.target.dialect != self.endpoint.dialect:
             raise ContextTooLongError(
                 f"{target.name} speaks another API, and a body of {self.size} bytes is not translated",
                 code="body-not-translated",
@@ -260,7 +260,7 @@ class LargePayload:
         model, (start, end) = self._replacement(target)
         length = self.size - (end - start) + len(model)
         connection.busy_body = True
-        connection.write(target.request_head(self._endpoint.path, length, extra))
+        connection.write(target.request_head(self.endpoint.path, length, extra))
         self._connection = connection
         self._paused = False
         if self._passing:
@@ -359,12 +359,7 @@ class LargePayload:
     @property
     def answers(self) -> int:
         """How many answers are asked for by what was read of the body so far; at most, if of many prompts."""
-        return self.fields.answers(self._endpoint.name, self._scan.prompts)
-
-    @property
-    def has_output(self) -> bool:
-        """Whether the answer has output tokens, as all but embeddings have."""
-        return self._endpoint.name != "embeddings"
+        return self.fields.answers(self.endpoint.name, self._scan.prompts)
 
     def let_go(self) -> None:
         """Forget the connection: that attempt is over, and another may follow."""

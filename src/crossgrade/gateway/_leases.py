@@ -79,10 +79,11 @@ class Lease:
         self.lent += amount
         self.left += amount
 
-    def give_back(self) -> None:
-        """Hand back what is not in flight, with the next flush."""
-        self.returned += self.left
-        self.left = 0
+    def give_back(self, kept: int = 0) -> None:
+        """Hand back what is not in flight, but for what is to be kept, with the next flush."""
+        kept = min(kept, self.left)
+        self.returned += self.left - kept
+        self.left = kept
 
     def report(self) -> Spend:
         """Return what to report to the broker, and count it as reported."""
@@ -94,11 +95,14 @@ class Lease:
 
 
 class Counter:
-    """One limit of one key, team or route, as this worker knows it."""
+    """One limit of one key, team or route, as this worker knows it.
+
+    `promised` is what requests will take of it that wait for a later limit of theirs.
+    """
 
     __slots__ = (
-        "asked", "cap", "denied_need", "denied_until", "index", "lease", "match", "retry_at", "scope",
-        "unavailable", "unit", "waiting", "window_s",
+        "asked", "cap", "denied_need", "denied_until", "index", "lease", "match", "promised", "retry_at",
+        "scope", "unavailable", "unit", "waiting", "window_s",
     )  # fmt: skip
 
     def __init__(self, scope: LimitScope, match: str, unit: LimitUnit, window_s: int) -> None:
@@ -107,7 +111,7 @@ class Counter:
         self.unit = unit
         self.window_s = window_s
         self.index = _UNITS[unit]
-        self.cap = 0
+        self.cap = self.promised = 0
         self.asked = False
         self.denied_need = 0
         self.denied_until = self.retry_at = 0.0
@@ -135,12 +139,13 @@ class Hold(msgspec.Struct, gc=False):
     """What one request reserved; `Limits.settle` ends it.
 
     `estimate` is what counts if it is never known what the request used. It is more than was reserved where
-    less was left.
+    less was left. `wasted` is what earlier attempts used, in nano-dollars and tokens; None if there was none.
     """
 
     leases: list[Lease]
     amounts: Amounts
     estimate: Amounts
+    wasted: tuple[int, int] | None = None
 
 
 Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
@@ -149,12 +154,15 @@ Ready: TypeAlias = Callable[["Hold | LimitRefusal"], None]
 class WaitingRequest:
     """A request that waits for a limit.
 
-    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`, and
-    `is_last` that it asks for next to nothing instead. `alone` is what it holds of each limit so that no
-    other is in flight.
+    `amounts` is what it asks for. `is_open` says that its dollars and tokens are a guess, the `estimate`.
+    `scarce` are the units of which it asks for next to nothing instead. `alone` is what it holds of each
+    limit in these units so that no other is in flight. `promised` is what it will take of the limits before
+    the one for which it waits.
     """
 
-    __slots__ = ("alone", "amounts", "counters", "estimate", "is_last", "is_open", "ready", "since")
+    __slots__ = (
+        "alone", "amounts", "counters", "estimate", "is_open", "promised", "ready", "scarce", "since",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -168,10 +176,35 @@ class WaitingRequest:
         self.counters = counters
         self.amounts = self.estimate = amounts
         self.is_open = is_open
-        self.is_last = False
+        self.scarce: frozenset[LimitUnit] = frozenset()
         self.alone: dict[Counter, Lease] = {}
+        self.promised: list[tuple[Counter, int]] = []
         self.ready = ready
         self.since = since
+
+    def wait_for(self, counter: Counter) -> None:
+        """Join those who wait for a limit."""
+        counter.waiting.append(self)
+        for earlier in self.counters[: self.counters.index(counter)]:
+            amount = self.amounts[earlier.index]
+            earlier.promised += amount
+            self.promised.append((earlier, amount))
+
+    def leave(self, counter: Counter) -> None:
+        """Leave those who wait for a limit, as the first of them."""
+        counter.waiting.popleft()
+        while self.promised:
+            earlier, amount = self.promised.pop()
+            earlier.promised -= amount
+
+    def take_little(self, unit: LimitUnit) -> bool:
+        """Ask for next to nothing of a unit from now on; return False if that cannot be, or was so before."""
+        if unit not in OF_OUTPUT or unit in self.scarce:
+            return False
+        self.scarce |= {unit}
+        at = _UNITS[unit]
+        self.amounts = (*self.amounts[:at], 1, *self.amounts[at + 1 :])  # type: ignore[assignment]
+        return True
 
 
 def _span(window_s: int) -> str:

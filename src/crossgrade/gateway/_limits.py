@@ -114,9 +114,10 @@ class Limits:
         tokens: int | None,
         is_part: bool = False,  # noqa: FBT001, FBT002  # as in `reserve`
     ) -> None:
-        """End a hold with the dollars and tokens used; None (unknown) counts the estimate.
+        """End a hold with the dollars and tokens that the last attempt used; None (unknown) is the estimate.
 
-        `is_part` says that more may have been used: at least the estimate counts.
+        `is_part` says that more may have been used: at least the estimate counts. What earlier attempts
+        used, see `waste`, counts besides.
         """
         reserved = hold.amounts
         used = (
@@ -127,6 +128,9 @@ class Limits:
         )
         if is_part:
             used = (max(used[0], hold.estimate[0]), max(used[1], hold.estimate[1]), 1, 0)
+        wasted = hold.wasted
+        if wasted is not None:
+            used = (used[0] + wasted[0], used[1] + wasted[1], 1, 0)
         for lease in hold.leases:
             unit = lease.unit
             amount = used[unit]
@@ -139,23 +143,44 @@ class Limits:
             if lease.counter.waiting:
                 self._serve(lease.counter)
 
-    def spend(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
-        """Count dollars and tokens beside what a request holds; None (unknown) counts nothing."""
-        used = (int((usd or 0.0) * NANO + 0.5), tokens or 0, 0, 0)
-        for lease in hold.leases:
-            lease.spent += used[lease.unit]
-            self._put_back(lease, -used[lease.unit])
-            if not lease.dirty:
-                self._mark(lease)
+    def waste(self, hold: Hold, usd: float | None, tokens: int | None) -> None:
+        """Note what an attempt used that another one follows; None (unknown) is the estimate.
+
+        It counts when the hold ends, beside what the last attempt used.
+        """
+        earlier_usd, earlier_tokens = hold.wasted or (0, 0)
+        hold.wasted = (
+            earlier_usd + (hold.estimate[0] if usd is None else int(usd * NANO + 0.5)),
+            earlier_tokens + (hold.estimate[1] if tokens is None else tokens),
+        )
 
     def join(self, hold: Hold, more: Hold) -> bool:
-        """Make two holds of one request the first one; return False if a window has ended between them."""
+        """Add what a second hold has to the first; return False if a window has ended between them.
+
+        The first keeps its estimate.
+        """
         leases = {lease.counter: lease for lease in hold.leases}
-        if any(leases.get(lease.counter) is not lease for lease in more.leases):
+        if any(leases.get(lease.counter, lease) is not lease for lease in more.leases):
             return False
+        hold.leases = list(dict.fromkeys((*hold.leases, *more.leases)))
         usd, tokens, request, parallel = hold.amounts
-        hold.amounts = hold.estimate = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
+        hold.amounts = (usd + more.amounts[0], tokens + more.amounts[1], request, parallel)
         return True
+
+    def put_down(self, hold: Hold) -> None:
+        """Put back the dollars and tokens of a hold, so that others can be joined to it."""
+        reserved, kept = hold.amounts, []
+        for lease in hold.leases:
+            if lease.counter.unit not in OF_OUTPUT:
+                kept.append(lease)
+                continue
+            self._put_back(lease, reserved[lease.unit])
+            if not lease.dirty:
+                self._mark(lease)
+            if lease.counter.waiting:
+                self._serve(lease.counter)
+        hold.leases = kept
+        hold.amounts = hold.estimate = (0, 0, *reserved[2:])
 
     def _put_back(self, lease: Lease, unused: int) -> None:
         """Put back what was reserved and not used; a negative amount takes what was used beyond it."""
@@ -189,28 +214,29 @@ class Limits:
         return None
 
     def _wait(self, entry: WaitingRequest, counter: Counter) -> None:
-        counter.waiting.append(entry)
+        entry.wait_for(counter)
         self._live.add(counter)
         self._ask(counter, entry)
 
     def _attempt(self, entry: WaitingRequest, now: float) -> Hold | LimitRefusal | Counter:
-        """Reserve what a request may cost; next to nothing if that is a guess and no other is in flight."""
-        if not entry.is_last:
-            outcome = self._try(entry, now)
-            if not (isinstance(outcome, LimitRefusal) and entry.is_open and outcome.unit in OF_OUTPUT):
-                return outcome
-            entry.amounts, entry.is_last = (1, 1, *entry.amounts[2:]), True
-        for counter in entry.counters:
-            lease = self._current(counter, now)
-            if counter.unit not in OF_OUTPUT or entry.alone.get(counter) is lease:
-                continue
-            is_denied = now < counter.denied_until and counter.denied_need <= 1
-            if lease.reserved == 0 and not is_denied:
-                return counter
+        """Reserve what a request may cost.
+
+        Of a unit that refuses a guess it reserves next to nothing, while no other request holds any of it.
+        """
+        while True:
+            for counter in entry.counters if entry.scarce else ():
+                lease = self._current(counter, now)
+                if counter.unit not in entry.scarce or entry.alone.get(counter) is lease:
+                    continue
+                is_denied = now < counter.denied_until and counter.denied_need <= 1
+                if lease.reserved == 0 and not is_denied:
+                    return counter
+                self._let_go(entry)
+                return counter.refusal(now)
             self._let_go(entry)
-            return counter.refusal(now)
-        self._let_go(entry)
-        return self._try(entry, now)
+            outcome = self._try(entry, now)
+            if not (isinstance(outcome, LimitRefusal) and entry.is_open and entry.take_little(outcome.unit)):
+                return outcome
 
     def _let_go(self, entry: WaitingRequest) -> None:
         """Put back what a request holds so that no other is in flight."""
@@ -251,7 +277,7 @@ class Limits:
 
     def _ask(self, counter: Counter, entry: WaitingRequest) -> None:
         if not counter.asked:
-            alone = entry.is_last and counter.unit in OF_OUTPUT
+            alone = counter.unit in entry.scarce
             counter.asked = self.send(
                 Ask(counter.lease.id, counter.cap, entry.amounts[counter.index], alone=alone)
             )
@@ -271,7 +297,7 @@ class Limits:
         counter.lease.used_at = self._clock()
         counter.asked = False
         counter.denied_until = 0.0
-        if grant.alone and counter.waiting and counter.waiting[0].is_last:
+        if grant.alone and counter.waiting and counter.unit in counter.waiting[0].scarce:
             counter.lease.left -= 1
             counter.waiting[0].alone[counter] = counter.lease
         self._serve(counter)
@@ -290,10 +316,14 @@ class Limits:
         self._serve(counter)
 
     def recalled(self, lease_id: LeaseId) -> None:
-        """Hand back what is left of a lease, with the next flush."""
+        """Hand back what is left of a lease, with the next flush.
+
+        What requests will take that wait for a later limit is kept. Otherwise two of them in two workers
+        could take from each other what the other one needs, again and again.
+        """
         counter = self._counters.get(_key(lease_id))
-        if counter is not None and counter.lease.id == lease_id and counter.lease.left:
-            counter.lease.give_back()
+        if counter is not None and counter.lease.id == lease_id and counter.lease.left > counter.promised:
+            counter.lease.give_back(counter.promised)
             if not counter.lease.dirty:
                 self._mark(counter.lease)
 
@@ -307,7 +337,7 @@ class Limits:
             if outcome is counter:
                 self._ask(counter, entry)
                 return
-            waiting.popleft()
+            entry.leave(counter)
             if isinstance(outcome, Counter):
                 self._wait(entry, outcome)
             else:
@@ -379,7 +409,8 @@ class Limits:
             counter.retry_at, counter.unavailable = now + 1.0, True
             refusal = counter.refusal(now)
             counter.asked = False
-            entry = counter.waiting.popleft()
+            entry = counter.waiting[0]
+            entry.leave(counter)
             self._let_go(entry)
             entry.ready(refusal)
 

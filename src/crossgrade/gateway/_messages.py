@@ -45,10 +45,11 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One request as the gateway served it, without its content: a line of the request log.
 
     `at` is when its head had arrived, in seconds since 1970. `error` is an error code of ours or the
-    provider's status. Tokens and `cost_usd` are None if unknown, never zero. `added_ms` is the time that the
-    gateway itself took. `response_id` is the `id` in the answer's body. `side`, `verdict_id` and
-    `probability` (with which `side` was picked) tie feedback to a certificate. `shadow` marks the copy that a
-    shadow sent.
+    provider's status. Tokens and `cost_usd` are None if unknown, never zero. Of several attempts, `cost_usd`
+    is that of all which were answered, and target, model and tokens are those of the last. `added_ms` is the
+    time that the gateway itself took. `response_id` is the `id` in the answer's body. `side`, `verdict_id`
+    and `probability` (with which `side` was picked) tie feedback to a certificate. `shadow` marks the copy
+    that a shadow sent.
     """
 
     id: str

@@ -27,7 +27,15 @@ from crossgrade.dialects import (
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import BadRequestError, ProviderError
 from crossgrade.gateway._answers import AnswerFollower
-from crossgrade.gateway._body import BodyFields, folded_bytes, model_span, read_body, top_level_names
+from crossgrade.gateway._body import (
+    BodyFields,
+    folded_bytes,
+    model_span,
+    options_span,
+    read_body,
+    tool_names,
+    top_level_names,
+)
 from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem
@@ -39,14 +47,15 @@ from crossgrade.routing import opening_text
 class Payload(Protocol):
     """A request's body on its way to a target.
 
-    `fields` are those that the gateway acts on, as far as they are known. `size` is in bytes. `drops` says
-    that parameters without an equal in a target's API are left out. `repeatable` says whether the body can be
-    sent, or sent again. A `one_shot` body can be sent once only, so it needs a fresh connection. `answer_id`
-    is the id that a translated answer has, None for any other.
+    `endpoint` is the path that it came to. `fields` are those that the gateway acts on, as far as they are
+    known. `size` is in bytes. `drops` says that parameters without an equal in a target's API are left out.
+    `repeatable` says whether the body can be sent, or sent again. A `one_shot` body can be sent once only, so
+    it needs a fresh connection. `answer_id` is the id that a translated answer has, None for any other.
     """
 
     answer_id: str | None
     drops: bool
+    endpoint: Endpoint
     fields: BodyFields
     size: int
     repeatable: bool
@@ -67,10 +76,6 @@ class Payload(Protocol):
     @property
     def answers(self) -> int:
         """How many answers are asked for, as far as that is known."""
-
-    @property
-    def has_output(self) -> bool:
-        """Whether the answer has output tokens, as all but embeddings have."""
 
     def forbidden(self, target: TargetState) -> Problem | None:
         """Return why a target may not be sent the body: it is not translated, and has a forbidden field."""
@@ -153,7 +158,11 @@ class ParsedPayload:
         """Return why the target may not be sent the body as it is. A translation has no such field."""
         if self._is_translated(target):
             return None
-        names = top_level_names(self.body)
+        names: Set[str] | Problem = frozenset()
+        if self.fields.tools or self.endpoint.name == "responses":  # whose input may add tools
+            names = tool_names(self.body, target.tool_marks)
+        if not names and target.refuses_fields:
+            names = top_level_names(self.body)
         return names if isinstance(names, Problem) else field_problem(names, target)
 
     def carried(self, target: TargetState) -> bool:
@@ -222,18 +231,13 @@ class ParsedPayload:
         return self.fields.answers(self.endpoint.name)
 
     @property
-    def has_output(self) -> bool:
-        """Whether the answer has output tokens, as all but embeddings have."""
-        return self.endpoint.name != "embeddings"
-
-    @property
     def _client(self) -> ClientName:
         assert self.endpoint.client is not None
         return self.endpoint.client
 
     def _read(self) -> InboundRequest:
         if self._inbound is None:
-            if self.endpoint.name == "embeddings":
+            if not self.endpoint.has_output:
                 raise BadRequestError(
                     "embeddings are for targets that speak OpenAI's API only", code="embeddings-not-carried"
                 )
@@ -332,7 +336,6 @@ def _demands_call(body: bytes) -> bool:
     return _CHOOSING.decode(body).tool_choice not in (None, "auto", "none")
 
 
-_STREAM_OPTIONS = re.compile(rb'"stream_options"\s*:\s*')
 _IMAGE = re.compile(rb'"(?:image_url|input_image)"|"type"\s*:\s*"image"')
 _NOT_PLAIN = re.compile(
     rb'"(?:tool(?:_(?:calls|use|result))?|f(?:unction(?:s|_call(?:_output)?|Call|Response)?|ile(?:Data|_data)?)'
@@ -374,13 +377,13 @@ def rewritten(
     With `ask_usage` the stream is asked to end with its usage. `options` are the body's `stream_options`.
     """
     if ask_usage and options:
-        changed = _asking(body, options)
-        if changed is not None:
-            after = span is None or body.find(b'"stream_options"') > span[1]
-            shift = 0 if after else len(changed) - len(body)
-            span = None if span is None else (span[0] + shift, span[1] + shift)
-            return rewritten(changed, span, model, _NOTHING, ask_usage=False)
         ask_usage = False
+        changed, place = _asking(options), options_span(body, options)
+        if changed is not None and place is not None:
+            start, end = place
+            shift = len(changed) - (end - start) if span is not None and span[0] > start else 0
+            span = None if span is None else (span[0] + shift, span[1] + shift)
+            body = b"%b%b%b" % (body[:start], changed, body[end:])
     asking = _ASK_USAGE if ask_usage else b""
     if span is not None:
         return b"%b%b%b%b" % (body[: span[0]], model, asking, body[span[1] :])
@@ -389,18 +392,14 @@ def rewritten(
     return b'%b"model":%b%b%b%b' % (body[:at], model, asking, comma, body[at:])
 
 
-def _asking(body: bytes, options: msgspec.Raw) -> bytes | None:
-    """Return the body with usage requested in its `stream_options`, None if that cannot be done safely."""
-    raw = bytes(options)
-    match = _STREAM_OPTIONS.search(body)
-    if match is None or body.count(b'"stream_options"') > 1 or not body.startswith(raw, match.end()):
-        return None
+def _asking(options: msgspec.Raw) -> bytes | None:
+    """Return `stream_options` with usage requested, None if they are no object: the provider refuses them."""
     try:
-        fields = _OPTIONS.decode(raw) or {}
+        fields = _OPTIONS.decode(options) or {}
     except msgspec.DecodeError:
         return None
     fields["include_usage"] = True
-    return b"%b%b%b" % (body[: match.end()], msgspec.json.encode(fields), body[match.end() + len(raw) :])
+    return msgspec.json.encode(fields)
 
 
 def asks_for_usage(options: msgspec.Raw) -> bool:

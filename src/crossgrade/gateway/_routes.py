@@ -20,16 +20,34 @@ from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens.
-    `blank` has the fields that all records share, `alike` those that records of the last `kind` share.
+    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens, and
+    `needs_price` whether models without a price are refused because of the former. `blank` has the fields
+    that all records share, `alike` those that records of the last `kind` share.
     """
 
-    __slots__ = ("alike", "blank", "counters", "counts_output", "counts_usd", "kind", "principal")
+    __slots__ = (
+        "alike",
+        "blank",
+        "counters",
+        "counts_output",
+        "counts_usd",
+        "kind",
+        "needs_price",
+        "principal",
+    )
 
-    def __init__(self, principal: Principal, counters: tuple[Counter, ...], blank: RequestRecord) -> None:
+    def __init__(
+        self,
+        principal: Principal,
+        counters: tuple[Counter, ...],
+        blank: RequestRecord,
+        *,
+        unpriced: bool = False,
+    ) -> None:
         self.principal = principal
         self.counters = counters
         self.counts_usd = any(counter.unit == "usd" for counter in counters)
+        self.needs_price = self.counts_usd and not unpriced
         self.counts_output = any(counter.unit in OF_OUTPUT for counter in counters)
         self.blank = self.alike = blank
         self.kind: tuple[object, ...] | None = None
@@ -283,9 +301,11 @@ class ServedRoute:
         reads_text = router is not None and (router.heads is not None or router.topics is not None)
         return (_opening_digest(payload) if reads_text else None) or request_id
 
-    def new_size(self, target: TargetState) -> Size:
-        """Begin to learn the size of a target's answers."""
-        size = self.sizes[target.name] = Size(target.unlearned)
+    def size(self, target: TargetState) -> Size:
+        """Return what is learned of the size of a target's answers."""
+        size = self.sizes.get(target.name)
+        if size is None:
+            size = self.sizes[target.name] = Size(target.unlearned)
         return size
 
     def uses(self, target: TargetState) -> bool:

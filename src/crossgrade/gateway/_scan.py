@@ -25,10 +25,12 @@ from crossgrade.gateway._fields import (
     SUSPECT_NAME,
     TOO_DEEP,
     TOO_MANY_FIELDS,
+    TOOLS,
     Choices,
     Count,
     folded,
     key_problem,
+    tool_name,
     twice,
 )
 from crossgrade.gateway._problems import Problem, bad_request
@@ -99,10 +101,14 @@ def _runs(key: bytes, levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]
     )
 
 
-_UNSUSPICIOUS = rb'"(?!(?i:%b))[^"\\\x00-\x1f\x80-\xff]*+"' % SUSPECT_NAME
-"""A plain key. Letters beyond ASCII are not plain, since some count as others."""
+_PLAIN_KEY = rb'"(?!(?i:%b))[^"\\\x00-\x1f\x80-\xff]*+"'
+"""A key that does not begin so. Letters beyond ASCII are not plain, since some count as others."""
 
+_UNSUSPICIOUS = _PLAIN_KEY % SUSPECT_NAME
 _RUNS = tuple((_runs(_UNSUSPICIOUS, levels), _runs(_RUN_TEXT, levels)) for levels in (0, _PLAIN_LEVELS))
+_IN_TOOLS = _runs(_PLAIN_KEY % (SUSPECT_NAME + b'|type"'), 0)
+_ON_THE_WAY = {path[:-1] for path in TOOLS if len(path) > 1}
+_TO_TOOLS = tuple(_runs(_PLAIN_KEY % (SUSPECT_NAME + b'|tools"'), levels) for levels in (0, _PLAIN_LEVELS))
 _BOUNDS = {
     **dict.fromkeys(("n", "best_of"), msgspec.json.Decoder(Choices)),
     **dict.fromkeys(
@@ -121,15 +127,24 @@ class _Node:
         self.path = path
         self.is_object = is_object
         self.own = own
-        self.run = _RUNS[levels >= _PLAIN_LEVELS][own][is_object].match
+        self.run = _run_of(path, own=own, levels=levels)[is_object].match
+
+
+def _run_of(path: tuple[str, ...], *, own: bool, levels: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return what passes over the plain parts of lists and objects at a place: of tools, all but the type."""
+    nested = levels >= _PLAIN_LEVELS
+    if path in TOOLS:
+        return _IN_TOOLS
+    return _TO_TOOLS[nested] if path in _ON_THE_WAY else _RUNS[nested][own]
 
 
 class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
-    `span` is where the value of the top-level `model` is, None while it was not read. `bounds` are the
+    `span` is where the value of the top-level `model` is, None while it was not read; `options` is the same
+    of `stream_options`, with the spaces around it. `bounds` are the
     top-level numbers that bound the answer. `prompts` is how many prompts there are at most, 0 if there is no
-    list of them. `names` are the other top-level keys, in lower case.
+    list of them. `names` are the other top-level keys, in lower case, and the types of tools (`tools.TYPE`).
 
     Pieces are read together, so that what is found depends on the bytes alone and not on how they were split:
     first `least` bytes, then twice as many each time, up to `most`. The rest is read at the end.
@@ -138,6 +153,8 @@ class BodyScan:
     def __init__(self, least: int = LEAST_BYTES, most: int = MOST_BYTES) -> None:
         self.problem: Problem | None = None
         self.span: tuple[int, int] | None = None
+        self.options: tuple[int, int] | None = None
+        self._options_at = 0
         self.bounds: dict[str, int] = {}
         self.names: set[str] = set()
         self.prompts = 0
@@ -234,6 +251,8 @@ class BodyScan:
         """Take one token; return where to go on, -1 if more bytes are needed."""
         state, token = self._state, data[at]
         if state == _NEXT:
+            if self._options_at and len(self._nodes) == 1:
+                self.options, self._options_at = (self._options_at, self._at + at), 0
             if token != _COMMA:
                 return self._close(token, at)
             self._state = _KEY if self._nodes[-1].is_object else _VALUE
@@ -357,16 +376,36 @@ class BodyScan:
 
     def _take_key(self, name: bytes, data: bytes, after: int) -> bool:
         """Check a key, whose value begins at `after`; return whether there were bytes enough."""
-        nodes = self._nodes
+        path = self._nodes[-1].path
         key = self._key = _text(name)
-        self.problem = self.problem or key_problem(key, nodes[-1].path)
-        return len(nodes) > 1 or self.problem is not None or self._take_field(key, data, after)
+        self.problem = self.problem or key_problem(key, path)
+        if self.problem is not None:
+            return True
+        if len(self._nodes) == 1:
+            return self._take_field(key, data, after)
+        return path not in TOOLS or folded(key) != "type" or self._take_type(key, data, after)
+
+    def _take_type(self, key: str, data: bytes, after: int) -> bool:
+        """Read the type of a tool; return whether there were bytes enough."""
+        value = self._field_value(key, data, after)
+        if value is None:
+            return False
+        if value[1][0] == _QUOTE:
+            self._add_name(tool_name(_text(value[1][1:-1])))
+        return True
+
+    def _add_name(self, name: str) -> None:
+        self.names.add(name)
+        if len(self.names) > MOST_FIELDS:
+            self.problem = TOO_MANY_FIELDS
 
     def _take_field(self, key: str, data: bytes, after: int) -> bool:
         """Read the value of a top-level key that matters; return whether there were bytes enough."""
         lower = folded(key)
         if lower in ONCE and (key != lower or lower in self.names):
             self.problem = twice(key)
+        elif key == "stream_options":
+            self._options_at = self._at + after
         elif key == "model" or key in _BOUNDS or key == "background":
             value = self._field_value(key, data, after)
             if value is None:
@@ -378,9 +417,7 @@ class BodyScan:
             elif value[1] != b"null":
                 self._take_bound(key, value[1])
         if key != "model":
-            self.names.add(lower)
-            if len(self.names) > MOST_FIELDS:
-                self.problem = TOO_MANY_FIELDS
+            self._add_name(lower)
         return True
 
     def _field_value(self, key: str, data: bytes, after: int) -> re.Match[bytes] | None:

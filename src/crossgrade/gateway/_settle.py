@@ -1,8 +1,6 @@
 """What a request reserves of its caller's limits, and its end: what it cost, and its record."""
 
-from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 
 import msgspec
 
@@ -13,7 +11,7 @@ from crossgrade.gateway._leases import OF_OUTPUT, Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._problems import Problem, limit_problem, unpriced_model
+from crossgrade.gateway._problems import Problem, unpriced_model
 from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size
 from crossgrade.gateway._targets import Attempts, TargetState
 from crossgrade.identity import Principal
@@ -42,17 +40,16 @@ UNKNOWN = Charge(NO_COUNTS, None, None, "unknown")
 """The charge of a request that broke off before its usage was known. Limits count what was reserved."""
 
 
-def together(first: Charge, then: Charge) -> Charge:
-    """Return the charge of two attempts at one request; its dollars are unknown if those of either are."""
-    counts = {}
-    for name in Counts.__struct_fields__:
-        known = [each for each in (getattr(first.usage, name), getattr(then.usage, name)) if each is not None]
-        counts[name] = sum(known) if known else None
-    tokens = None if first.tokens is None or then.tokens is None else first.tokens + then.tokens
-    if first.usd is None or then.usd is None:
-        return Charge(Counts(**counts), None, tokens, "unknown")
-    origin = first.origin if first.origin == then.origin else "estimate"
-    return Charge(Counts(**counts), first.usd + then.usd, tokens, origin)
+def together(earlier: Charge, last: Charge) -> Charge:
+    """Return the charge of all attempts at one request: the cost of all, with the tokens of the last.
+
+    Each attempt may be at another model, so their tokens have no sum that means anything. The dollars are
+    unknown if those of any attempt are.
+    """
+    if earlier.usd is None or last.usd is None:
+        return Charge(last.usage, None, last.tokens, "unknown")
+    origin = earlier.origin if earlier.origin == last.origin or last is NOTHING else "estimate"
+    return Charge(last.usage, earlier.usd + last.usd, last.tokens, origin)
 
 
 def images_in(payload: Payload, prices: Prices) -> int | None:
@@ -60,12 +57,16 @@ def images_in(payload: Payload, prices: Prices) -> int | None:
     return 0 if not prices.image or payload.modality == "text" else None
 
 
-def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None) -> Charge:
+def bill(
+    prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | None, *, is_stream: bool = False
+) -> Charge:
     """Return the charge of an answer: from the provider's usage, else from an estimate, else unknown.
 
     `output_tokens` is the estimate of the output, used if the provider did not count it. None means that no
-    estimate is possible yet.
+    estimate is possible yet. If the output of a stream was not counted, there may be more than was seen.
     """
+    if is_stream and usage.output_tokens is None:
+        return msgspec.structs.replace(bill(prices, payload, usage, output_tokens), is_part=True)
     if output_tokens is None:
         return UNKNOWN
     images = images_in(payload, prices)
@@ -75,7 +76,7 @@ def bill(prices: Prices, payload: Payload, usage: Tokens, output_tokens: int | N
     inputs = usage.input_tokens if usage.input_tokens is not None else estimated_tokens(payload.size)
     outputs = usage.output_tokens if usage.output_tokens is not None else output_tokens
     is_counted = False
-    if not payload.has_output:  # a vector is none
+    if not payload.endpoint.has_output:  # a vector is none
         outputs, is_counted = 0, usage.input_tokens is not None
     usd = prices.cost_usd(Counts(inputs, outputs), images)
     origin: CostOrigin = "unknown" if usd is None else "usage" if is_counted else "estimate"
@@ -87,7 +88,7 @@ class RequestState:
 
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
-    `wasted` is the charge of earlier attempts whose answers could not be used.
+    `wasted` is the charge of earlier attempts whose answers could not be used. `done` says that it has ended.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -109,6 +110,11 @@ class RequestState:
     response_id: str | None = None
     wasted: Charge | None = None
     first_at = sent_at = added_s = 0.0
+    done = False
+
+    def whole_charge(self, charge: Charge) -> Charge:
+        """Return the charge of all attempts, of which the last has this one."""
+        return charge if self.wasted is None else together(self.wasted, charge)
 
 
 _copy: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type: ignore[attr-defined]  # the stubs leave it out
@@ -176,142 +182,172 @@ _LITTLE_MORE = 1.1
 """Hosts may count a few tokens more than a bound: they do not ignore it."""
 
 
-class Reserving(RequestState):
-    """A request that reserves from limits before it is sent, and settles at its end.
+def expected_output(payload: Payload, route: ServedRoute, target: TargetState) -> tuple[int, Size | None]:
+    """Return how many tokens each answer of a target may have, and the learned size if that is a guess.
 
-    `size` is what is learned of the answers to requests like this one, None if this one cannot teach it.
+    The size that was learned stands for a bound that is missing, or that the target ignores.
+    """
+    fields, endpoint = payload.fields, payload.endpoint
+    if not endpoint.has_output:
+        return 0, None
+    most = fields.most_output_tokens(endpoint.name)
+    if most is None:
+        size = route.sizes.get(target.name) or route.size(target)  # nearly always without the call
+        return size.tokens, size
+    if target.ignored and fields.bounds(endpoint.name) <= target.ignored:
+        size = route.size(target)
+        return max(most, size.tokens), size
+    return most, None
+
+
+def learn(
+    payload: Payload, route: ServedRoute, target: TargetState, charge: Charge, *, is_whole: bool
+) -> None:
+    """Learn from an answer: its size if it had no bound, else whether the target ignores the bound.
+
+    If the output was not counted, a whole answer's size is all of its tokens, which are rather too many.
+    """
+    fields, endpoint = payload.fields, payload.endpoint
+    tokens = charge.usage.output_tokens
+    if not endpoint.has_output:
+        return
+    most, bounds = fields.most_output_tokens(endpoint.name), fields.bounds(endpoint.name)
+    if most is None or bounds <= target.ignored:
+        tokens = charge.tokens if tokens is None else tokens
+        if is_whole and tokens is not None:
+            route.size(target).learn(-(-tokens // payload.answers))
+    elif tokens is not None and tokens > (most + _FEW_TOKENS) * payload.answers * _LITTLE_MORE:
+        target.ignored |= bounds
+
+
+class Reservation:
+    """What one request holds of its caller's limits, from before it is sent to its end.
+
+    `refuse` is called with the limit, or with the problem, because of which the request cannot go on.
     """
 
-    done = False
-    size: Size | None = None
-    _limits: Limits
-    _unpriced: bool
-    _count_refusal: Callable[[LimitRefusal], None]
-    _hold: Hold | None = None
-    _answers = 1
+    __slots__ = ("_answers", "_hold", "_limits", "_permit", "_refuse", "_request", "_size", "_target")
 
-    @abstractmethod
-    def refuse(self, problem: Problem, charge: Charge = NOTHING) -> None:
-        """Answer with an error."""
+    def __init__(
+        self,
+        limits: Limits,
+        permit: Permit,
+        request: RequestState,
+        refuse: Callable[[LimitRefusal | Problem], None],
+    ) -> None:
+        self._limits = limits
+        self._permit = permit
+        self._request = request
+        self._refuse = refuse
+        self._hold: Hold | None = None
+        self._size: Size | None = None  # what the estimate rests on, if it is a guess
 
-    @abstractmethod
-    def _let_go(self) -> None:
-        """Release the provider's connection."""
-
-    @abstractmethod
-    def _attempt(self) -> None:
-        """Send the request."""
-
-    def _reserve(self, payload: Payload, permit: Permit) -> None:
-        """Reserve from the limits what the request may cost."""
-        usd, tokens, is_open = self._estimated(payload, permit)
-        if usd is None and permit.counts_usd and not self._unpriced:
-            assert self.target is not None
-            self.refuse(unpriced_model(self.target.name))
+    def begin(self, go_on: Callable[[], None]) -> None:
+        """Reserve what the request may cost, then go on."""
+        permit = self._permit
+        usd, tokens = self._estimated() if permit.counts_output else (None, 0)
+        if usd is None and permit.needs_price:
+            assert self._request.target is not None
+            self._refuse(unpriced_model(self._request.target.name))
             return
-        outcome = self._limits.reserve(permit.counters, usd, tokens, self._reserved, is_open)
+
+        def reserved(outcome: Hold | LimitRefusal) -> None:
+            if isinstance(outcome, LimitRefusal):
+                self._refuse(outcome)
+            elif self._request.done:
+                self._limits.settle(outcome, 0.0, 0)
+            else:
+                self._hold = outcome
+                go_on()
+
+        outcome = self._limits.reserve(permit.counters, usd, tokens, reserved, self._size is not None)
         if outcome is not None:
-            self._reserved(outcome)
+            reserved(outcome)
 
-    def _estimated(self, payload: Payload, permit: Permit) -> tuple[float | None, int, bool]:
-        """Return the dollars and tokens that a request may cost, and whether its answer has no bound.
+    def _estimated(self) -> tuple[float | None, int]:
+        """Return the dollars and tokens that the request may cost, and note what they rest on.
 
-        Input is estimated by the body's size, output by the request's own bound, for all answers asked for.
-        The size that was learned stands for a bound that is missing, or that the target ignores. Dollars are
-        None if no price is known or needed.
+        Input is estimated by the body's size. Dollars are None if no price is known or needed.
         """
-        inputs = estimated_tokens(payload.size)
-        endpoint, target = self.endpoint.name, self.target
+        request = self._request
+        payload, route, target = request.payload, request.route, request.target
+        assert payload is not None
+        assert route is not None
         assert target is not None
-        most = 0 if endpoint == "embeddings" else payload.fields.most_output_tokens(endpoint)
-        is_open = most is None
-        if most is None:
-            most = self._learned(target) if permit.counts_output else 0
-        elif target.ignored and most and payload.fields.bounds(endpoint) <= target.ignored:
-            most, is_open = max(most, self._learned(target)), True
-        answers = payload.answers
-        if answers != 1:
-            self._answers = answers
-            most *= answers
-        usd = target.prices.cost_usd(Counts(inputs, most)) if permit.counts_usd else None
-        return usd, inputs + most, is_open
+        inputs = estimated_tokens(payload.size)
+        self._target = target
+        most, self._size = expected_output(payload, route, target)
+        answers = self._answers = payload.answers
+        outputs = most * answers
+        usd = target.prices.cost_usd(Counts(inputs, outputs)) if self._permit.counts_usd else None
+        return usd, inputs + outputs
 
-    def _learned(self, target: TargetState) -> int:
-        """Return how many tokens an answer of a target without a bound may have."""
-        assert self.route is not None
-        size = self.size = self.route.sizes.get(target.name) or self.route.new_size(target)
-        return size.tokens
-
-    def reserve_rest(self, go_on: Callable[[], None]) -> None:
+    def extend(self, go_on: Callable[[], None]) -> None:
         """Reserve what the end of a body asks for beyond what its beginning did, then go on."""
-        hold, payload, permit = self._hold, self.payload, self.permit
-        if hold is None or payload is None or permit is None:
+        hold = self._hold
+        if hold is None or not self._permit.counts_output:
             go_on()
             return
-        usd, tokens, is_open = self._estimated(payload, permit)
+        usd, tokens = self._estimated()
         estimate = (int((usd or 0.0) * NANO + 0.5), tokens)
         if estimate[0] <= hold.estimate[0] and estimate[1] <= hold.estimate[1]:
             go_on()
-        elif is_open and hold.amounts != hold.estimate:
-            hold.estimate = (*estimate, *hold.estimate[2:])  # no other is in flight
-            go_on()
         else:
-            counters = tuple(counter for counter in permit.counters if counter.unit in OF_OUTPUT)
-            more = [max(0, new - old) for new, old in zip(estimate, hold.amounts, strict=False)]
-            rest = partial(self._rest_reserved, hold, go_on)
-            outcome = self._limits.reserve(counters, more[0] / NANO, more[1], rest)
-            if outcome is not None:
-                rest(outcome)
+            self._raise(hold, estimate, go_on)
 
-    def _rest_reserved(self, hold: Hold, go_on: Callable[[], None], outcome: Hold | LimitRefusal) -> None:
-        if isinstance(outcome, LimitRefusal):
-            self._count_refusal(outcome)
-            if not self.done:
-                self._let_go()
-                self.refuse(limit_problem(outcome))
-        elif self.done or not self._limits.join(hold, outcome):
-            self._limits.settle(outcome, 0.0, 0)
-        if not self.done:
-            go_on()
+    def _raise(self, hold: Hold, estimate: tuple[int, int], go_on: Callable[[], None]) -> None:
+        """Raise a hold to an estimate, then go on.
 
-    def _reserved(self, outcome: Hold | LimitRefusal) -> None:
-        if isinstance(outcome, LimitRefusal):
-            self._count_refusal(outcome)
-            if not self.done:
-                self.refuse(limit_problem(outcome))
-        elif self.done:
-            self._limits.settle(outcome, 0.0, 0)
-        else:
-            self._hold = outcome
-            self._attempt()
+        Of a unit of which next to nothing was reserved no more is, if the estimate still is a guess: no other
+        request is in flight.
+        """
+        counters = tuple(counter for counter in self._permit.counters if counter.unit in OF_OUTPUT)
+        is_open, is_new = self._size is not None, not any(hold.amounts[:2])
+        usd, tokens = (
+            0 if is_open and old < guess else max(0, new - old)
+            for new, old, guess in zip(estimate, hold.amounts, hold.estimate, strict=False)
+        )
 
-    def _waste(self, charge: Charge) -> None:
-        """Bill an answer that the provider gave and that cannot be used. Another attempt may follow."""
+        def reserved(outcome: Hold | LimitRefusal) -> None:
+            if isinstance(outcome, LimitRefusal):
+                self._refuse(outcome)
+            elif self._request.done:
+                self._limits.settle(outcome, 0.0, 0)
+            elif self._limits.join(hold, outcome):
+                hold.estimate = (*estimate, *hold.estimate[2:])
+                go_on()
+            else:  # a window has ended: all that counts in the present one is reserved there
+                self._limits.put_down(outcome)
+                self._limits.put_down(hold)
+                self._raise(hold, estimate, go_on)
+
+        outcome = self._limits.reserve(counters, usd / NANO, tokens, reserved, is_open and is_new)
+        if outcome is not None:
+            reserved(outcome)
+
+    def waste(self, charge: Charge) -> None:
+        """Note what an attempt cost that another one follows."""
         if self._hold is not None:
-            self._limits.spend(self._hold, charge.usd, charge.tokens)
-        self.wasted = charge if self.wasted is None else together(self.wasted, charge)
+            self._limits.waste(self._hold, charge.usd, charge.tokens)
+            self._learn(charge, is_whole=True)
 
-    def _whole_charge(self, charge: Charge) -> Charge:
-        """Return the charge of all attempts, of which the last has this one."""
-        return charge if self.wasted is None else together(self.wasted, charge)
-
-    def _settle(self, hold: Hold, charge: Charge, error: str | None) -> None:
-        """End the hold with what the request used, and learn from it."""
-        self._limits.settle(hold, charge.usd, charge.tokens, charge.is_part)
-        if self.size is not None and error is None:
-            tokens = charge.usage.output_tokens
-            if tokens is None:
-                tokens = charge.tokens  # with the input, rather too many
-            if tokens is not None:
-                self.size.learn(-(-tokens // self._answers))
-        elif charge.tokens is not None and charge.tokens > hold.estimate[1]:
-            self._check_bound(charge.usage.output_tokens)
-
-    def _check_bound(self, tokens: int | None) -> None:
-        """Note that the target ignores the fields that should have bounded an answer of so many tokens."""
-        payload, target, endpoint = self.payload, self.target, self.endpoint.name
-        if tokens is None or payload is None or target is None:
+    def settle(self, charge: Charge, error: str | None) -> None:
+        """End the hold with what the last attempt cost, and learn from its answer."""
+        hold = self._hold
+        if hold is None:
             return
-        most = payload.fields.most_output_tokens(endpoint)
-        if most is not None and tokens > (most + _FEW_TOKENS) * self._answers * _LITTLE_MORE:
-            target.ignored |= payload.fields.bounds(endpoint)
+        self._limits.settle(hold, charge.usd, charge.tokens, charge.is_part)
+        size, tokens = self._size, charge.usage.output_tokens
+        if size is not None and error is None:
+            if tokens is not None and self._request.target is self._target:
+                size.learn(-(-tokens // self._answers))  # as `learn` would, in half the time
+            else:
+                self._learn(charge, is_whole=True)
+        elif self._permit.counts_output and charge.tokens is not None and charge.tokens > hold.estimate[1]:
+            self._learn(charge, is_whole=error is None)
+
+    def _learn(self, charge: Charge, *, is_whole: bool) -> None:
+        request = self._request
+        payload, route, target = request.payload, request.route, request.target
+        if self._permit.counts_output and payload is not None and route is not None and target is not None:
+            learn(payload, route, target, charge, is_whole=is_whole)

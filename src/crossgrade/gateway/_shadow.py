@@ -12,14 +12,14 @@ from hashlib import blake2b
 
 from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
-from crossgrade.gateway._body import DEFAULT_OUTPUT_TOKENS, estimated_tokens
+from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._payload import ParsedPayload, Payload
 from crossgrade.gateway._routes import Choice, ServedRoute, conversation_of
-from crossgrade.gateway._settle import RequestState, images_in
+from crossgrade.gateway._settle import RequestState, expected_output, images_in
 from crossgrade.gateway._shadow_call import ShadowCall
 from crossgrade.gateway._shadow_copy import ANSWER_BYTES, Copy, Missed, pair_of
 from crossgrade.gateway._targets import TargetState
@@ -135,10 +135,9 @@ class Shadows:
         assert shadow is not None
         assert isinstance(payload, ParsedPayload)
         route = copy.route.name
-        bound = payload.fields.most_output_tokens(payload.endpoint.name)
-        tokens = (DEFAULT_OUTPUT_TOKENS if bound is None else bound) * payload.answers
-        images = images_in(payload, target.prices)
-        usd = target.prices.cost_usd(Counts(estimated_tokens(payload.size), tokens), images)
+        tokens, size = expected_output(payload, copy.route, target)
+        used = Counts(estimated_tokens(payload.size), tokens * payload.answers)
+        usd = target.prices.cost_usd(used, images_in(payload, target.prices))
         why = self._obstacle(copy, payload, target, shadow)
         if why is None and usd is None and shadow.max_usd_per_day is not None:
             why = "unpriced"  # without a price, nothing would count against the cap
@@ -149,7 +148,7 @@ class Shadows:
         call = ShadowCall(self, copy, record, payload=payload, target=target)
         self._calls.add(call)
         counters = self.limits.shadow(route, shadow.max_usd_per_day)
-        outcome = self.limits.reserve(counters, usd, 0, call.reserved)
+        outcome = self.limits.reserve(counters, usd, 0, call.reserved, size is not None)
         if outcome is not None:
             call.reserved(outcome)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from crossgrade.dialects import Counts
 from crossgrade.errors import ProviderError, UpstreamError
 from crossgrade.gateway._answers import Pieces, Relay, StreamRelay, WholeRelay
 from crossgrade.gateway._broker import BrokerLink
@@ -14,7 +15,7 @@ from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord, ShadowAnswer, ShadowPair
 from crossgrade.gateway._payload import ParsedPayload
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill
+from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, bill, learn
 from crossgrade.gateway._shadow_copy import ANSWER_BYTES, Copy, KeptAnswer, Missed, pair_of
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -180,7 +181,7 @@ class ShadowCall:
     ) -> None:
         """Take a whole answer."""
         del body, response_id
-        self._finish(self._bill(usage, output_tokens))
+        self._finish(bill(self._target.prices, self._payload, usage, output_tokens))
 
     def begin_long(self, length: int | None) -> Pieces | None:  # noqa: ARG002  # the signature of Outlet
         """Return None: an answer that large was given up before."""
@@ -199,7 +200,7 @@ class ShadowCall:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.detach()
-        self._finish(self._bill(usage, output_tokens))
+        self._finish(bill(self._target.prices, self._payload, usage, output_tokens, is_stream=True))
 
     def failed(self, error: ProviderError) -> None:
         """Note that there is no usable answer. The pair is kept too, since a failure is a result."""
@@ -210,14 +211,12 @@ class ShadowCall:
             refused = self._status >= 300 or not self._sent
             self._finish(NOTHING if refused else UNKNOWN, error.default_code)
 
-    def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
-        return bill(self._target.prices, self._payload, usage, output_tokens)
-
     def _finish(self, charge: Charge, error: str | None = None) -> None:
         self._end()
         shadows, copy = self._shadows, self._copy
         if self._hold is not None:
-            shadows.limits.settle(self._hold, charge.usd, None)
+            shadows.limits.settle(self._hold, charge.usd, None, charge.is_part)
+        learn(self._payload, copy.route, self._target, charge, is_whole=error is None)
         latency_ms = (time.monotonic() - self._began) * 1000
         ttft_ms = (self._first_at - self._began) * 1000 if self._first_at else None
         other = ShadowAnswer(
@@ -271,11 +270,7 @@ class ShadowCall:
             status=502 if error else 200,
             error=error,
             stream=self._stream,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_input_tokens=usage.cache_read_input_tokens,
-            cache_creation_input_tokens=usage.cache_creation_input_tokens,
-            reasoning_output_tokens=usage.reasoning_output_tokens,
+            **{name: getattr(usage, name) for name in Counts.__struct_fields__},
             cost_usd=charge.usd,
             cost_origin=charge.origin,
             latency_ms=latency_ms,

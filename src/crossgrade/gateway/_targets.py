@@ -126,7 +126,8 @@ class TargetState:
 
     `offer` is the name that policies use: the target's own, or that of the model that it is a replica of.
     `key` is None if there is no key, or one too short to be a secret. `forbidden` are fields that a request
-    in the target's own API may not have. `ignored` are those that should have bounded an answer and did not.
+    in the target's own API may not have, and as `tools.TYPE` its tools, in whose types `tool_marks` are.
+    `ignored` are those fields that should have bounded an answer and did not.
     """
 
     def __init__(
@@ -148,6 +149,9 @@ class TargetState:
         self.header = f"x-crossgrade-target: {target.name}\r\n".encode()
         self.key = secret_of(key)
         self.forbidden = _choosing(target, address) - frozenset(target.caller_fields)
+        tools = sorted(name for name in self.forbidden if name.startswith("tools."))
+        self.tool_marks = tuple(name.removeprefix("tools.").encode() for name in tools)
+        self.refuses_fields = len(tools) < len(self.forbidden)
         self._path = address.path
         self._lines = _header_lines(target, address, key)
         self._heads: dict[str, bytes] = {}

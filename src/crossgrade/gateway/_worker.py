@@ -197,14 +197,14 @@ class Worker:
     def _take_jwks(self, data: bytes) -> None:
         self.gateway.callers.tokens = TokenVerifier(self.settings.serving.issuers, read_jwks(data))
 
-    def _report(self, file: str, problem: str | None) -> None:
+    def _report(self, file: str, problem: Exception | None) -> None:
         self.metrics.add("crossgrade.gateway.reloads", file, "read" if problem is None else "refused")
         if problem is None:
             self.log("reloaded", file=file)
         else:
-            self.log(
-                "reload_refused", level="error", file=file, error=problem, hint="the old one still holds"
-            )
+            code = problem.code if isinstance(problem, CrossgradeError) else None
+            hint = "the old one still holds"
+            self.log("reload_refused", level="error", file=file, code=code, error=str(problem), hint=hint)
 
     def _gauge(self, now: float) -> None:
         if now - self._gauges_at < _GAUGES_S:
@@ -311,7 +311,7 @@ class WatchedFile:
     """
 
     def __init__(
-        self, path: Path, take: Callable[[bytes], None], report: Callable[[str, str | None], None]
+        self, path: Path, take: Callable[[bytes], None], report: Callable[[str, Exception | None], None]
     ) -> None:
         self._path = path
         self._take = take
@@ -333,6 +333,6 @@ class WatchedFile:
                 raise OSError(f"it has more than {MOST_BYTES} bytes")
             self._take(self._path.read_bytes())
         except (OSError, CrossgradeError) as error:
-            self._report(self._path.name, str(error))
+            self._report(self._path.name, error)
         else:
             self._report(self._path.name, None)

@@ -242,10 +242,11 @@ class RayCluster:
 
 
 @contextmanager
-def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
+def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None) -> Iterator[RayCluster]:
     """Connect to a cluster: `ray` starts one on this machine, `ray://HOST:10001` names one that runs.
 
-    With `only_look` nodes may have other versions, as long as they can be asked.
+    With `only_look` nodes may have other versions, as long as they can be asked. Work runs in a copy of
+    `folder`, which Ray brings to the nodes (None: in a folder of Ray's).
 
     Raises `MissingExtraError` without Ray, `UsageError` for another address, and `CrossgradeError` if the
     cluster cannot be started (`ray-not-started`) or reached (`ray-unreachable`), has another version of
@@ -263,6 +264,8 @@ def on_ray(address: str, *, only_look: bool = False) -> Iterator[RayCluster]:
     where: dict[str, Any] = {"address": address}
     if address == LOCAL:  # one of its own, even where this machine is a node of another
         where = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
+    if folder is not None:
+        where["runtime_env"] = {"working_dir": str(folder)}
     try:
         try:
             _connect(partial(ray.init, **where, log_to_driver=False, logging_level=logging.CRITICAL))
@@ -392,9 +395,11 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
     """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
+    methods = {name: getattr(desk, name).remote for name in ("facts", "ask", "embed")}
+
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)
-        answer = getattr(desk, method).remote(*arguments).future()
+        answer = methods[method](*arguments).future()
         answer.cancel = lambda: False  # Ray sets its result even so, and prints the traceback of that
         try:
             return await asyncio.wrap_future(answer)
@@ -408,7 +413,7 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
             raise CrossgradeError(
                 f"the cluster is lost: {said_by(error)}",
                 code="worker-lost",
-                hint="look at the nodes' memory and logs, and go on with `--resume`",
+                hint="look at the nodes' memory and logs, and continue with `--resume`",
             ) from error
 
     return call

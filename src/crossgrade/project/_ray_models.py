@@ -176,7 +176,7 @@ class ModelOnNodes:
             raise CrossgradeError(
                 f"every node that asked `{self.name}` is lost",
                 code="worker-lost",
-                hint="start the nodes again, and go on with `--resume`",
+                hint="start the nodes again, and continue with `--resume`",
             )
         desk = min(self._desks, key=lambda each: each.under_way)
         desk.under_way += 1

@@ -44,6 +44,8 @@ class ScanRow:
     reason: str
     requests: str
     incumbent: str
+    ends: str | None
+    ends_first: str | None
     tokens: str
     cached: str
     lengths: str
@@ -87,6 +89,8 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         reason=finding.reason,
         requests=f"{finding.requests:,}",
         incumbent=_models(finding),
+        ends=_ends(finding),
+        ends_first=min((day.isoformat() for day in finding.ends.values()), default=None),
         tokens=f"{finding.input_tokens:,} in, {finding.output_tokens:,} out (n = {finding.tokens_n:,})",
         cached=percent(finding.cached_share),
         lengths=lengths,
@@ -232,6 +236,17 @@ def _models(finding: Finding) -> str:
     shown = [f"{name} {percent(n / total, 0)}" for name, n in list(finding.models.items())[:3]]
     more = len(finding.models) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _ends(finding: Finding) -> str | None:
+    """Return which of the models end, when, and how many of the requests they served."""
+    total = sum(finding.models.values())
+    found = [
+        f"{model} on {day} ({percent(finding.models[model] / total, 0)} of the requests)"
+        for model, day in finding.ends.items()
+        if model in finding.models
+    ]
+    return ", ".join(found) or None
 
 
 def _left_out(finding: Finding) -> tuple[str, ...]:

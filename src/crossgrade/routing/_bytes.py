@@ -140,6 +140,8 @@ class _Reader:
         self._file = file
 
     def table(self, tree: object) -> RouteTable:
+        if isinstance(tree, dict):
+            self._check_readable(tree.get("schema_version"))  # first: a newer format may have other keys
         keys = {"schema_version", "version", "previous", "routes"}
         top = self._object(tree, "the table", keys)
         schema = top["schema_version"]
@@ -154,6 +156,17 @@ class _Reader:
             self._fail("version", "is not a whole number")
         previous = self._text_or_none(top["previous"], "previous")
         return self._make("the table", lambda: RouteTable(version=version, routes=routes, previous=previous))
+
+    def _check_readable(self, schema: object) -> None:
+        """Refuse a table of a newer Crossgrade by a code of its own: nothing is wrong with it."""
+        if type(schema) is int and schema > SCHEMA_VERSION:
+            raise ConfigError(
+                f"route table: its format {schema} is a newer Crossgrade's, this one reads {READABLE}",
+                code="route-table-newer",
+                file=self._file,
+                where="schema_version",
+                hint="upgrade Crossgrade here too; until then the table before it stays in force",
+            )
 
     def _route(self, tree: object, where: str, schema: int) -> Route:
         keys = {"name", "policy", "targets", "valid_until", "verdict_id", "evidence_digest"}

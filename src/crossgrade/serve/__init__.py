@@ -3,14 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crossgrade.serve._export import RecordBatch, RecordExport
     from crossgrade.serve._settings import Compiled, compile_settings
     from crossgrade.serve._supervisor import DRAIN_S, Serve
     from crossgrade.serve.admin import ADMIN_KEY_ENV
 
-__all__ = ["ADMIN_KEY_ENV", "DRAIN_S", "Compiled", "Serve", "compile_settings"]
+__all__ = ["ADMIN_KEY_ENV", "DRAIN_S", "Compiled", "RecordBatch", "RecordExport", "Serve", "compile_settings"]
 
 _LATE = {
     "ADMIN_KEY_ENV": "admin",
+    **dict.fromkeys(("RecordBatch", "RecordExport"), "_export"),
     **dict.fromkeys(("DRAIN_S", "Serve"), "_supervisor"),
     **dict.fromkeys(("Compiled", "compile_settings"), "_settings"),
 }

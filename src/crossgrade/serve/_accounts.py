@@ -13,6 +13,25 @@ from crossgrade.gateway import Ask, Deny, Grant, Held, LeaseId, Recall, Spend
 
 _DRY_S = 0.25
 _PARALLEL_RETRY_S = 1.0
+_VISITS_A_SECOND = 100.0
+_SHORTEST_PACE_S, _LONGEST_PACE_S = 1.0, 20.0
+_FEW_BROKERS = 4
+
+
+def pace_s(brokers: int) -> float:
+    """Return the seconds between two settlements of one of so many brokers that share a store.
+
+    A hundred brokers settle every second. More of them take turns, so that the store has as much to do.
+    """
+    return min(max(_SHORTEST_PACE_S, brokers / _VISITS_A_SECOND), _LONGEST_PACE_S)
+
+
+def share_of(brokers: int) -> float:
+    """Return the part of what is left of a limit that a broker leases at once: half for all of them.
+
+    A broker of up to four leases an eighth, since others may come.
+    """
+    return 1 / (2 * max(_FEW_BROKERS, brokers))
 
 
 class _Window:
@@ -58,7 +77,7 @@ class Accounts:
     `send` sends a message to a worker. `fund` gets funds for a window with a cap, at least the needed amount;
     `funded` receives the result. With `shared`, other machines draw on the same limits. So little is taken at
     once, and what is not used goes back. Otherwise everything is taken at once. Nothing is lent before
-    `open`.
+    `open`. `brokers` is how many share the store, as far as is known.
     """
 
     def __init__(
@@ -76,6 +95,7 @@ class Accounts:
         self._windows: dict[LeaseId, _Window] = {}
         self._workers: set[int] = set()
         self._is_open = False
+        self.brokers = 1
 
     @property
     def workers(self) -> int:
@@ -173,7 +193,8 @@ class Accounts:
             window.tabled += amount
         else:
             # Without other machines, only a higher cap can change that.
-            window.dry_until = self._clock() + _DRY_S if self._shared else float("inf")
+            turn_s = (pace_s(self.brokers) - _SHORTEST_PACE_S) / 2  # nobody gives back much sooner
+            window.dry_until = self._clock() + (_DRY_S + turn_s if self._shared else float("inf"))
         window.spent_before = spent + window.spent
         self._serve(window)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from crossgrade.errors import StoreError
 from crossgrade.gateway import LeaseId
+from crossgrade.serve._accounts import share_of
 from crossgrade.serve._records import RecordFiles
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ class Counters(Protocol):
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of silent brokers."""
 
-    def forget(self, *, before: float) -> None:
-        """Erase windows that ended before a time."""
+    def brokers(self) -> int:
+        """Return how many brokers are active: they have settled, and their leases were not freed since."""
+
+    def forget(self, broker: str, *, before: float) -> None:
+        """Erase windows that ended before a time, and a broker's leases of them."""
 
     def close(self) -> None:
         """Disconnect."""
@@ -68,13 +72,17 @@ class Settlement(NamedTuple):
 
 
 class Counting:
-    """The database calls of one broker. They block and run in one thread; the first one connects."""
+    """The database calls of one broker. They block and run in one thread; the first one connects.
+
+    `brokers` is how many share the store, as it was when this one last tidied up.
+    """
 
     def __init__(self, url: str, redis_url: str | None, broker: str, *, shared: bool) -> None:
         self._url = url
         self._redis_url = redis_url
         self._broker = broker
-        self._share = 0.125 if shared else 1.0
+        self._shared = shared
+        self.brokers = 1
         self._counters: Counters | None = None
         self._since: Checkpoint
 
@@ -86,6 +94,7 @@ class Counting:
         counters = self._open()
         is_known = counters.checkpoint(self._broker) is not None
         since = self._since = counters.join(self._broker, _checkpoint(until))
+        self.brokers = max(1, counters.brokers())
         if not is_known:
             return {}  # its leases are unknown too, so the log before now is counted already, or void
         spent = files.spent((since.segment, since.position), until)
@@ -105,7 +114,8 @@ class Counting:
 
     def lend(self, lease: LeaseId, cap: int, need: int) -> "Loan":
         """Lease some of a window to this broker."""
-        return self._open().lend(self._broker, _window(lease), cap=cap, need=need, share=self._share)
+        share = share_of(self.brokers) if self._shared else 1.0
+        return self._open().lend(self._broker, _window(lease), cap=cap, need=need, share=share)
 
     def leases(self) -> dict[LeaseId, int]:
         """Return what the database has lent to this broker."""
@@ -133,8 +143,10 @@ class Counting:
     def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
         """Free the leases of brokers that are gone, and forget windows that ended long ago."""
         counters = self._open()
-        counters.forget(before=ended_before)
-        return counters.reclaim(silent_since=silent_since)
+        counters.forget(self._broker, before=ended_before)
+        freed = counters.reclaim(silent_since=silent_since)
+        self.brokers = max(1, counters.brokers())
+        return freed
 
     def close(self) -> None:
         """Disconnect."""

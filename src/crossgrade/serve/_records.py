@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -169,7 +170,7 @@ class RecordFiles:
             self._handle = -1
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob("*.jsonl"))
+        return log_paths(self._folder)
 
     def _open(self, path: Path) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -193,6 +194,53 @@ class RecordFiles:
             kept += path.stat().st_size
             if kept > KEPT_BYTES:
                 path.unlink()
+
+
+def log_paths(folder: Path) -> list[Path]:
+    """Return the files of a request log, the oldest first."""
+    return sorted(folder.glob("*.jsonl"))
+
+
+class RecordLines(NamedTuple):
+    """Lines of a file that hold records, up to the byte `end`, behind the settled line of the last ones."""
+
+    lines: list[bytes]
+    end: int
+
+
+def read_lines(path: Path, begin: int, until: int | None, *, most: int, most_bytes: int) -> RecordLines:
+    """Return the settled records behind a byte, of a file that may be appended to and cut short meanwhile.
+
+    They end with the flush that ends at `until`, or where that is None with the one that brings them to
+    `most` records or `most_bytes`.
+    """
+    count, flush, end, at = 0, 0, begin, begin
+    with path.open("rb") as file:
+        file.seek(begin)
+        for line in file:
+            at += len(line)
+            if not line.endswith(b"\n"):
+                break
+            if not line.startswith(_MARK):
+                flush += 1
+                continue
+            count, flush, end = count + flush, 0, at
+            is_full = count >= most or end - begin >= most_bytes
+            if is_full if until is None else end >= until:
+                break
+        # A full disk may have replaced a flush while it was read. What stands before a settled line stays.
+        lines = os.pread(file.fileno(), end - begin, begin).splitlines(keepends=True)
+    if not lines or not _is_settled(lines[-1]):
+        return RecordLines([], begin)
+    return RecordLines([line for line in lines if not line.startswith(_MARK)], end)
+
+
+def _is_settled(line: bytes) -> bool:
+    try:
+        _line_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeError):
+        return False
+    return True
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 2.0
 _KEPT_S = 40 * 86_400
 _PREFIX = "{crossgrade}:"  # the braces keep all keys on one node of a cluster
+_BROKERS = _PREFIX + "keepers"
 
 _LEND = """
 local spent = tonumber(redis.call('HGET', KEYS[1], 'spent') or 0)
@@ -56,7 +57,20 @@ for i = 1, #leases, 2 do
 end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'freed', '1')
+redis.call('SREM', KEYS[3], ARGV[3])
 return 1
+"""
+_SILENT = """
+local found = {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local known = redis.call('HMGET', ARGV[2] .. name, 'at', 'freed')
+  if known[1] and known[2] == '0' then
+    if known[1] < ARGV[1] then found[#found + 1] = name end
+  else
+    redis.call('SREM', KEYS[1], name)
+  end
+end
+return found
 """
 
 
@@ -96,6 +110,7 @@ class RedisCounters:
         self._lend = client.register_script(_LEND)
         self._settle = client.register_script(_SETTLE)
         self._reclaim = client.register_script(_RECLAIM)
+        self._silent = client.register_script(_SILENT)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -162,27 +177,33 @@ class RedisCounters:
             batch.hsetnx(key, "segment", checkpoint.segment)
             batch.hsetnx(key, "position", checkpoint.position)
             batch.hset(key, mapping={"at": now, "freed": "0"})
-            batch.sadd(_PREFIX + "keepers", broker)
+            batch.sadd(_BROKERS, broker)
             batch.hmget(key, "segment", "position")
             segment, position = batch.execute()[-1]
         return Checkpoint(segment=segment, position=int(position), at=now)
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of brokers that have not settled since a time; return those brokers."""
-        arguments = [silent_since.isoformat(), _PREFIX]
+        since = silent_since.isoformat()
         with _plainly():
-            names = sorted(self._redis.smembers(_PREFIX + "keepers"))
+            names = sorted(self._silent(keys=[_BROKERS], args=[since, _broker("")]))
             return [
-                name for name in names if self._reclaim(keys=[_broker(name), _leases(name)], args=arguments)
+                name
+                for name in names
+                if self._reclaim(keys=[_broker(name), _leases(name), _BROKERS], args=[since, _PREFIX, name])
             ]
 
-    def forget(self, *, before: float) -> None:
-        """Erase leases of windows that ended before a time; the windows themselves expire."""
+    def brokers(self) -> int:
+        """Return how many brokers are active: they have settled, and their leases were not freed since."""
         with _plainly():
-            for broker in self._redis.smembers(_PREFIX + "keepers"):
-                names = [name for name in self._redis.hkeys(_leases(broker)) if _ended(name, before)]
-                if names:
-                    self._redis.hdel(_leases(broker), *names)
+            return int(self._redis.scard(_BROKERS))
+
+    def forget(self, broker: str, *, before: float) -> None:
+        """Erase a broker's leases of windows that ended before a time; the windows themselves expire."""
+        with _plainly():
+            names = [name for name in self._redis.hkeys(_leases(broker)) if _ended(name, before)]
+            if names:
+                self._redis.hdel(_leases(broker), *names)
 
 
 @contextmanager

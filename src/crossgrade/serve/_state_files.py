@@ -1,13 +1,12 @@
-"""The files that workers read, kept as the database and the issuers have them.
+"""The files that workers read, as the database of one machine and the issuers have them.
 
-`routes.json` is the route table, `keys.json` the keyring, `jwks.json` the issuers' public keys.
+`keys.json` is the keyring, `jwks.json` the issuers' public keys. What machines share is in `_following`.
 """
 
 import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from crossgrade.domain import TokenIssuer
@@ -16,44 +15,17 @@ from crossgrade.gateway import GatewaySettings
 from crossgrade.identity import ASKED_AGAIN_S, RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
 from crossgrade.store import Keys
 
-ROUTES_POLL_S = 2.0
-"""How soon a route table that another machine published takes effect here, in seconds."""
 
-KEYS_POLL_S = 2.0
-"""How soon a key that was created or revoked on another machine counts here, in seconds."""
+async def restore_keys(url: str, folder: Path, warn: Callable[[Exception], None]) -> None:
+    """Write the file of keys if it is lost, on the one machine that has the database.
 
-
-async def keep_routes(url: str, folder: Path, warn: Callable[[Exception], None]) -> None:
-    """Write the route tables that any machine publishes, an alarm's step back among them."""
-    from crossgrade.store import Routes  # a broker without a shared database does not need it
-
-    while True:
-        try:
-            with closing(await asyncio.to_thread(Routes.open, url, folder)) as routes:
-                while True:
-                    await asyncio.to_thread(routes.follow)
-                    await asyncio.sleep(ROUTES_POLL_S)
-        except CrossgradeError as error:
-            warn(error)
-        await asyncio.sleep(ROUTES_POLL_S)
-
-
-async def keep_keys(url: str, folder: Path, *, shared: bool, warn: Callable[[Exception], None]) -> None:
-    """Write the file if it is lost and, where several machines share the database, at every change.
-
-    On one machine `crossgrade keys` writes it, so the database is not even opened.
+    `crossgrade keys` writes it otherwise, so that the database is not even opened.
     """
-    if not shared and not _is_lost(url, folder):
-        return
-    written = 0
-    while True:
+    if _is_lost(url, folder):
         try:
-            written = await asyncio.to_thread(_publish, url, folder, written)
+            await asyncio.to_thread(_publish, url, folder)
         except CrossgradeError as error:
             warn(error)
-        if not shared:
-            return
-        await asyncio.sleep(KEYS_POLL_S)
 
 
 def _is_lost(url: str, folder: Path) -> bool:
@@ -61,13 +33,10 @@ def _is_lost(url: str, folder: Path) -> bool:
     return not (folder / "keys.json").exists() and ("://" in url or Path(url).exists())
 
 
-def _publish(url: str, folder: Path, written: int) -> int:
-    """Write the file if there are newer events than `written`; return the newest."""
+def _publish(url: str, folder: Path) -> None:
     with Keys.open(url, folder) as keys:
-        newest = keys.newest_event()
-        if newest != written:
+        if keys.records():
             keys.publish()
-        return newest
 
 
 class KeySetFetcher:

@@ -55,12 +55,13 @@ from crossgrade.gateway import (
     socket_address,
 )
 from crossgrade.identity import is_subject
-from crossgrade.serve._accounts import Accounts
+from crossgrade.serve._accounts import Accounts, pace_s
 from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import Counting, Settlement, broker_name
+from crossgrade.serve._following import follow_store
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
-from crossgrade.serve._state_files import KeySetFetcher, keep_keys, keep_routes
+from crossgrade.serve._state_files import KeySetFetcher, restore_keys
 from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
@@ -102,7 +103,8 @@ class Broker:
         self._url = url
         self._shared = url.startswith("postgres")
         self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
-        self._commit_ticks = 1 if shared else _ALONE_TICKS
+        self._shares_limits = shared
+        self._visited = 0
         self._accounts = Accounts(self._send_to, self._fund, shared=shared)
         self._files = RecordFiles(serve / "requests")
         self._flushes = self._files.last_flushes()
@@ -138,10 +140,11 @@ class Broker:
         parent = os.getppid()
         if self._start[0] or self._settings.serving.limits:
             self._begin()
-        warn = partial(self._warn, "keys")
-        self._spawn(keep_keys(self._url, Path(self._settings.state), shared=self._shared, warn=warn))
+        state = Path(self._settings.state)
         if self._shared:
-            self._spawn(keep_routes(self._url, Path(self._settings.state), partial(self._warn, "routes")))
+            self._spawn(follow_store(self._url, state, self._warn))
+        else:
+            self._spawn(restore_keys(self._url, state, partial(self._warn, "keys")))
         if self._settings.serving.issuers:
             self._spawn(self._jwks.keep())
         while not ending.is_set() and os.getppid() == parent:
@@ -150,7 +153,7 @@ class Broker:
                     await ending.wait()
             except TimeoutError:
                 self._ticks += 1
-                await self._commit(is_due=self._ticks % self._commit_ticks == 0)
+                await self._commit(is_due=self._ticks - self._visited >= self._commit_ticks())
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
@@ -402,7 +405,11 @@ class Broker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE_S):
                     await self._all_resumed.wait()
+        self._accounts.brokers = self._counting.brokers
         self._accounts.open(leases)
+
+    def _commit_ticks(self) -> int:
+        return round(pace_s(self._counting.brokers)) if self._shares_limits else _ALONE_TICKS
 
     async def _commit(self, *, is_due: bool) -> None:
         """Sync the log; if due, write in one transaction what was spent and how far the log is counted.
@@ -413,7 +420,8 @@ class Broker:
         begun = self._began is not None and self._began.done() and self._began.exception() is None
         if begun and is_due and self._sent is None:
             changes = self._accounts.changes()
-            if changes or self._ticks % _HEARTBEAT_TICKS == 0:
+            if changes or self._ticks - self._visited >= _HEARTBEAT_TICKS:
+                self._visited = self._ticks
                 self._sent = Settlement.now(changes, (self._files.segment, self._files.position))
         try:
             if sync is not None:
@@ -428,6 +436,7 @@ class Broker:
                 silent_since = now - timedelta(seconds=_SILENT_S)
                 ended_before = now.timestamp() - _KEPT_WINDOWS_S
                 await self._in_thread(self._counting.tidy, silent_since, ended_before)
+                self._accounts.brokers = self._counting.brokers
         except (CrossgradeError, OSError) as error:
             self._warn("not_committed", error)
 
@@ -460,8 +469,9 @@ class Broker:
         now = time.monotonic()
         if now - self._warned.get(event, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned[event] = now
-            hint = error.hint if isinstance(error, CrossgradeError) else None
-            line = log_line(event, at=time.time(), level="warning", error=str(error), hint=hint)
+            known = error if isinstance(error, CrossgradeError) else None
+            code, hint = (known.code, known.hint) if known is not None else (None, None)
+            line = log_line(event, at=time.time(), level="warning", code=code, error=str(error), hint=hint)
             print(line, file=sys.stderr, flush=True)
 
 

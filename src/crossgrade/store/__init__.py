@@ -34,6 +34,7 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
     from crossgrade.store._database import HEAD
     from crossgrade.store._erasure import Erased
@@ -53,6 +54,7 @@ __all__ = [
     "AuditSource",
     "Batch",
     "Budgets",
+    "Changes",
     "Checkpoint",
     "CompatibilityRecord",
     "Draw",
@@ -78,6 +80,7 @@ __all__ = [
     "RunStatus",
     "RunTotals",
     "Side",
+    "Stamps",
     "Step",
     "Store",
     "StoredVerdict",
@@ -89,6 +92,7 @@ __all__ = [
 
 _LATE = {
     **dict.fromkeys(("CompatibilityRecord", "LiveCheck", "LiveStatus"), "_compatibility"),
+    **dict.fromkeys(("Changes", "Stamps"), "_changes"),
     "Erased": "_erasure",
     "HEAD": "_database",
     "Keys": "_keys",

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, and_, delete, select, text, update
+from sqlalchemy import Connection, and_, delete, func, select, text, update
 
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, connect, migrate
@@ -184,8 +184,14 @@ class Budgets:
         with self._database.reading() as connection:
             return [(_window(row), row.spent, row.leased) for row in connection.execute(query)]
 
-    def forget(self, *, before: float) -> None:
-        """Delete windows that ended before a time (Unix seconds), and their leases."""
+    def brokers(self) -> int:
+        """Return how many brokers are active: they have settled, and their leases were not freed since."""
+        query = select(func.count()).select_from(t.keepers).where(t.keepers.c.at != _FREED)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def forget(self, broker: str, *, before: float) -> None:  # noqa: ARG002  # it is not asked for each broker
+        """Delete windows that ended before a time (Unix seconds), and every broker's leases of them."""
         with self._database.writing() as connection:
             for table in (t.limit_windows, t.limit_leases):
                 ended = and_(table.c.window_s > 0, table.c.begins + table.c.window_s < int(before))

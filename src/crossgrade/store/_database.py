@@ -69,6 +69,19 @@ CAUSES = (
 )
 
 
+_PATIENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""After how long a PostgreSQL that is gone without a word is given up, which libpq does in 15 min.
+
+A server that works on a long query still answers to the kernel, so that no query is cut.
+"""
+
+
 class Database:
     """An open database; `place` names it in messages, without a password."""
 
@@ -79,17 +92,18 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection to read from. Raises `StoreError` for an error of the database."""
-        with self._plainly(), self.engine.connect() as connection:
+        with self.plainly(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Yield a connection in a transaction, committed at the end or rolled back after an error."""
-        with self._plainly(), self.engine.begin() as connection:
+        with self.plainly(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _plainly(self) -> Iterator[None]:
+    def plainly(self) -> Iterator[None]:
+        """Raise `StoreError` for an error of the database in a `with` block."""
         try:
             yield
         except DBAPIError as error:
@@ -175,8 +189,12 @@ def _sqlite(url: URL) -> Database:
 
 
 def _postgresql(url: URL) -> Database:
+    options: dict[str, Any] = {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    options["prepare_threshold"] = None  # a pooler lends one connection to several, who use the same names
     try:
-        engine = create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        engine = create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=options
+        )
     except ModuleNotFoundError as error:
         raise MissingExtraError("a PostgreSQL database", "postgres") from error
     return Database(engine, f"the database {url.render_as_string(hide_password=True)}")
@@ -218,6 +236,21 @@ def session_lock(database: Database, name: str) -> Iterator[bool]:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                 connection.commit()
 
+
+CHANNEL = "crossgrade"
+"""The channel of PostgreSQL on which changes are announced."""
+
+
+def announce(connection: Connection, detail: str = "") -> None:
+    """Tell machines that listen, once the transaction is committed, that there is a change to look for.
+
+    SQLite has one machine, to which nothing need be told.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY, {"channel": CHANNEL, "detail": detail})
+
+
+_NOTIFY = text("SELECT pg_notify(:channel, :detail)")
 
 HEAD = "0011"
 """The newest migration under `migrations/versions`; a test compares the two."""

@@ -1,7 +1,7 @@
 """Stores the gateway's keys as events in the database, and writes `keys.json`, which the gateway loads."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from crossgrade.identity import (
     read_records,
 )
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect, file_lock, migrate
+from crossgrade.store._database import Database, announce, connect, file_lock, migrate
 from crossgrade.store._records import utc_now
 
 
@@ -37,6 +37,7 @@ class Keys:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._replay = _Replay()
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
@@ -139,15 +140,10 @@ class Keys:
                 _append(connection, record.id, "revoked", {}, now)
         return self.get(record.id)
 
-    def newest_event(self) -> int:
-        """Return the number of the newest change of any key, or 0 if there was none."""
-        with self._database.reading() as connection:
-            return connection.execute(select(func.max(t.key_events.c.id))).scalar() or 0
-
     def publish(self) -> None:
         """Write `keys.json` from the database, at a start and after changes on other machines."""
-        with self._publishing():
-            pass
+        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+            self._write()
 
     @contextmanager
     def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
@@ -155,18 +151,25 @@ class Keys:
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
                 yield connection, list(_replayed(connection).values())
-            try:
-                _replace(self.path, keyring_bytes(self.records()))
-            except OSError as error:
-                raise StoreError(
-                    f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
-                ) from error
+            self._write()
+
+    def _write(self) -> None:
+        """Write `keys.json` as the database has it, under this machine's lock."""
+        with self._database.reading() as connection:
+            records = self._replay.read(connection)
+        try:
+            _replace(self.path, keyring_bytes(records))
+        except OSError as error:
+            raise StoreError(
+                f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
+            ) from error
 
 
 def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
     encoded = msgspec.json.encode(detail).decode()
     row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
     connection.execute(insert(t.key_events), row)
+    announce(connection)
 
 
 def _check_usable(connection: Connection) -> None:
@@ -177,10 +180,44 @@ def _check_usable(connection: Connection) -> None:
         raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
+class _Replay:
+    """The keys after the events read so far, so that a machine that follows others reads only new ones."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, KeyRecord] = {}
+        self._count = 0
+        self._newest = 0
+
+    def read(self, connection: Connection) -> list[KeyRecord]:
+        """Return the keys after all events, oldest first.
+
+        Everything is read again if an event was committed after one with a higher number.
+        """
+        count = connection.execute(select(func.count()).select_from(t.key_events)).scalar_one()
+        rows = connection.execute(_EVENTS.where(t.key_events.c.id > self._newest)).all()
+        if self._count + len(rows) != count:
+            self._records = {}
+            rows = connection.execute(_EVENTS).all()
+            self._count = 0
+        _apply(rows, self._records)
+        self._count += len(rows)
+        self._newest = rows[-1].id if rows else self._newest
+        return list(self._records.values())
+
+
 def _replayed(connection: Connection) -> dict[str, KeyRecord]:
     """Return the keys by id, after all their events."""
     records: dict[str, KeyRecord] = {}
-    for row in connection.execute(select(t.key_events).order_by(t.key_events.c.id)):
+    _apply(connection.execute(_EVENTS), records)
+    return records
+
+
+_EVENTS = select(t.key_events).order_by(t.key_events.c.id)
+
+
+def _apply(rows: Iterable[Any], records: dict[str, KeyRecord]) -> None:
+    """Change keys as events say, which come in their order."""
+    for row in rows:
         at = datetime.fromisoformat(row.at)
         detail = msgspec.json.decode(row.detail)
         if row.kind == "created":
@@ -189,7 +226,6 @@ def _replayed(connection: Connection) -> dict[str, KeyRecord]:
             records[row.key_id] = _rotated(records[row.key_id], detail, at)
         elif row.kind == "revoked":
             records[row.key_id] = msgspec.structs.replace(records[row.key_id], revoked_at=at)
-    return records
 
 
 def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:

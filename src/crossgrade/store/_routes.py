@@ -5,14 +5,14 @@ Machines that share a database publish their route tables through it.
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from sqlalchemy import desc, select, text
 
 from crossgrade.errors import ConfigError, StoreError
 from crossgrade.routing import Route, RouteTable, read_route_table, route_table_bytes, route_table_digest
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect, file_lock, migrate
+from crossgrade.store._database import Database, announce, file_lock
 from crossgrade.store._records import utc_now
 
 
@@ -38,11 +38,10 @@ class SharedRoutes:
             "at": utc_now().isoformat(),
         }
         with self._database.writing() as connection:
-            return connection.execute(_APPEND, row).rowcount == 1
-
-    def close(self) -> None:
-        """Close the database."""
-        self._database.close()
+            is_first = connection.execute(_APPEND, row).rowcount == 1
+            if is_first:
+                announce(connection)
+        return is_first
 
 
 _APPEND = text(
@@ -70,22 +69,6 @@ class Routes:
         self._folder = folder
         self._shared = shared
         self._history = folder / "routes"
-
-    @classmethod
-    def open(cls, url_or_path: str | Path, folder: Path) -> Self:
-        """Open the shared database like `Store.open`, without the imports that only runs need."""
-        database, _ = connect(url_or_path)
-        try:
-            migrate(database)
-        except BaseException:
-            database.close()
-            raise
-        return cls(folder, SharedRoutes(database))
-
-    def close(self) -> None:
-        """Close the database that `open` opened."""
-        if self._shared is not None:
-            self._shared.close()
 
     @property
     def path(self) -> Path:

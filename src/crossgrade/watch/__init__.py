@@ -1,5 +1,6 @@
 """Watches active routes: scores live pairs, monitors claims, raises alarms and steps routes back."""
 
+from crossgrade.watch._conditions import Ending
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._growth import GrowthStanding, ThresholdEvidence
 from crossgrade.watch._look import Look, Standing, look
@@ -8,6 +9,7 @@ from crossgrade.watch._webhook import SIGNATURE_HEADER, signature
 __all__ = [
     "SIGNATURE_HEADER",
     "DayCounter",
+    "Ending",
     "GrowthStanding",
     "Look",
     "Standing",

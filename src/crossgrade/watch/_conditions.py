@@ -1,7 +1,8 @@
 """Checks a certificate's other conditions: its expiry, prices, and the models' retirements and versions."""
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,9 @@ from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Offer, Price, Watching
 from crossgrade.routing import Route
 from crossgrade.store import AlarmKind
+
+WARN_DAYS = (90, 30, 7)
+"""Days before a model's end at which watching warns, the longest first."""
 
 _RATES = re.compile(r"\$([0-9.]+) in, \$([0-9.]+) out per million tokens")
 """The prices in a verdict's `price_source`."""
@@ -23,21 +27,68 @@ class Broken:
     detail: Mapping[str, JSON]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A model that routes name and that its provider stops selling soon.
+
+    `days` are those that are left, 0 or fewer once it is gone. `within` is the warning that this is: 90, 30
+    or 7 days. `routes` ask it, as incumbent too. `successor` is its provider's newer model that costs less,
+    if one is known.
+    """
+
+    model: str
+    retires_on: date
+    days: int
+    within: int
+    routes: tuple[str, ...]
+    successor: str | None = None
+
+
+def endings(
+    asked: Mapping[str, Iterable[str]],
+    retires_on: Callable[[str], date | None],
+    successor: Callable[[str], str | None],
+    today: date,
+) -> list[Ending]:
+    """Return which of the models that routes ask end within 90 days, the first to end first.
+
+    `asked` are the routes by model, `retires_on` says when a model ends (None: unknown), and `successor`
+    names what its provider sells instead.
+    """
+    found = []
+    for model, routes in asked.items():
+        day = retires_on(model)
+        days = math.inf if day is None else (day - today).days
+        if day is not None and days <= WARN_DAYS[0]:
+            found.append(
+                Ending(
+                    model=model,
+                    retires_on=day,
+                    days=(day - today).days,
+                    within=min(each for each in WARN_DAYS if days <= each),
+                    routes=tuple(dict.fromkeys(routes)),
+                    successor=successor(model),
+                )
+            )
+    return sorted(found, key=lambda each: (each.retires_on, each.model))
+
+
 def broken_conditions(
     route: Route,
     verdict: Verdict | None,
     *,
     candidate: Offer | None,
     price: Price | None,
+    retires_on: date | None,
     watching: Watching,
     now: datetime,
 ) -> list[Broken]:
     """Return the conditions of a route that are broken at `now`: expiry, retirement, price.
 
-    `candidate` is the candidate's offer as configured now, and `price` its price today. If one is None
-    (unknown), its conditions are not checked.
+    `candidate` is the candidate's offer as configured now, `price` its price today, and `retires_on` its
+    last day. If one is None (unknown), its conditions are not checked.
     """
-    found = [_expired(route, now), _retired(candidate, watching, now.date())]
+    found = [_expired(route, now), _retired(candidate, retires_on, watching, now.date())]
     if verdict is not None and price is not None:
         found.append(_price_rose(route, verdict, price, watching.price_rise))
     return [each for each in found if each is not None]
@@ -70,8 +121,9 @@ def _expired(route: Route, now: datetime) -> Broken | None:
     return Broken(kind="expired", detail={"valid_until": route.valid_until.isoformat()})
 
 
-def _retired(candidate: Offer | None, watching: Watching, today: date) -> Broken | None:
-    retires_on = None if candidate is None else candidate.retires_on
+def _retired(
+    candidate: Offer | None, retires_on: date | None, watching: Watching, today: date
+) -> Broken | None:
     if candidate is None or retires_on is None:
         return None
     if today + timedelta(days=watching.retirement_days) < retires_on:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import anyio
 
+from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
@@ -17,7 +18,7 @@ from crossgrade.project import Project
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Alarm, Pair, Store
 from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, claims_of, people_signal
-from crossgrade.watch._conditions import Broken, broken_conditions, changed_version
+from crossgrade.watch._conditions import Broken, Ending, broken_conditions, changed_version, endings
 from crossgrade.watch._growth import GrowthStanding, RouteGrowth
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
 from crossgrade.watch._monitor import Monitor
@@ -72,7 +73,7 @@ class Look:
 
     `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
     written for people. `growth` is how far routes that grow have come, and `grown` names those that moved
-    more just now.
+    more just now. `endings` are the models that routes ask and that end within 90 days.
     """
 
     at: datetime
@@ -81,6 +82,7 @@ class Look:
     grown: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     problems: list[Reason] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
     labels: int = 0
     waiting: int = 0
 
@@ -119,6 +121,7 @@ def look(
                 _RouteLook(project, each, environ, found).look()
             except CrossgradeError as error:
                 found.problems.append(Reason(error.code, f"route {each.route.name}: {error.message}"))
+        found.endings = _endings(project, now.date())
         store.pairs.forget(now - timedelta(days=watching.keep_text_days))
         try:
             found.problems += anyio.run(partial(deliver, store, watching, environ, now=now))
@@ -141,6 +144,30 @@ def _step_back_again(store: Store, found: Look) -> None:
                         f"in force: stepped back; only {again} moves traffic again",
                     )
                 )
+
+
+def _endings(project: Project, today: date) -> list[Ending]:
+    """Return the models that end soon, of those that routes ask: targets, incumbents and fallbacks."""
+    asked: dict[str, list[str]] = {}
+    table = project.store.routes.current()
+    for route in () if table is None else table.routes:
+        for model in route.targets.values():
+            asked.setdefault(model, []).append(route.name)
+    for spec in project.config.routes.values():
+        for model in (spec.incumbent, *spec.fallbacks):
+            asked.setdefault(model, []).append(spec.name)
+    offers, catalog = project.config.offers, project.catalog
+
+    def newer(model: str) -> str | None:
+        found = successor(catalog, offers[model], today)
+        return None if found is None else found.offer.name
+
+    return endings(
+        {model: routes for model, routes in asked.items() if model in offers},
+        lambda model: catalog.facts(offers[model], today).retires_on,
+        newer,
+        today,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +250,7 @@ class _RouteLook:
             watched.verdict,
             candidate=candidate,
             price=None if candidate is None else project.price_of(candidate),
+            retires_on=None if candidate is None else project.facts_of(candidate).retires_on,
             watching=project.config.watching,
             now=self._found.at,
         )

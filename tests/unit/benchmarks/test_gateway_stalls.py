@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gateway._stalls import Database, Traffic, _judged
+from benchmarks.gateway._stalls import Traffic, _judged
+from benchmarks.gateway._stores import Database
 
 
 def test_what_one_event_loses_does_not_hide_what_another_counts_twice() -> None:
@@ -15,7 +16,7 @@ def test_what_one_event_loses_does_not_hide_what_another_counts_twice() -> None:
     )
     traffic.answered["killed"] = [99.9, 99.7, 99.6]
     traffic.answered["long before"] = [99.9, 99.3, 99.2]
-    database = Database("one", {}, lambda: 0, lambda: None, lambda _: spent)
+    database = Database("one", {}, lambda: 0, lambda: None, lambda: None, lambda _: spent)
     outcome = _judged(database, traffic, list(spent), [99.95])
     assert (outcome.twice, outcome.lost, outcome.stated) == (3, 2 + 1, 2 + 1)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,30 @@ def test_it_goes_on_through_the_stores_troubles(
     assert lines[0]["code"] == "watch-locked"
     assert {line["kind"] for line in lines[1:]} == {"claim", "change"}
     assert naps == [60.0] * 3
+
+
+def test_a_model_that_ends_is_told_once_for_each_warning(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (datetime.now(UTC) + timedelta(days=20)).date()
+    file = site.folder / "crossgrade.yaml"
+    file.write_text(file.read_text().replace("gpt: {", f"gpt: {{retires_on: {day}, "))
+    site.apply(valid_until=datetime.now(UTC) + timedelta(days=90))
+    naps = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_module.time, "sleep", nap)
+    assert run(["watch"]) == 130
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    (line,) = (each for each in lines if each["event"] == "model_ends")
+    assert (line["level"], line["model"], line["routes"]) == ("warning", "gpt", ["support"])
+    run(["watch", "--once", "--json"])
+    told = json.loads(capsys.readouterr().out)["look"]["endings"]
+    assert [(each["model"], each["retires_on"], each["within"]) for each in told] == [("gpt", str(day), 30)]
 
 
 @pytest.mark.parametrize("kind", ["claim", "change", "expired", "price", "retired", "version"])

@@ -3,7 +3,8 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from typing import Any
 
 from crossgrade.gateway.settings import Target
@@ -15,11 +16,40 @@ PAUSE = b"\0pause\0"
 GO = threading.Event()
 
 
+def _keeps(answer: bytes) -> bool:
+    """Return whether a client may send its next request on the connection of an answer: it is whole."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    return bool(end) and b"content-length: %d" % len(body) in lines and b"connection: close" not in lines
+
+
+def _requests(connection: socket.socket) -> Iterator[bytes]:
+    """Read whole requests until the client closes."""
+    with connection.makefile("rb") as stream:
+        while lines := list(takewhile(bytes.strip, iter(stream.readline, b""))):
+            size = next(
+                line.partition(b":")[2] for line in lines if line.lower().startswith(b"content-length:")
+            )
+            yield b"".join(lines) + b"\r\n" + stream.read(int(size))
+
+
 @contextmanager
 def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Serve raw bytes to every connection, waiting for GO where PAUSE stands; then close."""
+    """Answer with raw bytes, waiting for GO where PAUSE stands.
+
+    It closes each connection after one answer, unless the answer tells the client that it may send more. A
+    client that hears of the close only later would send there, and not repeat it.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     received: list[bytes] = []
+    first, *others = answer.split(PAUSE)
+    open_: list[tuple[socket.socket, threading.Thread]] = []
+
+    def converse(connection: socket.socket) -> None:
+        with connection, suppress(ConnectionError):
+            for request in _requests(connection):
+                received.append(request)
+                connection.sendall(answer)
 
     def serve() -> None:
         while True:
@@ -27,9 +57,13 @@ def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
                 connection, _ = listening.accept()
             except OSError:
                 return
+            if _keeps(answer):
+                talk = threading.Thread(target=converse, args=(connection,), daemon=True)
+                open_.append((connection, talk))
+                talk.start()
+                continue
             with connection:
                 received.append(connection.recv(1 << 20))
-                first, *others = answer.split(PAUSE)
                 connection.sendall(first)
                 for piece in others:
                     assert GO.wait(10)
@@ -43,9 +77,13 @@ def scripted(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
         listening.shutdown(socket.SHUT_RDWR)
         listening.close()
         thread.join()
+        for connection, talk in open_:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+            talk.join()
 
 
 def raw_target(url: str, **fields: Any) -> Target:
     """Return the target `raw`, which asks what `scripted` serves."""
-    given = {"dialect": "openai", "key_env": "KEY", "timeout_s": 1.0, **fields}
+    given = {"dialect": "openai", "key_env": "KEY", "timeout_s": 5.0, **fields}
     return Target(name="raw", provider="x", base_url=url, model="m", **given)

@@ -10,6 +10,8 @@ from benchmarks.gateway._dense import BODIES, carry, dense_body
 from crossgrade.dialects import DIALECTS, HOSTS
 from crossgrade.dialects.anthropic import upstream
 from crossgrade.domain import DialectName, Message, ModelRequest
+from crossgrade.gateway._head import _CALLS
+from crossgrade.gateway._payload import ParsedPayload, read_payload
 
 MOST_OPERATIONS = 3_000_000
 """About 50 ms of a core. The C of JSON takes up to 30 ms more."""
@@ -42,6 +44,28 @@ def operations(call: Callable[[], Any]) -> int:
 def test_a_body_takes_few_operations(name: str, dialect: DialectName) -> None:
     body = dense_body(name)
     assert operations(lambda: carry(name, body, dialect)) < MOST_OPERATIONS
+
+
+PROMPTS = {
+    b"1": 0,
+    b'"a"': 1,
+    b'""': 1,
+    b"[1]": 1,
+    b'"a",[1,2]': 2,
+    rb'"say \\",[1],"\"[1], \"[1]\""': 3,
+}
+"""Items of a list, and how many prompts they are; a list of tokens alone is one."""
+
+
+@pytest.mark.parametrize("item", PROMPTS)
+def test_prompts_are_counted_in_few_operations(item: bytes) -> None:
+    endpoint = next(each for each in _CALLS if each.name == "completions")
+    count = ((1 << 20) - 100) // (len(item) + 1)
+    payload = read_payload(endpoint, b'{"model":"m","prompt":[%b]}' % b",".join([item] * count))
+    assert isinstance(payload, ParsedPayload)
+    found: list[int] = []
+    assert operations(lambda: found.append(payload.answers)) < 1_000
+    assert found == [PROMPTS[item] * count or 1]
 
 
 def test_joining_turns_copies_none_of_them_again(monkeypatch: pytest.MonkeyPatch) -> None:

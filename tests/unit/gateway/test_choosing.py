@@ -34,6 +34,87 @@ def test_it_is_accepted_if_it_is_allowed_by_name(run, make, fake, size):
         assert world.post(_body(make, "models", size)).code == "forbidden_field"
 
 
+ADVISOR = '{"type":"advisor_20260301","name":"advisor","model":"claude-opus-4-7"}'
+IMAGE = '{"type":"image_generation"}'
+FUNCTION = '{"type":"function","name":"image_generation","parameters":{"type":"object","properties":{}}}'
+PANEL = '{"type":"openrouter:fusion","parameters":{"analysis_models":["a","b"]}}'
+PLACES = {"anthropic": "messages", "openai": "chat/completions", "openai-responses": "responses"}
+
+
+def _offering(tools, size=0, path="tools", first=True):
+    """A body with these tools, which are the caller's or added by an item of the input."""
+    text = json.dumps("x" * size)
+    offered = f'"{path}":[{tools}]'
+    if path != "tools":
+        offered = (
+            f'"input":[{{"role":"user","content":{text}}},{{"type":"additional_tools","tools":[{tools}]}}]'
+        )
+    said = f'"messages":[{{"role":"user","content":{text}}}]'
+    parts = [offered, said] if first else [said, offered]
+    return f'{{"model":"support",{",".join(parts)}}}'.encode()
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("provider", "api", "tools", "path"),
+    [
+        ("anthropic", "anthropic", ADVISOR, "tools"),
+        ("anthropic", "anthropic", '{"name":"f","input_schema":{"type":"object"}},' + ADVISOR, "tools"),
+        ("anthropic", "anthropic", '{"model":"m","\\u0074ype":"\\u0061dvisor\\u005f20260301"}', "tools"),
+        ("anthropic", "anthropic", '{"type":"custom","type":"advisor_20270101","type":"custom"}', "tools"),
+        ("openai-responses", "openai-responses", IMAGE, "tools"),
+        ("openai-responses", "openai-responses", FUNCTION + "," + IMAGE, "tools"),
+        (
+            "openai-responses",
+            "openai-responses",
+            '{"type" : "image_generation","model":"gpt-image-2"}',
+            "input",
+        ),
+        ("openai-responses", "openai-responses", '{"type":"image\\u005Fgeneration"}', "input"),
+        ("azure", "openai-responses", IMAGE, "tools"),
+        ("openrouter", "openai", PANEL, "tools"),
+        ("openrouter", "openai", '{"type":"openrouter:advisor"}', "tools"),
+        ("openrouter", "openai", '{"type":"openrouter\\u003Aadvisor"}', "tools"),
+        ("openrouter", "anthropic", ADVISOR, "tools"),
+        ("openrouter", "openai-responses", IMAGE, "input"),
+    ],
+)
+def test_a_tool_behind_which_another_model_answers_is_refused(
+    run, make, fake, provider, api, tools, path, size, first
+):
+    with run([make.target(fake, provider=provider, dialect=api)]) as world:
+        answer = world.post(_offering(tools, size, path, first), f"/v1/{PLACES[api]}")
+        assert (answer.status, b"`tools." in answer.body) == (400, True)
+        if api != "anthropic":
+            assert answer.code == "forbidden_field"
+        assert not fake.requests
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+def test_such_a_tool_is_accepted_if_it_is_allowed_by_name(run, make, fake, size):
+    given = {"provider": "openrouter", "caller_fields": ("tools.openrouter",)}
+    with run([make.target(fake, **given)]) as world:
+        assert world.post(_offering(PANEL, size)).status == 200
+        assert world.post(_offering(PANEL + "," + IMAGE, size)).code == "forbidden_field"
+
+
+@pytest.mark.parametrize("size", [0, 1_100_000], ids=["small", "large"])
+@pytest.mark.parametrize("path", ["tools", "input"])
+def test_tools_of_the_model_itself_and_texts_are_not_concerned(run, make, fake, size, path):
+    said = json.dumps('is {"type":"image_generation"} or \\u0061dvisor a tool?')
+    schema = '{"type":"object","properties":{"type":{"type":"image_generation"}},"x":[{"type":"image_generation"}]}'
+    tools = (
+        f'{FUNCTION},{{"type":"function","name":"g","description":{said},"parameters":{schema}}},'
+        '{"type":"web_search"},{"type":"file_search","filters":{"type":"image_generation"}},{"type":null}'
+    )
+    with run([make.target(fake, provider="openai-responses", dialect="openai-responses")]) as world:
+        assert world.post(_offering(tools, size, path), "/v1/responses").status == 200
+        called = '{"type":"image_generation_call","id":"i","result":"aGk="},{"type":"image_generation"}'
+        body = f'{{"model":"support","x":{json.dumps("x" * size)},"input":[{called}]}}'.encode()
+        assert world.post(body, "/v1/responses").status == 200
+
+
 @pytest.mark.parametrize("provider", ["openai-compatible", "groq"])
 @pytest.mark.parametrize(
     ("address", "field"),

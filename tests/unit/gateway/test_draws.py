@@ -203,7 +203,7 @@ def test_a_draw_that_must_not_be_copied_is_missed(grown, make, code, shadow, hea
 def test_a_draw_beyond_the_budget_is_missed(grown, make):
     shadow = Shadow(rate=1.0, max_usd_per_day=1e-9)
     with grown(shadow=shadow, incumbent={"price": PRICE}) as world:
-        world.post(make.chat(), x_crossgrade_segment="easy")
+        world.post(make.chat(max_tokens=9), x_crossgrade_segment="easy")
         check_missed(world, "budget")
 
 

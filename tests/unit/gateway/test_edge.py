@@ -414,7 +414,10 @@ def test_a_client_that_says_no_more_and_then_goes_is_found_out_by_its_events(run
 
 def test_a_client_that_does_not_read_is_cut(run, make):
     long = Reply("word " * 100_000)
-    with FakeProvider(long) as provider, run([make.target(provider)], idle_timeout_s=0.3) as world:
+    with (
+        FakeProvider(long) as provider,
+        run([make.target(provider, timeout_s=60.0)], idle_timeout_s=0.3) as world,  # it takes long to write
+    ):
         connection = world.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         body = make.chat(stream=True)

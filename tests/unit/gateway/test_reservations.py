@@ -35,19 +35,23 @@ class Lender:
         self._limits.send = self._lend
 
     def _lend(self, ask: Ask) -> bool:
-        self._count()
         unit = ask.lease.unit
-        left = ask.cap - self._spent[unit] - self._lent[unit]
+        left = self._left(ask)
         loop = asyncio.get_running_loop()
         if left < ask.need:
             self._limits.recalled(ask.lease)
-            self._count()
+            left = self._left(ask)
+        if left < ask.need:
             loop.call_soon(self._limits.denied, Deny(ask.lease, ask.need, 1.0))
         else:
             amount = max(ask.need, left // 8)
             self._lent[unit] += amount
             loop.call_soon(self._limits.granted, Grant(ask.lease, amount, ask.alone))
         return True
+
+    def _left(self, ask: Ask) -> int:
+        self._count()
+        return ask.cap - self._spent[ask.lease.unit] - self._lent[ask.lease.unit]
 
     def _count(self) -> None:
         for each in self._limits.take_spends():
@@ -293,7 +297,7 @@ def test_an_answer_without_a_bound_counts_for_all_choices(run, make, hanging, pl
 def test_what_is_learned_is_the_size_of_one_choice(run, make, fake):
     with run([make.target(fake, price=price(2))], limits=(A_DOLLAR,)) as world:
         Lender(world)
-        size = world.worker.context.routes.by_name["support"].new_size(world.worker.context.targets["big"])
+        size = world.worker.context.routes.by_name["support"].size(world.worker.context.targets["big"])
         size.tokens = 1
         tokens = world.post(make.chat(n=4)).json["usage"]["completion_tokens"]
         assert len(world.settled()) == 1
@@ -326,7 +330,7 @@ def test_every_attempt_that_was_answered_is_billed_and_recorded(run, make, spare
             each = (spare.input_tokens or 0, spare.output_tokens or 0)
             cost = (10 + each[0] + 20_000 * 10 + each[1] * 20) / 1e6
             assert (record.attempts, record.cost_origin) == (2, "usage")
-            assert (record.input_tokens, record.output_tokens) == (10 + each[0], 20_000 + each[1])
+            assert (record.model, record.input_tokens, record.output_tokens) == ("other-model", *each)
             assert record.cost_usd == pytest.approx(cost)
             assert lender.spent() / NANO == pytest.approx(cost)
             if answer.status == 200:

@@ -10,6 +10,7 @@ import pytest
 from crossgrade.domain import Price, RouteSpec, Shadow
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault, Reply
+from tests.unit.gateway.test_reservations import Lender
 
 SWITCHED = RouteTable(
     version=1,
@@ -114,9 +115,44 @@ def test_what_is_not_shadowed_is_counted(shadowed, make):
             assert _skipped(world) == {"unpriced": 1}
         price = Price(input_per_mtok=Decimal(1), output_per_mtok=Decimal(1))
         with shadowed(old, Shadow(rate=1.0, max_usd_per_day=1e-9), price=price) as world:
-            world.post(make.chat())
+            world.post(make.chat(max_tokens=9))
             world.on_loop(lambda: None)
             assert _skipped(world) == {"budget": 1}
+
+
+CAPPED = Shadow(rate=1.0, max_usd_per_day=1.0)
+DEAR = Price(input_per_mtok=Decimal(0), output_per_mtok=Decimal(2))
+
+
+@pytest.mark.parametrize(("fields", "tokens"), [({}, 32_768), ({"max_tokens": 500}, 500), ({"n": 3}, 98_304)])
+def test_a_copy_reserves_what_the_other_models_answer_may_cost(shadowed, make, fields, tokens):
+    with FakeProvider(Fault("hang")) as old, shadowed(old, CAPPED, price=DEAR) as world:
+        Lender(world)
+        world.post(make.chat(**fields))
+        while not old.requests:
+            time.sleep(0.01)
+        (counter,) = world.worker.limits._counters.values()
+        assert world.on_loop(lambda: counter.lease.reserved) == tokens * 2_000
+
+
+def test_a_copy_teaches_the_size_of_the_other_models_answers(shadowed, make):
+    with FakeProvider(Reply("word", output_tokens=40_000)) as old, shadowed(old, CAPPED, price=DEAR) as world:
+        Lender(world)
+        sizes = world.worker.context.routes.by_name["support"].sizes
+        world.post(make.chat())
+        pairs(world)
+        assert {name: size.tokens for name, size in sizes.items()} == {"big": 40_000}
+        world.post(make.chat(max_tokens=10))
+        pairs(world, 2)
+        assert world.worker.context.targets["big"].ignored == {"max_tokens"}
+
+
+def test_a_copy_whose_stream_states_no_usage_counts_what_was_reserved(shadowed, make):
+    with FakeProvider(Reply("word", usage={})) as old, shadowed(old, CAPPED, price=DEAR) as world:
+        lender = Lender(world)
+        world.post(make.chat(stream=True, max_tokens=500))
+        pairs(world)
+        assert lender.spent() == 500 * 2_000
 
 
 @pytest.mark.parametrize(

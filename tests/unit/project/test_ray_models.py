@@ -186,7 +186,9 @@ def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
     method = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: answer))
 
     async def ask_and_leave() -> None:
-        asking = asyncio.ensure_future(_caller(SimpleNamespace(facts=method))("facts", None))
+        asking = asyncio.ensure_future(
+            _caller(SimpleNamespace(facts=method, ask=method, embed=method))("facts", None)
+        )
         await asyncio.sleep(0)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from crossgrade.gateway import LeaseId, Spend
+from crossgrade.serve._accounts import pace_s, share_of
 from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
@@ -115,17 +116,42 @@ def test_leases_of_a_silent_broker_are_freed_and_it_hears_of_it(counters: Counte
     counters.join("two", START)
     counters.lend("one", DAY, cap=100, need=60, share=0.0)
     assert counters.reclaim(silent_since=utc_now() - timedelta(minutes=1)) == []
+    assert counters.brokers() == 2
     assert counters.lend("two", DAY, cap=100, need=60).amount == 0
     soon = utc_now() + timedelta(minutes=1)
     assert counters.reclaim(silent_since=soon) == ["one", "two"]
     assert counters.reclaim(silent_since=soon) == []
-    assert counters.leases("one") == {}
+    assert (counters.leases("one"), counters.brokers()) == ({}, 0)
     assert not counters.settle("one", {DAY: (5, -5)}, one, later(1))
     counters.join("two", START)
+    assert counters.brokers() == 1
     assert counters.lend("two", DAY, cap=100, need=100) == (100, 0)
     known = counters.checkpoint("one")
     assert known is not None
     assert (known.segment, known.position) == ("s", 0)
+
+
+@pytest.mark.needs("module:fakeredis")
+def test_who_is_silent_is_one_question_however_many_brokers_there_are() -> None:
+    import fakeredis
+
+    class Counted(fakeredis.FakeRedis):
+        asked = 0
+
+        def execute_command(self, *words: object, **options: object) -> object:
+            self.asked += 1
+            return super().execute_command(*words, **options)
+
+    client = Counted(decode_responses=True)
+    counters = RedisCounters(client)
+    for number in range(20):
+        counters.join(f"broker-{number}", START)
+    counters.reclaim(silent_since=utc_now() - timedelta(minutes=1))  # the first also loads the script
+    client.asked = 0
+    counters.reclaim(silent_since=utc_now() - timedelta(minutes=1))
+    counters.forget("broker-1", before=time.time())
+    assert (client.asked, counters.brokers()) == (2, 20)
+    client.close()
 
 
 def test_old_windows_are_forgotten(counters: Counters) -> None:
@@ -133,7 +159,7 @@ def test_old_windows_are_forgotten(counters: Counters) -> None:
     old = LimitWindow("key", "a", "requests", 60, 60)
     counters.lend("one", old, cap=10, need=5)
     counters.lend("one", DAY, cap=10, need=5)
-    counters.forget(before=time.time() - 86_400)
+    counters.forget("one", before=time.time() - 86_400)
     assert counters.leases("one") == {DAY: 10}
 
 
@@ -196,3 +222,8 @@ def test_a_redis_that_is_not_there_is_said_without_its_password() -> None:
     assert "secret" not in str(caught.value)
     with raises_code("redis-url-invalid"):
         RedisCounters.open("nonsense://:secret@host")
+
+
+def test_many_brokers_come_to_the_store_in_turns() -> None:
+    assert [pace_s(brokers) for brokers in (1, 100, 400, 10_000)] == [1.0, 1.0, 4.0, 20.0]
+    assert [share_of(brokers) for brokers in (1, 4, 1_000)] == [1 / 8, 1 / 8, 1 / 2_000]

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from crossgrade.errors import NotFoundError
 from crossgrade.identity import KeyLimit, read_keyring, read_records
-from crossgrade.store import Keys, OnboardingStep, Store
+from crossgrade.store import Keys, OnboardingStep, Store, utc_now
 from tests.codes import raises_code
 
 
@@ -148,9 +149,22 @@ def test_another_machine_writes_the_same_file(any_store: Store, tmp_path: Path) 
     url = any_store.keys._database.engine.url.render_as_string(hide_password=False)
     elsewhere = tmp_path / "elsewhere"
     with Keys.open(url, elsewhere) as keys:
-        assert keys.newest_event() == 0
         key = any_store.keys.create("ci")
+        keys.publish()
         any_store.keys.revoke(key.id)
-        assert keys.newest_event() == 2
         keys.publish()
         assert keys.path.read_bytes() == any_store.keys.path.read_bytes()
+
+
+def test_an_event_committed_late_counts_too(any_store: Store, tmp_path: Path) -> None:
+    url = any_store.keys._database.engine.url.render_as_string(hide_password=False)
+    key = any_store.keys.create("ci")
+    row = "INSERT INTO key_events (id, key_id, kind, detail, at) VALUES (:id, :key_id, 'revoked', '{}', :at)"
+    with Keys.open(url, tmp_path / "elsewhere") as keys:
+        for number, key_id in ((99, any_store.keys.create("other").id), (98, key.id)):
+            keys.publish()
+            with keys._database.writing() as connection:
+                connection.execute(text(row), {"id": number, "key_id": key_id, "at": utc_now().isoformat()})
+        keys.publish()
+        now = time.time()
+        assert read_keyring(keys.path.read_bytes()).principal(key.text.encode(), now) is None

@@ -1,6 +1,6 @@
 """Dates, prices, retirements and versions: a certificate rests on them too."""
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -78,3 +78,47 @@ def test_conditions_come_before_scores(site: Site) -> None:
     site.apply(valid_until=NOW - timedelta(days=1))
     assert kinds(site) == ["expired", "retired"]
     assert site.route().policy != SWITCH
+
+
+def test_the_catalogue_knows_when_a_model_ends(site: Site) -> None:
+    """The configuration states no date: the date is the catalogue's."""
+    site.write()
+    file = site.folder / "crossgrade.yaml"
+    here = 'provider: openai-compatible\n    model: llama-x\n    base_url: "http://127.0.0.1:9/v1"'
+    text = file.read_text()
+    assert here in text
+    file.write_text(text.replace(here, "provider: openai\n    model: gpt-4o"))
+    site.apply()
+    found = site.look(now=datetime(2027, 1, 5, tzinfo=UTC))
+    assert [alarm.kind for alarm in found.alarms] == ["retired"]
+    assert found.alarms[0].detail["retires_on"] == "2027-01-14"
+
+
+@pytest.mark.parametrize(
+    ("day", "days", "within"),
+    [("2027-02-24", None, None), ("2027-02-23", 90, 90), ("2026-12-25", 30, 30), ("2026-12-02", 7, 7), ("2026-11-25", 0, 7), ("2026-11-20", -5, 7)],
+)  # fmt: skip
+def test_a_model_that_ends_is_warned_of_whoever_it_is(
+    site: Site, day: str, days: int | None, within: int | None
+) -> None:
+    """The incumbent ends, of a route that moves everything away from it and steps back to it."""
+    site.write()
+    file = site.folder / "crossgrade.yaml"
+    file.write_text(file.read_text().replace("gpt: {", f"gpt: {{retires_on: {day}, "))
+    site.apply()
+    found = site.look()
+    assert not found.alarms
+    seen = [(each.model, each.days, each.within, each.routes, each.successor) for each in found.endings]
+    assert seen == ([] if days is None else [("gpt", days, within, ("support",), None)])
+
+
+def test_what_its_provider_sells_instead_is_named(site: Site) -> None:
+    site.write()
+    file = site.folder / "crossgrade.yaml"
+    here = 'gpt: {provider: openai-compatible, model: gpt-x, base_url: "http://127.0.0.1:9/v1"}'
+    assert here in file.read_text()
+    file.write_text(file.read_text().replace(here, "gpt: {provider: openai, model: gpt-4o}"))
+    (ending,) = site.look().endings
+    assert (ending.model, ending.retires_on, ending.within) == ("gpt", date(2027, 1, 14), 90)
+    assert ending.successor is not None
+    assert ending.successor.endswith("@openai")

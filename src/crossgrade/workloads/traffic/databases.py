@@ -6,10 +6,10 @@ and that is deleted when the work is done, so that a log may be read twice in th
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -105,32 +105,50 @@ def _postgresql(url: str, sql: str, file: IO[bytes], _path: Path) -> None:
 
 
 def _clickhouse(url: str, sql: str, file: IO[bytes], _path: Path) -> None:
+    settings = {
+        "readonly": 2,  # reads only, and may set how times and numbers are written
+        "date_time_output_format": "iso",
+        "output_format_json_quote_64bit_integers": 0,
+    }
+    database = urlsplit(url).path.strip("/")
+    # A user who may only read may not set anything either; for such a one this is as good as done.
+    with (
+        clickhouse_client(url, database=database, settings=settings, strict=False) as client,
+        client.raw_stream(sql, fmt="JSONEachRow") as stream,
+    ):
+        while block := stream.read(_BLOCK):
+            file.write(block)
+
+
+@contextmanager
+def clickhouse_client(
+    url: str, *, database: str = "", settings: Mapping[str, object] | None = None, strict: bool
+) -> Iterator[Any]:
+    """Give a client of the ClickHouse server of a URL, `clickhouse://USER@HOST` or `clickhouses://` by TLS.
+
+    A password that the URL lacks is that of `CLICKHOUSE_PASSWORD`. Settings that the server does not let the
+    user change are errors if `strict`, else left out.
+
+    Raises `MissingExtraError` without the driver, and what the driver raises.
+    """
     try:
         import clickhouse_connect
         import clickhouse_connect.common
     except ImportError:
-        raise MissingExtraError("reading ClickHouse", "clickhouse") from None
+        raise MissingExtraError("ClickHouse", "clickhouse") from None
     parts = urlsplit(url)
-    # A user who may only read may not set anything either; for such a one this is as good as done.
-    clickhouse_connect.common.set_setting("invalid_setting_action", "drop")
+    clickhouse_connect.common.set_setting("invalid_setting_action", "error" if strict else "drop")
     client = clickhouse_connect.get_client(
         host=parts.hostname or "localhost",
         port=parts.port or 0,
         username=parts.username or "default",
         password=parts.password or os.environ.get("CLICKHOUSE_PASSWORD", ""),
-        database=parts.path.strip("/") or "default",
+        database=database or "default",
         secure=parts.scheme == "clickhouses",
-        # 2: reads only, and may set how times and numbers are written.
-        settings={
-            "readonly": 2,
-            "date_time_output_format": "iso",
-            "output_format_json_quote_64bit_integers": 0,
-        },
+        settings=dict(settings or {}),
     )
     try:
-        with client.raw_stream(sql, fmt="JSONEachRow") as stream:
-            while block := stream.read(_BLOCK):
-                file.write(block)
+        yield client
     finally:
         client.close()
 

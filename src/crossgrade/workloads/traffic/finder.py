@@ -42,6 +42,8 @@ _WORK = (
 class Frame:
     """The log around a workload: names of models, first and last time, prices' day, offers, models' prices.
 
+    `ends` has the last days of models, where they are announced.
+
     `newer` finds the newer sibling of a provider's model that takes so many tokens. `commitment` is what the
     team owes a provider.
 
@@ -53,6 +55,7 @@ class Frame:
     on: date
     offers: Sequence[Alternative]
     prices: Mapping[int, tuple[str, Price]]
+    ends: Mapping[int, date]
     newer: Callable[[str, str, int], Successor | None]
     commitment: Callable[[str], Commitment | None]
     label_usd: float
@@ -152,6 +155,7 @@ class Finder:
             labels_cost_usd=samples * self.frame.label_usd,
             net_value_usd=self._net_value(moves, likelihood, samples * self.frame.label_usd),
             thrifts=self._thrifts(counted, longest),
+            ends=self._ends(),
             unknown=self.unknown,
         )
 
@@ -199,6 +203,11 @@ class Finder:
             for code in np.unique(codes).tolist()
         }
         return dict(sorted(found.items(), key=lambda item: (item[0] == "unknown", -item[1])))
+
+    def _ends(self) -> dict[str, date]:
+        codes = np.unique(self.column("model")).tolist()
+        found = {self.frame.models[code]: self.frame.ends[code] for code in codes if code in self.frame.ends}
+        return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
     def _cached_share(self, given: NDArray[Any]) -> float | None:
         cached = self.tokens["cached"]

@@ -60,7 +60,7 @@ class Finding:
     a move. `features` are what an offer must be able to do. `net_value_usd` is what finding out may bring in
     the first year, by the better move: twelve times the saving a month, times the likelihood, less the test
     and its labels (`labels_cost_usd`). `score` is the saving a month times the likelihood, over the cost of
-    the test: dollars a dollar.
+    the test: dollars a dollar. `ends` has the last day of each model that served it, where one is announced.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Finding:
     labels_cost_usd: float
     net_value_usd: float | None
     thrifts: tuple[Thrift, ...] = ()
+    ends: Mapping[str, date] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -29,10 +29,10 @@ def remote_path(address: str) -> Path:
     try:
         from upath import UPath
     except ImportError:
-        raise MissingExtraError("reading from an object store", "objects") from None
+        raise MissingExtraError("an object store", "objects") from None
     if "@" in address.partition("://")[2].partition("/")[0]:
         raise UsageError(
-            "an address of a log holds a user or a password",
+            "an address holds a user or a password",
             code="address-with-password",
             hint="leave it out: the store's driver finds credentials in the environment",
         )
@@ -41,7 +41,7 @@ def remote_path(address: str) -> Path:
         path.fs  # noqa: B018 -- a missing driver shows only now
     except (ImportError, ValueError) as error:
         raise UsageError(
-            f"{address} cannot be read: {error}",
+            f"{address} cannot be opened: {error}",
             code="log-address-unknown",
             hint="s3:// needs the package s3fs, gs:// gcsfs, az:// adlfs",
         ) from error

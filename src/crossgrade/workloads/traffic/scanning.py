@@ -247,12 +247,14 @@ class Scanner:
         spend, logged = self._spend()
         groups, labels = self.labelled(spend)
         total, priced = float(np.nansum(spend)), int(self._calls[~np.isnan(spend)].sum())
+        prices = self._prices()
         frame = Frame(
             models=self._log.models.known,
             span=self.span,
             on=self._on,
             offers=alternatives(self._catalog, self._on, self._today),
-            prices=self._prices(),
+            prices=prices,
+            ends=self._ends(prices),
             newer=self._newer,
             commitment=self._commitment,
             label_usd=self._label_usd,
@@ -302,6 +304,16 @@ class Scanner:
             for code, name in enumerate(self._log.models.known)
         }
         return {code: priced for code, priced in found.items() if priced is not None}
+
+    def _ends(self, prices: Mapping[int, tuple[str, Price]]) -> dict[int, date]:
+        """Return the announced last day of each model that has one."""
+        found, known = {}, max(self._on, self._today)
+        for code, (provider, _) in prices.items():
+            name = self._log.models.known[code]
+            day = self._catalog.facts(Offer(name=name, provider=provider, model=name), known).retires_on
+            if day is not None:
+                found[code] = day
+        return found
 
     def _newer(self, provider: str, model: str, context: int) -> Successor | None:
         offer = Offer(name=model, provider=provider, model=model)

@@ -15,6 +15,7 @@ from crossgrade.catalog.bills import bill_offers
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Contract, Offer, Team
 from crossgrade.pricing.usage import stated_traffic
+from crossgrade.report import scan_rows
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
 from crossgrade.workloads.traffic.money import alternatives
 from crossgrade.workloads.traffic.request import call_of
@@ -490,3 +491,18 @@ def test_prompts_that_come_back_too_late_are_in_no_cache(tmp_path: Path) -> None
     ]
     (found,) = scanned(tmp_path / "log.jsonl", rows).findings
     assert {each.way: each.saves_usd_per_month for each in found.thrifts}["prompt caching"] == 0
+
+
+def test_what_ends_is_said_of_every_workload(tmp_path: Path) -> None:
+    """The dates are the catalogue's; a model without one is not said to stay."""
+    rows = [row(n, route="a", model="gpt-4o", messages=chat(f"q {n}")) for n in range(30)]
+    rows += [row(n, route="a", model="gpt-4.1-mini", messages=chat(f"q {n}")) for n in range(30, 90)]
+    rows += [row(n, route="b", model="my-own-model", messages=chat(f"q {n}")) for n in range(90, 120)]
+    found = scanned(tmp_path / "log.jsonl", rows)
+    ends = {each.name: each.ends for each in found.findings}
+    assert ends == {"a": {"gpt-4.1-mini": date(2027, 1, 14), "gpt-4o": date(2027, 1, 14)}, "b": {}}
+    shown = {each.name: (each.ends_first, each.ends) for each in scan_rows(found)}
+    assert shown["b"] == (None, None)
+    assert shown["a"][0] == "2027-01-14"
+    assert names(str(shown["a"][1]), "gpt-4o")
+    assert {"gpt-4o": "2027-01-14"}.items() <= scan_record(found)["findings"][0]["ends"].items()
