@@ -77,6 +77,7 @@ def seen(port: int, log: Path) -> dict[str, Any]:
         found["nodes"] = [[each.cores, each.keys, abs(each.clock_ahead_s) < 5] for each in facts]
         found["refused"] = code_of(lambda: list(nodes.run(refuse, [1])))
         nodes.check_files([log])
+        found["refused_there"] = code_of(lambda: nodes._on_each(refuse, 1))
         found["missing"] = code_of(lambda: nodes.check_files([log.with_name("gone")]))
     found["evaluate"] = ran("evaluate", "echo", "--yes", "--on", address)
     with on_ray(address) as nodes:

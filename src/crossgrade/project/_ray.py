@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from crossgrade._version import __version__
 from crossgrade.domain import Offer
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, said_by, unreadable
-from crossgrade.project._ray_models import Desk, DeskLostError, Place, open_on_nodes
+from crossgrade.project._ray_models import Desk, DeskLostError, Place, at_node, open_on_nodes
 from crossgrade.providers import LocalSettings, Provider, usable_cores
 from crossgrade.providers.models import ModelShelf
 from crossgrade.workloads.files import is_local
@@ -204,9 +204,9 @@ class RayCluster:
         """Run a function on every node that is alive (or on one), and return each node with the result.
 
         A node that was just lost counts as alive for some seconds. So nodes are asked until they answer or
-        are known to be gone.
+        are known to be gone. What the function raises there is raised here, with the node named.
         """
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         ask = self._ray.remote(num_cpus=0, max_retries=0)(_called)
         found: list[tuple[dict[str, Any], Any]] = []
@@ -224,21 +224,21 @@ class RayCluster:
             ]
             failed.clear()
             for node, answer in asked:
+                name = node["NodeManagerHostname"]
                 try:
                     found.append((node, self._ray.get(answer, timeout=_PATIENCE_S)))
+                except RayTaskError as error:
+                    is_ours = isinstance(error.cause, CrossgradeError)
+                    raise (at_node if is_ours else _unusable_node)(name, error.cause) from error
                 except RayError as error:
-                    failed[node["NodeManagerHostname"]] = error
+                    failed[name] = error
             if not failed:
                 return found
             if monotonic() > deadline:
                 break
             sleep(1.0)
         name, why = next(iter(failed.items()))
-        raise CrossgradeError(
-            f"the node {name} does not answer: {said_by(why)}",
-            code="node-unusable",
-            hint=f"install crossgrade {__version__} on every node, and look at Ray's logs",
-        ) from why
+        raise _unusable_node(name, why) from why
 
 
 @contextmanager
@@ -346,6 +346,14 @@ def _unusable(address: str, error: Exception) -> CrossgradeError:
         f"the cluster at {address} cannot be used: {said_by(error)}",
         code="ray-versions",
         hint="use the same Python and Ray here and on the cluster",
+    )
+
+
+def _unusable_node(name: str, why: BaseException) -> CrossgradeError:
+    return CrossgradeError(
+        f"the node {name} does not answer: {said_by(why)}",
+        code="node-unusable",
+        hint=f"install crossgrade {__version__} on every node, and look at Ray's logs",
     )
 
 

@@ -254,7 +254,7 @@ async def open_on_nodes(
             if isinstance(found, DeskFacts):
                 having.append((desk, found))
             elif first_error is None:
-                first_error = _at(desk.node, found)
+                first_error = at_node(desk.node, found)
         if not having:
             raise first_error or CrossgradeError("the cluster has no node", code="worker-lost")
         facts = having[0][1]
@@ -275,7 +275,7 @@ async def open_on_nodes(
         remove(placed)
 
 
-def _at(node: str, error: BaseException) -> BaseException:
+def at_node(node: str, error: BaseException) -> BaseException:
     """Return an error of ours with the node named in its message."""
     if isinstance(error, DeskLostError):
         return CrossgradeError(f"the node {node} was lost: {error}", code="worker-lost")

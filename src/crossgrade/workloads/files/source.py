@@ -218,7 +218,7 @@ def line_starts(path: Path, every: int) -> list[int]:
     be read.
     """
     starts = [0]
-    with file_errors(path), path.open("rb") as raw:
+    with file_errors(path), _in_ranges(path, 64 * KIB) as raw:
         if raw.read(4).startswith((GZIP_MAGIC, ZSTD_MAGIC)):
             return starts
         size = raw.seek(0, os.SEEK_END)
@@ -226,11 +226,21 @@ def line_starts(path: Path, every: int) -> list[int]:
             if wanted <= starts[-1]:
                 continue  # in a line that is longer
             raw.seek(wanted - 1)
-            while (piece := raw.readline(MIB)) and not piece.endswith(b"\n"):
-                pass
-            if raw.tell() < size:
-                starts.append(raw.tell())
+            start = _next_line(raw)
+            if start < size:
+                starts.append(start)
     return starts
+
+
+def _next_line(raw: IO[bytes]) -> int:
+    """Return the byte at which the line after this place begins, or the end of the file."""
+    at = raw.tell()
+    while block := raw.read(64 * KIB):  # files of fsspec have no `readline` with a limit
+        end = block.find(b"\n")
+        if end >= 0:
+            return at + end + 1
+        at += len(block)
+    return at
 
 
 def is_local(path: object) -> bool:
@@ -307,9 +317,9 @@ def _plain_blocks(
 def _blocks(
     path: Path, limits: FileLimits, block_bytes: int, span: tuple[int, int] | None
 ) -> Iterator[bytes]:
-    with _opened(path, span) as raw:
+    with _opened(path, span, 4) as raw:
         magic = raw.read(4)
-    with _opened(path, span) as raw:  # what comes as a stream has no way back
+    with _opened(path, span, 4 * block_bytes) as raw:  # what comes as a stream has no way back
         compressed = span is None and magic.startswith((GZIP_MAGIC, ZSTD_MAGIC))
         if span is not None:
             parts = _blocks_of(raw, span, block_bytes, path)
@@ -325,18 +335,25 @@ def _blocks(
             yield part
 
 
-def _opened(path: Path, span: tuple[int, int] | None) -> IO[bytes]:
+def _opened(path: Path, span: tuple[int, int] | None, ahead_bytes: int) -> IO[bytes]:
     """Open a file, as a stream if it is to be read whole from a web server that sends no ranges."""
-    if span is not None or is_local(path) or getattr(path, "protocol", "") not in {"http", "https"}:
-        return path.open("rb")
+    if span is None and getattr(path, "protocol", "") in {"http", "https"}:
+        try:
+            with _in_ranges(path, 1) as file:
+                file.seek(1)
+                file.read(1)
+        except ValueError:
+            return _in_ranges(path, 0)
+    return _in_ranges(path, ahead_bytes)
+
+
+def _in_ranges(path: Path, ahead_bytes: int) -> IO[bytes]:
+    """Open a file of which at most so much is read beyond what is asked for, where it is elsewhere.
+
+    A store's driver may read 50 MiB ahead, far beyond the end of a part.
+    """
     opened: Callable[..., IO[bytes]] = path.open
-    try:
-        with opened("rb", block_size=1) as file:
-            file.seek(1)
-            file.read(1)
-    except ValueError:
-        return opened("rb", block_size=0)
-    return path.open("rb")
+    return opened("rb") if is_local(path) else opened("rb", block_size=ahead_bytes)
 
 
 def _blocks_of(raw: IO[bytes], span: tuple[int, int], block_bytes: int, path: Path) -> Iterator[bytes]:

@@ -14,7 +14,9 @@ from aiohttp import web
 
 from crossgrade.catalog import packaged_catalog
 from crossgrade.errors import CrossgradeError, DataError
-from crossgrade.workloads.traffic import log_files, parts, scan_logs, scan_record
+from crossgrade.workloads.traffic import ReadingOptions, log_files, parts, scan_logs, scan_record
+from crossgrade.workloads.traffic.parts import log_parts
+from crossgrade.workloads.traffic.remote import remote_path
 from tests.unit.serve.running import free_port
 from tests.unit.workloads.traffic.test_parts import written
 from tests.unit.workloads.traffic.test_scanning import TODAY, row
@@ -74,6 +76,9 @@ def test_a_log_on_a_web_server_is_the_log_here(
     here = scanned(path)
     assert here["problems"]
     assert scanned(f"{served}/log.jsonl") == here
+    assert [each.start for each in log_parts([remote_path(f"{served}/log.jsonl")], ReadingOptions())] == [
+        each.start for each in log_parts([path], ReadingOptions())
+    ]
     packed = scanned(f"{served}/log.jsonl.gz")
     assert packed["requests"] == here["requests"]
 
