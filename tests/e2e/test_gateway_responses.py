@@ -34,7 +34,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, fake: FakeProvider) -> Ite
 @pytest.fixture(scope="module")
 def client(gateway: Served) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
-        base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0, default_headers=CLOSE
+        base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=2, default_headers=CLOSE
     ) as made:
         yield made
 

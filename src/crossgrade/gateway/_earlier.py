@@ -96,10 +96,13 @@ class EarlierResponses:
         )
 
     def _found(self, payload: ParsedPayload, turn: Turn, on_ready: OnReady, done: Done | None) -> None:
-        if done is not None and done.error == TOO_LARGE:
+        if done is None:  # whether the ids are known is not known, so they are not said to be unknown
+            on_ready(_UNAVAILABLE, None)
+            return
+        if done.error == TOO_LARGE:
             on_ready(_TOO_LARGE, None)
             return
-        found = Found() if done is None or done.error else _FOUND.decode(done.text)
+        found = Found() if done.error else _FOUND.decode(done.text)
         for at, name in turn.references.items():
             turn.items[at] = found.items.get(name, turn.items[at])
         fields = _FIELDS.decode(payload.body)
@@ -152,6 +155,12 @@ def _named(item: msgspec.Raw) -> tuple[str, msgspec.Raw]:
     return name, msgspec.Raw(_encode(fields))
 
 
+_UNAVAILABLE = Problem(
+    status=503,
+    message="The gateway cannot look up the earlier answers that this request refers to now. Try again.",
+    code="responses_unavailable",
+    retry_after_s=1.0,
+)
 _TOO_LARGE = Problem(
     status=413,
     message="The conversation that this request continues is over the limit for bodies that are parsed.",

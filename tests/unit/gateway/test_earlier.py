@@ -50,6 +50,19 @@ def test_a_conversation_goes_on_by_the_id_of_its_last_response(run, make, fake, 
         )
 
 
+def test_ids_that_cannot_be_looked_up_are_not_said_to_be_unknown(run, make, fake, monkeypatch):
+    """The broker does not answer: the client may ask again."""
+    with run([make.target(fake)], **KEPT) as world:
+        first = answered(world.post(request("one"), PATH))
+        with monkeypatch.context() as patched:
+            broker = world.worker.context.earlier.broker
+            patched.setattr(broker, "find", lambda _message, on_done: on_done(None))
+            refused = world.post(request("two", previous_response_id=first["id"]), PATH)
+        assert (refused.status, refused.code) == (503, "responses_unavailable")
+        assert "retry-after" in refused.headers
+        assert world.post(request("two", previous_response_id=first["id"]), PATH).status == 200
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_items_are_found_by_id_with_the_calls_of_tools(run, make, stream):
     """So does the AI SDK with its default provider."""
