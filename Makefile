@@ -54,10 +54,10 @@ check: $(VENV)/.installed ## the quick door: format, lint, types, contracts, fas
 	@$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -n 2 -m "not slow" tests/unit tests/property tests/test_architecture.py
 
+SIMULATIONS := tests/verify/stats tests/verify/decide tests/verify/watch
 verify: $(VENV)/.installed ## the long simulations, soaks and fuzzing; ON=ray://HOST:10001 runs the simulations there
-	@if [ -n "$(ON)" ]; then $(BIN)/python scripts/verify_on.py $(ON); \
-	else $(BIN)/pytest tests/verify/stats tests/verify/decide tests/verify/watch -p no:randomly; fi
-	@$(BIN)/pytest tests/verify/gateway tests/verify/llama4 -p no:randomly
+	@if [ -n "$(ON)" ]; then $(BIN)/python scripts/verify_on.py $(ON) $(SIMULATIONS); fi
+	@$(BIN)/pytest tests/verify -p no:randomly $(if $(ON),$(SIMULATIONS:%=--ignore=%))
 	@$(MAKE) --no-print-directory versions
 
 versions: $(VENV)/.installed ## unit tests on other Pythons and dependencies, as far as they are installed

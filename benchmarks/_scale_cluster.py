@@ -115,7 +115,7 @@ def kill_on_cluster(times: int, seed: int) -> dict[str, int]:
 
 
 def _one_run(url: str, folder: Path, cluster: Nodes, chance: random.Random, number: int) -> dict[str, int]:
-    write_dataset(folder / "data.jsonl", SAMPLES, salt=f"run {seed_of(chance)} {number}")
+    write_dataset(folder / "data.jsonl", SAMPLES, salt=f"run {number}")
     victim = VICTIMS[number % len(VICTIMS)]
     began = sum(counts(url).values())
     process = ran(url, folder, cluster.address)
@@ -145,11 +145,6 @@ def _one_run(url: str, folder: Path, cluster: Nodes, chance: random.Random, numb
         "sent_again": sum(sent.values()) - began - 2 * SAMPLES,
         "in_store_at_kill": len(kept),
     }
-
-
-def seed_of(chance: random.Random) -> int:
-    """Return a number that no other run of this process has, so that no two ask the same."""
-    return chance.getrandbits(32)
 
 
 def compared(times: int, seed: int) -> dict[str, int]:

@@ -1,14 +1,14 @@
-"""Run the long simulations of `make verify` on a cluster of Ray: `python scripts/verify_on.py ray[://HOST:PORT]`.
+"""Run tests on a cluster of Ray, as `make verify` does: `python scripts/verify_on.py ray[://HOST:PORT] FOLDER…`.
 
 Each test runs in a process of its own on some node, from a copy of this checkout that Ray brings there. The
-nodes need what `make test` installs. Soaks and fuzzing of the gateway stay on one machine: they are not here.
+nodes need what `make test` installs. Soaks and fuzzing of the gateway stay on one machine.
 """
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from tempfile import TemporaryDirectory
@@ -17,7 +17,6 @@ from typing import NamedTuple
 from crossgrade.project import on_ray
 
 ROOT = Path(__file__).parents[1]
-SIMULATIONS = ("tests/verify/stats", "tests/verify/decide", "tests/verify/watch")
 NEEDED = ("benchmarks", "src", "tests", "pyproject.toml")
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "0")
 
@@ -30,9 +29,9 @@ class Ran(NamedTuple):
     said: str
 
 
-def tests() -> Iterator[str]:
-    """Yield the simulations, by pytest's names."""
-    listed = [*PYTEST, "--collect-only", *SIMULATIONS]
+def tests(folders: Sequence[str]) -> Iterator[str]:
+    """Yield the tests of folders, by pytest's names."""
+    listed = [*PYTEST, "--collect-only", *folders]
     found = subprocess.run(listed, capture_output=True, text=True, check=True, cwd=ROOT)
     yield from re.findall(r"^tests/\S+::\S.*$", found.stdout, re.MULTILINE)
 
@@ -46,7 +45,7 @@ def run_test(test: str) -> Ran:
 
 
 def copied(folder: Path) -> Path:
-    """Copy what the simulations need of this checkout into a folder, and return it."""
+    """Copy what the tests need of this checkout into a folder, and return it."""
     for name in NEEDED:
         if (ROOT / name).is_dir():
             copytree(ROOT / name, folder / name, ignore=ignore_patterns("__pycache__"))
@@ -55,11 +54,11 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def main(address: str) -> int:
-    """Run all simulations on a cluster; return 1 if one failed."""
+def main(address: str, *folders: str) -> int:
+    """Run the tests of folders on a cluster; return 1 if one failed."""
     failed = 0
     with TemporaryDirectory() as folder, on_ray(address, folder=copied(Path(folder))) as nodes:
-        for ran in nodes.run(run_test, list(tests())):
+        for ran in nodes.run(run_test, list(tests(folders))):
             print("ok    " if ran.status == 0 else "FAILED", ran.test, flush=True)
             if ran.status:
                 failed += 1
@@ -69,4 +68,4 @@ def main(address: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

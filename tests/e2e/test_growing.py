@@ -62,7 +62,7 @@ def test_what_is_shown_to_keep_the_floor_moves_and_nothing_else(tmp_path: Path) 
             until(lambda: metric(served, "crossgrade_gateway_pairs_total") == 2 * ASKED)
             with project_of(served) as project:
                 tomorrow = datetime.now(UTC) + timedelta(days=1, hours=2)
-                found = look(project, environ={}, now=tomorrow)
+                found = look(project, now=tomorrow)
             assert found.grown == ["grows"]
             (standing,) = found.growth
             assert standing.audits == 2 * ASKED

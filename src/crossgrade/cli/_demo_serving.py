@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -153,9 +152,9 @@ def _drift(
             ask(ticket, MOVED)
         with Project.open(folder / "crossgrade.yaml") as project:
             _wait(partial(_has_pairs, project, verdict_id, start + len(batch) + 2), "the shadow's pairs")
-            look(project, environ=os.environ, label_file=labels)
+            look(project, label_file=labels)
             _label(labels, answers)
-            found = look(project, environ=os.environ, label_file=labels)
+            found = look(project, label_file=labels)
         standing = next(iter(found.standings), None)
         if standing is not None and standing.retention is not None:
             note(

@@ -1,6 +1,5 @@
 """`crossgrade watch`: whether what was certified still holds for live traffic."""
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -63,7 +62,7 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
     if as_json and not once:
         raise UsageError("`--json` prints one look", code="option-missing", hint="add `--once`")
     with Project.open(config_path) as project:
-        found = look(project, environ=os.environ, label_file=label_file)
+        found = look(project, label_file=label_file)
         if not once:
             _go_on(project, found)  # until interrupted
     if as_json:
@@ -86,7 +85,7 @@ def _go_on(project: "Project", found: "Look") -> None:
         _log(found, warned)
         time.sleep(project.config.watching.interval_s)
         try:
-            found = look(project, environ=os.environ)
+            found = look(project)
         except CrossgradeError as error:
             found = Look(at=datetime.now(UTC), problems=[Reason(error.code, error.message)])
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Scorer,
         ScorerCalls,
     )
+    from crossgrade.project._opened import OpenProject
     from crossgrade.project._verdicts import DecisionInput
     from crossgrade.providers import OpenProvider
     from crossgrade.store import Run, Store
@@ -220,34 +221,29 @@ class Evaluation:
 
 @asynccontextmanager
 async def open_judge(
+    project: "OpenProject",
     offer: Offer | None,
     *,
-    store: "Store",
-    price: Price | None,
-    environ: Mapping[str, str],
     limiters: "CallLimiters | None" = None,
     from_store: bool = False,
-    opener: "OpenProvider | None" = None,
 ) -> "AsyncIterator[Judges | None]":
     """Open the model that a scorer asks. None stands for a scorer that asks no model.
 
-    With `from_store` it only repeats answers that the store has, and needs no key. `opener` opens it
-    elsewhere than here.
+    With `from_store` it only repeats answers that the store has, and needs no key.
     """
     from crossgrade.calls import CallLimiters
     from crossgrade.evaluate import Judges
-    from crossgrade.providers import open_provider
 
     if offer is None:
         yield None
         return
-    opening = (opener or open_provider)(offer, environ=environ, key_needed=not from_store)
+    opening = project.open_provider(offer, environ=project.environ, key_needed=not from_store)
     async with opening as provider:
         yield Judges(
             {offer.name: offer},
             providers={offer.name: provider},
             limiters=limiters or CallLimiters(),
-            store=store,
-            prices={offer.name: price},
+            store=project.store,
+            prices={offer.name: project.price_of(offer)},
             from_store=from_store,
         )

@@ -218,9 +218,7 @@ async def open_askers(
     async with AsyncExitStack() as stack:
 
         async def opened(offer: Offer) -> "Provider":
-            opening = project.open_provider(
-                offer, environ=project.environ, measure_ttft=True, root=project.config.root, local=local
-            )
+            opening = project.open_provider(offer, environ=project.environ, measure_ttft=True, local=local)
             return await stack.enter_async_context(opening)
 
         providers = {name: await opened(offer) for name, offer in offers.items()}
@@ -244,15 +242,7 @@ async def open_askers(
             for name, offer in offers.items()
         ]
         judge = None
-        price = None if plan.judge is None else project.price_of(plan.judge)
-        opening = open_judge(
-            plan.judge,
-            store=store,
-            price=price,
-            environ=project.environ,
-            limiters=limiters,
-            opener=project.open_provider,
-        )
+        opening = open_judge(project, plan.judge, limiters=limiters)
         if (judges := await stack.enter_async_context(opening)) is not None:
             options = {"model": str(plan.judge and plan.judge.name), **_JUDGING}
             built = build_scorer(

@@ -370,12 +370,11 @@ class Project(OpenProject):
         return run_to_end(
             partial(
                 rescore_recorded,
+                self,
                 stored,
                 run,
-                store=self.store,
                 dataset=self.dataset(workload),
                 judge=self._judge(workload),
-                environ=self.environ,
                 scorer=partial(self._scorer, workload),
             )
         )

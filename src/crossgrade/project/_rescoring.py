@@ -11,6 +11,7 @@ from crossgrade.project._evaluating import open_judge
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Judges, PairScorer, Scorer
+    from crossgrade.project._opened import OpenProject
     from crossgrade.store import RecordedAnswer, Run, RunKey, Store, StoredVerdict
     from crossgrade.workloads import Dataset
 
@@ -49,13 +50,12 @@ def recorded_scorer(run: "Run") -> ScorerSpec:
 
 
 async def rescore_recorded(
+    project: "OpenProject",
     stored: "StoredVerdict",
     run: "Run",
     *,
-    store: "Store",
     dataset: "Dataset",
     judge: Offer | None,
-    environ: Mapping[str, str],
     scorer: "Callable[[Judges | None], Scorer | PairScorer]",
 ) -> Rescoring:
     """Score the stored answers of a verdict's run again and compare with the store and with the evidence.
@@ -72,7 +72,7 @@ async def rescore_recorded(
             hint="bring back the dataset that the run asked about",
         )
     digest = str(run.settings["scorer_digest"])
-    async with open_judge(judge, store=store, price=None, environ=environ, from_store=True) as judges:
+    async with open_judge(project, judge, from_store=True) as judges:
         built = scorer(judges)
         if built.digest != digest:
             raise UsageError(
@@ -80,7 +80,7 @@ async def rescore_recorded(
                 code="scorer-changed",
                 hint="score again with the release that wrote the verdict",
             )
-        answers = store.answers.of_run(run.id, digest)
+        answers = project.store.answers.of_run(run.id, digest)
         samples = {sample.id: sample for sample in dataset.samples}
         scores = await rescore(answers, samples, built, incumbent=stored.verdict.incumbent)
     values = {key: score.value for key, score in scores.items()}
@@ -91,7 +91,7 @@ async def rescore_recorded(
         answers=len(values),
         differences=(
             *_from_store(answers, values),
-            *_from_evidence(store, stored, run, answers, values),
+            *_from_evidence(project.store, stored, run, answers, values),
         ),
     )
 

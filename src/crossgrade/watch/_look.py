@@ -1,6 +1,6 @@
 """Checks every active route once: scores new pairs, tests its claims, and steps it back on an alarm."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -90,7 +90,6 @@ class Look:
 def look(
     project: Project,
     *,
-    environ: Mapping[str, str],
     label_file: Path | None = None,
     now: datetime | None = None,
 ) -> Look:
@@ -118,13 +117,13 @@ def look(
             _exchange_labels(store, label_file, asked, watching.label_share, found)
         for each in watched:
             try:
-                _RouteLook(project, each, environ, found).look()
+                _RouteLook(project, each, found).look()
             except CrossgradeError as error:
                 found.problems.append(Reason(error.code, f"route {each.route.name}: {error.message}"))
         found.endings = _endings(project, now.date())
         store.pairs.forget(now - timedelta(days=watching.keep_text_days))
         try:
-            found.problems += anyio.run(partial(deliver, store, watching, environ, now=now))
+            found.problems += anyio.run(partial(deliver, store, watching, project.environ, now=now))
         except CrossgradeError as error:
             found.problems.append(Reason(error.code, error.message))
     return found
@@ -211,10 +210,9 @@ def _watched(project: Project, found: Look) -> Iterator[_Watched]:
 class _RouteLook:
     """Checks one route and adds its findings to the result for all routes."""
 
-    def __init__(self, project: Project, watched: _Watched, environ: Mapping[str, str], found: Look) -> None:
+    def __init__(self, project: Project, watched: _Watched, found: Look) -> None:
         self._project = project
         self._watched = watched
-        self._environ = environ
         self._found = found
 
     def look(self) -> None:
@@ -263,7 +261,7 @@ class _RouteLook:
         """Score new pairs and outcomes. Return the signals on the claims, and why the scorer has none."""
         project, route, verdict_id = self._project, self._watched.route.name, self._watched.verdict_id
         share = project.config.watching.label_share
-        scoring = anyio.run(score_pairs, project, route, verdict_id, workload, self._environ)
+        scoring = anyio.run(score_pairs, project, route, verdict_id, workload)
         if scoring.problem is not None:
             problem = scoring.problem
             self._found.problems.append(Reason(problem.code, f"route {route}: {problem.text}"))

@@ -63,16 +63,9 @@ def judge_of(project: Project, workload: Workload) -> Offer | None:
 
 
 @asynccontextmanager
-async def open_scorer(
-    project: Project, workload: Workload, environ: Mapping[str, str]
-) -> AsyncIterator[AnyScorer]:
+async def open_scorer(project: Project, workload: Workload) -> AsyncIterator[AnyScorer]:
     """Open the workload's scorer, with its judge if it has one. Raises like `build_scorer`."""
-    judge = judge_of(project, workload)
-    price = None if judge is None else project.price_of(judge)
-    opening = open_judge(
-        judge, store=project.store, price=price, environ=environ, opener=project.open_provider
-    )
-    async with opening as judges:
+    async with open_judge(project, judge_of(project, workload)) as judges:
         yield build_scorer(
             workload.scorer,
             ask=judges.ask if judges else None,
@@ -84,16 +77,14 @@ async def open_scorer(
         )
 
 
-async def score_pairs(
-    project: Project, route: str, verdict_id: str, workload: Workload, environ: Mapping[str, str]
-) -> Scoring:
+async def score_pairs(project: Project, route: str, verdict_id: str, workload: Workload) -> Scoring:
     """Score up to `MOST_AT_ONCE` of the route's new pairs; the next check scores the rest."""
     reason = lacks_live(workload.scorer, project.plugins.scorers)
     if reason is not None:
         return Scoring(unmeasurable=reason)
     digest = None
     try:
-        async with open_scorer(project, workload, environ) as scorer:
+        async with open_scorer(project, workload) as scorer:
             digest = scorer.digest
             for _ in range(0, MOST_AT_ONCE, GROUP):
                 pairs = project.store.pairs.unscored(route, digest, verdict_id=verdict_id, limit=GROUP)

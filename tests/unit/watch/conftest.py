@@ -95,7 +95,7 @@ watch: {watch}
     def look(self, **changes: Any) -> Look:
         """Look once."""
         with self.project() as project:
-            return look(project, **{"environ": self.environ, "now": NOW, **changes})
+            return look(project, **{"now": NOW, **changes})
 
     def route(self) -> Route:
         """Return the route in force."""

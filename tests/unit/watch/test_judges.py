@@ -121,7 +121,7 @@ def test_a_judge_costs_what_the_projects_price_files_say(site: Site, monkeypatch
     monkeypatch.setattr("crossgrade.evaluate.Judges", Recorded)
 
     async def opened(project: Project) -> None:
-        async with _scoring.open_scorer(project, project.workload("support"), site.environ):
+        async with _scoring.open_scorer(project, project.workload("support")):
             pass
 
     with site.project() as project:

@@ -176,7 +176,7 @@ def test_one_process_at_a_time(site: Site) -> None:
         site.project() as other,
         raises_code("watch-locked"),
     ):
-        look(other, environ={})
+        look(other)
 
 
 def test_outcomes_of_a_canary(site: Site) -> None:

@@ -254,9 +254,8 @@ def file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = (
-            None if is_local(path) else error.__cause__
-        )  # fsspec calls any fault of a server a missing file
+        # fsspec calls any fault of a server a missing file; its cause says what it was.
+        cause = None if is_local(path) else error.__cause__
         if not isinstance(cause, Exception) or getattr(cause, "status", None) == HTTPStatus.NOT_FOUND:
             raise unreadable(path, error) from error
         raise unreadable(path, cause, hint=_ELSEWHERE) from error
