@@ -36,22 +36,18 @@ models:
   old: {provider: openai-compatible, model: old-model, base_url: "URL", prices: [{input_per_mtok: 10, output_per_mtok: 30}]}
   new: {provider: openai-compatible, model: new-model, base_url: "URL", prices: [{input_per_mtok: 1, output_per_mtok: 3}]}
 workloads:
-  all:
-    dataset: data.jsonl
-    prompt: {user: "Say {input}"}
-    settings: {max_output_tokens: 8}
-    scorer: {kind: exact}
-    incumbent: old
-    candidates: [new]
-    mode: fixed
-  stopped:
-    dataset: data.jsonl
-    prompt: {user: "Say {input}"}
-    settings: {max_output_tokens: 8}
-    scorer: {kind: exact}
-    incumbent: old
-    candidates: [new]
 """
+_WORKLOAD = """\
+  NAME:
+    dataset: data.jsonl
+    prompt: {user: "Say {input}"}
+    settings: {max_output_tokens: 8}
+    scorer: {kind: exact}
+    incumbent: old
+    candidates: [new]
+    mode: MODE
+"""
+_MODES = {"all": "fixed", "stopped": "sequential"}
 
 
 @dataclass(slots=True)
@@ -158,16 +154,16 @@ def compared(times: int, seed: int) -> dict[str, int]:
         FakeProvider(lambda request: _late(request, chance)) as fake,
         tempfile.TemporaryDirectory() as folder,
     ):
-        (Path(folder) / "crossgrade.yaml").write_text(
-            _PROJECT.replace("URL", fake.base_url), encoding="utf-8"
-        )
+        workloads = (_WORKLOAD.replace("NAME", name).replace("MODE", mode) for name, mode in _MODES.items())
+        config = _PROJECT.replace("URL", fake.base_url) + "".join(workloads)
+        (Path(folder) / "crossgrade.yaml").write_text(config, encoding="utf-8")
         rows = (json.dumps({"input": f"{n}", "target": f"{n}"}) + "\n" for n in range(SAMPLES))
         (Path(folder) / "data.jsonl").write_text("".join(rows), encoding="utf-8")
         for number in (0, 1, 2, 4):
             with nodes(number) if number else nullcontext() as cluster:
                 for at in range(times):
                     on = ["--on", cluster.address] if cluster else []
-                    for name in ("all", "stopped"):
+                    for name in _MODES:
                         found[at].append(_evaluated(Path(folder), name, on))
     whole = [[each for each in runs if each["workload"] == "all"] for runs in found]
     stopped = [[each for each in runs if each["workload"] == "stopped"] for runs in found]

@@ -1,7 +1,6 @@
 """Scan a log here, in two processes or on two nodes of Ray; print what it took as JSON."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from benchmarks._scale_cluster import nodes
 from crossgrade.catalog import packaged_catalog
 from crossgrade.workloads.traffic import Run, in_processes, scan_logs
 
@@ -16,20 +16,16 @@ from crossgrade.workloads.traffic import Run, in_processes, scan_logs
 @contextmanager
 def on_two_nodes() -> Iterator[Run]:
     """Start a cluster of two nodes of one core, and yield what applies a function there."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    from ray.cluster_utils import Cluster
+    with nodes(2) as started:
+        import ray
 
-    from crossgrade.project import RayCluster
+        from crossgrade.project import RayCluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
-    nodes = RayCluster(ray)
-    list(nodes.run(abs, range(4)))  # a worker of each node has started
-    yield nodes.run
-    ray.shutdown()
-    cluster.shutdown()
+        ray.init(address=started.cluster.address, log_to_driver=False)
+        cluster = RayCluster(ray)
+        list(cluster.run(abs, range(4)))  # a worker of each node has started
+        yield cluster.run
+        ray.shutdown()
 
 
 def main() -> None:

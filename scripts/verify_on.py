@@ -1,4 +1,4 @@
-"""Run tests on a cluster of Ray, as `make verify` does: `python scripts/verify_on.py ray[://HOST:PORT] FOLDER…`.
+"""Run tests on a cluster of Ray, as `make verify` does: `python scripts/verify_on.py ray[://HOST:PORT] DIR…`.
 
 Each test runs in a process of its own on some node, from a copy of this checkout that Ray brings there. The
 nodes need what `make test` installs. Soaks and fuzzing of the gateway stay on one machine.
