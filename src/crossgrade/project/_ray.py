@@ -94,7 +94,7 @@ class RayCluster:
                 raise error.cause from error
             raise
         except RayError as error:
-            raise _lost("Ray lost a part of the work", error) from error
+            raise _lost(error) from error
 
     def _cancel(self, result: Any) -> None:
         """Cancel what computes a result; a lost cluster computes nothing any more."""
@@ -274,7 +274,7 @@ def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None)
     except Exception as error:
         if not _is_loss(error):
             raise
-        raise _lost(f"the cluster at {address} is lost", error) from error
+        raise _lost(error) from error
     finally:
         ray.shutdown()
 
@@ -288,11 +288,11 @@ def _is_loss(error: Exception) -> bool:
     return isinstance(error, RayError) and not isinstance(error, RayTaskError)
 
 
-def _lost(what: str, error: Exception) -> CrossgradeError:
+def _lost(error: Exception) -> CrossgradeError:
     return CrossgradeError(
-        f"{what}: {said_by(error)}",
+        f"the cluster, or a part of the work, is lost: {said_by(error)}",
         code="worker-lost",
-        hint="look at the nodes' memory and logs, and run the command again, with `--resume` where it has that",
+        hint="look at the nodes' memory and logs, then run the command again, with `--resume` if it has that",
     )
 
 
@@ -410,7 +410,7 @@ def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
         except RayActorError as error:
             raise DeskLostError(said_by(error), for_good=isinstance(error, ActorDiedError)) from error
         except (RayError, ConnectionError) as error:
-            raise _lost("the cluster is lost", error) from error
+            raise _lost(error) from error
 
     return call
 
