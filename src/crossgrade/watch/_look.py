@@ -11,7 +11,7 @@ import anyio
 
 from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Reason, RouteSpec, Workload
+from crossgrade.domain import JSON, Offer, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
@@ -156,18 +156,22 @@ def _endings(project: Project, today: date) -> list[Ending]:
     for spec in project.config.routes.values():
         for model in (spec.incumbent, *spec.fallbacks):
             asked.setdefault(model, []).append(spec.name)
-    offers, catalog = project.config.offers, project.catalog
+    offers = project.config.offers
 
     def newer(model: str) -> str | None:
-        found = successor(catalog, offers[model], today)
+        found = successor(project.catalog, offers[model], today)
         return None if found is None else found.offer.name
 
     return endings(
         {model: routes for model, routes in asked.items() if model in offers},
-        lambda model: catalog.facts(offers[model], today).retires_on,
+        lambda model: _last_day(project, offers[model], today),
         newer,
         today,
     )
+
+
+def _last_day(project: Project, offer: Offer, today: date) -> date | None:
+    return project.catalog.facts(offer, today).retires_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +252,8 @@ class _RouteLook:
         broken = broken_conditions(
             route,
             watched.verdict,
-            candidate=candidate,
             price=None if candidate is None else project.price_of(candidate),
-            retires_on=None if candidate is None else project.facts_of(candidate).retires_on,
+            retires_on=None if candidate is None else _last_day(project, candidate, self._found.at.date()),
             watching=project.config.watching,
             now=self._found.at,
         )
