@@ -176,10 +176,14 @@ def _last_day(project: Project, offer: Offer, today: date) -> date | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """An active route that moves traffic, with its verdict, configuration and workload (None: missing)."""
+    """An active route that moves traffic, with its verdict, configuration and workload (None: missing).
+
+    `claims` are those that the verdict makes about it.
+    """
 
     route: Route
     verdict: Verdict | None
+    claims: tuple[LiveClaim, ...]
     spec: RouteSpec | None
     workload: Workload | None
 
@@ -192,8 +196,7 @@ class _Watched:
         growth = self.route.growth
         if growth is not None:
             return asked_at >= growth.since
-        claims = () if self.verdict is None else claims_of(self.route, self.verdict)
-        return any(claim.covers(segment, asked_at) for claim in claims)
+        return any(claim.covers(segment, asked_at) for claim in self.claims)
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
@@ -209,7 +212,13 @@ def _watched(project: Project, found: Look) -> Iterator[_Watched]:
             found.problems.append(Reason(error.code, f"route {route.name}: {error.message}"))
         spec = project.config.routes.get(route.name)
         named = (spec.workload if spec else None) or (verdict.workload if verdict else route.name)
-        yield _Watched(route=route, verdict=verdict, spec=spec, workload=project.config.workloads.get(named))
+        yield _Watched(
+            route=route,
+            verdict=verdict,
+            claims=() if verdict is None else claims_of(route, verdict),
+            spec=spec,
+            workload=project.config.workloads.get(named),
+        )
 
 
 class _RouteLook:
@@ -237,8 +246,7 @@ class _RouteLook:
             readings, why_not = self._readings(watched.workload)
             before = len(self._found.alarms)
             tests = [
-                (claim, [each for each in readings if claim.is_tested_by(each)])
-                for claim in claims_of(watched.route, watched.verdict)
+                (claim, [each for each in readings if claim.is_tested_by(each)]) for claim in watched.claims
             ]
             for claim, signals in tests:
                 self._test(claim, signals, sum(len(each) for _, each in tests), why_not)
@@ -434,6 +442,7 @@ def _exchange_labels(
     store: Store, path: Path, watched: Sequence[_Watched], share: float, found: Look
 ) -> None:
     """Record the scores in the file, and write the pairs that wait for people into it."""
+    people = people_signal(share)
 
     def waiting() -> list[tuple[Pair, Workload]]:
         return [
@@ -443,7 +452,6 @@ def _exchange_labels(
             for pair in awaited(store, each.route.name, each.verdict_id, people, covers=each.covers)
         ]
 
-    people = people_signal(share)
     labels = read_labels(path)
     found.labels = record_labels(store, labels, [pair for pair, _ in waiting()])
     rows = waiting()

@@ -37,7 +37,7 @@ def config(site: Site, *, grow: bool = True, rate: float = 0.05, route: str = ""
 
 
 def verdict_of(site: Site, n: int, *, grow: bool = True, price: float | None = 0.001, seed: int = 5) -> str:
-    """Record a verdict on n samples of the four segments, and return its id."""
+    """Record a verdict on n samples of the five segments, and return its id."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(list(SEGMENTS), n)
     b = (rng.random(n) < 0.9).astype(float)
