@@ -236,7 +236,7 @@ def _where(found: Findings, one: Certificate) -> str:
 def _looks(found: Findings) -> Iterator[Remark]:
     """Yield why evidence for mode `anytime` may not be tested again, where only a run that goes on may be."""
     view, evidence = found.view, found.view.evidence
-    if view.settings.mode != "anytime" or (view.order is not None and evidence.order is not None):
+    if view.settings.mode != "anytime" or view.goes_on:
         return
     if view.order is not None:
         yield Remark(
