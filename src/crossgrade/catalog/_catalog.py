@@ -16,7 +16,7 @@ from crossgrade.pricing.commitment import Commitment, discounted
 
 ValueT = TypeVar("ValueT")
 SOON_DAYS = 90
-"""An offer that retires within so many days is not recommended: a verdict on it would end with it."""
+"""An offer that retires within so many days ends soon: it is not recommended, and watching warns of it."""
 
 Status = Literal["on sale", "retired", "delisted", "unknown"]
 

@@ -222,7 +222,7 @@ def _print(scan: "Scan") -> None:
                 row.net_value,
                 row.saves,
                 row.moves[0][0] if row.moves else None,
-                *([row.ends_first] if ends else []),
+                *([row.ends[0][0] if row.ends else None] if ends else []),
             )
             for number, row in enumerate(rows, start=1)
         ],
@@ -251,12 +251,13 @@ def _print(scan: "Scan") -> None:
 def _print_details(number: int, row: "ScanRow") -> None:
     from crossgrade.cli._output import one_line, print_fields
 
+    said = [words for _, words in row.ends]
     click.echo(f"\n{number}. {one_line(row.name)}")
     print_fields(
         {
             "  told by": row.reason,
             "  served by": row.incumbent,
-            **({"  ends": f"{row.ends}: certify another model before"} if row.ends else {}),
+            **({"  ends": f"{', '.join(said)}: certify another model before"} if said else {}),
             "  requests": row.requests,
             "  tokens": f"{row.tokens}; from cache {row.cached}",
             "  length p50/p95/p99": row.lengths,

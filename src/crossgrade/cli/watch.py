@@ -207,11 +207,9 @@ def _tell(found: "Look", label_file: Path | None) -> None:
 
 def _ending(each: "Ending") -> str:
     """Say when a model ends, and what there is to do."""
-    when = (
-        f"ends on {each.retires_on}, in {each.days:,} days"
-        if each.days > 0
-        else f"ended on {each.retires_on}"
-    )
+    when = f"ended on {each.retires_on}"
+    if each.days > 0:
+        when = f"ends on {each.retires_on}, in {each.days} day{'s' * (each.days != 1)}"
     instead = "" if each.successor is None else f"; a newer model of its provider is {each.successor}"
     return f"{each.model} {when}: certify another for {', '.join(each.routes)}{instead}"
 

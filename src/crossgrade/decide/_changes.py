@@ -108,8 +108,7 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )
-    taken_up = found.view.order is not None and found.view.evidence.order is not None  # by the next run
-    if not taken_up and advice.kind == "samples":
+    if not found.view.goes_on and advice.kind == "samples":
         alpha = found.view.settings.alpha
         yield Remark(
             "testing-again",

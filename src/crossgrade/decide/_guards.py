@@ -107,7 +107,12 @@ def failed_segments(view: View, guards: Iterable[Guard]) -> frozenset[str]:
 
 def sound_view(view: View, guards: Iterable[Guard], candidate: str) -> View:
     """Return the view without the segments that a guard failed for a candidate."""
-    return view.without(frozenset(failing_parts(guards, candidate=candidate))) if view.splittable else view
+    return view.without(frozenset(broken_segments(view, guards, candidate))) if view.splittable else view
+
+
+def broken_segments(view: View, guards: Iterable[Guard], candidate: str) -> tuple[str, ...]:
+    """Return the segments that a guard failed for a candidate and that the whole goes without."""
+    return tuple(failing_parts(guards, candidate=candidate)) if view.splittable else ()
 
 
 def sound_candidates(view: View, guards: Sequence[Guard]) -> list[str]:

@@ -59,7 +59,6 @@ def groups(view: View, guards: Iterable[Guard], candidate: str) -> tuple[Certifi
 
 
 def _group(view: View, candidate: str, part: Part, rows: BoolColumn, excluded: str | None) -> Certificate:
-    weight = np.ones(view.evidence.n) if view.weight is None else view.weight
     result = fixed_test(view, candidate, rows).result()
     return Certificate(
         candidate=candidate,
@@ -67,7 +66,7 @@ def _group(view: View, candidate: str, part: Part, rows: BoolColumn, excluded: s
         retention=replace(result, outcome="undecided", needed=None),
         adjusted_p=1.0,
         certified=False,
-        share=float(weight[part.rows].sum() / weight.sum()),
+        share=view.share_of(part.rows),
         excluded=excluded,
         tested=False,
     )

@@ -17,7 +17,7 @@ from crossgrade.decide._options import Option, closed_beats_open, only_open_cand
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
-from crossgrade.decide._sentence import Findings, kept_whole
+from crossgrade.decide._sentence import Findings, kept_whole, without_segments
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
@@ -230,14 +230,13 @@ def _where(found: Findings, one: Certificate) -> str:
     """Return the segment, or the whole workload, without the segments that a guard took out of it."""
     if one.segment is not None:
         return one.segment
-    gone = tuple(failing_parts(found.guards, candidate=one.candidate)) if found.view.splittable else ()
-    return "the whole workload" + (f" without {listed(gone)}" if gone else "")
+    return f"the whole workload{without_segments(found, one.candidate)}"
 
 
 def _looks(found: Findings) -> Iterator[Remark]:
     """Yield why evidence for mode `anytime` may not be tested again, where only a run that goes on may be."""
     view, evidence = found.view, found.view.evidence
-    if view.settings.mode != "anytime" or (view.order is not None and evidence.order is not None):
+    if view.settings.mode != "anytime" or view.goes_on:
         return
     if view.order is not None:
         yield Remark(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from crossgrade.decide._advice import Advice, audits_settle
-from crossgrade.decide._guards import failing_parts
+from crossgrade.decide._guards import broken_segments
 from crossgrade.decide._options import Option
 from crossgrade.decide._records import (
     Certificate,
@@ -216,8 +216,13 @@ def kept_whole(found: Findings, one: Certificate) -> str:
 
 def all_requests(found: Findings, candidate: str) -> str:
     """Return `all requests`, without the segments that a guard took out of the whole."""
-    gone = tuple(failing_parts(found.guards, candidate=candidate)) if found.view.splittable else ()
-    return f"all requests without {listed(gone)}" if gone else "all requests"
+    return f"all requests{without_segments(found, candidate)}"
+
+
+def without_segments(found: Findings, candidate: str) -> str:
+    """Return ` without` the segments that a guard took out of the whole, "" if there are none."""
+    gone = broken_segments(found.view, found.guards, candidate)
+    return f" without {listed(gone)}" if gone else ""
 
 
 def _represented(found: Findings) -> str:

@@ -60,12 +60,16 @@ def uncounted_remarks(found: Findings, candidate: str) -> Iterator[Remark]:
         return
     own = [one for one in found.certificates if one.candidate == candidate and one.tested]
     for several in ([one for one in own if one.segment is None], [one for one in own if one.segment]):
-        each = [(one, uncounted(found.view, one)) for one in several if one.excluded is None]
-        # The correction may certify with the share of others what its own test had left open.
-        over = [(one.certified or one.shown_below) and not one.unfinished for one, _ in each]
-        ended = [(one, sum(left)) for (one, left), is_over in zip(each, over, strict=True) if is_over]
-        going = [pair for pair, is_over in zip(each, over, strict=True) if not is_over]
-        needed = [(one, left) for one, left in going if not one.not_needed]
+        ended, needed = [], []
+        for one in several:
+            if one.excluded is not None:
+                continue
+            left = uncounted(found.view, one)
+            # The correction may certify with the share of others what its own test had left open.
+            if (one.certified or one.shown_below) and not one.unfinished:
+                ended.append((one, sum(left)))
+            elif not one.not_needed:
+                needed.append((one, left))
         ended += [(one, left.later) for one, left in needed]
         yield from _later(candidate, [pair for pair in ended if pair[1] > 0])
         why = f"came after the last one that {found.incumbent} answered too"

@@ -123,6 +123,11 @@ class View:
         most = float(weight.max(initial=0.0))
         return weight if (weight >= 0).all() and limits.WEIGHTS[0] <= most <= limits.WEIGHTS[1] else None
 
+    @property
+    def weights(self) -> FloatColumn:
+        """The samples' weights, all 1 where they have none."""
+        return np.ones(self.evidence.n) if self.weight is None else self.weight
+
     def asked(self, model: ModelColumns) -> BoolColumn:
         """Return a mask of the rows on which a model was asked, which are all rows in imported results."""
         if self.evidence.order is None:
@@ -185,7 +190,7 @@ class View:
         stream = self.stream(candidate, part).tolist()
         position = self._position.tolist()
         incumbent, score = self.incumbent.tolist(), self.candidate(candidate).tolist()
-        weight = np.ones(evidence.n) if self.weight is None else self.weight
+        weight = self.weights
         sizes = evidence.cluster_size if part.label is None else evidence.cluster_size_in_segment
         labels = None if evidence.cluster is None or sizes is None else evidence.cluster
         if evidence.unit is not None:
@@ -256,10 +261,9 @@ class View:
             n = observations = self.planned(part)
             most = heaviest
             if unit is not None:
-                weight = np.ones(self.evidence.n) if self.weight is None else self.weight
                 _, which = np.unique(unit[part.rows].astype(str), return_inverse=True)
-                weights = np.bincount(which, weight[part.rows])
-                observations, most = len(weights), float(weights.max(initial=0.0)) or heaviest
+                sums = np.bincount(which, self.weights[part.rows])
+                observations, most = len(sums), float(sums.max(initial=0.0)) or heaviest
             return PartPlan(
                 samples=n,
                 observations=observations,
@@ -294,8 +298,7 @@ class View:
 
     def share_of(self, rows: BoolColumn) -> float:
         """Return the share of the traffic that some rows stand for, in [0, 1]."""
-        weight = np.ones(self.evidence.n) if self.weight is None else self.weight
-        return float(weight[rows].sum() / weight.sum())
+        return float(self.weights[rows].sum() / self.weights.sum())
 
     def carried(self, model: str | None) -> BoolColumn:
         """Return a mask of the rows whose request a candidate's API can express."""
@@ -369,6 +372,11 @@ class View:
         return self.evidence.order
 
     @property
+    def goes_on(self) -> bool:
+        """Whether a run can take the tests up where they stand: bets, in the order in which it asked."""
+        return self.order is not None and self.evidence.order is not None
+
+    @property
     def mode(self) -> str:
         """The mode that the evidence allows: that of the settings, or "fixed" without an order."""
         return "fixed" if self.order is None else self.settings.mode
@@ -418,7 +426,7 @@ class View:
         Segments stop separately, so the segments that were open longest are over-represented. Each
         segment's rows are scaled to its planned samples.
         """
-        weight = np.ones(self.evidence.n) if self.weight is None else self.weight.copy()
+        weight = self.weights.copy()
         for part in self.segments:
             here = rows & part.rows
             total = float(weight[here].sum())

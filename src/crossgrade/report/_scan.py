@@ -44,8 +44,7 @@ class ScanRow:
     reason: str
     requests: str
     incumbent: str
-    ends: str | None
-    ends_first: str | None
+    ends: tuple[tuple[str, str], ...]
     tokens: str
     cached: str
     lengths: str
@@ -90,7 +89,6 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         requests=f"{finding.requests:,}",
         incumbent=_models(finding),
         ends=_ends(finding),
-        ends_first=min((day.isoformat() for day in finding.ends.values()), default=None),
         tokens=f"{finding.input_tokens:,} in, {finding.output_tokens:,} out (n = {finding.tokens_n:,})",
         cached=percent(finding.cached_share),
         lengths=lengths,
@@ -238,15 +236,13 @@ def _models(finding: Finding) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _ends(finding: Finding) -> str | None:
-    """Return which of the models end, when, and how many of the requests they served."""
+def _ends(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """Return the last day of each model that ends, and what it served, the first to end first."""
     total = sum(finding.models.values())
-    found = [
-        f"{model} on {day} ({percent(finding.models[model] / total, 0)} of the requests)"
+    return tuple(
+        (day.isoformat(), f"{model} on {day} ({percent(finding.models[model] / total, 0)} of the requests)")
         for model, day in finding.ends.items()
-        if model in finding.models
-    ]
-    return ", ".join(found) or None
+    )
 
 
 def _left_out(finding: Finding) -> tuple[str, ...]:

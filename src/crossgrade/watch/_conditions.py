@@ -1,18 +1,18 @@
 """Checks a certificate's other conditions: its expiry, prices, and the models' retirements and versions."""
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from crossgrade.catalog import SOON_DAYS
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Offer, Price, Watching
+from crossgrade.domain import JSON, Price, Watching
 from crossgrade.routing import Route
 from crossgrade.store import AlarmKind
 
-WARN_DAYS = (90, 30, 7)
+WARN_DAYS = (SOON_DAYS, 30, 7)
 """Days before a model's end at which watching warns, the longest first."""
 
 _RATES = re.compile(r"\$([0-9.]+) in, \$([0-9.]+) out per million tokens")
@@ -58,18 +58,18 @@ def endings(
     found = []
     for model, routes in asked.items():
         day = retires_on(model)
-        days = math.inf if day is None else (day - today).days
-        if day is not None and days <= WARN_DAYS[0]:
-            found.append(
-                Ending(
-                    model=model,
-                    retires_on=day,
-                    days=(day - today).days,
-                    within=min(each for each in WARN_DAYS if days <= each),
-                    routes=tuple(dict.fromkeys(routes)),
-                    successor=successor(model),
-                )
+        if day is None or (days := (day - today).days) > WARN_DAYS[0]:
+            continue
+        found.append(
+            Ending(
+                model=model,
+                retires_on=day,
+                days=days,
+                within=min(each for each in WARN_DAYS if days <= each),
+                routes=tuple(dict.fromkeys(routes)),
+                successor=successor(model),
             )
+        )
     return sorted(found, key=lambda each: (each.retires_on, each.model))
 
 
@@ -77,7 +77,6 @@ def broken_conditions(
     route: Route,
     verdict: Verdict | None,
     *,
-    candidate: Offer | None,
     price: Price | None,
     retires_on: date | None,
     watching: Watching,
@@ -85,10 +84,10 @@ def broken_conditions(
 ) -> list[Broken]:
     """Return the conditions of a route that are broken at `now`: expiry, retirement, price.
 
-    `candidate` is the candidate's offer as configured now, `price` its price today, and `retires_on` its
-    last day. If one is None (unknown), its conditions are not checked.
+    `price` is what the candidate costs today, and `retires_on` is its last day. If one is None (unknown), its
+    condition is not checked.
     """
-    found = [_expired(route, now), _retired(candidate, retires_on, watching, now.date())]
+    found = [_expired(route, now), _retired(route, retires_on, watching, now.date())]
     if verdict is not None and price is not None:
         found.append(_price_rose(route, verdict, price, watching.price_rise))
     return [each for each in found if each is not None]
@@ -121,14 +120,11 @@ def _expired(route: Route, now: datetime) -> Broken | None:
     return Broken(kind="expired", detail={"valid_until": route.valid_until.isoformat()})
 
 
-def _retired(
-    candidate: Offer | None, retires_on: date | None, watching: Watching, today: date
-) -> Broken | None:
-    if candidate is None or retires_on is None:
+def _retired(route: Route, retires_on: date | None, watching: Watching, today: date) -> Broken | None:
+    if retires_on is None or today + timedelta(days=watching.retirement_days) < retires_on:
         return None
-    if today + timedelta(days=watching.retirement_days) < retires_on:
-        return None
-    return Broken(kind="retired", detail={"model": candidate.name, "retires_on": retires_on.isoformat()})
+    model = route.targets.get(route.policy.candidate or "")
+    return Broken(kind="retired", detail={"model": model, "retires_on": retires_on.isoformat()})
 
 
 def _price_rose(route: Route, verdict: Verdict, price: Price, rise: float) -> Broken | None:

@@ -11,7 +11,7 @@ import anyio
 
 from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Reason, RouteSpec, Workload
+from crossgrade.domain import JSON, Offer, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
@@ -155,26 +155,34 @@ def _endings(project: Project, today: date) -> list[Ending]:
     for spec in project.config.routes.values():
         for model in (spec.incumbent, *spec.fallbacks):
             asked.setdefault(model, []).append(spec.name)
-    offers, catalog = project.config.offers, project.catalog
+    offers = project.config.offers
 
     def newer(model: str) -> str | None:
-        found = successor(catalog, offers[model], today)
+        found = successor(project.catalog, offers[model], today)
         return None if found is None else found.offer.name
 
     return endings(
         {model: routes for model, routes in asked.items() if model in offers},
-        lambda model: catalog.facts(offers[model], today).retires_on,
+        lambda model: _last_day(project, offers[model], today),
         newer,
         today,
     )
 
 
+def _last_day(project: Project, offer: Offer, today: date) -> date | None:
+    return project.catalog.facts(offer, today).retires_on
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """An active route that moves traffic, with its verdict, configuration and workload (None: missing)."""
+    """An active route that moves traffic, with its verdict, configuration and workload (None: missing).
+
+    `claims` are those that the verdict makes about it.
+    """
 
     route: Route
     verdict: Verdict | None
+    claims: tuple[LiveClaim, ...]
     spec: RouteSpec | None
     workload: Workload | None
 
@@ -187,8 +195,7 @@ class _Watched:
         growth = self.route.growth
         if growth is not None:
             return asked_at >= growth.since
-        claims = () if self.verdict is None else claims_of(self.route, self.verdict)
-        return any(claim.covers(segment, asked_at) for claim in claims)
+        return any(claim.covers(segment, asked_at) for claim in self.claims)
 
 
 def _watched(project: Project, found: Look) -> Iterator[_Watched]:
@@ -204,7 +211,13 @@ def _watched(project: Project, found: Look) -> Iterator[_Watched]:
             found.problems.append(Reason(error.code, f"route {route.name}: {error.message}"))
         spec = project.config.routes.get(route.name)
         named = (spec.workload if spec else None) or (verdict.workload if verdict else route.name)
-        yield _Watched(route=route, verdict=verdict, spec=spec, workload=project.config.workloads.get(named))
+        yield _Watched(
+            route=route,
+            verdict=verdict,
+            claims=() if verdict is None else claims_of(route, verdict),
+            spec=spec,
+            workload=project.config.workloads.get(named),
+        )
 
 
 class _RouteLook:
@@ -231,8 +244,7 @@ class _RouteLook:
             readings, why_not = self._readings(watched.workload)
             before = len(self._found.alarms)
             tests = [
-                (claim, [each for each in readings if claim.is_tested_by(each)])
-                for claim in claims_of(watched.route, watched.verdict)
+                (claim, [each for each in readings if claim.is_tested_by(each)]) for claim in watched.claims
             ]
             for claim, signals in tests:
                 self._test(claim, signals, sum(len(each) for _, each in tests), why_not)
@@ -246,9 +258,8 @@ class _RouteLook:
         broken = broken_conditions(
             route,
             watched.verdict,
-            candidate=candidate,
             price=None if candidate is None else project.price_of(candidate),
-            retires_on=None if candidate is None else project.facts_of(candidate).retires_on,
+            retires_on=None if candidate is None else _last_day(project, candidate, self._found.at.date()),
             watching=project.config.watching,
             now=self._found.at,
         )
@@ -429,6 +440,7 @@ def _exchange_labels(
     store: Store, path: Path, watched: Sequence[_Watched], share: float, found: Look
 ) -> None:
     """Record the scores in the file, and write the pairs that wait for people into it."""
+    people = people_signal(share)
 
     def waiting() -> list[tuple[Pair, Workload]]:
         return [
@@ -438,7 +450,6 @@ def _exchange_labels(
             for pair in awaited(store, each.route.name, each.verdict_id, people, covers=each.covers)
         ]
 
-    people = people_signal(share)
     labels = read_labels(path)
     found.labels = record_labels(store, labels, [pair for pair, _ in waiting()])
     rows = waiting()

@@ -109,7 +109,9 @@ def test_a_model_that_ends_is_told_once_for_each_warning(
     (line,) = (each for each in lines if each["event"] == "model_ends")
     assert (line["level"], line["model"], line["routes"]) == ("warning", "gpt", ["support"])
     run(["watch", "--once", "--json"])
-    told = json.loads(capsys.readouterr().out)["look"]["endings"]
+    seen = capsys.readouterr()
+    assert noted(seen.err, "model-ends", "gpt", day, "support")
+    told = json.loads(seen.out)["look"]["endings"]
     assert [(each["model"], each["retires_on"], each["within"]) for each in told] == [("gpt", str(day), 30)]
 
 

@@ -13,7 +13,7 @@ from crossgrade.store import PairAnswer
 from crossgrade.watch._claims import drawn
 from tests.codes import noted
 from tests.unit.watch.conftest import GOOD, NOW, SCHEMA, Site
-from tests.unit.watch.test_growth import DAY, apply, config, growth, seen, verdict_of
+from tests.unit.watch.growing import DAY, apply, config, growth, seen, verdict_of
 
 
 def test_what_arrives_after_its_day_was_counted_does_not_count_and_is_shown(

@@ -15,7 +15,7 @@ from crossgrade.catalog.bills import bill_offers
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Contract, Offer, Team
 from crossgrade.pricing.usage import stated_traffic
-from crossgrade.report import scan_rows
+from crossgrade.report import render_scan, scan_rows
 from crossgrade.workloads.traffic import Scan, scan_logs, scan_record
 from crossgrade.workloads.traffic.money import alternatives
 from crossgrade.workloads.traffic.request import call_of
@@ -501,8 +501,10 @@ def test_what_ends_is_said_of_every_workload(tmp_path: Path) -> None:
     found = scanned(tmp_path / "log.jsonl", rows)
     ends = {each.name: each.ends for each in found.findings}
     assert ends == {"a": {"gpt-4.1-mini": date(2027, 1, 14), "gpt-4o": date(2027, 1, 14)}, "b": {}}
-    shown = {each.name: (each.ends_first, each.ends) for each in scan_rows(found)}
-    assert shown["b"] == (None, None)
-    assert shown["a"][0] == "2027-01-14"
-    assert names(str(shown["a"][1]), "gpt-4o")
+    shown = {each.name: each.ends for each in scan_rows(found)}
+    assert shown["b"] == ()
+    assert [day for day, _ in shown["a"]] == ["2027-01-14"] * 2
+    assert names(shown["a"][1][1], "gpt-4o")
+    page = render_scan(found)
+    assert all(words in page for _, words in shown["a"])
     assert {"gpt-4o": "2027-01-14"}.items() <= scan_record(found)["findings"][0]["ends"].items()
