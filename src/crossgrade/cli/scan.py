@@ -257,7 +257,7 @@ def _print_details(number: int, row: "ScanRow") -> None:
         {
             "  told by": row.reason,
             "  served by": row.incumbent,
-            **({"  ends": f"{', '.join(said)}: certify another model before"} if said else {}),
+            **({"  ends": f"{', '.join(said)}: certify another model in time"} if said else {}),
             "  requests": row.requests,
             "  tokens": f"{row.tokens}; from cache {row.cached}",
             "  length p50/p95/p99": row.lengths,
