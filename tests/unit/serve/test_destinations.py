@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from crossgrade.errors import MissingExtraError
-from crossgrade.serve import RecordExport
 from crossgrade.serve._rows import record_columns
 from tests.clickhouse import ClickHousePort, greeting, listening
 from tests.codes import raises_code
-from tests.unit.serve.exporting import Log, scanned
+from tests.unit.serve.exporting import Log, exported, scanned
 
 pytestmark = pytest.mark.needs("module:pyarrow")
 
@@ -27,18 +26,12 @@ def log(tmp_path: Path) -> Log:
     return log
 
 
-def exported(state: Path, to: str) -> int:
-    """Export all there is; return how many batches."""
-    with RecordExport.open(state, to) as found:
-        return sum(1 for _ in iter(found.export_next, None))
-
-
 @pytest.mark.needs("module:upath")
 def test_a_folder_of_a_store_elsewhere_is_exported_to_and_scanned(tmp_path: Path, log: Log) -> None:
     place = f"memory://{uuid4().hex}/records"
-    assert exported(tmp_path, place) == 1
+    assert len(exported(tmp_path, place)) == 1
     log.flush(5)
-    assert exported(tmp_path, f"{place}/") == 1
+    assert len(exported(tmp_path, f"{place}/")) == 1
     assert scanned(place).requests == 10
 
 
@@ -63,7 +56,7 @@ def test_a_store_that_refuses_is_told_by_its_code(
         for code in ("records-export-denied", "records-export-failed", "records-export-failed"):
             with raises_code(code, place):
                 exported(tmp_path, place)
-    assert exported(tmp_path, place) == 1
+    assert len(exported(tmp_path, place)) == 1
     assert scanned(place).requests == 5
 
 
@@ -156,9 +149,9 @@ def inserted() -> list[str]:
 
 @pytest.mark.needs("module:clickhouse_connect")
 def test_a_table_is_made_and_filled(tmp_path: Path, log: Log, clickhouse: str) -> None:
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
     assert inserted() == log.ids
     saved = [path.read_text() for path in (tmp_path / "serve" / "exports").glob("*/position.json")]
     assert len(saved) == 1
@@ -185,7 +178,7 @@ def test_a_server_that_refuses_gets_the_same_batch_again(
         exported(tmp_path, clickhouse)
     assert "pa55word" not in str(caught.value)
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     assert inserted() == log.ids
 
 
@@ -199,7 +192,7 @@ def test_an_answer_that_is_lost_after_the_insert_makes_no_record_twice(
     assert inserted() == log.ids
     ClickHouse.said = []
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     assert inserted() == log.ids
 
 
@@ -212,7 +205,7 @@ def test_a_table_of_another_release_is_told_with_what_it_lacks(
         exported(tmp_path, clickhouse)
     assert "ADD COLUMN side LowCardinality(Nullable(String))" in caught.value.hint
     ClickHouse.columns.append("side")
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
 
 
 @pytest.mark.needs("module:clickhouse_connect")
