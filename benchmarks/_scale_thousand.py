@@ -9,7 +9,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -27,13 +26,12 @@ from crossgrade.gateway._leases import Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._sweeper import EVERY_S
 from crossgrade.identity import Principal
-from crossgrade.serve._accounts import Accounts, pace_s
-from crossgrade.serve._counting import Counting, Settlement
+from crossgrade.serve._accounts import Accounts
+from crossgrade.serve._counting import TIDY_TICKS, Counting
 from crossgrade.serve._following import TOLD_POLL_S
 from crossgrade.serve._records import RecordFiles
 from crossgrade.serve._redis import RedisCounters
-from crossgrade.serve.broker import _HEARTBEAT_TICKS, _IDLE_SHARED_S, _SILENT_S, _TIDY_TICKS
-from crossgrade.store import utc_now
+from crossgrade.serve.broker import IDLE_SHARED_S
 
 GATEWAYS = 1_000
 SECONDS = 60
@@ -67,16 +65,17 @@ class _Gateway:
     def __init__(self, name: str, limit: Limit, counters: RedisCounters, clock: _Clock, tick: int) -> None:
         self.limits = Limits((limit,), clock=clock)
         self.limits.send = self._ask
-        self.limits.idle_s = _IDLE_SHARED_S
-        self.accounts = Accounts(self._send, self._fund, shared=True, clock=clock)
-        self.counting = Counting("", None, name, shared=True)
-        self.counting._counters = counters  # noqa: SLF001  # one connection for all of them
+        self.limits.idle_s = IDLE_SHARED_S
+        self.counting = Counting(lambda: counters, name, shared=True)  # one connection for all of them
+        self.accounts = Accounts(
+            self._send, self._fund, shared=True, brokers=lambda: self.counting.brokers, clock=clock
+        )
         self.held: list[tuple[float, Hold]] = []
         self.seen: Counter[str] = Counter()
         self.spent = 0.0
         self._clock = clock
         self._mail: deque[Grant | Deny | Recall] = deque()
-        self._ticks, self._visited = tick, tick - tick % 7
+        self._ticks = tick
 
     def begin(self, files: RecordFiles) -> None:
         """Join the others."""
@@ -115,20 +114,13 @@ class _Gateway:
         self.limits.tick()
         self._flush()
         self._ticks += 1
-        waited = self._ticks - self._visited
-        if waited >= round(pace_s(self.counting.brokers)):
-            changes = self.accounts.changes()
-            if changes or waited >= _HEARTBEAT_TICKS:
-                self._visited = self._ticks
-                self.counting.commit(Settlement.now(changes, ("", self._ticks)), files)
-        if self._ticks % _TIDY_TICKS == 0:
-            self.tidy()
+        if self.counting.is_due(self._ticks):
+            settlement = self.counting.settlement(self.accounts.changes(), ("", self._ticks), self._ticks)
+            if settlement is not None:
+                self.counting.commit(settlement, files)
+        if self._ticks % TIDY_TICKS == 0:
+            self.counting.tidy()
         self._deliver()
-
-    def tidy(self) -> None:
-        """Look who is silent, and how many others there are."""
-        self.counting.tidy(utc_now() - timedelta(seconds=_SILENT_S), 0.0)
-        self.accounts.brokers = self.counting.brokers
 
     def _flush(self, recalled: tuple[LeaseId, ...] = ()) -> None:
         spends = self.limits.take_spends()
@@ -177,11 +169,11 @@ def _loaded(url: str, folder: Path, cap_usd: float) -> _Load:
     files = RecordFiles(folder)
     limit = Limit(scope="route", match="a", unit="usd", cap=cap_usd, window_s=2_592_000)
     names = [f"{number:04}" for number in range(GATEWAYS)]
-    gateways = [_Gateway(each, limit, counters, clock, chance.randrange(_TIDY_TICKS)) for each in names]
+    gateways = [_Gateway(each, limit, counters, clock, -chance.randrange(TIDY_TICKS)) for each in names]
     for each in gateways:
         each.begin(files)
     for each in gateways:
-        each.tidy()
+        each.counting.tidy()
     steps = round(SECONDS / FLUSH_S)
     before: Counter[str] = Counter()
     for step in range(2 * steps):

@@ -8,7 +8,6 @@ import socket
 import socketserver
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -128,12 +127,3 @@ def loaded(served: Served, routes: Sequence[str], clients: int) -> Iterator[Load
         load.stop()
         for thread in threads:
             thread.join()
-
-
-def is_ready(served: Served) -> bool:
-    """Ask as a balancer's health check does."""
-    try:
-        with urllib.request.urlopen(f"{served.url}/health/readiness", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

@@ -5,15 +5,14 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gateway._served import Served, children, records, serving
-from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.test_gateway_kill9 import Traffic
+from tests.e2e.certified import until
+from tests.e2e.traffic import Traffic, priced_model
 from tests.unit.serve.exporting import ids, scanned
 
 pytestmark = [pytest.mark.needs("module:pyarrow"), pytest.mark.slow]
@@ -21,11 +20,7 @@ pytestmark = [pytest.mark.needs("module:pyarrow"), pytest.mark.slow]
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Served]:
-    with FakeProvider(Reply("hello", input_tokens=5, output_tokens=5, delay_s=0.01), models=("m",)) as fake:
-        model = {
-            "provider": "openai-compatible", "model": "m", "base_url": fake.base_url,
-            "prices": [{"input_per_mtok": 10, "output_per_mtok": 20}],
-        }  # fmt: skip
+    with priced_model() as model:
         config = {"models": {"support": model}, "serve": {"workers": 2, "log_prompts": True}}
         with serving(tmp_path, config) as served:
             yield served
@@ -51,10 +46,7 @@ def test_every_answered_request_is_in_the_export_once(gateway: Served) -> None:
             process.kill()
             process.wait()
         traffic.wait_for(50)
-    give_up = time.monotonic() + 20
-    while not traffic.answered.keys() <= {each["id"] for each in records(gateway)}:
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    until(lambda: traffic.answered.keys() <= {each["id"] for each in records(gateway)})
     assert export(gateway).wait() == 0
     found = ids(out)
     assert len(found) == len(set(found))

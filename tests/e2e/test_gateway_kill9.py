@@ -1,36 +1,23 @@
 """`kill -9` of a worker or of the broker under load: the service goes on, and what was counted stays counted."""
 
-import http.client
-import json
 import os
 import signal
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gateway._served import Served, children, metric, records, serving
-from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
-from crossgrade.testing import FakeProvider, Reply
-
-COST_USD = (5 * 10 + 5 * 20) / 1e6
-CLIENTS = 4
+from tests.e2e.certified import project_of
+from tests.e2e.traffic import CLIENTS, COST_USD, Traffic, priced_model
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Served]:
-    with FakeProvider(Reply("hello", input_tokens=5, output_tokens=5, delay_s=0.01), models=("m",)) as fake:
-        model = {
-            "provider": "openai-compatible", "model": "m", "base_url": fake.base_url,
-            "prices": [{"input_per_mtok": 10, "output_per_mtok": 20}],
-        }  # fmt: skip
+    with priced_model() as model:
         work = {
             "dataset": "none.jsonl",
             "scorer": {"kind": "exact"},
@@ -61,58 +48,6 @@ def gateway(tmp_path: Path) -> Iterator[Served]:
             while metric(served, "crossgrade_gateway_table_version") < 2:
                 time.sleep(0.05)
             yield served
-
-
-def project_of(served: Served) -> Project:
-    return Project.open(served.folder / "crossgrade.yaml")
-
-
-@dataclass
-class Traffic:
-    """Clients that ask until they are stopped; `answered` has when each answer came, by request id."""
-
-    served: Served
-    answered: dict[str, float] = field(default_factory=dict)
-    failed: list[float] = field(default_factory=list)
-    refused: list[int] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> "Traffic":
-        self._threads = [threading.Thread(target=self._run) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        body = json.dumps(
-            {"model": "support", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
-        ).encode()
-        request = urllib.request.Request(
-            f"{self.served.url}/v1/chat/completions", body, {"authorization": f"Bearer {self.served.key}"}
-        )
-        while not self._over.is_set():
-            try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    answer.read()
-                    self.answered[answer.headers["x-request-id"]] = time.time()
-            except urllib.error.HTTPError as error:
-                error.close()
-                self.refused.append(error.code)
-            except (OSError, http.client.HTTPException):
-                self.failed.append(time.time())
-
-    def wait_for(self, count: int) -> None:
-        """Wait until there are so many answers more."""
-        wanted = len(self.answered) + count
-        give_up = time.monotonic() + 30
-        while len(self.answered) < wanted:
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
 
 
 def settled(served: Served, at_least: float) -> float:

@@ -12,16 +12,15 @@ from ruamel.yaml import YAML
 from benchmarks.gateway._served import Served, command, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
-from crossgrade.testing import FakeProvider, Reply
+from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
 from tests.e2e.certified import ask, until
-from tests.e2e.test_gateway_kill9 import Traffic
+from tests.e2e.traffic import Traffic, priced_model
 
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Served]:
-    with FakeProvider(Reply("hello", input_tokens=5, output_tokens=5, delay_s=0.01), models=("m",)) as fake:
-        model = {"provider": "openai-compatible", "model": "m", "base_url": fake.base_url}
+    with priced_model() as model:
         config = {
             "models": {"old": model, "new": model},
             "routes": {"support": {"incumbent": "old"}},

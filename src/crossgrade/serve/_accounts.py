@@ -77,7 +77,7 @@ class Accounts:
     `send` sends a message to a worker. `fund` gets funds for a window with a cap, at least the needed amount;
     `funded` receives the result. With `shared`, other machines draw on the same limits. So little is taken at
     once, and what is not used goes back. Otherwise everything is taken at once. Nothing is lent before
-    `open`. `brokers` is how many share the store, as far as is known.
+    `open`. `brokers` returns how many share the store, as far as is known.
     """
 
     def __init__(
@@ -86,16 +86,17 @@ class Accounts:
         fund: Callable[[LeaseId, int, int], None],
         *,
         shared: bool = False,
+        brokers: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._send = send
         self._request_funds = fund
         self._shared = shared
+        self._brokers = brokers
         self._clock = clock
         self._windows: dict[LeaseId, _Window] = {}
         self._workers: set[int] = set()
         self._is_open = False
-        self.brokers = 1
 
     @property
     def workers(self) -> int:
@@ -193,7 +194,7 @@ class Accounts:
             window.tabled += amount
         else:
             # Without other machines, only a higher cap can change that.
-            turn_s = (pace_s(self.brokers) - _SHORTEST_PACE_S) / 2  # nobody gives back much sooner
+            turn_s = (pace_s(self._brokers()) - _SHORTEST_PACE_S) / 2  # nobody gives back much sooner
             window.dry_until = self._clock() + (_DRY_S + turn_s if self._shared else float("inf"))
         window.spent_before = spent + window.spent
         self._serve(window)

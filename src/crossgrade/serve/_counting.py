@@ -2,18 +2,31 @@
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from crossgrade.errors import StoreError
 from crossgrade.gateway import LeaseId
-from crossgrade.serve._accounts import share_of
+from crossgrade.serve._accounts import pace_s, share_of
 from crossgrade.serve._records import RecordFiles
 
 if TYPE_CHECKING:
     from crossgrade.store import Checkpoint, LimitWindow, Loan
+
+TICK_S = 1.0
+"""The seconds of a tick, by which brokers count their time."""
+
+TIDY_TICKS = 60
+"""After how many ticks a broker tidies up again."""
+
+_ALONE_TICKS = 5
+"""Commit spends once in so many ticks if no other machine draws on the limits: the log has them by then."""
+
+_HEARTBEAT_TICKS = 10
+_SILENT_S = 60.0
+_KEPT_WINDOWS_S = 40 * 86_400
 
 
 class Counters(Protocol):
@@ -72,19 +85,35 @@ class Settlement(NamedTuple):
 
 
 class Counting:
-    """The database calls of one broker. They block and run in one thread; the first one connects.
+    """The database calls of one broker, and when it makes them.
 
-    `brokers` is how many share the store, as it was when this one last tidied up.
+    The calls block and run in one thread; the first one connects, by `open_counters`. With `shared`, other
+    brokers draw on the same limits, and `brokers` is how many there are, as it was when this one last tidied
+    up.
     """
 
-    def __init__(self, url: str, redis_url: str | None, broker: str, *, shared: bool) -> None:
-        self._url = url
-        self._redis_url = redis_url
+    def __init__(self, open_counters: Callable[[], Counters], broker: str, *, shared: bool) -> None:
+        self._open_counters = open_counters
         self._broker = broker
         self._shared = shared
         self.brokers = 1
+        self._visited = 0
         self._counters: Counters | None = None
         self._since: Checkpoint
+
+    def is_due(self, tick: int) -> bool:
+        """Return whether it is this broker's turn to settle at a tick, which many that share a store take."""
+        pace = round(pace_s(self.brokers) / TICK_S) if self._shared else _ALONE_TICKS
+        return tick - self._visited >= pace
+
+    def settlement(
+        self, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int], tick: int
+    ) -> Settlement | None:
+        """Return what to commit at a tick, None if nothing changed and the store has heard of this broker."""
+        if not changes and tick - self._visited < _HEARTBEAT_TICKS:
+            return None
+        self._visited = tick
+        return Settlement.now(changes, position)
 
     def begin(self, files: RecordFiles, until: tuple[str, int]) -> dict[LeaseId, tuple[int, int]]:
         """Count what an earlier life had written but not committed.
@@ -140,13 +169,14 @@ class Counting:
             return {}
         return files.spent((known.segment, known.position), (before.segment, before.position))
 
-    def tidy(self, silent_since: datetime, ended_before: float) -> list[str]:
+    def tidy(self) -> None:
         """Free the leases of brokers that are gone, and forget windows that ended long ago."""
-        counters = self._open()
-        counters.forget(self._broker, before=ended_before)
-        freed = counters.reclaim(silent_since=silent_since)
+        from crossgrade.store import utc_now
+
+        counters, now = self._open(), utc_now()
+        counters.forget(self._broker, before=now.timestamp() - _KEPT_WINDOWS_S)
+        counters.reclaim(silent_since=now - timedelta(seconds=_SILENT_S))
         self.brokers = max(1, counters.brokers())
-        return freed
 
     def close(self) -> None:
         """Disconnect."""
@@ -155,15 +185,19 @@ class Counting:
 
     def _open(self) -> Counters:
         if self._counters is None:
-            if self._redis_url is not None:
-                from crossgrade.serve._redis import RedisCounters
-
-                self._counters = RedisCounters.open(self._redis_url)
-            else:
-                from crossgrade.store import Budgets
-
-                self._counters = Budgets.open(self._url)
+            self._counters = self._open_counters()
         return self._counters
+
+
+def open_counters(url: str, redis_url: str | None) -> Counters:
+    """Connect to where limits are counted: to Redis if there is one, otherwise to the database."""
+    if redis_url is not None:
+        from crossgrade.serve._redis import RedisCounters
+
+        return RedisCounters.open(redis_url)
+    from crossgrade.store import Budgets
+
+    return Budgets.open(url)
 
 
 def broker_name(folder: Path) -> str:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -55,33 +54,25 @@ from crossgrade.gateway import (
     socket_address,
 )
 from crossgrade.identity import is_subject
-from crossgrade.serve._accounts import Accounts, pace_s
+from crossgrade.serve._accounts import Accounts
 from crossgrade.serve._archive import Archive
-from crossgrade.serve._counting import Counting, Settlement, broker_name
+from crossgrade.serve._counting import TICK_S, TIDY_TICKS, Counting, Settlement, broker_name, open_counters
 from crossgrade.serve._following import follow_store
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._state_files import KeySetFetcher, restore_keys
-from crossgrade.store import utc_now
 from crossgrade.telemetry import Meter, log_line
 
 GRACE_S = 1.0
 """How long a new broker waits for workers to report what they hold before it lends anything."""
 
-_TICK_S = 1.0
-_ALONE_TICKS = 5
-"""Commit spends once in this many seconds if no other machine draws on the limits: the log has them by then.
-"""
+IDLE_SHARED_S = 1.0
+"""How long a worker keeps what it does not use, if other machines draw on the same limits."""
 
+_IDLE_ALONE_S = 60.0
 _COLLECT_S = 0.6
-_HEARTBEAT_TICKS = 10
-_TIDY_TICKS = 60
-_SILENT_S = 60.0
-_KEPT_WINDOWS_S = 40 * 86_400
 _LONGEST_LINE = 64 << 20
 _WARN_EVERY_S = 60.0
-_IDLE_SHARED_S = 1.0
-_IDLE_ALONE_S = 60.0
 
 _SOCKET_HINT = "move the project to a shorter path: a socket's path has 107 characters at most"
 
@@ -102,13 +93,13 @@ class Broker:
         self._settings = settings
         self._url = url
         self._shared = url.startswith("postgres")
-        self._idle_s = _IDLE_SHARED_S if shared else _IDLE_ALONE_S
-        self._shares_limits = shared
-        self._visited = 0
-        self._accounts = Accounts(self._send_to, self._fund, shared=shared)
-        self._files = RecordFiles(serve / "requests")
+        self._idle_s = IDLE_SHARED_S if shared else _IDLE_ALONE_S
+        self._files = RecordFiles(serve / "requests")  # which makes the folder
+        self._counting = Counting(partial(open_counters, url, redis_url), broker_name(serve), shared=shared)
+        self._accounts = Accounts(
+            self._send_to, self._fund, shared=shared, brokers=lambda: self._counting.brokers
+        )
         self._flushes = self._files.last_flushes()
-        self._counting = Counting(url, redis_url, broker_name(serve), shared=shared)
         self._archive = Archive(url, Path(settings.state), self._files.find)
         self._start = (self._files.segment, self._files.position)
         stored = settings.serving.stored_responses
@@ -149,11 +140,11 @@ class Broker:
             self._spawn(self._jwks.keep())
         while not ending.is_set() and os.getppid() == parent:
             try:
-                async with asyncio.timeout(_TICK_S):
+                async with asyncio.timeout(TICK_S):
                     await ending.wait()
             except TimeoutError:
                 self._ticks += 1
-                await self._commit(is_due=self._ticks - self._visited >= self._commit_ticks())
+                await self._commit(is_due=self._counting.is_due(self._ticks))
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
@@ -400,16 +391,12 @@ class Broker:
                 break
             except CrossgradeError as error:
                 self._warn("limits_unavailable", error)
-                await asyncio.sleep(_TICK_S)
+                await asyncio.sleep(TICK_S)
         if self._start[0]:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE_S):
                     await self._all_resumed.wait()
-        self._accounts.brokers = self._counting.brokers
         self._accounts.open(leases)
-
-    def _commit_ticks(self) -> int:
-        return round(pace_s(self._counting.brokers)) if self._shares_limits else _ALONE_TICKS
 
     async def _commit(self, *, is_due: bool) -> None:
         """Sync the log; if due, write in one transaction what was spent and how far the log is counted.
@@ -419,24 +406,18 @@ class Broker:
         sync = self._files.syncing()
         begun = self._began is not None and self._began.done() and self._began.exception() is None
         if begun and is_due and self._sent is None:
-            changes = self._accounts.changes()
-            if changes or self._ticks - self._visited >= _HEARTBEAT_TICKS:
-                self._visited = self._ticks
-                self._sent = Settlement.now(changes, (self._files.segment, self._files.position))
+            position = (self._files.segment, self._files.position)
+            self._sent = self._counting.settlement(self._accounts.changes(), position, self._ticks)
         try:
             if sync is not None:
                 await asyncio.to_thread(sync)
             if self._sent is not None:
                 await self._settle(self._sent)
-            if self._kept_responses is not None and self._ticks % _TIDY_TICKS == 0:
+            if self._kept_responses is not None and self._ticks % TIDY_TICKS == 0:
                 self._kept_responses.forget()
-            if begun and self._ticks % _TIDY_TICKS == 0:
+            if begun and self._ticks % TIDY_TICKS == 0:
                 self._unsure = True  # a call whose answer was lost can have come late
-                now = utc_now()
-                silent_since = now - timedelta(seconds=_SILENT_S)
-                ended_before = now.timestamp() - _KEPT_WINDOWS_S
-                await self._in_thread(self._counting.tidy, silent_since, ended_before)
-                self._accounts.brokers = self._counting.brokers
+                await self._in_thread(self._counting.tidy)
         except (CrossgradeError, OSError) as error:
             self._warn("not_committed", error)
 

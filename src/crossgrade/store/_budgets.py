@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, and_, delete, func, select, text, update
 
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, connect, migrate
+from crossgrade.store._database import Database, open_database
 from crossgrade.store._records import utc_now
 
 _KEY = ("scope", "name", "unit", "window_s", "begins")
@@ -65,13 +65,7 @@ class Budgets:
     @classmethod
     def open(cls, url_or_path: str | Path) -> Self:
         """Open the database like `Store.open`, without the imports that only runs need."""
-        database, _ = connect(url_or_path)
-        try:
-            migrate(database)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database)
+        return cls(open_database(url_or_path)[0])
 
     def close(self) -> None:
         """Close the database."""

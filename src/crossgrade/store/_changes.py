@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from sqlalchemy import Connection, func, select, text
 
 from crossgrade.store import _tables as t
-from crossgrade.store._database import CHANNEL, Database, announce, connect, migrate
+from crossgrade.store._database import CHANNEL, Database, announce, open_database
 from crossgrade.store._keys import Keys
 from crossgrade.store._routes import Routes, SharedRoutes
 
@@ -56,13 +56,7 @@ class Changes(Database):
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
         """Open the database like `Store.open`, without the imports that only runs need."""
-        database, _ = connect(url_or_path)
-        try:
-            migrate(database)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database, folder)
+        return cls(open_database(url_or_path)[0], folder)
 
     @property
     def is_told(self) -> bool:

@@ -124,16 +124,19 @@ class Database:
         self.engine.dispose()
 
 
-def connect(url_or_path: str | Path) -> tuple[Database, URL]:
-    """Prepare the database at a path (SQLite) or a URL (`sqlite:///…`, `postgresql://…`).
+def open_database(url_or_path: str | Path) -> tuple[Database, URL]:
+    """Open and migrate the database at a path (SQLite) or a URL (`sqlite:///…`, `postgresql://…`).
 
-    It is not opened yet. Raises `UsageError` for an invalid or another kind of URL, and `MissingExtraError`
-    if the PostgreSQL driver is not installed.
+    Raises what `Store.open` does.
     """
     url = _url(url_or_path)
-    if url.get_backend_name() == "sqlite":
-        return _sqlite(url), url
-    return _postgresql(url), url
+    database = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+    try:
+        migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return database, url
 
 
 def _url(url_or_path: str | Path) -> URL:

@@ -23,7 +23,7 @@ from crossgrade.identity import (
     read_records,
 )
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, announce, connect, file_lock, migrate
+from crossgrade.store._database import Database, announce, file_lock, open_database
 from crossgrade.store._records import utc_now
 
 
@@ -42,13 +42,7 @@ class Keys:
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:
         """Open the database like `Store.open`, without the imports that only runs need."""
-        database, _ = connect(url_or_path)
-        try:
-            migrate(database)
-        except BaseException:
-            database.close()
-            raise
-        return cls(database, folder)
+        return cls(open_database(url_or_path)[0], folder)
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._compatibility import Compatibility
-from crossgrade.store._database import Database, connect, file_lock, migrate, session_lock
+from crossgrade.store._database import Database, file_lock, open_database, session_lock
 from crossgrade.store._keys import Keys
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
@@ -54,15 +54,10 @@ class Store:
         full or written by a newer Crossgrade, `UsageError` for an invalid URL, and `MissingExtraError` if the
         PostgreSQL driver is not installed.
         """
-        database, url = connect(url_or_path)
+        database, url = open_database(url_or_path)
         if folder is None:
             is_file = url.get_backend_name() == "sqlite"
             folder = Path(url.database or "").parent if is_file else Path(".crossgrade")
-        try:
-            migrate(database)
-        except BaseException:
-            database.close()
-            raise
         return cls(database, folder)
 
     def publish_route(

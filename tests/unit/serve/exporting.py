@@ -1,15 +1,18 @@
 """What the tests of exports share: a request log, and what of it arrived."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow.parquet as pq
+import pytest
 
 from crossgrade.catalog import packaged_catalog
 from crossgrade.gateway import RequestRecord
+from crossgrade.serve import RecordBatch, RecordExport
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.workloads.traffic import Scan, scan_logs
 
@@ -39,6 +42,28 @@ class Log:
     @property
     def ids(self) -> list[str]:
         return [f"req-{number:08x}" for number in range(self.written)]
+
+
+def exported(state: Path, to: str) -> list[RecordBatch]:
+    """Export all there is, in a process of its own as far as the code can tell."""
+    with RecordExport.open(state, to) as found:
+        return list(iter(found.export_next, None))
+
+
+@contextmanager
+def killed_after_the_batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An export in this block is killed when a batch is sent, before its position is written down."""
+    save = RecordExport._save
+
+    def save_or_die(self: RecordExport, at: Any) -> None:
+        if at.until is None:
+            raise KeyboardInterrupt
+        save(self, at)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RecordExport, "_save", save_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:

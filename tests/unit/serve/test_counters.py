@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ import pytest
 
 from crossgrade.gateway import LeaseId, Spend
 from crossgrade.serve._accounts import pace_s, share_of
-from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name
+from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name, open_counters
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
 from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
@@ -167,15 +168,15 @@ def test_what_an_earlier_life_had_written_is_counted_once(tmp_path: Path) -> Non
     lease = LeaseId("key", "a", "usd", 86_400, DAY.begins)
     files = RecordFiles(tmp_path / "requests")
     url = str(tmp_path / "crossgrade.db")
-    first = Counting(url, None, "me", shared=False)
+    first = Counting(partial(open_counters, url, None), "me", shared=False)
     assert first.begin(files, (files.segment, files.position)) == {}
     assert first.lend(lease, 100, 10) == (100, 0)
     files.append(b"", 0, Settled("life", 1, [Spend(lease, 30, 30, 0)]))
     first.close()  # and nothing committed
-    second = Counting(url, None, "me", shared=False)
+    second = Counting(partial(open_counters, url, None), "me", shared=False)
     assert second.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     second.close()
-    third = Counting(url, None, "me", shared=False)
+    third = Counting(partial(open_counters, url, None), "me", shared=False)
     assert third.begin(files, (files.segment, files.position)) == {lease: (70, 30)}
     assert third.lend(lease, 100, 1) == (0, 30)
     third.close()
@@ -188,8 +189,8 @@ def test_what_redis_has_lost_is_counted_again_from_the_log(tmp_path: Path) -> No
     lease = LeaseId("key", "a|b", "usd", 86_400, DAY.begins)
     files = RecordFiles(tmp_path / "requests")
     client = fakeredis.FakeRedis(decode_responses=True)
-    counting = Counting("", None, "me", shared=True)
-    counting._counters = RedisCounters(client)
+    counters = RedisCounters(client)
+    counting = Counting(lambda: counters, "me", shared=True)
 
     def spend(amount: int, more: int = 0) -> dict[LeaseId, int] | None:
         files.append(b"", 0, Settled("life", 1, [Spend(lease, amount, amount, 0)]))
@@ -205,7 +206,7 @@ def test_what_redis_has_lost_is_counted_again_from_the_log(tmp_path: Path) -> No
         client.hset(name, mapping=values)
     assert spend(5) == {lease: 20}
     assert spend(7, more=20 + 5) is None
-    assert counting._counters.spent([DAY]) == {DAY: 30 + 20 + 5 + 7}
+    assert counters.spent([DAY]) == {DAY: 30 + 20 + 5 + 7}
     client.close()
 
 
@@ -227,3 +228,16 @@ def test_a_redis_that_is_not_there_is_said_without_its_password() -> None:
 def test_many_brokers_come_to_the_store_in_turns() -> None:
     assert [pace_s(brokers) for brokers in (1, 100, 400, 10_000)] == [1.0, 1.0, 4.0, 20.0]
     assert [share_of(brokers) for brokers in (1, 4, 1_000)] == [1 / 8, 1 / 8, 1 / 2_000]
+
+
+def test_a_broker_settles_in_its_turn_and_is_heard_of_without_changes(tmp_path: Path) -> None:
+    changes = {LeaseId("key", "a", "usd", 86_400, DAY.begins): (1, 0)}
+    counting = Counting(partial(open_counters, str(tmp_path / "crossgrade.db"), None), "me", shared=True)
+    counting.brokers = 400
+    assert [counting.is_due(tick) for tick in (3, 4)] == [False, True]
+    settlement = counting.settlement(changes, ("s", 7), 4)
+    assert settlement is not None
+    assert (settlement.changes, settlement.until.position) == (changes, 7)
+    assert [counting.is_due(tick) for tick in (7, 8)] == [False, True]
+    assert counting.settlement({}, ("s", 7), 13) is None
+    assert counting.settlement({}, ("s", 7), 14) is not None

@@ -3,10 +3,7 @@
 import io
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -14,11 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from crossgrade.errors import MissingExtraError
-from crossgrade.serve import RecordExport
 from crossgrade.serve._rows import record_columns
+from tests.clickhouse import ClickHousePort, greeting, listening
 from tests.codes import raises_code
-from tests.unit.serve.exporting import Log, scanned
-from tests.unit.workloads.traffic.test_databases import block
+from tests.unit.serve.exporting import Log, exported, scanned
 
 pytestmark = pytest.mark.needs("module:pyarrow")
 
@@ -30,18 +26,12 @@ def log(tmp_path: Path) -> Log:
     return log
 
 
-def exported(state: Path, to: str) -> int:
-    """Export all there is; return how many batches."""
-    with RecordExport.open(state, to) as found:
-        return sum(1 for _ in iter(found.export_next, None))
-
-
 @pytest.mark.needs("module:upath")
 def test_a_folder_of_a_store_elsewhere_is_exported_to_and_scanned(tmp_path: Path, log: Log) -> None:
     place = f"memory://{uuid4().hex}/records"
-    assert exported(tmp_path, place) == 1
+    assert len(exported(tmp_path, place)) == 1
     log.flush(5)
-    assert exported(tmp_path, f"{place}/") == 1
+    assert len(exported(tmp_path, f"{place}/")) == 1
     assert scanned(place).requests == 10
 
 
@@ -66,7 +56,7 @@ def test_a_store_that_refuses_is_told_by_its_code(
         for code in ("records-export-denied", "records-export-failed", "records-export-failed"):
             with raises_code(code, place):
                 exported(tmp_path, place)
-    assert exported(tmp_path, place) == 1
+    assert len(exported(tmp_path, place)) == 1
     assert scanned(place).requests == 5
 
 
@@ -111,7 +101,7 @@ SETTINGS = (
 )
 
 
-class ClickHouse(BaseHTTPRequestHandler):
+class ClickHouse(ClickHousePort):
     """A server that knows one table, and a batch again by its token."""
 
     columns: list[str] | None
@@ -119,74 +109,38 @@ class ClickHouse(BaseHTTPRequestHandler):
     said: list[str]
     """What it answers to the next inserts instead: an error, or nothing after the batch is stored."""
 
-    def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers.get("content-length") or 0)))
-
-    def do_GET(self) -> None:
-        self._answer(b"")
-
-    def _answer(self, body: bytes) -> None:
-        given = parse_qs(urlsplit(self.path).query)
-        query = given.get("query", [""])[0].encode() + body
+    def answer(self, sql: str, data: bytes, given: dict[str, str]) -> tuple[bytes, int] | None:
         known = type(self)
-        if b"INSERT INTO" in query:
-            self._insert(query, given)
-        elif b"DESCRIBE" in query and known.columns is None:
-            self._send(b"Code: 60. DB::Exception: Table does not exist. (UNKNOWN_TABLE)", 404)
-        elif b"DESCRIBE" in query:
+        if "INSERT INTO" in sql:
+            return known._insert(data, given)
+        if "DESCRIBE" in sql and known.columns is None:
+            return b"Code: 60. DB::Exception: Table does not exist. (UNKNOWN_TABLE)", 404
+        if "DESCRIBE" in sql:
             assert known.columns is not None
-            self._send(b"".join(msgspec.json.encode({"name": each}) + b"\n" for each in known.columns))
-        elif b"CREATE TABLE" in query:
+            return b"".join(msgspec.json.encode({"name": each}) + b"\n" for each in known.columns), 200
+        if "CREATE TABLE" in sql:
             known.columns = [each.name for each in record_columns()]
-            self._send(b"")
-        elif b"system.settings" in query:
-            short = [bytes([len(name)]) + name.encode() for name in SETTINGS]
-            count = len(SETTINGS)
-            self._send(
-                block(
-                    ("name", "String", short),
-                    ("value", "String", [b"\x010"] * count),
-                    ("readonly", "UInt8", [b"\0"] * count),
-                )
-            )
-        else:
-            self._send(b"26.9.1.1\tUTC\n")
+            return b"", 200
+        said = greeting(sql, SETTINGS)
+        assert said is not None
+        return said, 200
 
-    def _insert(self, query: bytes, given: dict[str, list[str]]) -> None:
-        known = type(self)
-        said = known.said.pop(0) if known.said else ""
+    @classmethod
+    def _insert(cls, data: bytes, given: dict[str, str]) -> tuple[bytes, int] | None:
+        said = cls.said.pop(0) if cls.said else ""
         if said.startswith("Code"):
-            self._send(said.encode(), 500)
-            return
-        assert (given["async_insert"], given["input_format_null_as_default"]) == (["0"], ["0"])
-        table = pq.read_table(io.BytesIO(query[query.index(b"PAR1") :]))
-        known.batches.setdefault(given["insert_deduplication_token"][0], table.column("id").to_pylist())
-        if said == "gone":
-            self.close_connection = True
-            self.connection.close()
-        else:
-            self._send(b"")
-
-    def _send(self, said: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            return said.encode(), 500
+        assert (given["async_insert"], given["input_format_null_as_default"]) == ("0", "0")
+        table = pq.read_table(io.BytesIO(data))
+        cls.batches.setdefault(given["insert_deduplication_token"], table.column("id").to_pylist())
+        return None if said == "gone" else (b"", 200)
 
 
 @pytest.fixture
 def clickhouse() -> Iterator[str]:
     ClickHouse.columns, ClickHouse.batches, ClickHouse.said = None, {}, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ClickHouse)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"clickhouse://writer:pa55word@127.0.0.1:{server.server_port}/db/requests"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(ClickHouse) as address:
+        yield f"clickhouse://writer:pa55word@{address}/db/requests"
 
 
 def inserted() -> list[str]:
@@ -195,9 +149,9 @@ def inserted() -> list[str]:
 
 @pytest.mark.needs("module:clickhouse_connect")
 def test_a_table_is_made_and_filled(tmp_path: Path, log: Log, clickhouse: str) -> None:
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
     assert inserted() == log.ids
     saved = [path.read_text() for path in (tmp_path / "serve" / "exports").glob("*/position.json")]
     assert len(saved) == 1
@@ -224,7 +178,7 @@ def test_a_server_that_refuses_gets_the_same_batch_again(
         exported(tmp_path, clickhouse)
     assert "pa55word" not in str(caught.value)
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     assert inserted() == log.ids
 
 
@@ -238,7 +192,7 @@ def test_an_answer_that_is_lost_after_the_insert_makes_no_record_twice(
     assert inserted() == log.ids
     ClickHouse.said = []
     log.flush(5)
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     assert inserted() == log.ids
 
 
@@ -251,7 +205,7 @@ def test_a_table_of_another_release_is_told_with_what_it_lacks(
         exported(tmp_path, clickhouse)
     assert "ADD COLUMN side LowCardinality(Nullable(String))" in caught.value.hint
     ClickHouse.columns.append("side")
-    assert exported(tmp_path, clickhouse) == 1
+    assert len(exported(tmp_path, clickhouse)) == 1
 
 
 @pytest.mark.needs("module:clickhouse_connect")

@@ -13,7 +13,7 @@ import pytest
 
 from crossgrade.serve import RecordBatch, RecordExport, _destinations, _export, _records
 from tests.codes import raises_code
-from tests.unit.serve.exporting import Log, ids, rows, scanned
+from tests.unit.serve.exporting import Log, exported, ids, killed_after_the_batch, rows, scanned
 
 pytestmark = pytest.mark.needs("module:pyarrow")
 
@@ -25,21 +25,8 @@ def log(tmp_path: Path) -> Log:
 
 @pytest.fixture
 def export(tmp_path: Path) -> Callable[[], list[RecordBatch]]:
-    """Exports all there is to `out`, in a process of its own as far as the code can tell."""
-
-    def run() -> list[RecordBatch]:
-        found = []
-        with RecordExport.open(tmp_path / "state", str(tmp_path / "out")) as each:
-            while (batch := each.export_next()) is not None:
-                found.append(batch)
-        return found
-
-    return run
-
-
-def killed(*_: object) -> None:
-    """Take the place of a step, at which the process is killed."""
-    raise KeyboardInterrupt
+    """Exports all there is to `out`."""
+    return lambda: exported(tmp_path / "state", str(tmp_path / "out"))
 
 
 def test_what_is_new_is_exported_and_nothing_twice(tmp_path: Path, log: Log, export: Callable) -> None:
@@ -91,20 +78,19 @@ def test_a_batch_that_was_cut_off_is_repeated_as_it_was(
 ) -> None:
     """Killed before or after the file is written: the same file, though the log has grown meanwhile."""
     log.flush(3)
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, killed_after_the_batch(monkeypatch):
         if step == "before":
             patched.setattr(_destinations, "_write_whole", killed)
-        else:
-            saved = RecordExport._save
-            patched.setattr(
-                RecordExport, "_save", lambda self, at: saved(self, at) if at.until is not None else killed()
-            )
-        with pytest.raises(KeyboardInterrupt):
-            export()
+        export()
     assert ids(tmp_path / "out") == ([] if step == "before" else log.ids)
     log.flush(4)
     assert [each.records for each in export()] == [3, 4]
     assert ids(tmp_path / "out") == log.ids
+
+
+def killed(*_: object) -> None:
+    """Take the place of a step, at which the process is killed."""
+    raise KeyboardInterrupt
 
 
 def test_only_what_is_settled_is_exported(tmp_path: Path, log: Log, export: Callable) -> None:

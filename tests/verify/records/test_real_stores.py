@@ -5,18 +5,15 @@ Both run in this process: `pip install 'moto[server]' s3fs chdb`. They are too l
 
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from crossgrade.serve import RecordExport
+from tests.clickhouse import ClickHousePort, listening
 from tests.codes import raises_code
-from tests.unit.serve.exporting import Log, scanned
-from tests.unit.serve.test_destinations import SETTINGS, exported
+from tests.unit.serve.exporting import Log, exported, killed_after_the_batch, scanned
+from tests.unit.serve.test_destinations import SETTINGS
 
 
 @pytest.fixture
@@ -49,17 +46,12 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.mark.needs("module:moto", "module:s3fs")
 def test_s3_has_each_record_once(tmp_path: Path, log: Log, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert exported(tmp_path, "s3://logs/records") == 2
+    assert len(exported(tmp_path, "s3://logs/records")) == 2
     log.flush(10)
-    with monkeypatch.context() as patched:  # killed after the file, before its position
-        saved = RecordExport._save
-        patched.setattr(
-            RecordExport, "_save", lambda self, at: saved(self, at) if at.until is not None else 1 / 0
-        )
-        with pytest.raises(ZeroDivisionError):
-            exported(tmp_path, "s3://logs/records")
+    with killed_after_the_batch(monkeypatch):
+        exported(tmp_path, "s3://logs/records")
     log.flush(10)
-    assert exported(tmp_path, "s3://logs/records") == 2
+    assert len(exported(tmp_path, "s3://logs/records")) == 2
     assert len(s3.list_objects_v2(Bucket="logs")["Contents"]) == 4
     assert scanned("s3://logs/records").requests == log.written == 120_020
 
@@ -71,7 +63,7 @@ def test_a_bucket_that_is_missing_is_told_and_not_made(tmp_path: Path, log: Log,
     assert [each["Name"] for each in s3.list_buckets()["Buckets"]] == ["logs"]
 
 
-class Bridge(BaseHTTPRequestHandler):
+class Bridge(ClickHousePort):
     """ClickHouse's HTTP port before an engine in this process."""
 
     session: Any
@@ -79,44 +71,20 @@ class Bridge(BaseHTTPRequestHandler):
     tokens: list[str]
     broken: bool
 
-    def do_POST(self) -> None:
-        given = dict(parse_qsl(urlsplit(self.path).query))
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        query = given.pop("query", "").encode()
-        sql, data = (query, body) if query else (body, b"")
-        if b"PAR1" in sql:
-            at = sql.index(b"PAR1")
-            sql, data = sql[:at], sql[at:]
+    def answer(self, sql: str, data: bytes, given: dict[str, str]) -> tuple[bytes, int] | None:
         known = type(self)
-        text = sql.decode().strip()
         try:
             if data:
                 path = known.folder / "batch.parquet"
                 path.write_bytes(data)
                 settings = ", ".join(f"{name} = '{given[name]}'" for name in SETTINGS)
-                text = re.sub(r"\s*FORMAT Parquet$", "", text)
-                text += f" FROM INFILE '{path}' SETTINGS {settings} FORMAT Parquet"
+                sql = re.sub(r"\s*FORMAT Parquet$", "", sql)
+                sql += f" FROM INFILE '{path}' SETTINGS {settings} FORMAT Parquet"
                 known.tokens.append(given["insert_deduplication_token"])
-            answer = known.session.query(text, given.get("default_format", "TabSeparated")).bytes()
+            said = known.session.query(sql, given.get("default_format", "TabSeparated")).bytes()
         except RuntimeError as error:
-            self._send(str(error).encode(), 500)
-            return
-        if data and known.broken:
-            self.connection.close()
-        else:
-            self._send(answer)
-
-    def do_GET(self) -> None:
-        self.do_POST()
-
-    def _send(self, said: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
+            return str(error).encode(), 500
+        return None if data and known.broken else (said, 200)
 
 
 @pytest.fixture
@@ -124,20 +92,11 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from chdb.session import Session
 
     folder = tmp_path_factory.mktemp("clickhouse")
-    Bridge.session, Bridge.folder, Bridge.tokens, Bridge.broken = (
-        Session(str(folder / "db")),
-        folder,
-        [],
-        False,
-    )
+    Bridge.session = Session(str(folder / "db"))
+    Bridge.folder, Bridge.tokens, Bridge.broken = folder, [], False
     Bridge.session.query("CREATE DATABASE db")
-    server = HTTPServer(("127.0.0.1", 0), Bridge)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"clickhouse://127.0.0.1:{server.server_port}/db/requests"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(Bridge) as address:
+        yield f"clickhouse://{address}/db/requests"
     Bridge.session.close()
 
 
@@ -147,14 +106,14 @@ def counted(what: str) -> int:
 
 @pytest.mark.needs("module:chdb", "module:clickhouse_connect")
 def test_clickhouse_has_each_record_once(tmp_path: Path, log: Log, clickhouse: str) -> None:
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     Bridge.broken = True  # inserts, and does not say so
     log.flush(10)
     with raises_code("records-export-failed"):
         exported(tmp_path, clickhouse)
     Bridge.broken = False
     log.flush(10)
-    assert exported(tmp_path, clickhouse) == 2
+    assert len(exported(tmp_path, clickhouse)) == 2
     assert len(Bridge.tokens) > len(set(Bridge.tokens)) == 4
     assert counted("count() FROM db.requests") == log.written
     found = scanned(clickhouse.removesuffix("/requests"), query="SELECT * FROM db.requests")

@@ -5,10 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -16,6 +13,7 @@ from crossgrade.catalog import packaged_catalog
 from crossgrade.errors import MissingExtraError
 from crossgrade.workloads.traffic import Scan, scan_logs
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
+from tests.clickhouse import ClickHousePort, greeting, listening
 from tests.codes import raises_code
 
 ROWS = """
@@ -67,82 +65,43 @@ def test_postgresql_is_read_and_not_written() -> None:
         scan(url, "with x as (delete from pg_class returning 1) select * from x")
 
 
-def block(*columns: tuple[str, str, list[bytes]]) -> bytes:
-    """A block in ClickHouse's native format, of less than 128 rows of short values."""
-
-    def short(text: str) -> bytes:
-        return bytes([len(text)]) + text.encode()
-
-    rows = len(columns[0][2])
-    return bytes([len(columns), rows]) + b"".join(
-        short(name) + short(kind) + b"".join(values) for name, kind, values in columns
-    )
-
-
-NAMES = ("readonly", "date_time_output_format", "output_format_json_quote_64bit_integers")
-SETTINGS = block(
-    ("name", "String", [bytes([len(name)]) + name.encode() for name in NAMES]),
-    ("value", "String", [b"\x010"] * len(NAMES)),
-    ("readonly", "UInt8", [b"\0"] * len(NAMES)),
-)
-
-
-class ClickHouse(BaseHTTPRequestHandler):
+class ClickHouse(ClickHousePort):
     """What ClickHouse says on its HTTP port to the queries of these tests."""
 
-    asked: list[tuple[str, dict[str, list[str]]]]
+    asked: list[tuple[str, dict[str, str]]]
 
-    def do_POST(self) -> None:
-        size = int(self.headers.get("content-length") or 0)
-        self._answer(self.rfile.read(size).decode())
-
-    def do_GET(self) -> None:
-        self._answer("")
-
-    def _answer(self, body: str) -> None:
-        settings = parse_qs(urlsplit(self.path).query)
-        query = (settings.pop("query", [""])[0] + body).strip()
-        type(self).asked.append((query, settings))
-        if "from requests" in query:
+    def answer(self, sql: str, data: bytes, given: dict[str, str]) -> tuple[bytes, int]:
+        assert not data
+        type(self).asked.append((sql, given))
+        if "from requests" in sql:
             rows = (
                 f'{{"id":"r{n}","route":"support","model":"gpt-4.1-mini","started_at":"2026-11-01T10:{n % 60:02d}:00Z",'
                 '"input_tokens":1000,"output_tokens":100,"cost_usd":0.5}\n'
                 for n in range(300)
             )
-            said, code = "".join(rows).encode(), 200
-        elif "timezone" in query:
-            said, code = b"26.9.1.1\tUTC\n", 200
-        elif "system.settings" in query:
-            said, code = SETTINGS, 200
-        else:
-            said, code = b"Code: 60. DB::Exception: Unknown table (UNKNOWN_TABLE)", 404
-        self.send_response(code)
-        self.send_header("content-length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
+            return "".join(rows).encode(), 200
+        said = greeting(sql, SETTINGS)
+        if said is not None:
+            return said, 200
+        return b"Code: 60. DB::Exception: Unknown table (UNKNOWN_TABLE)", 404
 
-    def log_message(self, *_: object) -> None:
-        pass
+
+SETTINGS = ("readonly", "date_time_output_format", "output_format_json_quote_64bit_integers")
 
 
 @pytest.fixture
 def clickhouse() -> Iterator[str]:
     ClickHouse.asked = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ClickHouse)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"clickhouse://reader:pa55word@127.0.0.1:{server.server_port}/logs"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(ClickHouse) as address:
+        yield f"clickhouse://reader:pa55word@{address}/logs"
 
 
 @pytest.mark.needs("module:clickhouse_connect")
 def test_clickhouse_is_read_and_not_written(clickhouse: str) -> None:
     check(scan(clickhouse, "select * from requests"))
     query, settings = ClickHouse.asked[-1]
-    assert "JSONEachRow" in query or settings.get("default_format") == ["JSONEachRow"]
-    assert settings["readonly"] == ["2"]
+    assert "JSONEachRow" in query or settings.get("default_format") == "JSONEachRow"
+    assert settings["readonly"] == "2"
     with raises_code("query-refused", "UNKNOWN_TABLE") as caught:
         scan(clickhouse, "select * from others")
     assert "pa55word" not in str(caught.value)
