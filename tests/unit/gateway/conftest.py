@@ -18,7 +18,7 @@ from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Remember, Reques
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
 from crossgrade.serve._kept import KeptResponses
-from crossgrade.testing import FakeProvider
+from crossgrade.testing import FakeProvider, Fault
 
 
 class MemoryBroker:
@@ -263,6 +263,13 @@ def running(
 @pytest.fixture
 def fake() -> Iterator[FakeProvider]:
     with FakeProvider("hello from the model") as provider:
+        yield provider
+
+
+@pytest.fixture
+def hanging() -> Iterator[FakeProvider]:
+    """A provider that never answers."""
+    with FakeProvider(Fault("hang")) as provider:
         yield provider
 
 
