@@ -27,9 +27,6 @@ from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
-_HEAD_BYTES = LEAST_BYTES
-"""The bytes that tell whether a body begins with its model."""
-
 _PIECE = 1 << 18
 _TURN = 1 << 20
 """The bytes read from the file before other connections get their turn."""
@@ -131,7 +128,7 @@ class LargePayload:
             self._keep(data)
         else:
             self._first += data
-            if len(self._first) < _HEAD_BYTES:
+            if len(self._first) < LEAST_BYTES:
                 return  # the scan reads as many first
             match = _HEAD.match(self._first)
             if match is not None and self._request.length is not None:
@@ -171,7 +168,7 @@ class LargePayload:
         self._passing = self.one_shot = True
         self._span = found.span(1)
         self.fields = self._fields(_model(found[1]))
-        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        first, self._first = self._first, self._first[:LEAST_BYTES]
         self._held = [first[found.end() :]]
         self._client.pause_reading()
         self._exchange.begin(self, self._path_route)
@@ -202,7 +199,7 @@ class LargePayload:
         except OSError:
             self._no_room()
             return
-        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        first, self._first = self._first, self._first[:LEAST_BYTES]
         self._keep(first)
 
     def _keep(self, data: bytes) -> None:
