@@ -190,6 +190,11 @@ class World:
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
 
+    def none_idle(self) -> bool:
+        """Return whether no connection waits for another request."""
+        edge = self.worker.edge
+        return self.on_loop(lambda: all(each.idle_since is None for each in edge.connections))
+
     def settled(self, count: int = 1) -> list[RequestRecord]:
         """Wait until so many requests are recorded."""
         for _ in range(3_000):
