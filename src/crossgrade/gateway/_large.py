@@ -119,7 +119,7 @@ class LargePayload:
         self._scan.feed(data)
         if self._request.size == self._request.length:
             self._scan.end()  # so that all that it asks for is known at once
-        problem = self._scan.problem or (self.forbidden(self._target) if self._target is not None else None)
+        problem = self._problem()
         if problem is not None:
             self._exchange.fail_body(problem)
         elif self._passing:
@@ -138,7 +138,8 @@ class LargePayload:
 
     def body_end(self) -> None:
         """Note that the body is complete."""
-        problem = self._scan.end() or (self.forbidden(self._target) if self._target is not None else None)
+        self._scan.end()
+        problem = self._problem()
         if problem is not None:
             self._exchange.fail_body(problem)
         elif not self._passing:
@@ -150,17 +151,15 @@ class LargePayload:
             self.fields = self._fields(self.fields.model)
             self._exchange.reserve_rest(self._finish)
 
+    def _problem(self) -> Problem | None:
+        """Return why the body is refused by what was read of it."""
+        if self._scan.problem is None and self._target is not None:
+            return self.forbidden(self._target)
+        return self._scan.problem
+
     def _fields(self, model: str | None) -> BodyFields:
         """Return the fields that are known by now."""
-        bounds = self._scan.bounds
-        return BodyFields(
-            model=model,
-            n=bounds.get("n"),
-            best_of=bounds.get("best_of"),
-            max_tokens=bounds.get("max_tokens"),
-            max_completion_tokens=bounds.get("max_completion_tokens"),
-            max_output_tokens=bounds.get("max_output_tokens"),
-        )
+        return msgspec.structs.replace(BodyFields(model=model), **self._scan.bounds)
 
     # The body begins with its model: it is passed on.
 
