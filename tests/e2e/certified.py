@@ -4,37 +4,26 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.gateway._served import Served, metric
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from tests.unit.store.test_verdicts import make_verdict
+from tests.waiting import until
 
 OFFERS = {"old": "old", "new": "new"}
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
-PATIENCE_S = 30.0
-_Seen = TypeVar("_Seen")
 
 
 def project_of(served: Served) -> Project:
     """Open the gateway's project in this process."""
     return Project.open(served.folder / "crossgrade.yaml")
-
-
-def until(look: Callable[[], _Seen]) -> _Seen:
-    """Look until there is something."""
-    give_up = time.monotonic() + PATIENCE_S
-    while not (seen := look()):
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-    return seen
 
 
 def certify(served: Served, routes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -110,7 +99,7 @@ def ask(
 def fetch(request: urllib.request.Request) -> Answered:
     """Send a request; an error status is an answer too."""
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        with urllib.request.urlopen(request, timeout=30.0) as answer:
             return Answered(answer.status, _lower(answer.headers), answer.read())
     except urllib.error.HTTPError as error:
         with error:

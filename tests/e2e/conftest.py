@@ -3,18 +3,42 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.gateway._served import Served
 from crossgrade.calls import CallLimiters, Patience
 from crossgrade.testing import FakeProvider
 from tests.e2e.driving import CONFIG, KEY, CommandLine, Project, Script, honest
+
+if TYPE_CHECKING:  # most tests need neither
+    import anthropic
+    import openai
 
 
 @pytest.fixture(autouse=True)
 def codes_of_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let notes show their codes, which tests read in place of their words."""
     monkeypatch.setenv("CROSSGRADE_LOG", "codes")
+
+
+@pytest.fixture(scope="module")
+def client(gateway: Served) -> Iterator["openai.OpenAI"]:
+    """OpenAI's client at the gateway of a module of tests."""
+    import openai
+
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def claude(gateway: Served) -> Iterator["anthropic.Anthropic"]:
+    """Anthropic's client at the same gateway."""
+    import anthropic
+
+    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from benchmarks.gateway._served import Served, records, serving
 from crossgrade.domain import ToolCall
 from crossgrade.routing import Policy
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.certified import ask, certify, project_of, until
+from tests.e2e.certified import ask, certify, project_of
+from tests.waiting import until
 
 FOLDER = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", FOLDER.parents[1] / ".venvs"))

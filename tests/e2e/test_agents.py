@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks.gateway._served import Served
-from tests.e2e.certified import until
 from tests.e2e.speaking import all_recorded, recorded, spoken_to
+from tests.waiting import until
 
 SHAPES = Path(__file__).parents[1] / "data" / "clients"
 CITY = {"city": "Bern"}

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from benchmarks.gateway._served import Served
-from tests.e2e.certified import until
 from tests.e2e.speaking import recorded, spoken_to
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +18,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         tmp_path_factory.mktemp("certified"), "anthropic", incumbent="openai-compatible"
     ) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def claude(gateway: Served) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0) as client:
-        yield client
 
 
 def said(served: Served, raw: Any) -> tuple[str, str, str]:

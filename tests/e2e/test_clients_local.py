@@ -54,18 +54,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             yield served
 
 
-@pytest.fixture(scope="module")
-def client(gateway: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def claude(gateway: Served) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=gateway.url, api_key=gateway.key, max_retries=0) as client:
-        yield client
-
-
 def ask(text: str = QUESTION) -> Any:
     return [{"role": "user", "content": text}]
 

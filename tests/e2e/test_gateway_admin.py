@@ -14,8 +14,9 @@ import pytest
 from benchmarks.gateway._served import Served, children, descendants, metric, serving
 from benchmarks.gateway._tools import free_port
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from tests.e2e.certified import Answered, ask, fetch, run, until
+from tests.e2e.certified import Answered, ask, fetch, run
 from tests.e2e.driving import honest
+from tests.waiting import until
 
 KEY = "an-admin-key-0123456789abcdef"
 UPSTREAM_KEY = "sk-admin-upstream-0123456789"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks.gateway._served import Served, metric, serving
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
 from tests.e2e.raw_upstream import STREAM_HEAD, Pieces, RawUpstream, event
 from tests.e2e.test_gateway_upstream import BROKEN, DONE, END, STREAMS
+from tests.waiting import until
 
 CALLS = [
     {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}},

@@ -18,7 +18,8 @@ from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable, route_table_bytes, route_table_digest
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.balancing import Load, balanced, code_of, loaded
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
+from tests.waiting import until
 
 CLIENTS = 4
 CAP = 4_000

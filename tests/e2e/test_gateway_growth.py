@@ -13,7 +13,8 @@ from crossgrade.routing import Growth, Policy, Router
 from crossgrade.routing.router import threshold_name
 from crossgrade.store import Draw
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
-from tests.e2e.certified import ask, certify, project_of, until
+from tests.e2e.certified import ask, certify, project_of
+from tests.waiting import until
 
 ROUTER = Router(stake=0.9, segments={"easy": 0.2, "hard": -0.2}, thresholds=(0.1, -0.3))
 SPLIT = Policy(

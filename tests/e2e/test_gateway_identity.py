@@ -15,6 +15,7 @@ from joserfc.jwk import ECKey
 
 from benchmarks.gateway._served import Served, command, contents, serving
 from crossgrade.testing import FakeProvider
+from tests.waiting import until
 
 KEY = ECKey.generate_key("P-256", {"kid": "one", "use": "sig"})
 PROVIDER_KEY = "sk-identity-0123456789abcdef"
@@ -83,13 +84,6 @@ def served(issuer: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             until((folder / ".crossgrade" / "jwks.json").exists)
             until(lambda: ask(served, token(issuer))[0] == 200)
             yield served
-
-
-def until(holds: Any) -> None:
-    give_up = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def token(issuer: str, key: ECKey = KEY, **claims: Any) -> str:

@@ -15,7 +15,7 @@ from benchmarks.gateway._served import Served, serving
 from crossgrade.identity import KeyLimit
 from crossgrade.project import Project
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
-from tests.e2e.certified import until
+from tests.waiting import until
 
 INPUT_TOKENS, OUTPUT_TOKENS = 20, 100
 COST_USD = (INPUT_TOKENS * 10 + OUTPUT_TOKENS * 20) / 1e6
@@ -92,12 +92,6 @@ def until_known(client: openai.OpenAI) -> None:
             if known == 8:
                 return
     raise AssertionError("the key is not known")
-
-
-@pytest.fixture(scope="module")
-def client(gateway: Served) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
-        yield client
 
 
 def ask(client: openai.OpenAI, route: str, *, stream: bool = False, text: str = "hi") -> str:

@@ -16,8 +16,9 @@ from benchmarks.gateway._served import Served, command, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
 from tests.unit.serve.running import redis as running_redis
+from tests.waiting import until
 
 CAP = 24
 COST_USD = (5 * 10 + 5 * 20) / 1e6

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gateway._served import Served, serving
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
 from tests.e2e.raw_upstream import completion, event, json_answer
+from tests.waiting import until
 
 SIZE = 40 << 20
 MOST_GROWN = 8 << 20

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.gateway._served import Served, contents, metrics_key, records, serving
 from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.certified import Answered, ask, fetch, until
+from tests.e2e.certified import Answered, ask, fetch
+from tests.waiting import until
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PROMPT = "xyzzy-a-text-that-nobody-else-writes"

@@ -1,11 +1,10 @@
 """The gateway carries out what the route table says, over two workers and with a real client."""
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import openai
 import pytest
@@ -14,13 +13,13 @@ from benchmarks.gateway._served import Served, contents, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
+from tests.waiting import until
 
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
 SPLIT = Policy(kind="split", incumbent="old", candidate="new", segments=("easy",))
 OFFERS = {"old": "old", "new": "new"}
 NOW = datetime.now(UTC)
 SECRET = "ada.lovelace@example.org"
-_Seen = TypeVar("_Seen")
 
 
 def script(request: ReceivedRequest) -> Reply | Fault:
@@ -83,15 +82,6 @@ def gateway(fake: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def project_of(served: Served) -> Any:
     return Project.open(served.folder / "crossgrade.yaml")
-
-
-def until(look: Callable[[], _Seen]) -> _Seen:
-    """Look until there is something."""
-    give_up = time.monotonic() + 20
-    while not (seen := look()):
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-    return seen
 
 
 def ask(served: Served, route: str, text: str = "hello", *, stream: bool = False, **more: Any) -> Any:

@@ -14,8 +14,9 @@ from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
 from tests.e2e.traffic import Traffic, priced_model
+from tests.waiting import until
 
 
 @pytest.fixture

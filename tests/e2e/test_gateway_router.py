@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider, ReceivedRequest
-from tests.e2e.certified import Answered, ask, project_of, until
+from tests.e2e.certified import Answered, ask, project_of
+from tests.waiting import until
 
 SAMPLES = 700
 DRAWN = 40

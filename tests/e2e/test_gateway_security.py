@@ -3,15 +3,15 @@
 import contextlib
 import json
 import socket
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from benchmarks.gateway._served import Served, command, metric, records, serving
 from tests.e2e.raw_upstream import RawUpstream, completion, json_answer
+from tests.waiting import until
 
 UPSTREAM_KEY = "0123456789abcdef0123456789abcdef"
 SCRIPT = {
@@ -58,7 +58,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: RawUpstream) -> 
 def neighbour(gateway: Served) -> str:
     """The key of somebody else."""
     key: str = json.loads(command(gateway.folder, "keys", "create", "neighbour", "--json"))["secret"]
-    wait_until(lambda: call(gateway, "/v1/models", None, key)[0] == 200)
+    until(lambda: call(gateway, "/v1/models", None, key)[0] == 200)
     return key
 
 
@@ -79,13 +79,6 @@ def call(served: Served, path: str, body: object, key: str | None = None) -> tup
 def ask(served: Served, text: str, model: str = "support", **fields: object) -> tuple[int, bytes]:
     body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
     return call(served, "/v1/chat/completions", body)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 def test_a_second_answer_is_nobodys(gateway: Served) -> None:
@@ -125,8 +118,8 @@ def test_hanging_up_does_not_save_a_budget(gateway: Served, upstream: RawUpstrea
         asked = len(upstream.requests)
         with socket.create_connection(gateway.address) as connection:
             connection.sendall(head.encode() + data)
-            wait_until(lambda asked=asked: len(upstream.requests) > asked)  # type: ignore[misc]
-    wait_until(lambda: spent() - before >= 30_000)
+            until(lambda asked=asked: len(upstream.requests) > asked)  # type: ignore[misc]
+    until(lambda: spent() - before >= 30_000)
 
 
 def test_a_routes_budget_holds_for_its_model_asked_for_by_name(gateway: Served) -> None:
@@ -136,7 +129,7 @@ def test_a_routes_budget_holds_for_its_model_asked_for_by_name(gateway: Served) 
 
 def test_nobody_reports_on_a_neighbours_answer(gateway: Served, neighbour: str) -> None:
     assert ask(gateway, "hi")[0] == 200
-    wait_until(lambda: any(each["status"] == 200 for each in records(gateway)))
+    until(lambda: any(each["status"] == 200 for each in records(gateway)))
     theirs = next(each["id"] for each in records(gateway) if each["status"] == 200)
     report = {"response_id": theirs, "name": "solved", "value": 0}
     status, body = call(gateway, "/v1/feedback", report, neighbour)

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from benchmarks.gateway._served import Served, command, contents, metric, serving
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import names, shown_codes
-from tests.e2e.certified import ask, certify, project_of, run, until
+from tests.e2e.certified import ask, certify, project_of, run
+from tests.waiting import until
 
 SECRET = "ada.lovelace@example.org"
 CARD = "4111 1111 1111 1111"

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.gateway._hostile import head, whole
 from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider, Reply
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
+from tests.waiting import until
 
 LIMIT_S = 1.0
 PATIENCE_S = 20.0

@@ -30,8 +30,9 @@ from crossgrade.project._measured import _price_words
 from crossgrade.routing import Policy, route_table_digest
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import check_reason, noted
-from tests.e2e.certified import ask, certify, fetch, project_of, run, until
+from tests.e2e.certified import ask, certify, fetch, project_of, run
 from tests.e2e.raw_upstream import Pieces, RawUpstream, completion, json_answer
+from tests.waiting import until
 
 SECRET = "a secret of the webhook"
 GOOD, BAD = '{"city": "Bonn"}', "I think it is Bonn"

@@ -10,9 +10,10 @@ from benchmarks.gateway._served import Served, metric, serving
 from crossgrade.decide import DecisionSettings, decide_policy, train_router
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from crossgrade.watch import look
-from tests.e2e.certified import ask, project_of, until
+from tests.e2e.certified import ask, project_of
 from tests.e2e.test_gateway_growth import config_for
 from tests.unit.decide.test_router import columns, evidence
+from tests.waiting import until
 
 KEPT = {"easy": 0.99, "hard": 0.5}
 ASKED = 120

@@ -21,7 +21,8 @@ from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.errors import AccessError
 from crossgrade.identity import TokenVerifier, fetch_jwks
 from crossgrade.testing import FakeProvider
-from tests.e2e.certified import ask, until
+from tests.e2e.certified import ask
+from tests.waiting import until
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 ENVIRONMENTS = Path(os.environ.get("CROSSGRADE_TEST_CLIENTS", CLIENTS.parents[1] / ".venvs"))

@@ -10,8 +10,9 @@ import pytest
 from benchmarks.gateway._served import Served, metric, records, serving
 from crossgrade.testing import FakeProvider
 from tests.codes import names, noted, said
-from tests.e2e.certified import ask, project_of, run, until
+from tests.e2e.certified import ask, project_of, run
 from tests.e2e.driving import KEY
+from tests.waiting import until
 
 SAMPLES = 300
 BOUND = {"logit_bias": {"7": 5}}

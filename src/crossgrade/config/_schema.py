@@ -105,9 +105,9 @@ class ModelSection(Section):
     )
     caller_fields: Annotated[list[Name], Field(max_length=64)] = Field(
         default=[],
-        description="Fields of requests that callers may set although they choose another model, host or "
-        "region at this provider, for example `provider` at OpenRouter or `tools.image_generation` at "
-        "OpenAI.",
+        description="Fields of requests that callers may set although they choose another model, adapter, "
+        "host or region at this provider, for example `provider` at OpenRouter, or tools behind which "
+        "another model answers, for example `tools.image_generation` at OpenAI.",
     )
 
 

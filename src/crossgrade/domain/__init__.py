@@ -49,6 +49,7 @@ from crossgrade.domain.values import (
     Reason,
     Usage,
     keys_once,
+    no_constant,
 )
 from crossgrade.domain.workload import (
     EvidenceClass,
@@ -122,4 +123,5 @@ __all__ = [
     "growth_bars",
     "heads_of",
     "keys_once",
+    "no_constant",
 ]

@@ -44,7 +44,7 @@ class Offer:
     `max_concurrency` bounds the runner's adaptive limit; `timeout_s` is per call.
     `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the
     same model elsewhere, among which the gateway picks by their `weight` and this one's. `caller_fields`
-    are fields by which callers may choose another model, host or region at the provider.
+    are fields and tools by which callers may choose another model, host or region at the provider.
     """
 
     name: str

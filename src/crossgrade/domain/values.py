@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 JSON: TypeAlias = str | int | float | bool | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """Anything `json.loads` returns."""
@@ -28,6 +28,11 @@ def keys_once(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
             break
         seen.add(key)
     raise KeyTwiceError(key)
+
+
+def no_constant(name: str) -> NoReturn:
+    """Raise `ValueError` for NaN and infinities, which are not JSON. It is a hook for `json.loads`."""
+    raise ValueError(f"{name} is not JSON")
 
 
 DialectName: TypeAlias = str

@@ -296,7 +296,7 @@ def options_span(body: bytes, options: msgspec.Raw) -> tuple[int, int] | None:
 def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem | None:
     """Find the values of all top-level fields by walking from key to key; the parser gives their lengths.
 
-    None means that a field is there twice.
+    None means that the parser does not tell, since a field is there twice.
     """
     fields = _FIELDS.decode(body)
     if len(fields) > MOST_FIELDS:
@@ -320,7 +320,10 @@ def _spans(body: bytes) -> dict[str, tuple[int, int]] | Problem | None:
 
 
 def _scanned(body: bytes) -> BodyScan | Problem:
-    """Scan a body that has a field twice, of which the parser keeps the last value only."""
+    """Scan a parsed body for what the parser does not tell.
+
+    Of a field that is there twice, it keeps the last value only. Of the types of tools, it tells none.
+    """
     scan = BodyScan()
     scan.feed(body)
     return scan.end() or scan

@@ -134,3 +134,12 @@ def forbidden(where: str) -> Problem:
         f"The field `{where}` is not accepted: where a request goes, and with which key, is configured.",
         "forbidden_field",
     )
+
+
+def choosing(name: str, target: str) -> Problem:
+    """Return the refusal of a field or tool (`tools.TYPE`) with which a caller chooses at a provider."""
+    return bad_request(
+        f"`{name}` is not accepted: what answers a request is configured. The `caller_fields` of the model "
+        f"`{target}` can allow it.",
+        "forbidden_field",
+    )

@@ -27,9 +27,6 @@ from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
 
-_HEAD_BYTES = LEAST_BYTES
-"""The bytes that tell whether a body begins with its model."""
-
 _PIECE = 1 << 18
 _TURN = 1 << 20
 """The bytes read from the file before other connections get their turn."""
@@ -122,7 +119,7 @@ class LargePayload:
         self._scan.feed(data)
         if self._request.size == self._request.length:
             self._scan.end()  # so that all that it asks for is known at once
-        problem = self._scan.problem or (self.forbidden(self._target) if self._target is not None else None)
+        problem = self._problem()
         if problem is not None:
             self._exchange.fail_body(problem)
         elif self._passing:
@@ -131,7 +128,7 @@ class LargePayload:
             self._keep(data)
         else:
             self._first += data
-            if len(self._first) < _HEAD_BYTES:
+            if len(self._first) < LEAST_BYTES:
                 return  # the scan reads as many first
             match = _HEAD.match(self._first)
             if match is not None and self._request.length is not None:
@@ -141,7 +138,8 @@ class LargePayload:
 
     def body_end(self) -> None:
         """Note that the body is complete."""
-        problem = self._scan.end() or (self.forbidden(self._target) if self._target is not None else None)
+        self._scan.end()
+        problem = self._problem()
         if problem is not None:
             self._exchange.fail_body(problem)
         elif not self._passing:
@@ -153,17 +151,15 @@ class LargePayload:
             self.fields = self._fields(self.fields.model)
             self._exchange.reserve_rest(self._finish)
 
+    def _problem(self) -> Problem | None:
+        """Return why the body is refused by what was read of it."""
+        if self._scan.problem is None and self._target is not None:
+            return self.forbidden(self._target)
+        return self._scan.problem
+
     def _fields(self, model: str | None) -> BodyFields:
         """Return the fields that are known by now."""
-        bounds = self._scan.bounds
-        return BodyFields(
-            model=model,
-            n=bounds.get("n"),
-            best_of=bounds.get("best_of"),
-            max_tokens=bounds.get("max_tokens"),
-            max_completion_tokens=bounds.get("max_completion_tokens"),
-            max_output_tokens=bounds.get("max_output_tokens"),
-        )
+        return msgspec.structs.replace(BodyFields(model=model), **self._scan.bounds)
 
     # The body begins with its model: it is passed on.
 
@@ -171,7 +167,7 @@ class LargePayload:
         self._passing = self.one_shot = True
         self._span = found.span(1)
         self.fields = self._fields(_model(found[1]))
-        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        first, self._first = self._first, self._first[:LEAST_BYTES]
         self._held = [first[found.end() :]]
         self._client.pause_reading()
         self._exchange.begin(self, self._path_route)
@@ -202,7 +198,7 @@ class LargePayload:
         except OSError:
             self._no_room()
             return
-        first, self._first = self._first, self._first[:_HEAD_BYTES]
+        first, self._first = self._first, self._first[:LEAST_BYTES]
         self._keep(first)
 
     def _keep(self, data: bytes) -> None:

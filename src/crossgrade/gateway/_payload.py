@@ -36,7 +36,7 @@ from crossgrade.gateway._body import (
     tool_names,
     top_level_names,
 )
-from crossgrade.gateway._fields import IN_BACKGROUND, forbidden
+from crossgrade.gateway._fields import IN_BACKGROUND, choosing
 from crossgrade.gateway._head import Endpoint
 from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._targets import TargetState
@@ -305,9 +305,9 @@ class ParsedPayload:
 
 
 def field_problem(names: Set[str], target: TargetState) -> Problem | None:
-    """Return why a body with these top-level keys is refused by a target, None if it is not."""
+    """Return why a target may not be sent these top-level keys and types of tools, None if it may."""
     found = target.forbidden & names
-    return forbidden(min(found)) if found else None
+    return choosing(min(found), target.name) if found else None
 
 
 def read_payload(endpoint: Endpoint, body: bytes) -> ParsedPayload | Problem:

@@ -39,7 +39,10 @@ CONTROLS_BYTES: Final = 8 << 20
 """Up to here in a body, texts are searched for control characters. Beyond it, those with an escape are."""
 
 LEAST_BYTES: Final = 512
+"""The bytes that are read together first. They tell whether a body begins with its model."""
+
 MOST_BYTES: Final = 1 << 18
+"""The most bytes that are read together."""
 
 _KEPT = 512
 """The bytes of a key that are read, and the most that a number may have.
@@ -142,9 +145,9 @@ class BodyScan:
     """Takes a body's bytes in pieces; `problem` is why it is refused, as soon as that is known.
 
     `span` is where the value of the top-level `model` is, None while it was not read; `options` is the same
-    of `stream_options`, with the spaces around it. `bounds` are the
-    top-level numbers that bound the answer. `prompts` is how many prompts there are at most, 0 if there is no
-    list of them. `names` are the other top-level keys, in lower case, and the types of tools (`tools.TYPE`).
+    of `stream_options`, with the spaces around it. `bounds` are the top-level numbers that bound the answer.
+    `prompts` is how many prompts there are at most, 0 if there is no list of them. `names` are the other
+    top-level keys, in lower case, and the types of tools (`tools.TYPE`).
 
     Pieces are read together, so that what is found depends on the bytes alone and not on how they were split:
     first `least` bytes, then twice as many each time, up to `most`. The rest is read at the end.

@@ -23,7 +23,7 @@ class Target:
     gets a share of the calls by `weight`. It is None for every other target. `headers` are added to every
     call. `key_env` names the variable with the key, None if no key is needed. A `price` of None is unknown.
     `provider` and `region` are for metrics and rules. `timeout_s` is the longest wait for the provider to
-    send something. `caller_fields` are fields that callers may set although they choose another model,
+    send something. `caller_fields` are fields and tools by which callers may choose another model,
     host or region at the provider. `context_tokens` is the model's context window, None if unknown.
     `blocked` is the code of the clause of a licence or host that keeps traffic from a candidate, if any.
     `is_forbidden` says that it rules the model out, so that no request may ask for it by its own name.

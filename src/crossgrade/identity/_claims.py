@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, NoReturn
+from typing import Any
 
-from crossgrade.domain import JSON, KeyTwiceError, TierRule, TokenIssuer, keys_once
+from crossgrade.domain import JSON, KeyTwiceError, TierRule, TokenIssuer, keys_once, no_constant
 from crossgrade.errors import AccessError
 from crossgrade.identity.keyring import Principal
 
@@ -23,7 +23,7 @@ _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
 def read_object(data: bytes, what: str) -> dict[str, Any]:
     """Read a JSON object. Duplicate keys, NaN and anything but an object are refused."""
     try:
-        tree = json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=_no_constant)
+        tree = json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         detail = "a key is there twice" if isinstance(error, KeyTwiceError) else "it is not JSON"
         raise refused(f"the token's {what} cannot be read: {detail}", "token_malformed") from None
@@ -164,7 +164,3 @@ def _text(claim: JSON) -> str | None:
 def _wanted(rule: TierRule) -> str:
     value = " or ".join(rule.value) if isinstance(rule.value, tuple) else rule.value
     return f"`{rule.claim}` {'that contains' if rule.operator == 'contains' else '='} {value}"
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
-from crossgrade.domain import keys_once
+from crossgrade.domain import keys_once, no_constant
 from crossgrade.errors import ConfigError, UsageError
 from crossgrade.routing.policy import Policy
 from crossgrade.routing.router import read_router, router_tree
@@ -112,7 +112,7 @@ def _growth_tree(growth: Growth | None) -> dict[str, Any] | None:
 def _parse(data: bytes, file: str | None) -> object:
     """Return the JSON tree; raise `ConfigError` for a repeated key, NaN or too deep nesting."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=_no_constant)
+        return json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"route table is not JSON: {error.msg}",
@@ -126,11 +126,6 @@ def _parse(data: bytes, file: str | None) -> object:
         raise ConfigError(
             f"route table is not readable: {error}", code="route-table-invalid", file=file, hint=_HINT
         ) from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    """Refuse NaN and infinities, which are not JSON."""
-    raise ValueError(f"{name} is not a JSON number")
 
 
 class _Reader:

@@ -18,7 +18,7 @@ from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Remember, Reques
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
 from crossgrade.serve._kept import KeptResponses
-from crossgrade.testing import FakeProvider
+from crossgrade.testing import FakeProvider, Fault
 
 
 class MemoryBroker:
@@ -190,6 +190,11 @@ class World:
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
 
+    def none_idle(self) -> bool:
+        """Return whether no connection waits for another request."""
+        edge = self.worker.edge
+        return self.on_loop(lambda: all(each.idle_since is None for each in edge.connections))
+
     def settled(self, count: int = 1) -> list[RequestRecord]:
         """Wait until so many requests are recorded."""
         for _ in range(3_000):
@@ -263,6 +268,13 @@ def running(
 @pytest.fixture
 def fake() -> Iterator[FakeProvider]:
     with FakeProvider("hello from the model") as provider:
+        yield provider
+
+
+@pytest.fixture
+def hanging() -> Iterator[FakeProvider]:
+    """A provider that never answers."""
+    with FakeProvider(Fault("hang")) as provider:
         yield provider
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from crossgrade.domain import Limit, Price, RouteSpec
 from crossgrade.gateway.settings import Target
-from crossgrade.testing import FakeProvider, Fault, Reply
+from crossgrade.testing import FakeProvider, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, SSE_HEAD, raw_target, scripted
 from tests.unit.gateway.test_reservations import BROKEN, TOOL, Lender
 
@@ -57,12 +57,6 @@ def test_an_attempt_that_a_model_answered_counts_even_if_its_answer_cannot_be_re
         estimate = len(body) // 4 + MOST if kind in UNUSABLE else 0
         assert lender.spent("tokens") == 104 + estimate
         assert record.cost_usd == (None if kind in UNUSABLE else pytest.approx(104e-6))
-
-
-@pytest.fixture
-def hanging() -> Any:
-    with FakeProvider(Fault("hang")) as fake:
-        yield fake
 
 
 def test_an_attempt_without_an_answer_counts_what_was_reserved_beside_what_was_wasted(run, make, hanging):

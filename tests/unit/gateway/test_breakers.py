@@ -178,6 +178,8 @@ def test_a_probe_without_an_outcome_is_given_up_after_the_timeout():
 SLOW = RateLimitedError("slow down", code="x", status=429)
 BUSY = UpstreamError("too many wait", code="connections-busy")
 CUT = UpstreamError("closed", code="connection-broke-off")
+TELLS_NOTHING = pytest.mark.parametrize(("error", "by_body"), [(SLOW, False), (BUSY, False), (CUT, True)])
+"""Failures that do not show whether the target works."""
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def open_breaker(breaker: Breaker) -> None:
         breaker.failed(0.0)
 
 
-@pytest.mark.parametrize(("error", "by_body"), [(SLOW, False), (BUSY, False), (CUT, True)])
+@TELLS_NOTHING
 def test_a_request_that_hangs_up_ends_no_probe_but_its_own(asked, error, by_body):
     first, second = asked(), asked()
     breaker = first.next(0.0).breaker
@@ -210,7 +212,7 @@ def test_a_request_that_hangs_up_ends_no_probe_but_its_own(asked, error, by_body
     assert breaker.admits(13.0)
 
 
-@pytest.mark.parametrize(("error", "by_body"), [(SLOW, False), (BUSY, False), (CUT, True)])
+@TELLS_NOTHING
 def test_a_call_from_before_ends_no_probe(asked, error, by_body):
     before, probe = asked(), asked()
     breaker = before.next(0.0).breaker

@@ -1,12 +1,15 @@
 """Fields with which a caller chooses another model, host or region at a provider."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from crossgrade.dialects import Host, hosts
 from crossgrade.domain import RouteSpec
 
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "gateway.md"
 FIELDS = ["models", "provider", "route", "plugins", "transforms", "preset", "Models", "\\u006dodels"]
 
 
@@ -179,3 +182,17 @@ def test_every_provider_has_fields_of_its_own(run, make, fake, provider, field):
         answer = world.post(_body(make, field), path)
         assert answer.status == 400
         assert b"is not accepted" in answer.body
+
+
+def told(table: str) -> list[list[str]]:
+    """Return the names in each row of a table of the reference."""
+    rows = REFERENCE.read_text().partition(f"{table}\n")[2].partition("\n\n")[0].splitlines()[1:]
+    return [re.findall(r"`([\w.]+)`", row) for row in rows]
+
+
+def test_the_reference_names_all_of_them():
+    chosen = [set(host.choosing_fields) for host in hosts.BUILT_IN_HOSTS.values()]
+    tools = {name for names in chosen for name in names if name.startswith("tools.")}
+    fields = {frozenset(names - tools) for names in chosen} - {frozenset()}
+    assert set(map(frozenset, told("| provider | fields |"))) == fields
+    assert {row[0] for row in told("| name | types | where |")} == tools

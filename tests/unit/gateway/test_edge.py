@@ -9,6 +9,7 @@ import pytest
 
 from crossgrade.identity import KeyRecord, Keyring, KeySecret, keyring_bytes, new_key, read_keyring
 from crossgrade.testing import FakeProvider, Fault, Reply
+from tests.waiting import until
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
 BODY = b'{"model":"support","messages":[]}'
@@ -432,9 +433,7 @@ def test_more_connections_than_allowed_are_turned_away(run, make, fake):
             connection.sendall(WHOLE)
             assert make.read_answer(connection).status == 200
             connection.sendall(WHOLE[:20])
-        edge = world.worker.edge
-        while world.on_loop(lambda: any(each.idle_since is not None for each in edge.connections)):
-            time.sleep(0.01)
+        until(world.none_idle)
         assert world.raw(b"").code == "too_many_connections"
 
 

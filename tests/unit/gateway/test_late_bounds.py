@@ -8,8 +8,8 @@ import pytest
 
 from crossgrade.domain import Limit
 from crossgrade.gateway import NANO
-from crossgrade.testing import FakeProvider, Fault
 from tests.unit.gateway.test_reservations import Lender, price
+from tests.waiting import until
 
 PATH = "/v1/chat/completions"
 MINUTE = Limit(scope="route", unit="usd", cap=1.0, window_s=60)
@@ -32,19 +32,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def until(condition: Any) -> None:
-    give_up = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def hanging() -> Any:
-    with FakeProvider(Fault("hang")) as fake:
-        yield fake
 
 
 def begin(world: Any, early: dict[str, Any], late: dict[str, Any]) -> tuple[Any, bytes]:

@@ -12,7 +12,7 @@ import pytest
 from crossgrade.domain import Limit, Price, RouteSpec, ToolCall
 from crossgrade.gateway import NANO, Ask, Deny, Grant
 from crossgrade.gateway._routes import ANSWERS, Size
-from crossgrade.testing import FakeProvider, Fault, Reply
+from crossgrade.testing import FakeProvider, Reply
 from tests.unit.gateway.scripted import JSON_HEAD, raw_target, scripted
 
 A_DOLLAR = Limit(scope="route", unit="usd", cap=1.0, window_s=2_592_000)
@@ -208,12 +208,6 @@ def test_a_model_without_a_price_is_refused_where_a_budget_in_dollars_holds(run,
     with run([make.target(fake)], limits=(Limit(scope="key", unit="requests", cap=9, window_s=60),)) as world:
         Lender(world)
         assert world.post(make.chat(model)).status == 200
-
-
-@pytest.fixture
-def hanging() -> Any:
-    with FakeProvider(Fault("hang")) as fake:
-        yield fake
 
 
 def hang_up(

@@ -11,6 +11,7 @@ from crossgrade.domain import Price, RouteSpec, Shadow
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.unit.gateway.test_reservations import Lender
+from tests.waiting import until
 
 SWITCHED = RouteTable(
     version=1,
@@ -129,8 +130,7 @@ def test_a_copy_reserves_what_the_other_models_answer_may_cost(shadowed, make, f
     with FakeProvider(Fault("hang")) as old, shadowed(old, CAPPED, price=DEAR) as world:
         Lender(world)
         world.post(make.chat(**fields))
-        while not old.requests:
-            time.sleep(0.01)
+        until(lambda: old.requests)
         (counter,) = world.worker.limits._counters.values()
         assert world.on_loop(lambda: counter.lease.reserved) == tokens * 2_000
 

@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey
 from crossgrade.domain import RouteSpec, TierRule, TokenIssuer
 from crossgrade.gateway import _who
 from crossgrade.identity import IssuerKeys, jwks_bytes
+from tests.waiting import until
 
 ISSUER = "https://login.example.com/"
 RULES = (TierRule(claim="scope", operator="equals", value="llm", tier="standard"),)
@@ -56,13 +57,6 @@ def begin(world, make, credential, text="hello"):
 
 def ask(world, make, credential, text="hello"):
     return make.read_answer(begin(world, make, credential, text))
-
-
-def until(holds):
-    give_up = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def waiting(world):

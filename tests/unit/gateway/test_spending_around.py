@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from crossgrade.identity import Principal
 from crossgrade.testing import FakeProvider, Reply
 from tests.unit.gateway.test_reservations import A_DOLLAR, BROKEN, TOOL, Lender, price
 from tests.unit.serve.driving import Machine
+from tests.waiting import until
 
 DAY = 86_400
 LIMITS = (
@@ -84,10 +84,7 @@ def lent(tmp_path_factory) -> Iterator[Callable[[Any], Callable[[], float]]]:
 
         limits.take_spends = note
         world.on_loop(link.start)
-        give_up = time.monotonic() + 10
-        while not link.connected:
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        until(lambda: link.connected)
 
         def read() -> float:
             asyncio.run_coroutine_threadsafe(link.close(), world.loop).result(10)

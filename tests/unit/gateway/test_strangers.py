@@ -11,6 +11,7 @@ import pytest
 from crossgrade.domain import TierRule, TokenIssuer
 from crossgrade.identity import KeyRecord, Keyring, KeySecret, new_key
 from crossgrade.testing import FakeProvider, Reply
+from tests.waiting import until
 
 HEAD = b"HEAD /health/liveliness HTTP/1.1\r\nhost: a\r\n\r\n"
 GET = b"GET /health/liveliness HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
@@ -222,11 +223,6 @@ def count(world):
     return world.on_loop(lambda: len(world.worker.edge.connections))
 
 
-def until(world, number):
-    while count(world) != number:
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def full(run, make, fake):
     """A gateway with room for eight connections, all of them taken by a stranger's."""
@@ -240,7 +236,7 @@ def full(run, make, fake):
             connection = connected(world)
             if at % 2:
                 connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n")
-        until(world, 8)
+        until(lambda: count(world) == 8)
         yield world
 
 
@@ -281,9 +277,7 @@ def begin(world, connections):
     """Let each connection begin another request, and wait until the worker has read that."""
     for connection in connections:
         connection.sendall(b"POST /v1/")
-    edge = world.worker.edge
-    while world.on_loop(lambda: any(each.idle_since is not None for each in edge.connections)):
-        time.sleep(0.01)
+    until(world.none_idle)
 
 
 def test_if_all_are_known_and_in_use_the_next_one_is_told_to_wait(full, make):
@@ -335,13 +329,13 @@ def test_idle_connections_are_closed_sooner_when_there_are_many(run, make, fake)
     with run([make.target(fake)], max_connections=4, idle_timeout_s=20.0) as world:
         edge = world.worker.edge
         few = [connected(world) for _ in range(3)]
-        until(world, 3)
+        until(lambda: count(world) == 3)
         assert edge.room.idle_s == 20.0
         few.append(connected(world))
-        until(world, 4)
+        until(lambda: count(world) == 4)
         assert edge.room.idle_s == 2.0
         few.pop().close()
-        until(world, 3)
+        until(lambda: count(world) == 3)
         assert edge.room.idle_s == 20.0
 
 

@@ -1,7 +1,6 @@
 """Answers that a provider should not have given: none may hang, leak, or become another request's."""
 
 import json
-import time
 from decimal import Decimal
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from crossgrade.domain import Limit, Price, RouteSpec
 from crossgrade.gateway import Grant
 from tests.e2e.raw_upstream import STREAM_HEAD, RawUpstream, completion, event, json_answer
+from tests.waiting import until
 
 KEY = "0123456789abcdef0123456789abcdef"
 """A provider's key that no pattern of keys knows."""
@@ -221,10 +221,3 @@ def test_an_event_with_the_whole_answer_in_it_passes(responding):
     answer = responding.post(saying("a long last event", input="", stream=True), "/v1/responses")
     assert answer.status == 200
     assert len(answer.body) > 3 << 20
-
-
-def until(condition):
-    give_up = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
