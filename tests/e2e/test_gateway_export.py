@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gateway._served import Served, children, records, serving
-from tests.e2e.certified import until
 from tests.e2e.traffic import Traffic, priced_model
 from tests.unit.serve.exporting import ids, scanned
+from tests.waiting import until
 
 pytestmark = [pytest.mark.needs("module:pyarrow"), pytest.mark.slow]
 
