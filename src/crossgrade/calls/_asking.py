@@ -1,6 +1,6 @@
 """Answers, from where they are cheapest: what was paid for before, a batch, the provider."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -36,7 +36,8 @@ class Calls:
     """Gives calls their answers, keeps each new one in the journal, and pays for it from the budget.
 
     With `reuse`, a request that was paid for before, but not before `since`, is not sent again. Without it
-    only the answers of this run's own `batches` are taken from the journal.
+    only the answers of this run's own `batches` are taken from the journal. `sealed` has the outcomes of
+    requests, by digest, that are never sent, whatever the journal has.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class Calls:
         batches: Batches | None = None,
         reuse: bool = True,
         since: datetime | None = None,
+        sealed: Mapping[str, Response | ProviderError] | None = None,
     ) -> None:
+        self._sealed = sealed or {}
         self._journal = journal
         self._budget = budget
         self._batches = batches
@@ -78,7 +81,11 @@ class Calls:
         batches answer now. `on_wait` is called while they are waited for.
         """
         digests = [call.digest for call in calls if call.is_open and (self._reuse or self.is_own(call))]
-        paid = await self._paid(digests)
+        paid = await self._paid([each for each in digests if each not in self._sealed])
+        for call in calls:
+            outcome = self._sealed.get(call.digest)
+            if isinstance(outcome, Response):
+                paid[call.digest] = outcome
         if self._batches is not None:
             paid |= await self._batches.answer(calls, paid, on_wait)
         return paid
@@ -139,6 +146,10 @@ class Calls:
         `AuthError`, `RateLimitedError` after the account's patience, and any `ProviderError` that came
         `FAILURES_IN_A_ROW` times. Other failures become the call's outcome.
         """
+        sealed = self._sealed.get(call.digest)
+        if isinstance(sealed, ProviderError):
+            self._fail(call, sealed)
+            return
         if self._reuse and call.digest in self._asked:
             twin = await self._answered_twin(call)
             if twin is not None and is_usable(twin.answer):

@@ -70,6 +70,20 @@ class Renamed(click.Option):
             self.opts = names
 
 
+class DefaultGroup(click.Group):
+    """A group that takes everything but a subcommand as arguments of the one that is its default."""
+
+    default = ""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        start = next((at for at, word in enumerate(args) if word not in _QUIET), len(args))
+        if start < len(args) and args[start] not in {*self.list_commands(ctx), *ctx.help_option_names}:
+            args = [*args[:start], self.default, *args[start:]]
+        return super().parse_args(ctx, args)
+
+
+_QUIET = ("-q", "--quiet")
+
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
@@ -97,6 +111,7 @@ COMMANDS = (
     Entry("workload", "Measure", "List, show, create, label, slice, reveal and forget workloads."),
     Entry("plan", "Measure", "Say how many samples a decision needs."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
+    Entry("freeze", "Measure", "Seal the incumbent's answers for comparisons after it is gone."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),
     Entry("runs", "Measure", "List the runs in the project's store."),

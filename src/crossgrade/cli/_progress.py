@@ -19,10 +19,11 @@ MOST_SHOWN = 12
 
 
 @contextmanager
-def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
+def followed(name: str, resume: str, *, by_id: bool = True) -> Iterator["Callable[[Progress], None]"]:
     """Show the progress of a run; a second Ctrl-C ends it like a kill.
 
-    `resume` is the command that continues a run that an error or Ctrl-C ended.
+    `resume` is the command that continues a run that an error or Ctrl-C ended, with the id of the run unless
+    it finds it out itself (`by_id`).
     """
     from crossgrade.evaluate import GRACE_S
 
@@ -39,7 +40,8 @@ def followed(name: str, resume: str) -> Iterator["Callable[[Progress], None]"]:
             yield on_progress
         except BaseException:
             for run_id in run_ids:
-                note(f"go on where it stopped: {resume} --resume {run_id}", code="resume")
+                which = f" --resume {run_id}" if by_id else ""
+                note(f"go on where it stopped: {resume}{which}", code="resume")
             raise
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import click
 from click.shell_completion import CompletionItem
 
-from crossgrade.cli._frame import with_quiet
+from crossgrade.cli._frame import DefaultGroup, with_quiet
 from crossgrade.cli._params import complete_workload
 
 SUBCOMMANDS: Mapping[str, str] = {
@@ -23,12 +23,11 @@ SUBCOMMANDS: Mapping[str, str] = {
 }
 """Every subcommand with its one-line help."""
 
-_DEFAULT = "bill"
-_QUIET = ("-q", "--quiet")
 
-
-class _Cost(click.Group):
+class _Cost(DefaultGroup):
     """A group that imports the subcommand that is called, and takes anything else as one for `bill`."""
+
+    default = "bill"
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(SUBCOMMANDS)
@@ -39,12 +38,6 @@ class _Cost(click.Group):
         command = importlib.import_module(f"crossgrade.cli.cost_{cmd_name}").command
         assert isinstance(command, click.Command), cmd_name
         return with_quiet(command)
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        start = next((at for at, word in enumerate(args) if word not in _QUIET), len(args))
-        if start < len(args) and args[start] not in {*SUBCOMMANDS, *ctx.help_option_names}:
-            args = [*args[:start], _DEFAULT, *args[start:]]
-        return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Complete subcommands, and the workloads that `bill` takes."""

@@ -124,7 +124,8 @@ def decide_policy(
         costs=costs,
     )
     policy = keep if chosen is None else chosen.policy
-    drawn, drawn_from = losses(view, policy)
+    withheld = settings.baseline is not None and settings.baseline.withheld
+    drawn, drawn_from = ((), 0) if withheld else losses(view, policy)
     best, routing = words.headline, evidence.routing
     return Verdict(
         workload=evidence.workload,

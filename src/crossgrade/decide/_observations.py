@@ -106,7 +106,8 @@ class RunDesign:
     one). `whole_clusters` says that clusters were shuffled as a whole. Where the dataset has grown since,
     `grown_from` are the numbers of samples that it had before, whose order comes first. After `pilot` paired
     samples the blocks are chosen (0: they were known from the start, or there are none); until then `before`
-    samples were planned. `blocks` None is pairs throughout.
+    samples were planned. `blocks` None is pairs throughout. `order` has the ids of the samples in the order
+    asked, where a sealed baseline set it (None: shuffled).
     """
 
     samples: int
@@ -117,6 +118,7 @@ class RunDesign:
     pilot: int = 0
     before: int = 0
     blocks: Blocks | None = None
+    order: tuple[str, ...] | None = None
 
     def pairs_at(self, position: int) -> bool:
         """Whether the incumbent answers the sample at this position of the shuffled order, from 0."""

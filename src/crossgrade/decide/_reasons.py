@@ -38,6 +38,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_looks(found),
                 *_not_answered(found),
                 *_family(found),
+                *_baseline(found),
                 *_money(found),
                 *thrift_reasons(found),
                 *_limits(found),
@@ -302,6 +303,28 @@ def _family(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "error-rate-kept", f"Without results yet, its part of the error rate kept: {listed(waiting)}."
         )
+
+
+def _baseline(found: Findings) -> Iterator[Remark]:
+    """Yield which sealed answers stand for the incumbent's, and what is left of their error rate."""
+    baseline = found.view.settings.baseline
+    if baseline is None:
+        return
+    which = listed(
+        tuple(
+            f"{name} is number {number}"
+            + (f" of {baseline.planned} planned" if number <= baseline.planned else ", after those planned")
+            for name, number in baseline.numbers.items()
+        )
+    )
+    yield Remark(
+        "sealed-baseline",
+        f"The answers of {found.incumbent} are those of {baseline.answers:,} samples sealed on "
+        f"{baseline.sealed_at:%Y-%m-%d} ({baseline.digest[:19]}…). All candidates that are ever compared "
+        f"with them share an error rate of {error_rate(baseline.alpha)}: {which}, and "
+        f"{error_rate(float(f'{baseline.left:.3g}'))} is left for others. It holds for candidates that were not tuned to "
+        "these samples.",
+    )
 
 
 def _is_chosen(found: Findings, one: Certificate) -> bool:

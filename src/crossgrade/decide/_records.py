@@ -13,7 +13,7 @@ from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.decide._observations import Blocks
-from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
+from crossgrade.domain import BaselineTest, Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
@@ -92,8 +92,10 @@ class DecisionSettings:
     `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
     incumbent, without a move.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
-    models' providers that have a minimum, by the model. With `grow` what a router moves is certified by bets
-    alone, with the first start's part of alpha, so that audits in service can go on from there.
+    models' providers that have a minimum, by the model. `baseline` is the sealed baseline whose answers are
+    the incumbent's, and what the candidates may spend of its error rate. With `grow` what a router moves is
+    certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
+    there.
     """
 
     floor: float = 0.85
@@ -125,6 +127,7 @@ class DecisionSettings:
     clauses: tuple[Clause, ...] = ()
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     grow: bool = False
+    baseline: BaselineTest | None = None
 
     @property
     def workloads(self) -> int:

@@ -1,7 +1,15 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
-from crossgrade.domain.evidence import PluginScorerSpec, PluginUse, Sample, Score, ScoredAnswer, ScorerSpec
+from crossgrade.domain.evidence import (
+    BaselineTest,
+    PluginScorerSpec,
+    PluginUse,
+    Sample,
+    Score,
+    ScoredAnswer,
+    ScorerSpec,
+)
 from crossgrade.domain.exchange import (
     Image,
     Message,
@@ -69,6 +77,7 @@ __all__ = [
     "REQUEST_USD",
     "WINDOWS_S",
     "Architecture",
+    "BaselineTest",
     "Clause",
     "ClauseCode",
     "Contract",

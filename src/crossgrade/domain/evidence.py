@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from crossgrade.domain.values import JSON, Origin, Usage
@@ -114,3 +114,24 @@ class PluginScorerSpec(ScorerSpec):
     """A scorer that a plugin brings; a run records which, and is resumed only with the same."""
 
     plugin: PluginUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineTest:
+    """How candidates are tested against a sealed baseline: what it is, and what they may spend of its alpha.
+
+    `baseline_id` and `digest` name the baseline, `sealed_at` is when its `answers` samples were sealed.
+    `alpha` is the error rate that all candidates share that are ever compared with it, of which `planned`
+    were planned for. `numbers` counts the candidates of this test among all of them from 1, by name, and
+    `left` is what is left for those after them. With `withheld` nobody has seen results sample by sample.
+    """
+
+    baseline_id: str
+    digest: str
+    sealed_at: datetime
+    answers: int
+    alpha: float
+    planned: int
+    numbers: Mapping[str, int]
+    left: float
+    withheld: bool = True

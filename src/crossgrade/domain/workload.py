@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from crossgrade.domain.evidence import ScorerSpec
+from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
@@ -86,7 +86,8 @@ class Workload:
     workload's clients speak, and `across` the candidates whose API is another. A sample may name, in the
     field `uncarried_field`, the field of its request that no other API can express: then it is not put to
     these, unless it is one of the parameters in `dropped`, which the gateway leaves out. `probes` are ids of
-    context probes whose certified lengths limit what candidates may answer.
+    context probes whose certified lengths limit what candidates may answer. `baseline` is the sealed baseline
+    whose answers are the incumbent's, which is then not asked (None: it is asked).
     """
 
     name: str
@@ -120,6 +121,7 @@ class Workload:
     across: tuple[str, ...] = ()
     dropped: frozenset[str] = frozenset()
     probes: tuple[str, ...] = ()
+    baseline: BaselineTest | None = None
     requirements: Requirements = field(default_factory=Requirements)
 
 

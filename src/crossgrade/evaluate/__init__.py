@@ -1,7 +1,7 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
 from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
-from crossgrade.evaluate._expected import ExpectedUse, expected_use
+from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
 from crossgrade.evaluate._judge_models import Judges
 from crossgrade.evaluate._kinds import (
@@ -35,9 +35,20 @@ from crossgrade.evaluate._prompt import (
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
+from crossgrade.evaluate._sealed import (
+    SealedProvider,
+    check_samples_sealed,
+    check_sealed,
+    forgotten_samples,
+    seal,
+    sealed_design,
+    sealed_outcomes,
+)
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
 __all__ = [
+    "ACCURACY",
+    "CORRELATION",
     "GRACE_S",
     "SCORERS",
     "AskModel",
@@ -55,12 +66,16 @@ __all__ = [
     "Scorer",
     "ScorerCalls",
     "ScorerKind",
+    "SealedProvider",
     "StoppingRule",
     "askable_samples",
     "build_scorer",
+    "check_samples_sealed",
+    "check_sealed",
     "estimate_run",
     "estimate_scorer",
     "expected_use",
+    "forgotten_samples",
     "idle_samples",
     "lacks_live",
     "logged_response",
@@ -77,6 +92,9 @@ __all__ = [
     "run_workload",
     "scorer_kind",
     "scorer_kinds",
+    "seal",
+    "sealed_design",
+    "sealed_outcomes",
     "uncarried",
     "validate_options",
 ]

@@ -113,7 +113,14 @@ def estimate_run(
     asked = asked_samples(workload, samples, design, max_bytes or {})
     models = tuple(
         replace(
-            _calls(variant, own, epochs=workload.epochs, price=prices.get(variant.name), store=store),
+            _calls(
+                variant,
+                own,
+                epochs=workload.epochs,
+                price=prices.get(variant.name),
+                store=store,
+                sealed=variant is workload.incumbent and workload.baseline is not None,
+            ),
             **({} if variant is workload.incumbent else _left_out(workload, samples, variant, own)),
         )
         for variant, own in asked
@@ -171,7 +178,13 @@ def _left_out(
 
 
 def _calls(
-    variant: Variant, samples: Sequence[Sample], *, epochs: int, price: Price | None, store: "Store | None"
+    variant: Variant,
+    samples: Sequence[Sample],
+    *,
+    epochs: int,
+    price: Price | None,
+    store: "Store | None",
+    sealed: bool = False,
 ) -> CallEstimate:
     prompt = Prompt(variant)
     requests: dict[str, ModelRequest] = {}
@@ -180,7 +193,7 @@ def _calls(
         for epoch in range(1, epochs + 1):
             requests[request_digest(variant.offer, request, epoch=epoch)] = request
     paid = {} if store is None else store.answers.paid(requests)
-    to_pay = [request for digest, request in requests.items() if digest not in paid]
+    to_pay = [] if sealed else [request for digest, request in requests.items() if digest not in paid]
     most_output = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
     low = [request_usage(request, end=0, output_tokens=1) for request in to_pay]
     high = [request_usage(request, end=1, output_tokens=most_output) for request in to_pay]

@@ -207,7 +207,9 @@ class Flow:
         wants, asks = self._stopping.wants, self._plan.asks
         candidates = [each for each in self._plan.candidates if wants(each.name, sample.segment)]
         fit = [each for each in candidates if asks(each.name, sample)]
-        paired = bool(candidates) and self._design.pairs_at(position)
+        # A run without candidates collects the incumbent's answers alone.
+        is_open = bool(candidates) or not self._plan.candidates
+        paired = is_open and self._design.pairs_at(position)
         return [self._plan.incumbent, *fit] if paired else fit
 
     async def _admit(self, case: Case, paid: Mapping[str, Response]) -> bool:

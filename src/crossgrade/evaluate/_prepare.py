@@ -57,6 +57,9 @@ def planned_samples(workload: Workload, dataset: Dataset, design: RunDesign | No
 
 
 def _in_order(workload: Workload, dataset: Dataset, design: RunDesign) -> list[Sample]:
+    if design.order is not None:
+        samples = {sample.id: sample for sample in dataset.samples}
+        return [samples[each] for each in design.order]
     return shuffled_samples(
         workload, dataset, whole_clusters=design.whole_clusters, grown_from=design.grown_from
     )
@@ -203,6 +206,12 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
         settings["probes"] = list(workload.probes)
     if workload.across:
         settings["across"] = {"client_api": workload.client_api, "candidates": list(workload.across)}
+    if workload.baseline is not None:
+        settings["baseline"] = {
+            "id": workload.baseline.baseline_id,
+            "digest": workload.baseline.digest,
+            "numbers": dict(workload.baseline.numbers),
+        }
     if workload.logged_traffic is not None:
         settings["represented_share"] = workload.logged_traffic.represented_share
     # As they will be read back, so that they can be compared.

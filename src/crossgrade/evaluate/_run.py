@@ -22,7 +22,7 @@ from crossgrade.calls import (
 )
 from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON, Price, Workload
-from crossgrade.errors import BudgetExceededError, StoreError
+from crossgrade.errors import BudgetExceededError, ProviderError, StoreError
 from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._flow import Flow
 from crossgrade.evaluate._plan import NeverStop, Progress, RunPlan, StoppingRule
@@ -36,7 +36,7 @@ from crossgrade.evaluate._prepare import (
 from crossgrade.evaluate._recording import Recording
 from crossgrade.evaluate._scoring import case_scorer
 from crossgrade.evaluate.scorers import PairScorer, Scorer
-from crossgrade.store import Run, RunStatus
+from crossgrade.store import Response, Run, RunStatus
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ async def run_workload(
     batches: Mapping[str, BatchProvider] | None = None,
     resume: str | None = None,
     reuse: bool = True,
+    sealed: Mapping[tuple[str, int], Response | ProviderError] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     judge_usd: Decimal = Decimal(0),
 ) -> RunResult:
@@ -84,7 +85,9 @@ async def run_workload(
     at a time. Other calls go through `limiters`, which a judge may share.
     `workload.max_cost_usd` bounds what the run spends; `judge_usd` is what the scores of the first sample may
     cost, which is set aside until it is known. With `reuse`, a request that any run has
-    paid for is not sent again. `resume` names a run to go on with, under the same settings.
+    paid for is not sent again. `resume` names a run to go on with, under the same settings. `sealed` has the
+    incumbent's outcome by sample and epoch, where it is taken from a baseline: then the incumbent is not
+    asked. Without candidates the run collects the incumbent's answers alone.
 
     An answer is committed before it counts. Whatever ends a run early (an error, the budget,
     cancellation) leaves the calls in flight a moment, keeps what they answer and is recorded:
@@ -135,7 +138,13 @@ async def run_workload(
         journal = Journal(store)
         budget = Budget(workload.max_cost_usd, recorded.values())
         own_batches = Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id)
-        calls = Calls(journal, budget, batches=own_batches, reuse=reuse)
+        known = {
+            incumbent.call(sample, epoch).digest: sealed[sample.id, epoch]
+            for sample in samples
+            for epoch in range(1, workload.epochs + 1)
+            if sealed and (sample.id, epoch) in sealed
+        }
+        calls = Calls(journal, budget, batches=own_batches, reuse=reuse, sealed=known)
         flow = Flow(
             plan,
             calls=calls,

@@ -13,6 +13,8 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 if TYPE_CHECKING:
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._evaluating import open_judge
+    from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
+    from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "BaselineCheck",
     "Created",
     "Export",
     "Forgotten",
+    "FreezeOptions",
+    "FreezePlan",
     "LivePlan",
     "LiveResult",
     "NodeFacts",
@@ -49,6 +54,7 @@ __all__ = [
     "ProbeOptions",
     "ProbePlan",
     "Project",
+    "ProjectBaselines",
     "ProjectLive",
     "ProjectProbes",
     "ProjectTraffic",
@@ -78,6 +84,8 @@ __all__ = [
 _LATE = {
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     "open_judge": "_evaluating",
+    **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
+    **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),

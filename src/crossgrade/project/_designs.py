@@ -236,23 +236,42 @@ def _pairs(
     """
     import numpy as np
 
+    offers = offers_of(workload)
+    answers = _by_sample(store, run, offers)
+    scores = {name: _scores(each, workload) for name, each in answers.items()}
+    usd: dict[str, float] = {}
+    for name, offer in offers.items():
+        cost = _mean_usd([each for each in answers[name] if each], offer, prices.get(name))
+        if cost is None:
+            return None
+        usd[name] = cost
+    known = np.all([np.isfinite(each) for each in scores.values()], axis=0)
+    return (scores, usd) if int(known.sum()) >= LEAST_PAIRS else None
+
+
+def run_scores(store: "Store", run: "Run", workload: Workload) -> "Mapping[str, NDArray[np.float64]]":
+    """Return each model's scores on a run's samples, in one order (NaN: none), by its name."""
+    answers = _by_sample(store, run, offers_of(workload))
+    return {name: _scores(each, workload) for name, each in answers.items()}
+
+
+def _by_sample(
+    store: "Store", run: "Run", names: Collection[str]
+) -> "Mapping[str, Sequence[Sequence[RecordedAnswer]]]":
+    """Return each model's answers to each sample of a run, the samples in one order."""
     answers: dict[tuple[str, str], list[RecordedAnswer]] = {}
     for (sample, model, _), answer in store.answers.of_run(
         run.id, str(run.settings["scorer_digest"])
     ).items():
         answers.setdefault((sample, model), []).append(answer)
     samples = sorted({sample for sample, _ in answers})
-    scores: dict[str, NDArray[np.float64]] = {}
-    usd: dict[str, float] = {}
-    for name, offer in offers_of(workload).items():
-        own = [answers.get((sample, name), []) for sample in samples]
-        scores[name] = np.array([_score(each, workload) for each in own])
-        cost = _mean_usd([each for each in own if each], offer, prices.get(name))
-        if cost is None:
-            return None
-        usd[name] = cost
-    known = np.all([np.isfinite(each) for each in scores.values()], axis=0)
-    return (scores, usd) if int(known.sum()) >= LEAST_PAIRS else None
+    return {name: [answers.get((sample, name), []) for sample in samples] for name in names}
+
+
+def _scores(answers: "Sequence[Sequence[RecordedAnswer]]", workload: Workload) -> "NDArray[np.float64]":
+    import numpy as np
+
+    return np.array([_score(each, workload) for each in answers], dtype=np.float64)
 
 
 def _score(answers: "Sequence[RecordedAnswer]", workload: Workload) -> float:

@@ -56,7 +56,13 @@ class Evaluation:
     scores_pairs: bool = False
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
-        """Return the design of a new run, or of the run to resume."""
+        """Return the design of a new run, or of the run to resume; against a baseline it is that one's."""
+        test = self.workload.baseline
+        if test is not None and resume is None:
+            from crossgrade.evaluate import forgotten_samples, sealed_design
+
+            baseline = self.store.baselines.get(test.baseline_id)
+            return sealed_design(baseline, self.dataset, forgotten_samples(self.store, baseline))
         return run_design(
             self.store,
             self.workload,
@@ -110,16 +116,23 @@ class Evaluation:
         resume: str | None,
         reuse: bool,  # noqa: FBT001 -- anyio.run passes positions
         on_progress: "Callable[[Progress], None] | None",
+        design: "RunDesign | None" = None,
     ) -> "RunResult":
-        """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`."""
+        """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`.
+
+        Without candidates every planned sample of the `design` is put to the incumbent.
+        """
         from crossgrade.calls import CallLimiters
-        from crossgrade.evaluate import Judges, run_workload
+        from crossgrade.evaluate import Judges, SealedProvider, run_workload, sealed_outcomes
         from crossgrade.providers import open_batches
 
         workload, judge = self.workload, self.judge
         offers = offers_of(workload)
         everybody = {**offers, judge.name: judge} if judge else offers
-        design = self.design(resume=resume, reuse=reuse)
+        design = design or self.design(resume=resume, reuse=reuse)
+        sealed = None
+        if workload.baseline is not None:
+            sealed = sealed_outcomes(self.store, self.store.baselines.get(workload.baseline.baseline_id))
         # A variant whose answers are all recorded, as from a log, is not asked and needs no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
         limiters = CallLimiters()
@@ -138,11 +151,14 @@ class Evaluation:
                     )
                 )
                 for name, offer in everybody.items()
+                if sealed is None or name != workload.incumbent.name
             }
+            if sealed is not None:
+                providers[workload.incumbent.name] = SealedProvider(workload.incumbent.offer)
             batches = {
                 name: await stack.enter_async_context(open_batches(offer, environ=self.environ))
                 for name, offer in offers.items()
-                if offer.batch and name not in unasked
+                if offer.batch and name not in unasked and not (sealed and name == workload.incumbent.name)
             }
             judges = Judges(
                 everybody, providers=providers, limiters=limiters, store=self.store, prices=self.prices
@@ -153,7 +169,7 @@ class Evaluation:
                 providers=providers,
                 scorer=self.scorer(judges if judge else None),
                 store=self.store,
-                stopping=partial(self._stopping, design),
+                stopping=partial(self._stopping, design) if workload.candidates else None,
                 design=design,
                 max_bytes=self.max_bytes,
                 prices=self.prices,
@@ -161,6 +177,7 @@ class Evaluation:
                 batches=batches,
                 resume=resume,
                 reuse=reuse,
+                sealed=sealed,
                 on_progress=on_progress,
                 judge_usd=judge_usd,
             )

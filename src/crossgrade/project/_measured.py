@@ -215,6 +215,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     settings.setdefault("probes", None)
     settings.setdefault("across", None)
     settings.setdefault("represented_share", None)
+    settings.setdefault("baseline", None)
     recorded, scorer = run.settings.get("scorer"), settings["scorer"]
     if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
         scorer.pop("plugin", None)  # the run is of before plugins were recorded
@@ -270,6 +271,7 @@ def decision_settings(
         max_bytes={each.candidate: each.max_bytes for each in limits},
         limit_sources=tuple(each.words for each in limits),
         grow=workload.router and bool(growing_routes(config, workload.name)),
+        baseline=workload.baseline,
     )
 
 
@@ -292,11 +294,11 @@ def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFact
         retires_on=known.retires_on,
         delisted_on=known.delisted_on,
         open_weights=known.open_weights,
-        price_source=None if price is None else _price_words(offer, price),
+        price_source=None if price is None else price_words(offer, price),
     )
 
 
-def _price_words(offer: Offer, price: Price) -> str:
+def price_words(offer: Offer, price: Price) -> str:
     since = f", since {price.valid_from}" if price.valid_from else ""
     rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
     return f"{offer.name}: {rates} ({price.source}{since})"

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
 from crossgrade.domain import Clause, Offer, Price, Workload
-from crossgrade.errors import NotFoundError, closest
+from crossgrade.errors import ConfigError, NotFoundError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.providers import OpenProvider
@@ -175,6 +176,58 @@ class OpenProject:
             rates = [rate for path in self.config.price_files for rate in read_rates(path)]
             self._catalog = Catalog(rates, self.config.team)
         return self._catalog
+
+    def judge(self, workload: Workload) -> Offer | None:
+        """Return the offer that a workload's scorer asks, None if it asks none."""
+        from crossgrade.evaluate import scorer_kind
+
+        kinds = self.plugins.scorers
+        try:
+            kind = scorer_kind(workload.scorer.kind, kinds)
+        except ConfigError as error:
+            raise self._scorer_error(workload, error) from error
+        if not kind.asks_model:
+            return None
+        model = workload.scorer.options.get("model")
+        offer = self.config.offers.get(str(model))
+        if offer is None:
+            where = f"workloads.{workload.name}.scorer.options.model"
+            raise self.config.error(
+                where,
+                f"the scorer asks `{model}`, which `models` does not have",
+                code="scorer-model-undefined",
+            )
+        return offer
+
+    def scores_pairs(self, workload: Workload) -> bool:
+        """Return whether a workload's scorer scores two answers against each other."""
+        from crossgrade.evaluate import scorer_kind
+
+        return scorer_kind(workload.scorer.kind, self.plugins.scorers).pair
+
+    def scorer(self, workload: Workload, judges: "Judges | ScorerCalls | None") -> "Scorer | PairScorer":
+        """Build the workload's scorer; an error in its options points into crossgrade.yaml."""
+        from crossgrade.evaluate import build_scorer
+
+        kinds, functions = self.plugins.scorers, self.plugins.functions
+        try:
+            return build_scorer(
+                workload.scorer,
+                ask=judges.ask if judges else None,
+                embed=judges.embed if judges else None,
+                cost_of=judges.cost_of if judges else None,
+                project_dir=self.config.root,
+                kinds=kinds,
+                functions=functions,
+            )
+        except ConfigError as error:
+            if error.line is not None:
+                raise
+            raise self._scorer_error(workload, error) from error
+
+    def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
+        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
+        return self.config.error(where, error.message, error.hint, code=error.code)
 
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.domain import Clause, Contract, Offer, Price, Workload
-from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
+from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.project._baselines import against_baseline, as_run, check_withheld
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._growing import growing_routes, refuse_growth
@@ -43,16 +44,13 @@ if TYPE_CHECKING:
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import (
         ExpectedUse,
-        Judges,
-        PairScorer,
         Progress,
         RunEstimate,
         RunResult,
-        Scorer,
-        ScorerCalls,
     )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._freezing import ProjectBaselines
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
@@ -95,7 +93,7 @@ class Project(OpenProject):
         Where the team has stated nothing, they name what it would have to state.
         """
         workload, today = self.workload(name), datetime.now(UTC).date()
-        judge = self._judge(workload)
+        judge = self.judge(workload)
         asked = {
             offer.name: offer
             for offer in (*(each.offer for each in workload.candidates), judge, workload.incumbent.offer)
@@ -116,9 +114,9 @@ class Project(OpenProject):
 
         With `reuse`, answers that were paid for before cost nothing.
         """
-        workload = self.workload(name)
+        workload = self._against_baseline(self.workload(name), again=not reuse)
         with _in_file(workload.dataset):
-            evaluation = self._evaluation(workload)
+            evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
             scorer = run_to_end(evaluation.scorer_calls, design, reuse)
             estimate = evaluation.estimate(design, reuse=reuse)
@@ -126,9 +124,9 @@ class Project(OpenProject):
 
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
-        workload = self.workload(name)
+        workload = self._against_baseline(self.workload(name), again=not reuse)
         with _in_file(workload.dataset):
-            evaluation = self._evaluation(workload)
+            evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
             return evaluation.expected(design, evaluation.estimate(design, reuse=reuse))
 
@@ -147,7 +145,8 @@ class Project(OpenProject):
         `max_cost_usd` overrides the workload's. `resume` is the id of a run to continue, even if it gave up.
         With `reuse` a request that was paid for before is not sent again. With `every_hypothesis` the run
         continues with segments and more expensive candidates after the verdict is certain. Whatever ends
-        the run early, what was paid for is kept. It works in a notebook too, whose event loop runs already.
+        the run early, what was paid for is kept. If the workload has a sealed baseline, its answers are the
+        incumbent's, which is not asked. It works in a notebook too, whose event loop runs already.
         Raises UsageError for a candidate or judge that the team may not use, and what `evaluate.run_workload`
         raises.
         """
@@ -157,13 +156,19 @@ class Project(OpenProject):
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
+        workload = self._against_baseline(workload, again=not reuse, spend=True)
         with _in_file(workload.dataset):
-            return run_to_end(self._evaluation(workload).run, resume, reuse, on_progress)
+            return run_to_end(self.evaluation(workload).run, resume, reuse, on_progress)
 
-    def _evaluation(self, workload: Workload) -> Evaluation:
+    def _against_baseline(self, workload: Workload, *, again: bool, spend: bool = False) -> Workload:
+        """Return a workload as it is tested against its sealed baseline, unchanged if it has none."""
+        judged = self.judge(workload) is not None
+        return against_baseline(self.store, workload, again=again, spend=spend, judged=judged)
+
+    def evaluation(self, workload: Workload) -> Evaluation:
         """Return everything that a run of a workload needs; a growing route of it must be able to grow."""
         refuse_growth(self.config, growing_routes(self.config, workload.name), self.plugins.scorers)
-        dataset, judge = self.dataset(workload), self._judge(workload)
+        dataset, judge = self.dataset(workload), self.judge(workload)
         offers = offers_of(workload)
         return Evaluation(
             workload=workload,
@@ -174,9 +179,9 @@ class Project(OpenProject):
             judge=judge,
             prices=self._prices({**offers, judge.name: judge} if judge else offers),
             max_bytes=self._max_bytes(workload),
-            scorer=partial(self._scorer, workload),
+            scorer=partial(self.scorer, workload),
             case=partial(self._case_of, workload, dataset),
-            scores_pairs=self._scores_pairs(workload),
+            scores_pairs=self.scores_pairs(workload),
         )
 
     def _max_bytes(self, workload: Workload) -> dict[str, int]:
@@ -207,6 +212,13 @@ class Project(OpenProject):
         is_what_if = floor is not None or alpha is not None
         workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
         case = self._case(workload, run_id, label_file)
+        if alpha is not None and case.settings.baseline is not None:
+            raise UsageError(
+                f"run {case.run.id} rests on baseline {case.settings.baseline.baseline_id}, whose error rate "
+                "all candidates share",
+                code="baseline-alpha-fixed",
+                hint="leave out `--alpha`",
+            )
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=now or datetime.now(UTC), record=not is_what_if)
 
@@ -230,7 +242,11 @@ class Project(OpenProject):
 
         verdict = decide_policy(
             case.evidence,
-            replace(case.settings, siblings=siblings, thrifts=self._thrifts(case.run.workload)),
+            replace(
+                case.settings,
+                siblings=() if case.settings.baseline else siblings,
+                thrifts=self._thrifts(case.run.workload),
+            ),
             now=now,
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
@@ -258,12 +274,13 @@ class Project(OpenProject):
         self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
-        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id), label_file)
+        run = self._run(workload, run_id)
+        return self._case_of(as_run(self.store, workload, run), self.dataset(workload), run, label_file)
 
     def _case_of(
         self, workload: Workload, dataset: "Dataset", run: "Run", label_file: Path | None = None
     ) -> DecisionInput:
-        judge = self._judge(workload)
+        judge = self.judge(workload)
         evidence = run_evidence(
             self.store,
             run,
@@ -287,7 +304,7 @@ class Project(OpenProject):
             changed_since_run=tuple(
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
-            draws=draws(self.store, run),
+            draws=1 if workload.baseline else draws(self.store, run),
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
         if workload.router:
@@ -374,10 +391,17 @@ class Project(OpenProject):
                 stored,
                 run,
                 dataset=self.dataset(workload),
-                judge=self._judge(workload),
-                scorer=partial(self._scorer, workload),
+                judge=self.judge(workload),
+                scorer=partial(self.scorer, workload),
             )
         )
+
+    @property
+    def baselines(self) -> "ProjectBaselines":
+        """Sealed baselines of the incumbents' answers: plan, freeze, verify, reveal."""
+        from crossgrade.project._freezing import ProjectBaselines
+
+        return ProjectBaselines(self, self.evaluation)
 
     @property
     def probes(self) -> "ProjectProbes":
@@ -443,11 +467,13 @@ class Project(OpenProject):
 
         `label_file` lets people score without knowing the models. If it does not exist, it is written, with
         each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a
-        wrong labelling file.
+        wrong labelling file, and UsageError for a run against a sealed baseline, whose results are withheld
+        sample by sample until they are revealed.
         """
         from crossgrade.workloads import results_from_answers
 
         run = self.store.runs.get(run_id)
+        check_withheld(self.store, run)
         workload = self.config.workloads.get(run.workload)
         offers = {} if workload is None else offers_of(workload)
         answers = run_answers(self.store, run, offers, self.catalog.price)
@@ -512,57 +538,6 @@ class Project(OpenProject):
         found = {name: self.catalog.contract(offer.provider, today) for name, offer in offers.items()}
         return {name: each for name, each in found.items() if each and each.minimum_usd_per_month}
 
-    def _judge(self, workload: Workload) -> Offer | None:
-        """Return the offer that a workload's scorer asks, None if it asks none."""
-        from crossgrade.evaluate import scorer_kind
-
-        kinds = self.plugins.scorers
-        try:
-            kind = scorer_kind(workload.scorer.kind, kinds)
-        except ConfigError as error:
-            raise self._scorer_error(workload, error) from error
-        if not kind.asks_model:
-            return None
-        model = workload.scorer.options.get("model")
-        offer = self.config.offers.get(str(model))
-        if offer is None:
-            where = f"workloads.{workload.name}.scorer.options.model"
-            raise self.config.error(
-                where,
-                f"the scorer asks `{model}`, which `models` does not have",
-                code="scorer-model-undefined",
-            )
-        return offer
-
-    def _scores_pairs(self, workload: Workload) -> bool:
-        from crossgrade.evaluate import scorer_kind
-
-        return scorer_kind(workload.scorer.kind, self.plugins.scorers).pair
-
-    def _scorer(self, workload: Workload, judges: "Judges | ScorerCalls | None") -> "Scorer | PairScorer":
-        """Build the workload's scorer; an error in its options points into crossgrade.yaml."""
-        from crossgrade.evaluate import build_scorer
-
-        kinds, functions = self.plugins.scorers, self.plugins.functions
-        try:
-            return build_scorer(
-                workload.scorer,
-                ask=judges.ask if judges else None,
-                embed=judges.embed if judges else None,
-                cost_of=judges.cost_of if judges else None,
-                project_dir=self.config.root,
-                kinds=kinds,
-                functions=functions,
-            )
-        except ConfigError as error:
-            if error.line is not None:
-                raise
-            raise self._scorer_error(workload, error) from error
-
-    def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
-        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
-        return self.config.error(where, error.message, error.hint, code=error.code)
-
     def _run(self, workload: Workload, run_id: str | None) -> "Run":
         if run_id is not None:
             run = self.store.runs.get(run_id)
@@ -573,7 +548,8 @@ class Project(OpenProject):
                     hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
                 )
             return run
-        runs = self.store.runs.recent(workload.name)
+        # A run without candidates collected the answers of a baseline.
+        runs = [each for each in self.store.runs.recent(workload.name) if each.settings["candidates"]]
         if not runs:
             raise NotFoundError(
                 f"workload {workload.name!r} has no run yet",

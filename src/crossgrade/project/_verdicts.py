@@ -64,6 +64,9 @@ class Family:
                 found: tuple[Sibling, ...] = (Sibling(workload=workload.name, share=share),)
             else:
                 found = siblings(case.evidence, case.settings, run_id=case.run.id, guards=case.guards)
+                if case.settings.baseline is not None:  # which has an error rate of its own
+                    share = workload.alpha / (workload.family_alpha or workload.alpha)
+                    found = (Sibling(workload=workload.name, share=share),)
             self._known[workload.name] = found
         return self._known[workload.name]
 

@@ -294,6 +294,9 @@ def _groups(verdict: Verdict) -> Table:
 
 def _losses_note(verdict: Verdict) -> str:
     """Return a note on which losses are shown and how they were chosen."""
+    baseline = verdict.settings.baseline
+    if baseline is not None and baseline.withheld:
+        return "They are withheld, because results of a sealed baseline are not shown sample by sample."
     if verdict.losses_drawn_from is None:
         return "These are samples that the incumbent won, the largest difference first."
     moves = (

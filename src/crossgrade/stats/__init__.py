@@ -11,7 +11,7 @@ from crossgrade.stats._intervals import (
 )
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
-from crossgrade.stats._multiplicity import holm, holm_levels
+from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, plan
 from crossgrade.stats._retention import (
@@ -26,6 +26,7 @@ from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
+    "BETS_BELOW",
     "GROWTH_HORIZONS",
     "LEAST_FLOOR",
     "LEAST_LABELS",
@@ -60,4 +61,5 @@ __all__ = [
     "read_floor",
     "read_pairs",
     "retention",
+    "shared_alpha",
 ]

@@ -1,10 +1,12 @@
 """Several hypotheses, one error rate."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crossgrade.errors import UsageError
-from crossgrade.stats._pairs import FloatArray, IntArray, read_numbers
+from crossgrade.stats._pairs import FloatArray, IntArray, read_numbers, read_rate
 
 
 def holm(p_values: ArrayLike, weights: ArrayLike | None = None) -> list[float]:
@@ -66,3 +68,33 @@ def _steps(p: FloatArray, w: FloatArray) -> tuple[IntArray, FloatArray, FloatArr
         open_weight = np.cumsum(w[order][::-1])[::-1].copy()
         stepped = np.where(w[order] > 0, ratio[order] * open_weight, 1.0)
     return order, stepped, open_weight
+
+
+PLANNED_SHARE = 0.8
+"""The part of a shared error rate that planned candidates get; later ones share the rest."""
+
+BETS_BELOW = 0.005
+"""Below this error rate the test at the end is not used: its approximation is measured down to here."""
+
+
+def shared_alpha(number: int, *, planned: int, alpha: float) -> float:
+    """Return the error rate of a candidate, the `number`th (from 1) that is compared on the same samples.
+
+    The first `planned` candidates get 0.8 alpha / planned each. The jth after them gets
+    0.2 alpha 6 / (pi^2 j^2), so that all of them, however many there will be, spend at most alpha together
+    (Boole's inequality; the series of 1 / j^2 sums to pi^2 / 6). The rate depends on the number alone, never
+    on how earlier comparisons came out. Raises `UsageError` for a number or plan below 1, or a rate outside
+    (0, 1).
+    """
+    read_rate("alpha", alpha)
+    for name, value in (("number", number), ("planned", planned)):
+        if value < 1:
+            raise UsageError(
+                f"{name} is {value}; it must be at least 1",
+                code="count-invalid",
+                hint="count candidates from 1",
+            )
+    if number <= planned:
+        return PLANNED_SHARE * alpha / planned
+    later = number - planned
+    return (1 - PLANNED_SHARE) * alpha * 6 / (math.pi * later) ** 2

@@ -33,6 +33,7 @@ from crossgrade.store._records import (
 )
 
 if TYPE_CHECKING:
+    from crossgrade.store._baselines import Baseline, BaselineUse, SealedAnswer, SealedSample, response_digest
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
@@ -52,6 +53,8 @@ __all__ = [
     "AnswerScore",
     "Audit",
     "AuditSource",
+    "Baseline",
+    "BaselineUse",
     "Batch",
     "Budgets",
     "Changes",
@@ -79,6 +82,8 @@ __all__ = [
     "RunSample",
     "RunStatus",
     "RunTotals",
+    "SealedAnswer",
+    "SealedSample",
     "Side",
     "Stamps",
     "Step",
@@ -87,10 +92,14 @@ __all__ = [
     "WaitingPair",
     "WatchState",
     "new_id",
+    "response_digest",
     "utc_now",
 ]
 
 _LATE = {
+    **dict.fromkeys(
+        ("Baseline", "BaselineUse", "SealedAnswer", "SealedSample", "response_digest"), "_baselines"
+    ),
     **dict.fromkeys(("CompatibilityRecord", "LiveCheck", "LiveStatus"), "_compatibility"),
     **dict.fromkeys(("Changes", "Stamps"), "_changes"),
     "Erased": "_erasure",

@@ -51,6 +51,16 @@ class Answers:
                     found[row.request_digest] = _response(row)
         return found
 
+    def responses(self, ids: Iterable[str]) -> dict[str, Response]:
+        """Return the responses with these ids, by id; those that are not there are left out."""
+        wanted = list(ids)
+        found: dict[str, Response] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _LOOKUP_SIZE):
+                query = select(t.responses).where(t.responses.c.id.in_(wanted[start : start + _LOOKUP_SIZE]))
+                found |= {row.id: _response(row) for row in connection.execute(query)}
+        return found
+
     def of_run(self, run_id: str, scorer_digest: str) -> dict[RunKey, RecordedAnswer]:
         """Return the run's latest answer to each (sample id, model, epoch), with its score if it has one."""
         query = _answers_query(run_id, scorer_digest)

@@ -10,6 +10,7 @@ from crossgrade.errors import StoreError
 from crossgrade.routing import RouteTable
 from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
+from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, file_lock, open_database, session_lock
 from crossgrade.store._keys import Keys
@@ -43,6 +44,7 @@ class Store:
         self.alarms = Alarms(database)
         self.keys = Keys(database, folder)
         self.onboardings = Onboardings(database)
+        self.baselines = Baselines(database, folder)
         self.compatibility = Compatibility(database)
 
     @classmethod

@@ -364,3 +364,28 @@ route_tables = Table(
     Column("content", LargeBinary, nullable=False),
     Column("at", String, nullable=False),
 )
+
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_baselines_workload", "workload", "at"),
+)
+
+baseline_uses = Table(
+    "baseline_uses",
+    metadata,
+    Column("baseline_id", String, ForeignKey("baselines.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String, nullable=False),
+    Column("candidate", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("alpha", Float, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("samples", Text, nullable=False),
+    Column("at", String, nullable=False),
+)

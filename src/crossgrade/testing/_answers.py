@@ -26,6 +26,7 @@ _ERRORS: Mapping[FaultKind, tuple[int, str, str]] = {
     "context_too_long": (400, "context_length_exceeded", "This model's maximum context length is 8 tokens."),
     "filtered": (400, "content_filter", "The response was filtered by our content management policy."),
     "rate_limit": (429, "rate_limit_exceeded", "Rate limit reached for requests."),
+    "unknown_model": (404, "model_not_found", "The model does not exist or you do not have access to it."),
     "server_error": (500, "server_error", "The server had an error while processing your request."),
 }
 

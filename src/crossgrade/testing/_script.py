@@ -26,6 +26,7 @@ FaultKind = Literal[
     "rate_limit",
     "redirect",
     "server_error",
+    "unknown_model",
     "wrong_usage",
 ]
 

@@ -7,6 +7,7 @@ from crossgrade.workloads._dataset import (
     DatasetFormat,
     dataset_fields,
     read_dataset,
+    sample_digest,
     samples_before,
 )
 from crossgrade.workloads._labelling import (
@@ -62,6 +63,7 @@ __all__ = [
     "redact_text",
     "results_from_answers",
     "revealed",
+    "sample_digest",
     "samples_before",
     "seal_from",
     "trimmed_name",

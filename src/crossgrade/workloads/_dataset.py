@@ -246,6 +246,16 @@ def samples_before(dataset: Dataset, digest: str) -> int | None:
     return next((number for number, each in hashed if f"sha256:{each.hexdigest()}" == digest), None)
 
 
+def sample_digest(sample: Sample) -> str:
+    """Return `sha256:` and the SHA-256, in hexadecimal, of what a dataset's digest has of one sample."""
+    return f"sha256:{hashlib.sha256(_row(sample)).hexdigest()}"
+
+
+def _row(sample: Sample) -> bytes:
+    fields = (sample.id, sample.fields, sample.target, sample.segment, sample.cluster, sample.weight)
+    return canonical(list(fields))
+
+
 def _digest(samples: Sequence[Sample]) -> str:
     *_, last = _hashed(samples)
     return f"sha256:{last.hexdigest()}"
@@ -255,7 +265,6 @@ def _hashed(samples: Iterable[Sample]) -> "Iterator[hashlib._Hash]":
     """Yield the hash after each sample."""
     digest = hashlib.sha256()
     for each in samples:
-        row = [each.id, each.fields, each.target, each.segment, each.cluster, each.weight]
-        digest.update(canonical(row))
+        digest.update(_row(each))
         digest.update(b"\n")
         yield digest

@@ -7,7 +7,7 @@ After a change of words, renew it and read what changed:
 """
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -27,7 +27,7 @@ from crossgrade.decide import (
     make_design,
     train_router,
 )
-from crossgrade.domain import Clause, Contract, Origin, Requirements, Sample
+from crossgrade.domain import BaselineTest, Clause, Contract, Origin, Requirements, Sample
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
@@ -257,7 +257,23 @@ def terms(make, counts, now):
     yield make(b, c, inc=DEAR, cand=CHEAP), bound
 
 
-KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty, terms)
+def sealed(make, counts, now):
+    against = BaselineTest(
+        baseline_id="01a2",
+        digest=f"sha256:{'5ea1' * 16}",
+        sealed_at=now - timedelta(days=40),
+        answers=1000,
+        alpha=0.05,
+        planned=5,
+        numbers={"b": 2},
+        left=0.034,
+    )
+    found = make(*counts(900, 10, 25, 65), inc=DEAR, cand=CHEAP)
+    yield found, DecisionSettings(alpha=0.008, baseline=against)
+    yield found, DecisionSettings(alpha=0.001, baseline=replace(against, numbers={"b": 8}, left=0.001))
+
+
+KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty, terms, sealed)
 
 
 @pytest.fixture(scope="module")

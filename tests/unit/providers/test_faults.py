@@ -10,6 +10,7 @@ import pytest
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import (
     AuthError,
+    BadRequestError,
     ContentFilteredError,
     ContextTooLongError,
     ProviderError,
@@ -40,6 +41,7 @@ EXPECTED: dict[FaultKind, tuple[type[ProviderError], set[str], str]] = {
     "rate_limit": (RateLimitedError, {"rate-limited"}, "429"),
     "redirect": (UpstreamError, {"upstream"}, "307"),
     "server_error": (UpstreamError, {"upstream"}, "500"),
+    "unknown_model": (BadRequestError, {"bad-request"}, "404"),
 }
 ANSWERED = {"echo_key", "wrong_usage"}
 

@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 
 import crossgrade.store
 from crossgrade.decide import RunDesign
+from crossgrade.evaluate import sealed_outcomes
 from crossgrade.store import Store, _database
 from crossgrade.store._database import HEAD
 from crossgrade.store._tables import metadata
@@ -66,6 +67,9 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert store.verdicts.evidence(stored.id).n == 1
             design = RunDesign(samples=1, first_samples=1)
             assert store.runs.design(run.id) == (None if dump.stem < "0006" else design)
+            baselines = store.baselines.recent("support")
+            assert [each.answers[0].sample_id for each in baselines] == ([] if dump.stem < "0012" else ["7"])
+            assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
 
 
 def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:

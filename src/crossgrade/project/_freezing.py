@@ -1,0 +1,203 @@
+"""Freezes workloads: buys the incumbent's answers while it can be asked, seals and checks them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import Workload
+from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.project._freeze_plans import PILOT, FreezeOptions, FreezePlan, plan_freeze
+from crossgrade.project._measured import price_words
+from crossgrade.project._opened import OpenProject, run_to_end
+
+if TYPE_CHECKING:
+    from crossgrade.decide import RunDesign
+    from crossgrade.evaluate import Progress
+    from crossgrade.project._evaluating import Evaluation
+    from crossgrade.store import Baseline, BaselineUse, Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineCheck:
+    """What a check of a baseline found: `problems` in words, none if everything is as it was sealed.
+
+    `rests_on` is how many of its answered samples are left, since others may have been forgotten on request.
+    `tried` are the candidates that were compared with it, and `left` is what later ones may spend of its
+    error rate. `revealed_at` is when its results were first shown sample by sample (None: never).
+    """
+
+    baseline: "Baseline"
+    problems: tuple[str, ...]
+    rests_on: int
+    tried: "tuple[BaselineUse, ...]"
+    left: float
+    revealed_at: datetime | None = None
+
+
+class ProjectBaselines:
+    """The sealed baselines of a project."""
+
+    def __init__(self, project: OpenProject, evaluation: "Callable[[Workload], Evaluation]") -> None:
+        self._project = project
+        self._evaluation_of = evaluation
+
+    def plan(self, name: str, options: FreezeOptions | None = None) -> FreezePlan:
+        """Plan a baseline of a workload; asks no model.
+
+        Raises UsageError if the workload has a baseline with samples that its dataset still has.
+        """
+        plan, _ = plan_freeze(self._evaluation(self._project.workload(name)), options or FreezeOptions())
+        return plan
+
+    def freeze(
+        self,
+        name: str,
+        options: FreezeOptions | None = None,
+        *,
+        max_cost_usd: Decimal | None = None,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> "Baseline":
+        """Buy the incumbent's answers and seal them; those that were paid for or logged are not bought again.
+
+        Where nothing is known of the incumbent's score, the plan is made again after `PILOT` answers.
+        Whatever ends it early, what was paid for is kept, and the next call goes on from there. Raises
+        UsageError for an incumbent that is gone, for answers of another model, and as `plan` does; and what
+        `evaluate` raises.
+        """
+        from crossgrade.evaluate import new_design, seal
+
+        options, workload = options or FreezeOptions(), self._project.workload(name)
+        if max_cost_usd is not None:
+            workload = replace(workload, max_cost_usd=max_cost_usd)
+        evaluation = self._evaluation(workload)
+        alone = self._evaluation_of(replace(workload, candidates=()))
+        plan, design = plan_freeze(evaluation, options)
+        if plan.basis is None and options.samples is None and design.samples > PILOT:
+            first = new_design(replace(alone.workload, planned=PILOT), alone.dataset)
+            self._buy(alone, first, on_progress)
+            plan, design = plan_freeze(evaluation, options)
+        run = self._buy(alone, design, on_progress)
+        offer = workload.incumbent.offer
+        price = self._project.price_of(offer)
+        baseline = seal(
+            alone.workload,
+            alone.dataset,
+            run,
+            store=self._project.store,
+            design=design,
+            planned_candidates=options.candidates,
+            expected_retention=options.retention,
+            power=options.power,
+            price=None if price is None else price_words(offer, price),
+            accepted=options.versions,
+            now=datetime.now(UTC),
+        )
+        self._project.store.baselines.append(baseline)
+        return baseline
+
+    def check(self, names: Sequence[str] = ()) -> list[BaselineCheck]:
+        """Compare the newest baseline of each workload (by default of all) with what was sealed.
+
+        Raises NotFoundError for a named workload without a baseline, StoreError for a changed document.
+        """
+        project = self._project
+        found = []
+        for workload in [project.workload(name) for name in names or project.config.workloads]:
+            baseline = project.store.baselines.newest(workload.name)
+            if baseline is not None:
+                found.append(self._checked(workload, baseline))
+            elif names:
+                raise NotFoundError(
+                    f"workload {workload.name!r} has no sealed baseline",
+                    code="baseline-missing",
+                    hint=f"seal one: `crossgrade freeze {workload.name}`",
+                )
+        return found
+
+    def reveal(self, name: str) -> "Baseline":
+        """Record that a baseline's results are shown sample by sample: no new candidate is compared with it.
+
+        Raises NotFoundError for a workload without a baseline.
+        """
+        from crossgrade.store import BaselineUse
+
+        store = self._project.store
+        (check,) = self.check([name])
+        baseline = check.baseline
+        with store.baselines.using(baseline.id):
+            uses = store.baselines.uses(baseline.id)
+            if not any(use.kind == "revealed" for use in uses):
+                use = BaselineUse(baseline_id=baseline.id, number=len(uses) + 1, kind="revealed")
+                store.baselines.append_use(use)
+        return baseline
+
+    def _evaluation(self, workload: Workload) -> "Evaluation":
+        """Return what a run of the workload needs; raises UsageError for rows that are sealed already."""
+        evaluation = self._evaluation_of(workload)
+        here = {sample.id for sample in evaluation.dataset.samples}
+        for baseline in self._project.store.baselines.recent(workload.name):
+            shared = sum(each.id in here for each in baseline.samples)
+            if shared:
+                raise UsageError(
+                    f"workload {workload.name!r} has a baseline, sealed on {baseline.sealed_at:%Y-%m-%d}, "
+                    f"with {shared:,} of the samples in its dataset: a second one on the same rows would "
+                    "spend their error rate twice",
+                    code="baseline-exists",
+                    hint="`crossgrade freeze verify` shows it; another baseline needs a dataset of fresh "
+                    "rows",
+                )
+        return evaluation
+
+    def _buy(
+        self,
+        evaluation: "Evaluation",
+        design: "RunDesign",
+        on_progress: "Callable[[Progress], None] | None",
+    ) -> "Run":
+        """Collect the incumbent's answers under a design; return the run."""
+        with self._explained(evaluation.workload):
+            result = run_to_end(evaluation.run, None, True, on_progress, design)
+        return self._project.store.runs.get(result.run_id)
+
+    @contextmanager
+    def _explained(self, workload: Workload) -> Iterator[None]:
+        """Say of an incumbent that does not answer whether it is known to be gone, and what follows it."""
+        from crossgrade.catalog import successor
+        from crossgrade.errors import ProviderError
+
+        try:
+            yield
+        except ProviderError as error:
+            project, offer = self._project, workload.incumbent.offer
+            if error.status not in {404, 410} and offer.name not in project.gone([offer]):
+                raise
+            newer = successor(project.catalog, offer, datetime.now(UTC).date())
+            follows = "" if newer is None else f"; its provider's own successor is {newer.offer.model}"
+            raise UsageError(
+                f"{offer.name} ({offer.model} at {offer.provider}) cannot be asked any more: "
+                f"{error.message}{follows}",
+                code="incumbent-gone",
+                hint="a baseline can still rest on its logged answers: take the workload from a log with "
+                "`crossgrade workload create`, and freeze as many samples as it has answers with `--samples`",
+            ) from error
+
+    def _checked(self, workload: Workload, baseline: "Baseline") -> BaselineCheck:
+        from crossgrade.evaluate import check_samples_sealed, check_sealed, forgotten_samples
+
+        store = self._project.store
+        dataset = self._project.dataset(workload)
+        forgotten = forgotten_samples(store, baseline)
+        uses = store.baselines.uses(baseline.id)
+        tried = tuple(use for use in uses if use.kind == "candidate")
+        problems = (*check_sealed(store, baseline), *check_samples_sealed(baseline, dataset, forgotten))
+        return BaselineCheck(
+            baseline=baseline,
+            problems=problems,
+            rests_on=len({each.sample_id for each in baseline.answers} - forgotten),
+            tried=tried,
+            left=max(baseline.alpha - sum(use.alpha for use in tried), 0.0),
+            revealed_at=next((use.at for use in uses if use.kind == "revealed"), None),
+        )

@@ -1,0 +1,172 @@
+"""`crossgrade freeze`: answers are sealed while the incumbent can be asked, and decide after it is gone."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from crossgrade.project import Project as Opened
+from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.codes import noted, raises_code
+from tests.e2e.driving import CommandLine, Project, Script, honest, number
+
+MORE = """\
+  {name}:
+    provider: openai-compatible
+    model: {name}-model
+    base_url: URL
+    api_key_env: FAKE_API_KEY
+    prices: [{{input_per_mtok: 0.5, output_per_mtok: 1}}]
+workloads:
+"""
+
+
+@pytest.fixture(autouse=True)
+def more_models(project: Project, script: dict[str, Script]) -> None:
+    """Models that may become candidates later."""
+    for name in ("next", "third"):
+        script[f"{name}-model"] = honest
+        project.change("workloads:\n", MORE.format(name=name).replace("URL", project.fake.base_url))
+
+
+@pytest.fixture
+def sealed(cli: CommandLine, project: Project, script: dict[str, Script]) -> Project:
+    """A project whose incumbent's answers are sealed, and whose endpoint is gone."""
+    cli.succeeds("freeze", "echo", "--samples", "100", "--yes")
+    script["old-model"] = _gone
+    project.fake.requests.clear()
+    return project
+
+
+def _gone(_: ReceivedRequest) -> Fault:
+    return Fault("unknown_model")
+
+
+def _asked(project: Project, model: str) -> int:
+    return sum(request.model == model for request in project.fake.requests)
+
+
+def test_a_verdict_with_the_incumbent_switched_off(cli: CommandLine, sealed: Project) -> None:
+    ran = cli.succeeds("evaluate", "echo", "--yes", "--json")
+    verdict = json.loads(ran.out)
+    assert (verdict["name"], verdict["candidates"]) == ("switch", ["new"])
+    assert _asked(sealed, "old-model") == 0
+    baseline = verdict["settings"]["baseline"]
+    assert (baseline["answers"], baseline["numbers"], baseline["planned"]) == (100, {"new": 1}, 5)
+    assert verdict["alpha"] == pytest.approx(0.05 * 0.8 / 5)
+    assert baseline["left"] == pytest.approx(0.05 - verdict["alpha"])
+    assert verdict["losses"] == []
+    assert any(reason["code"] == "sealed-baseline" for reason in verdict["reasons"])
+    cli.succeeds("decide", "--verify", verdict["verdict_id"])
+    cli.succeeds("decide", "echo")
+    with Opened.open(sealed.config) as opened:
+        assert len(opened.store.verdicts.recent("echo")) == 1  # the same decision, recorded once
+    cli.succeeds("report", "echo", "--output", "report.md")
+
+
+def test_each_candidate_spends_its_part_once(cli: CommandLine, sealed: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("onboard", "next", "-w", "echo", "--yes", "--no-canary")
+    found = json.loads(cli.succeeds("freeze", "verify", "echo", "--json").out)["baselines"][0]
+    assert [each["candidate"] for each in found["tried"]] == ["new", "next"]
+    assert found["left"] == pytest.approx(0.05 - 2 * 0.008)
+    cli.succeeds("evaluate", "echo", "--yes", "--no-reuse")
+    found = json.loads(cli.succeeds("freeze", "verify", "--json").out)["baselines"][0]
+    assert [each["candidate"] for each in found["tried"]] == ["new", "next", "new"]
+    assert found["problems"] == []
+    assert _asked(sealed, "old-model") == 0
+
+
+def test_a_dry_run_plans_and_asks_nobody(cli: CommandLine, project: Project) -> None:
+    plan = json.loads(cli.succeeds("freeze", "--all", "--dry-run", "--json").out)["plans"][0]
+    assert (plan["workload"], plan["available"], plan["reused"]) == ("echo", 120, 0)
+    assert plan["calls"] == plan["answers"]
+    assert plan["alpha_each"] == pytest.approx(0.008)
+    assert plan["basis"] is None
+    assert not project.fake.requests
+    with Opened.open(project.config) as opened:
+        assert opened.store.baselines.recent() == []
+
+
+def test_what_was_answered_before_is_not_bought_again(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    before = _asked(project, "old-model")
+    ran = cli.succeeds("freeze", "echo", "--yes")
+    assert _asked(project, "old-model") <= 120
+    assert before > 0
+    assert noted(ran.err, "baseline-sealed", "echo")
+
+
+def test_a_changed_byte_is_named(cli: CommandLine, sealed: Project) -> None:
+    with closing(sqlite3.connect(sealed.folder / ".crossgrade" / "crossgrade.db")) as database, database:
+        (text,) = database.execute("SELECT text FROM responses LIMIT 1").fetchone()
+        database.execute("UPDATE responses SET text = ? WHERE text = ?", (text + " ", text))
+    ran = cli("freeze", "verify", "echo")
+    assert ran.code == 3
+    assert noted(ran.err, "baseline-changed", "echo")
+    cli.fails("evaluate", "echo", "--yes", code=3, error=("baseline-changed", "echo"))
+    assert _asked(sealed, "new-model") == 0
+
+
+def test_a_changed_document_is_refused(cli: CommandLine, sealed: Project) -> None:
+    with closing(sqlite3.connect(sealed.folder / ".crossgrade" / "crossgrade.db")) as database, database:
+        database.execute("UPDATE baselines SET content = replace(content, '0.95', '0.96')")
+    cli.fails("evaluate", "echo", "--yes", code=3, error=("baseline-changed", "echo"))
+
+
+def test_a_dataset_that_was_edited_is_refused_and_one_that_grew_is_not(
+    cli: CommandLine, sealed: Project
+) -> None:
+    path = sealed.folder / "echo.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + json.dumps({"input": "9000", "target": "9000"}) + "\n")
+    cli.succeeds("evaluate", "echo", "--yes", "--dry-run")
+    lines = whole.splitlines()
+    path.write_text("\n".join(line.replace("target", "goal") for line in lines) + "\n")
+    cli.fails("evaluate", "echo", "--yes", error=("dataset-changed",))
+
+
+def test_a_second_baseline_on_the_same_rows_is_refused(cli: CommandLine, sealed: Project) -> None:
+    cli.fails("freeze", "echo", "--yes", error=("baseline-exists", "echo", 100))
+    cli.fails("freeze", "--all", "--yes", error=("baseline-exists",))
+    assert not sealed.fake.requests
+
+
+def test_shown_results_end_the_baseline_for_new_candidates(cli: CommandLine, sealed: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.fails("runs", "--export", "latest", "--to", "out.csv", error=("baseline-withheld",))
+    cli.succeeds("freeze", "reveal", "echo")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.fails("onboard", "next", "-w", "echo", "--yes", error=("baseline-revealed", "next"))
+
+
+def test_a_model_that_is_gone_cannot_be_frozen(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = _gone
+    cli.fails("freeze", "echo", "--yes", error=("incumbent-gone", "old"))
+    with Opened.open(project.config) as opened:
+        assert opened.store.baselines.recent() == []
+
+
+def test_an_answer_that_is_missing_is_bought_by_the_next_call(
+    cli: CommandLine, project: Project, script: dict[str, Script], hasty: None
+) -> None:
+    script["old-model"] = lambda request: Fault("half_json") if number(request) == 7 else honest(request)
+    cli.fails("freeze", "echo", "--samples", "120", "--yes", error=("baseline-incomplete",))
+    bought = _asked(project, "old-model")
+    script["old-model"] = honest
+    cli.succeeds("freeze", "echo", "--samples", "120", "--yes")
+    assert _asked(project, "old-model") == bought + 1
+
+
+def test_a_candidate_below_the_floor_is_kept_out(
+    cli: CommandLine, sealed: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert verdict["name"] == "keep"
+    with Opened.open(sealed.config) as opened, raises_code("baseline-alpha-fixed"):
+        opened.decide("echo", alpha=0.1)
