@@ -322,8 +322,8 @@ def _baseline(found: Findings) -> Iterator[Remark]:
         f"The answers of {found.incumbent} are those of {baseline.answers:,} samples sealed on "
         f"{baseline.sealed_at:%Y-%m-%d} ({baseline.digest[:19]}…). All candidates that are ever compared "
         f"with them share an error rate of {error_rate(baseline.alpha)}: {which}, and "
-        f"{error_rate(float(f'{baseline.left:.3g}'))} is left for others. It holds for candidates that were not tuned to "
-        "these samples.",
+        f"{error_rate(float(f'{baseline.left:.3g}'))} is left for others. It holds for candidates that were "
+        "not tuned to these samples.",
     )
 
 
