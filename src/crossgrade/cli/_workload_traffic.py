@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     help="A scan that `crossgrade scan --output` wrote, or the logs themselves.",
 )
 @click.option(
-    "--n", "n", type=click.IntRange(1, 100_000), metavar="N", default=400, show_default=True, help="Samples."
+    "--n",
+    "n",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Samples.  [default: 400 of a log, all of a file of samples]",
 )
 @click.option("--as", "new_name", metavar="NAME", help="Another name for the workload.  [default: NAME]")
 @click.option("--seed", type=int, metavar="N", default=1, show_default=True, help="Seed of the draw.")
@@ -37,6 +41,11 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="MODEL",
     help="A model of crossgrade.yaml, or PROVIDER/MODEL; repeat. Left out, the scan's cheapest open one.",
+)
+@click.option(
+    "--incumbent",
+    metavar="MODEL",
+    help="The model that serves the traffic, for files of samples, which name none; as for --candidate.",
 )
 @click.option(
     "--judge",
@@ -65,10 +74,11 @@ if TYPE_CHECKING:
 def create(  # noqa: PLR0917 -- click passes them by name
     name: str,
     source: str,
-    n: int,
+    n: int | None,
     new_name: str | None,
     seed: int,
     candidates: tuple[str, ...],
+    incumbent: str | None,
     judge: str | None,
     targets: Any,
     query: str | None,
@@ -83,7 +93,8 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """Draw an evaluation set from a log into crossgrade.yaml.
 
     NAME is the workload's name in the scan. Samples are drawn at random, spread over time, redacted, and
-    weighted so that a verdict speaks of the traffic. E-mail addresses, phone, card and account numbers, IP
+    weighted so that a verdict speaks of the traffic. A file of samples with right answers (OpenAI's eval data
+    or fine-tuning files) is taken as it is. E-mail addresses, phone, card and account numbers, IP
     addresses, keys and tokens are taken out of every text before anything is written.
     """
     from datetime import UTC, date, datetime
@@ -132,13 +143,15 @@ def create(  # noqa: PLR0917 -- click passes them by name
         candidates=named,
         targets=targets,
         judge=judge,
+        incumbent=incumbent,
     )
     record = _record(created, drawn)
     if as_json:
         print_json({"workload": record}, schema_version=1)
     else:
         print_fields(record)
-    _say_next(created, blank=targets == "blank")
+    labelled = all(row["target"] is not None for row in drawn.rows)
+    _say_next(created, blank=targets == "blank" and not labelled)
 
 
 def _scan_of(source: Path) -> dict[str, Any]:
