@@ -19,6 +19,7 @@ from crossgrade.domain.offers import (
     Offer,
     Price,
     PromptTemplate,
+    Succession,
     Variant,
     heads_of,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "Shadow",
     "StickyUnit",
     "StoredResponses",
+    "Succession",
     "Team",
     "TierRule",
     "TokenIssuer",
