@@ -48,6 +48,15 @@ if TYPE_CHECKING:
     help="The model that serves the traffic, for files of samples, which name none; as for --candidate.",
 )
 @click.option(
+    "--definition",
+    "definitions",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Definition of an OpenAI eval, and its run: how its data is asked and scored; repeat.",
+)
+@click.option("--criterion", metavar="NAME", help="Which of the definition's criteria scores.")
+@click.option(
     "--judge",
     metavar="MODEL",
     shell_complete=complete_model,
@@ -79,6 +88,8 @@ def create(  # noqa: PLR0917 -- click passes them by name
     seed: int,
     candidates: tuple[str, ...],
     incumbent: str | None,
+    definitions: tuple[Path, ...],
+    criterion: str | None,
     judge: str | None,
     targets: Any,
     query: str | None,
@@ -97,12 +108,13 @@ def create(  # noqa: PLR0917 -- click passes them by name
     or fine-tuning files) is taken as it is. E-mail addresses, phone, card and account numbers, IP
     addresses, keys and tokens are taken out of every text before anything is written.
     """
+    from dataclasses import replace
     from datetime import UTC, date, datetime
 
     from crossgrade.cli._progress import reading_elsewhere
     from crossgrade.cli.scan import known_of_logs, query_text
     from crossgrade.errors import UsageError
-    from crossgrade.project import create_workload, subject_key
+    from crossgrade.project import create_workload, read_definition, subject_key
     from crossgrade.workloads import Redactor, names_by_spacy, seal_from
     from crossgrade.workloads.traffic import draw_samples
 
@@ -113,6 +125,9 @@ def create(  # noqa: PLR0917 -- click passes them by name
         )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     catalog, formats = known_of_logs(config_path)
+    defined = read_definition(definitions, criterion=criterion) if definitions else None
+    if defined is not None:
+        formats = defined.formats(formats)
     with reading_elsewhere(jobs, cluster) as run:
         drawn = draw_samples(
             scan.get("sources") or [source],
@@ -133,6 +148,10 @@ def create(  # noqa: PLR0917 -- click passes them by name
                 names=None if names is None else names_by_spacy(names),
             ),
         )
+    if defined is not None:
+        drawn = replace(drawn, scorer=defined.scorer)
+        for words in defined.differs:
+            note(f"the scorer is {defined.scorer['kind']}: {words}", code="criterion-differs")
     named = candidates or _cheapest_open(scan, name)
     for each, doubts in _doubts(catalog, named).items():
         note(f"{each}: {'; '.join(doubts)}", code="candidate-in-doubt")

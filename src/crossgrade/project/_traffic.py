@@ -19,7 +19,7 @@ from crossgrade.project._plugins import read_config
 if TYPE_CHECKING:
     from crossgrade.domain import LoggedTraffic
     from crossgrade.workloads import Seal
-    from crossgrade.workloads.traffic import Drawn, LoggedRequest
+    from crossgrade.workloads.traffic import Drawn, EvalDefinition, LoggedRequest
 
 Targets = Literal["blank", "logged"]
 STATE_FOLDER = ".crossgrade"
@@ -82,6 +82,34 @@ def subject_key(root: Path) -> bytes:
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror})", code="file-unwritable") from error
     return key
+
+
+def read_definition(paths: Sequence[Path], *, criterion: str | None = None) -> "EvalDefinition":
+    """Read the definition of an OpenAI eval: JSON of the API, or YAML of a registry of openai/evals.
+
+    Raises `DataError` or `ConfigError` for a file that is neither, and what `definition_of` raises.
+    """
+    from crossgrade.workloads.traffic import definition_of
+
+    return definition_of([_tree(path) for path in paths], criterion=criterion)
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """Return the object in a file of JSON, or of YAML within the limits of a configuration."""
+    from crossgrade.config import read_yaml
+    from crossgrade.workloads.files import FileLimits, decode_document, first_bytes, read_whole
+
+    if first_bytes(path, 1024).lstrip().startswith(b"{"):
+        return decode_document(read_whole(path, FileLimits()), dict[str, Any], path=path)
+    found = read_yaml(path).data
+    if not isinstance(found, dict):
+        raise DataError(
+            "the definition cannot be read: it is no object",
+            code="definition-unreadable",
+            file=path,
+            hint="give the JSON of an eval and of its run, or a registry's YAML",
+        )
+    return dict(found)
 
 
 def create_workload(
@@ -324,6 +352,7 @@ def _scorer(drawn: "Drawn", targets: Targets, judge: str | None) -> dict[str, An
     if judge is not None:
         proposed = {"kind": "judge"}
     if proposed["kind"] == "judge":
+        stated = drawn.scorer.get("options", {})
         if judge is None:
             raise UsageError(
                 "the answers are free texts, which a judge has to score",
@@ -333,6 +362,8 @@ def _scorer(drawn: "Drawn", targets: Targets, judge: str | None) -> dict[str, An
         criteria = "The answer does what the request asks, correctly and completely."
         shown = {} if drawn.is_traffic else {"show_target": True}
         proposed = {"kind": "judge", "options": {"model": judge, "criteria": criteria, **shown}}
+        if "criteria" in stated:
+            proposed["options"] = {"model": judge, **stated}
     elif targets == "logged" and drawn.is_traffic:
         proposed["zero"] = "an answer other than the incumbent's logged one"
     return proposed

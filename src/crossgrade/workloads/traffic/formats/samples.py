@@ -11,7 +11,7 @@ _ANSWER = "assistant"
 
 def fine_tuning(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     """Read a conversation of a fine-tuning file: the last message is the right answer to those before it."""
-    messages = _messages(row.get("messages"), "messages")
+    messages = asked_messages(row.get("messages"), "messages")
     answer = messages[-1] if messages[-1].get("role") == _ANSWER else None
     found = _asked("openai-fine-tuning", messages if answer is None else messages[:-1], row, texts=texts)
     if texts and answer is not None:
@@ -24,8 +24,10 @@ def preference(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     body = row.get("input")
     if not isinstance(body, Mapping):
         raise BadValueError("`input` is no object with `messages`")
-    found = _asked("openai-preference", _messages(body.get("messages"), "input.messages"), body, texts=texts)
-    preferred = _messages(row.get("preferred_output"), "preferred_output")
+    found = _asked(
+        "openai-preference", asked_messages(body.get("messages"), "input.messages"), body, texts=texts
+    )
+    preferred = asked_messages(row.get("preferred_output"), "preferred_output")
     if texts:
         _take_target(found, preferred[-1])
     return found
@@ -41,19 +43,19 @@ def eval_item(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         raise BadValueError("`item` is no object")
     if "input" not in item:
         raise BadValueError(f"the item has no `input`; it has {', '.join(map(str, list(item)[:6]))}")
-    return _asked("openai-eval-data", _messages(item["input"], "item.input"), {}, texts=texts)
+    return _asked("openai-eval-data", asked_messages(item["input"], "item.input"), {}, texts=texts)
 
 
 def ideal(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     """Read a line of data of the open-source openai/evals: `ideal` is one right answer, or several."""
-    found = _asked("oaieval-data", _messages(row.get("input"), "input"), {}, texts=texts)
+    found = _asked("oaieval-data", asked_messages(row.get("input"), "input"), {}, texts=texts)
     if texts:
         right = row.get("ideal")
         found.target = right[0] if isinstance(right, list) and len(right) == 1 else right
     return found
 
 
-def _messages(value: Any, where: str) -> list[Any]:
+def asked_messages(value: Any, where: str) -> list[Any]:
     """Return messages, of a text the one that asks it. Raises `BadValueError` for anything else."""
     if isinstance(value, str) and value:
         return [{"role": "user", "content": value}]
