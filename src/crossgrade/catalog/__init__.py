@@ -3,10 +3,11 @@
 from crossgrade.catalog._catalog import SOON_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._clauses import refuse_forbidden
+from crossgrade.catalog._ends import read_ends, read_listed
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
-from crossgrade.catalog._successors import Successor, successor
+from crossgrade.catalog._successors import Successor, succession, successor
 
 __all__ = [
     "SOON_DAYS",
@@ -24,9 +25,12 @@ __all__ = [
     "price_doubts",
     "provider_name",
     "rates_to_csv",
+    "read_ends",
+    "read_listed",
     "read_litellm",
     "read_rates",
     "refuse_forbidden",
+    "succession",
     "successor",
     "validate_price",
 ]

@@ -160,6 +160,7 @@ def command(
                 "incumbent": bills.incumbent,
                 "offers": [offer_record(bills, row, money) for row in bills.offers],
                 "without_moving": bills.thrifts,
+                "succession": bills.succession,
                 "deployments": boxes,
                 "move": move,
             },

@@ -9,6 +9,7 @@ from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
+from crossgrade.decide._succession_reasons import succession_changes
 from crossgrade.decide._words import bound, count, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
@@ -28,6 +29,7 @@ def _changes(found: Findings) -> Iterator[Remark]:
     for guard in first_failures(found):
         advice = f"{guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
         yield remark(guard, "guard-repaired", f"{place(guard)}: {advice}", guard=guard.name)
+    yield from succession_changes(found)
     yield from _evidence_wanted(found)
     for option in found.options:
         if not option.priced:

@@ -18,6 +18,7 @@ from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole, without_segments
+from crossgrade.decide._succession_reasons import succession_reasons
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
@@ -41,6 +42,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_baseline(found),
                 *_money(found),
                 *thrift_reasons(found),
+                *succession_reasons(found),
                 *_limits(found),
                 *_doubts(found),
             ]

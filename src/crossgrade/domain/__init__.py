@@ -27,6 +27,7 @@ from crossgrade.domain.offers import (
     Offer,
     Price,
     PromptTemplate,
+    Succession,
     Variant,
     heads_of,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "Shadow",
     "StickyUnit",
     "StoredResponses",
+    "Succession",
     "Team",
     "TierRule",
     "TokenIssuer",

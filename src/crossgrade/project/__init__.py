@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ProjectTraffic,
         Rest,
         create_workload,
+        read_definition,
         subject_key,
     )
 
@@ -77,6 +78,7 @@ __all__ = [
     "open_judge",
     "plugin_names",
     "read_config",
+    "read_definition",
     "saving_of",
     "subject_key",
 ]
@@ -96,7 +98,16 @@ _LATE = {
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     "ShownVerdict": "_shown",
     **dict.fromkeys(
-        ("Created", "Forgotten", "ProjectTraffic", "Rest", "create_workload", "subject_key"), "_traffic"
+        (
+            "Created",
+            "Forgotten",
+            "ProjectTraffic",
+            "Rest",
+            "create_workload",
+            "read_definition",
+            "subject_key",
+        ),
+        "_traffic",
     ),
 }
 

@@ -1,0 +1,42 @@
+"""When the incumbent ends, and whether its provider's own newer model was among those compared."""
+
+from collections.abc import Iterator
+
+from crossgrade.decide._records import Remark
+from crossgrade.decide._sentence import Findings
+
+
+def succession_reasons(found: Findings) -> Iterator[Remark]:
+    """Yield the incumbent's end, if one is known, and its provider's newer model as tried or not tried."""
+    known = found.view.settings.succession
+    if known is None:
+        return
+    if known.retires_on is not None:
+        yield Remark(
+            "incumbent-ends",
+            f"{known.model} ends on {known.retires_on.isoformat()}{known.origin}. "
+            "After that day it answers nothing, and nothing can be compared with it.",
+        )
+    if known.tried is not None:
+        yield Remark(
+            "successor-tried",
+            f"{known.tried}, a newer model of the incumbent's provider that costs less, was compared.",
+            candidate=known.tried,
+        )
+    elif known.successor is not None and known.retires_on is not None:
+        yield Remark(
+            "successor-not-tried",
+            f"{known.successor}, a newer model of the incumbent's provider that costs less, was not "
+            "compared.",
+        )
+
+
+def succession_changes(found: Findings) -> Iterator[Remark]:
+    """Yield what to compare before the incumbent ends."""
+    known = found.view.settings.succession
+    if known is None or known.retires_on is None or known.tried is not None or known.successor is None:
+        return
+    yield Remark(
+        "successor-compared",
+        f"A comparison with {known.successor} before {known.model} ends on {known.retires_on.isoformat()}.",
+    )
