@@ -361,6 +361,12 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
             "samples from this person; it rests on their scores as numbers, and "
             f"{rest.samples - rest.removed} samples can still be read"
         )
+    for rest in forgotten.baselines:
+        note(
+            f"baseline {rest.id} of {rest.workload} rests on {rest.removed:,} fewer of its {rest.samples:,} "
+            "sealed samples; candidates are compared on the others from now on",
+            code="baseline-forgotten",
+        )
     if forgotten.verdicts:
         note(
             "The verdicts' figures are unchanged. Run `crossgrade evaluate` and `decide` again for a verdict "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
+from crossgrade.project._baselines import forget_sealed
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._plugins import read_config
 
@@ -57,12 +58,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed of a person (samples by workload, answers), and what verdicts rest on now."""
+    """What was removed of a person (samples by workload, answers), and what rests on fewer samples now."""
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
     answers: int
     verdicts: tuple[Rest, ...]
+    baselines: tuple[Rest, ...] = ()
 
 
 def subject_key(root: Path) -> bytes:
@@ -254,6 +256,7 @@ class ProjectTraffic:
         digests: dict[str, str] = {}
         answers = 0
         rests: list[Rest] = []
+        sealed: list[Rest] = []
         for name, workload in config.workloads.items():
             if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
                 continue
@@ -261,6 +264,10 @@ class ProjectTraffic:
             gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
             if not gone:
                 continue
+            sealed += [
+                Rest(id=each.id, workload=name, name="baseline", samples=each.answered, removed=len(lost))
+                for each, lost in forget_sealed(project.store, name, gone)
+            ]
             # The store comes first. If this is interrupted, the dataset still says whose samples these are.
             erased = project.store.forget(name, gone, _requests(project, name, gone))
             answers += erased.answers
@@ -279,7 +286,13 @@ class ProjectTraffic:
             removed[name] = len(gone)
             digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
             _forget_labels(workload.dataset, {row["id"] for row in kept})
-        return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+        return Forgotten(
+            samples=removed,
+            digests=digests,
+            answers=answers,
+            verdicts=tuple(rests),
+            baselines=tuple(sealed),
+        )
 
 
 def _is_of(row: Mapping[str, Any], subject: str) -> bool:
