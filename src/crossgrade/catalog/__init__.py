@@ -1,6 +1,6 @@
 """Holds dated prices and facts of offers with their sources, checks them, and computes bills from them."""
 
-from crossgrade.catalog._catalog import SOON_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
+from crossgrade.catalog._catalog import SOON_DAYS, WARN_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._clauses import refuse_forbidden
 from crossgrade.catalog._listed import model_name, provider_name
@@ -10,6 +10,7 @@ from crossgrade.catalog._successors import Successor, successor
 
 __all__ = [
     "SOON_DAYS",
+    "WARN_DAYS",
     "Catalog",
     "Doubt",
     "Listing",

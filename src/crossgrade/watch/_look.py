@@ -11,7 +11,7 @@ import anyio
 
 from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Offer, Reason, RouteSpec, Workload
+from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
@@ -163,14 +163,10 @@ def _endings(project: Project, today: date) -> list[Ending]:
 
     return endings(
         {model: routes for model, routes in asked.items() if model in offers},
-        lambda model: _last_day(project, offers[model], today),
+        lambda model: project.ends_on(offers[model], today),
         newer,
         today,
     )
-
-
-def _last_day(project: Project, offer: Offer, today: date) -> date | None:
-    return project.catalog.facts(offer, today).retires_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +255,7 @@ class _RouteLook:
             route,
             watched.verdict,
             price=None if candidate is None else project.price_of(candidate),
-            retires_on=None if candidate is None else _last_day(project, candidate, self._found.at.date()),
+            retires_on=None if candidate is None else project.ends_on(candidate, self._found.at.date()),
             watching=project.config.watching,
             now=self._found.at,
         )
