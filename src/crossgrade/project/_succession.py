@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 from crossgrade.catalog import WARN_DAYS
-from crossgrade.domain import Clause, Reason, RouteSpec
+from crossgrade.domain import Clause, RouteSpec
+from crossgrade.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +45,21 @@ class Succession:
         """Return whether nobody answers on a day, or from at most 7 days later on."""
         return self.nobody_on is not None and (self.nobody_on - on).days <= WARN_DAYS[-1]
 
-    def lack(self, on: date) -> Reason | None:
+    def lack(self, on: date) -> ConfigError | None:
         """Return what the route lacks to be answered for 90 days more; None if it lacks nothing."""
         if self.nobody_on is None or (self.nobody_on - on).days > WARN_DAYS[0]:
             return None
+        ends, where = self.end(on), f"routes.{self.route}"
+        hint = f"set `routes.{self.route}.successor` to a model that answers then"
         if self.successor is None:
-            return Reason("successor-missing", f"{self.end(on)}, and no successor is named")
+            message = f"{ends}, and no successor is named"
+            return ConfigError(message, code="successor-missing", where=where, hint=hint)
         if self.clause is not None:
-            why = f"is {self.clause.severity} ({self.clause.code})"
-            return Reason(
-                "successor-not-allowed", f"{self.end(on)}, and its successor {self.successor} {why}"
-            )
-        ends = _end(self.successor, self.successor_ends_on, on)
-        return Reason("successor-ends", f"{self.end(on)}, and its successor {ends}")
-
-    @property
-    def hint(self) -> str:
-        """The next step where the route lacks something."""
-        return f"set `routes.{self.route}.successor` to a model that answers then"
+            message = f"{ends}, and its successor {self.successor} is {self.clause.severity}"
+            message += f" ({self.clause.code})"
+            return ConfigError(message, code="successor-not-allowed", where=where, hint=hint)
+        message = f"{ends}, and its successor {_end(self.successor, self.successor_ends_on, on)}"
+        return ConfigError(message, code="successor-ends", where=where, hint=hint)
 
     def end(self, on: date) -> str:
         """Say that the incumbent of the route ends or has ended."""
@@ -73,7 +71,7 @@ class Succession:
             return None
         lack = self.lack(on)
         if lack is not None and (self.is_due(on) or lack.code != "successor-ends"):
-            return f"{lack.text}: {self.hint}"
+            return f"{lack.message}; {lack.hint}"
         when = "since then" if self.has_ended(on) else "from then on"
         return f"{self.end(on)}; {when} {self.successor} takes its place, which certifies nothing of it"
 

@@ -51,10 +51,8 @@ def compile_settings(
     lacks = list(_lacks(project, today))
     ends_on = {name: project.ends_on(offer, today) for name, offer in config.offers.items()}
     ended = {name for name, day in ends_on.items() if day is not None and day <= today}
-    required = {
-        route.incumbent: "incumbent" for route in config.routes.values() if route.incumbent not in ended
-    }
-    required |= {route.successor: "successor" for route in config.routes.values() if route.successor}
+    incumbents = {route.incumbent for route in config.routes.values()} - ended
+    successors = {route.successor for route in config.routes.values()}
     used = _used_offers(project)
     local_urls = local_urls or {}
     targets: list[Target] = []
@@ -70,12 +68,12 @@ def compile_settings(
         try:
             targets.append(_target(offer, environ, project.price_of(offer)))
         except CrossgradeError as error:
-            if offer.name in required:
+            if offer.name in incumbents | successors:
                 raise config.error(
                     f"models.{offer.name}",
                     error.message,
                     error.hint,
-                    code=f"{required[offer.name]}-without-key",
+                    code="incumbent-without-key" if offer.name in incumbents else "successor-without-key",
                 ) from error
             if offer.name in used:
                 warnings.append(f"{error.message}: it gets no requests ({error.hint})")
@@ -129,10 +127,9 @@ def _lacks(project: Project, today: date) -> Iterator[str]:
         each = project.succession(spec, today)
         lack = each.lack(today)
         if lack is not None and each.is_due(today):
-            where = f"routes.{each.route}"
-            raise project.config.error(where, lack.text, each.hint, code=lack.code)
+            raise project.config.error(f"routes.{each.route}", lack.message, lack.hint, code=lack.code)
         if lack is not None:
-            yield f"{lack.text}; {each.hint}"
+            yield f"{lack.message}; {lack.hint}"
 
 
 def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
