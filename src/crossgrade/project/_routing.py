@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from crossgrade.routing import (
     promoted,
     read_route_table,
     route_table_digest,
+    succeeded,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ class RouteState:
         if heir == found.incumbent:
             return f"{status}; {heir} ended on {found.ends_on}"
         return f"{status}; {heir} answers for {found.incumbent}"
+
+    def answering(self, now: datetime) -> "RouteState":
+        """Return the route with the model in its incumbent's place that answers there at `now`.
+
+        That is the successor once the incumbent has ended, for proxies that do not know of either.
+        """
+        found = self.succession
+        if self.spec is None or found is None or not found.has_ended(now.date()):
+            return self
+        heir = found.answering(now.date())
+        return replace(
+            self,
+            spec=replace(self.spec, incumbent=heir),
+            route=None if self.route is None else succeeded(self.route, heir),
+            fallbacks=tuple(each for each in self.fallbacks if each != heir),
+        )
 
     def _status(self, now: datetime) -> str:
         route = self.route

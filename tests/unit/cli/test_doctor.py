@@ -16,7 +16,7 @@ from tests.codes import names, shown_codes
 
 CONFIG = """\
 models:
-  old: {provider: openai, model: gpt-4.1, api_key_env: MY_KEY}
+  old: {provider: openai, model: gpt-5.5, api_key_env: MY_KEY}
   new: {provider: local, model: smollm2-135m-instruct}
 workloads:
   support:
@@ -76,7 +76,7 @@ def test_what_is_missing_is_named_with_one_step(project: Path, capsys: pytest.Ca
 def test_prices_are_those_of_the_projects_own_files(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = (project / "crossgrade.yaml").read_text().replace("gpt-4.1", "gpt-ours")
+    config = (project / "crossgrade.yaml").read_text().replace("gpt-5.5", "gpt-ours")
     (project / "crossgrade.yaml").write_text(config + "price_files: [own.csv]\n")
     (project / "own.csv").write_text("seen_on,provider,model,input,output\n2026-11-01,openai,gpt-ours,1,2\n")
     _, checks = examine(capsys)

@@ -19,7 +19,7 @@ from tests.codes import names, noted, raises_code, shown_codes
 
 CONFIG = """\
 models:
-  old: {provider: openai, model: gpt-4.1}
+  old: {provider: openai, model: gpt-5.5}
   new: {provider: groq, model: llama}
 workloads:
   support:
@@ -28,11 +28,11 @@ workloads:
     incumbent: old
     candidates: [new]
 routes:
-  help: {workload: support, models: [gpt-4.1], canary_steps: [0.1, 0.5, 1]}
+  help: {workload: support, models: [gpt-5.5], canary_steps: [0.1, 0.5, 1]}
   other: {incumbent: old}
 """
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
-MEASURED = {"name": "old", "provider": "openai", "model": "gpt-4.1", "base_url": None}
+MEASURED = {"name": "old", "provider": "openai", "model": "gpt-5.5", "base_url": None}
 CANDIDATE = {"name": "new", "provider": "groq", "model": "llama", "base_url": None}
 
 
@@ -141,7 +141,7 @@ other  no verdict applied  old        -              -  -            -
     shown = json.loads(capsys.readouterr().out)
     assert shown["version"] == 1
     help_, other = shown["routes"]
-    assert (help_["status"], help_["segments"], help_["models"]) == ("canary 10%", ["mail"], ["gpt-4.1"])
+    assert (help_["status"], help_["segments"], help_["models"]) == ("canary 10%", ["mail"], ["gpt-5.5"])
     assert (other["status"], other["incumbent"]) == ("no verdict applied", "old")
     assert run(["route", "show", "help"]) == 0
     assert "policy: split" in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_an_unsound_verdict_is_refused(
     ("before", "after", "value"),
     [
         ("model: llama}", "model: llama-next}", "new"),
-        ("{provider: openai, model: gpt-4.1}", "{provider: azure, model: gpt-4.1}", "old"),
+        ("{provider: openai, model: gpt-5.5}", "{provider: azure, model: gpt-5.5}", "old"),
     ],
 )
 def test_other_models_than_were_measured_are_refused(
