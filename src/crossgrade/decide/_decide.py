@@ -44,7 +44,12 @@ from crossgrade.decide._records import (
     VerdictName,
     shown_first,
 )
-from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
+from crossgrade.decide._requirements import (
+    check_requirements,
+    incumbent_gone_on,
+    missing_evidence,
+    retirement,
+)
 from crossgrade.decide._router import certifying
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._view import Part, View, make_view
@@ -122,6 +127,7 @@ def decide_policy(
         advice=advice,
         pending=pending,
         costs=costs,
+        gone_on=incumbent_gone_on(view, now),
     )
     policy = keep if chosen is None else chosen.policy
     drawn, drawn_from = losses(view, policy)
@@ -338,11 +344,15 @@ def _unasked(view: View, part: Part, model: ModelColumns) -> int:
 
 
 def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
-    """Return when the verdict expires: after its days, or when a model it names is retired."""
+    """Return when the verdict expires: after its days, or when a model it names is retired.
+
+    An incumbent that is gone already ends nothing: the model in its place answers where it would.
+    """
     named = {policy.incumbent, policy.candidate}
     retired = [
         datetime.combine(facts.retires_on, time(), tzinfo=UTC)
         for facts in settings.facts
         if facts.model in named and facts.retires_on is not None
+        if facts.model != policy.incumbent or facts.retires_on > now.date()
     ]
     return max(min([now + timedelta(days=settings.valid_days), *retired]), now)

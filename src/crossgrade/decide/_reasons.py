@@ -81,6 +81,12 @@ def _warnings(found: Findings) -> Iterator[Remark]:
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
                     "the whole passes, this part does not.",
                 )
+    if found.gone_on is not None:
+        yield Remark(
+            "incumbent-ended",
+            f"{found.incumbent} ended on {found.gone_on}, so it cannot be kept: where it would answer, the "
+            "route's `successor` does, which no certificate covers.",
+        )
     yield from _terms(found)
     yield from _field(found)
     for guard in first_failures(found):
