@@ -57,7 +57,7 @@ class RouteSection(Section):
     successor: Name | None = Field(
         default=None,
         description="A name from `models`: the model that takes the incumbent's place everywhere from the "
-        "day on which that ends (`retires_on` of the model, else the catalogue's). To be named here "
+        "day on which that ends (`retires_on` of the model, otherwise the catalogue's). To be named here "
         "certifies nothing.",
     )
     sticky: StickyUnit = Field(
