@@ -81,10 +81,8 @@ def pairs(served: Served) -> int:
 
 def record_of(served: Served, answer: Answered) -> dict[str, Any]:
     wanted = answer.headers["x-request-id"]
-    found: dict[str, Any] = until(
-        lambda: next((each for each in records(served) if each["id"] == wanted), None)
-    )  # type: ignore[assignment]  # not None
-    return found
+    (found,) = until(lambda: [each for each in records(served) if each["id"] == wanted])
+    return dict(found)
 
 
 def test_the_successor_answers_from_the_incumbents_end_on(tmp_path: Path, fake: FakeProvider) -> None:

@@ -10,7 +10,7 @@ from crossgrade.domain import RouteSpec, Shadow
 from crossgrade.gateway._routes import check_offers
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault, Reply
-from tests.codes import raises_code
+from tests.codes import names, raises_code
 from tests.waiting import until
 
 END = datetime(2126, 12, 11, tzinfo=UTC)
@@ -162,3 +162,28 @@ def test_an_offer_that_only_a_candidate_needs_must_be_there():
     table = RouteTable(version=1, routes=(route,))
     with raises_code("route-offer-missing", "small"):
         check_offers(table, [SPEC()], {}, {"big", "small"})
+
+
+@pytest.mark.parametrize("candidate", [False, True])
+def test_what_its_api_cannot_carry_is_refused_as_ever(run, make, fake, tmp_path, candidate):
+    """No model of the client's own API is left, so the client is told; the incumbent is not asked again."""
+    claude = {"provider": "anthropic", "dialect": "anthropic"}
+    targets = [make.target(fake), *(make.target(fake, name, **claude) for name in ("small", "next"))]
+    if candidate:
+        route = Route(
+            name="support",
+            policy=SWITCH,
+            targets=TARGETS,
+            valid_until=AFTER + timedelta(days=1),
+            verdict_id="v",
+        )
+        (tmp_path / "routes.json").write_bytes(route_table_bytes(RouteTable(version=1, routes=(route,))))
+    with run(targets, [SPEC()], ends_at={"big": END.timestamp()}) as world:
+        body = make.chat(logit_bias={"5": 1})
+        assert world.post(body).headers["x-crossgrade-target"] == "big"
+        at(world, AFTER)
+        fake.requests.clear()
+        answer = world.post(body)
+        assert (answer.status, answer.code) == (400, "invalid_request")
+        assert names(answer.json["error"]["message"], "logit_bias")
+        assert not fake.requests
