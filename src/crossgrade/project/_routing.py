@@ -69,11 +69,14 @@ class RouteState:
         found = self.succession
         if self.spec is None or found is None or not found.has_ended(now.date()):
             return self
-        heir = found.answering(now.date())
+        heir, route = found.answering(now.date()), self.route
+        if route is not None:
+            answers_all = heir == route.targets.get(route.policy.candidate or "")
+            route = None if answers_all else succeeded(route, heir)
         return replace(
             self,
             spec=replace(self.spec, incumbent=heir),
-            route=None if self.route is None else succeeded(self.route, heir),
+            route=route,
             fallbacks=tuple(each for each in self.fallbacks if each != heir),
         )
 

@@ -199,6 +199,8 @@ def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
     ]
     for route in project.config.routes.values():
         asked += [(route.name, fallback, "it is no fallback") for fallback in route.fallbacks]
+        if route.successor is not None:
+            asked.append((route.name, route.successor, "it takes no incumbent's place"))
     return [
         f"route {name}: {model} is {clause.severity} ({clause.code}), so {effect}; {clause.words} "
         f"If you may use it, say why under `team.permitted`: {clause.permission}"

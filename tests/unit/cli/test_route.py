@@ -286,6 +286,21 @@ def test_who_takes_the_incumbents_place_is_shown_and_is_not_called_certified(
     assert ("openai/next" in exported.out) is ended
 
 
+def test_a_candidate_that_is_the_successor_too_is_exported_alone(
+    decided: Verdict, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (datetime.now(UTC) - timedelta(days=3)).date()
+    text = HEIR.replace("DAY", day.isoformat()).replace("successor: next", "successor: new")
+    (project / "crossgrade.yaml").write_text(text)
+    record(decided)
+    run(["route", "apply", "support", "--canary"])
+    capsys.readouterr()
+    assert run(["route", "export", "help", "--to", "envoy"]) == 0
+    exported = capsys.readouterr().out
+    assert "weight: " not in exported.replace("weight: 1000", ""), "it gets everything, and no share twice"
+    assert "name: old" not in exported
+
+
 def test_a_route_without_a_successor_says_what_to_do(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

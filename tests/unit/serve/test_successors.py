@@ -82,6 +82,9 @@ def test_a_successor_that_the_team_may_not_use_takes_nobodys_place(tmp_path: Pat
     team = "team: {max_retention_days: 0}"
     with raises_code("successor-not-allowed", "next"):
         compiled(tmp_path, ending(3), "next", team=team)
+    (warning,) = (each for each in compiled(tmp_path, "", "next", team=team).warnings)
+    assert names(warning, "support")
+    assert names(warning, "next")
     found = compiled(tmp_path, ending(30), "next", team=team)
     assert any(names(each, "next") for each in found.warnings)
     assert [route.successor for route in found.settings.routes] == [None]
