@@ -24,10 +24,10 @@ from crossgrade.domain.exchange import (
 from crossgrade.domain.offers import (
     PLACEHOLDER,
     GenerationSettings,
+    IncumbentEnd,
     Offer,
     Price,
     PromptTemplate,
-    Succession,
     Variant,
     heads_of,
 )
@@ -88,6 +88,7 @@ __all__ = [
     "GenerationSettings",
     "GrowthBar",
     "Image",
+    "IncumbentEnd",
     "KeyTwiceError",
     "LatentAttention",
     "Limit",
@@ -120,7 +121,6 @@ __all__ = [
     "Shadow",
     "StickyUnit",
     "StoredResponses",
-    "Succession",
     "Team",
     "TierRule",
     "TokenIssuer",

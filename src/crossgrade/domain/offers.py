@@ -68,7 +68,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Succession:
+class IncumbentEnd:
     """A model's end, and its provider's own newer model that costs less.
 
     `retires_on` is None if no end is known; `source` and `seen_on` say where and when it was read.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
     from crossgrade.project._shown import ShownVerdict
+    from crossgrade.project._succession import Succession, ends_at
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
@@ -67,10 +68,12 @@ __all__ = [
     "RouteState",
     "Routing",
     "ShownVerdict",
+    "Succession",
     "Verification",
     "cheapest_move",
     "create_workload",
     "decide_results",
+    "ends_at",
     "find_plugins",
     "growth_findings",
     "measure_server",
@@ -97,6 +100,7 @@ _LATE = {
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     "ShownVerdict": "_shown",
+    **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(
         (
             "Created",

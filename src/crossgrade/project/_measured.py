@@ -345,13 +345,13 @@ def with_alternatives(
     on: date,
 ) -> "DecisionSettings":
     """Return settings that say how the incumbent could cost less, when it ends, and what takes its place."""
-    from crossgrade.catalog import succession
+    from crossgrade.catalog import incumbent_end
 
     candidates = [each.offer for each in workload.candidates]
     return replace(
         settings,
         thrifts=thrifts_of(workload, prices, catalog, on),
-        succession=succession(catalog, workload.incumbent.offer, on, among=candidates),
+        incumbent_end=incumbent_end(catalog, workload.incumbent.offer, on, among=candidates),
     )
 
 
