@@ -124,7 +124,7 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
 
 
 def _until(verdict: Verdict, today: Verdict) -> datetime:
-    """Return when a recorded verdict should expire. Older ones that moved traffic ended with the incumbent."""
+    """Return when a recorded verdict should expire. Older ones that moved ended with the incumbent."""
     ends = {each.retires_on for each in verdict.settings.facts if each.model == verdict.incumbent}
     was_early = verdict.valid_until < today.valid_until and verdict.valid_until.date() in ends
     return verdict.valid_until if was_early else today.valid_until
