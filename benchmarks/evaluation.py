@@ -6,6 +6,7 @@ from functools import partial
 
 from benchmarks import (
     _few,
+    _frozen_kill9,
     _frugality,
     _guards,
     _import,
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
     "faults": _guards.faulty,
+    "frozen-killed": _frozen_kill9.rows,
     "tables": _real_tables.rows,
     "savings": _savings.rows,
     "runner": _runner.rows,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crossgrade.domain import Workload
     from crossgrade.evaluate import CallEstimate, RunEstimate
     from crossgrade.project._evaluating import Evaluation
+    from crossgrade.stats import Plan
 
 PILOT = 50
 """Answers after which the plan is made again, where nothing is known of the incumbent's score."""
@@ -89,22 +90,11 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
     measured them in the same way. Without one they are what is usual.
     """
     from crossgrade.evaluate import new_design
-    from crossgrade.stats import BETS_BELOW, plan, shared_alpha
 
     workload, dataset = evaluation.workload, evaluation.dataset
     available = len(dataset.samples)
     known = _known(evaluation)
-    alpha = shared_alpha(1, planned=options.candidates, alpha=workload.alpha)
-    sized = plan(
-        known.mean,
-        known.correlation,
-        min(options.retention, 1 / known.mean),
-        workload.floor,
-        alpha,
-        options.power,
-        budget=available,
-    )
-    needed = sized.n if workload.mode == "fixed" and alpha >= BETS_BELOW else sized.planned
+    needed, sized = answers_needed(workload, options, known.mean, known.correlation, available=available)
     pairs = min(options.samples or needed or available, available)
     design = new_design(replace(workload, planned=pairs), dataset)
     estimate = evaluation.estimate(design)
@@ -124,7 +114,7 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
             needed=needed,
             available=available,
             separable=sized.smallest_separable_retention,
-            alpha_each=alpha,
+            alpha_each=sized.alpha,
             floor=workload.floor,
             incumbent_mean=known.mean,
             correlation=sized.correlation,
@@ -137,6 +127,29 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
         ),
         design,
     )
+
+
+def answers_needed(
+    workload: "Workload", options: FreezeOptions, mean: float, correlation: float, *, available: int
+) -> "tuple[int | None, Plan]":
+    """Return how many answers a planned candidate's test needs (None: no number will do), and its plan.
+
+    `mean` is the incumbent's mean score, in (0, 1), and `correlation` that with a candidate's.
+    """
+    from crossgrade.stats import BETS_BELOW, plan, shared_alpha
+
+    alpha = shared_alpha(1, planned=options.candidates, alpha=workload.alpha)
+    sized = plan(
+        mean,
+        correlation,
+        min(options.retention, 1 / mean),
+        workload.floor,
+        alpha,
+        options.power,
+        budget=available,
+    )
+    needed = sized.n if workload.mode == "fixed" and alpha >= BETS_BELOW else sized.planned
+    return needed, sized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,234 @@
+"""Candidates against one sealed baseline: wrong switches of all together, power, and answers bought.
+
+The rule of each candidate is the one that `against_baseline` sets: its part of alpha, and its mode. A run follows
+it with the shipped `Follower` until it stops, and a verdict is made of what was asked until then.
+"""
+
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._frozen_data import candidates, table
+from benchmarks._frugality import _plain
+from benchmarks._guard_data import columns, texts
+from crossgrade.decide import (
+    FUTILITY,
+    USUAL,
+    DecisionSettings,
+    Evidence,
+    KnownScores,
+    RunDesign,
+    decide_policy,
+    rehearse,
+)
+from crossgrade.decide._following import Follower
+from crossgrade.decide._observations import AskedSample, make_design
+from crossgrade.domain import Offer, PromptTemplate, ScorerSpec, Variant, Workload
+from crossgrade.evaluate import run_settings
+from crossgrade.project import FreezeOptions
+from crossgrade.project._baselines import against_baseline
+from crossgrade.project._freeze_plans import _LEAST_SPREAD as LEAST_SPREAD
+from crossgrade.project._freeze_plans import PILOT, answers_needed
+from crossgrade.project._freeze_plans import _correlation as usual_correlation
+from crossgrade.store import Baseline, SealedAnswer, SealedSample, Store
+
+SEED = 20261129
+RUNS, BATCHES = 5_000, 20
+FLOOR, GOOD = 0.85, 0.95
+PLANNED, LATER = 5, 3
+ANSWERS = 400
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+SHARED_TABLES = (
+    "GSM8K, GPT-4-1106",
+    "MMLU, GPT-4-1106",
+    "MMLU-Pro, Gemini 1.5 Pro",
+    "MMLU-Pro, Llama 3.1 70B",
+)
+SIZES = (200, ANSWERS)
+_DEALT = "a table has 1 or 3 other models: more are theirs, dealt anew among items of a subject and incumbent's outcome"
+
+
+def _workload() -> Workload:
+    return Workload(
+        name="sealed",
+        dataset=Path("sealed.jsonl"),
+        incumbent=_variant("incumbent"),
+        candidates=(),
+        scorer=ScorerSpec(kind="exact"),
+        floor=FLOOR,
+    )
+
+
+def _variant(name: str) -> Variant:
+    offer = Offer(name=name, provider="openai-compatible", model=name, base_url="http://127.0.0.1:9/v1")
+    return Variant(offer=offer, prompt=PromptTemplate(user="{input}"))
+
+
+@cache
+def rules(count: int = PLANNED + LATER, answers: int = ANSWERS) -> tuple[Workload, ...]:
+    """Return the workload of each of `count` later candidates, as `against_baseline` tests it in turn."""
+    workload = _workload()
+    settings = run_settings(workload, dataset_digest="", scorer_digest="")
+    ids = [str(at) for at in range(answers)]
+    baseline = Baseline(
+        id="baseline",
+        workload=workload.name,
+        run_id="run",
+        sealed_at=NOW,
+        dataset_digest="",
+        design=RunDesign(samples=answers, first_samples=answers, order=tuple(ids)),
+        seed=workload.seed,
+        epochs=workload.epochs,
+        incumbent=settings["incumbent"],  # type: ignore[arg-type]  # a mapping, as JSON
+        scorer=settings["scorer"],  # type: ignore[arg-type]  # a mapping, as JSON
+        scorer_digest="",
+        floor=FLOOR,
+        alpha=workload.alpha,
+        planned_candidates=PLANNED,
+        expected_retention=GOOD,
+        power=0.8,
+        samples=tuple(SealedSample(each, "") for each in ids),
+        answers=tuple(SealedAnswer(sample_id=each, epoch=1) for each in ids),
+    ).sealed()
+    with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "crossgrade.db") as store:
+        store.baselines.append(baseline)
+        return tuple(
+            against_baseline(store, replace(workload, candidates=(_variant(f"c{at}"),)), spend=True)
+            for at in range(1, count + 1)
+        )
+
+
+def follow(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> Follower:
+    """Run a candidate on all frozen items in their order, until the rule that stops real runs stops it."""
+    n = len(incumbent)
+    follower = Follower(
+        make_design(_plain(n), RunDesign(samples=n, first_samples=n)),
+        None,
+        floor=rule.floor,
+        alpha=rule.alpha,
+        mode=rule.mode,
+        futility=FUTILITY,
+    )
+    pairs = zip(incumbent.tolist(), candidate.tolist(), strict=True)
+    follower.take(AskedSample(at, b, c) for at, (b, c) in enumerate(pairs))
+    return follower
+
+
+def switches(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray, asked: int) -> bool:
+    """Return whether `decide_policy` says to switch, from the first `asked` items of a run."""
+    n = len(incumbent)
+    evidence = Evidence(
+        workload=rule.name,
+        sample_ids=texts(str(at) for at in range(asked)),
+        incumbent=columns("incumbent", incumbent[:asked]),
+        candidates=(columns(rule.candidates[0].name, candidate[:asked]),),
+        planned=n,
+        order=np.arange(asked),
+        design=make_design(_plain(n), RunDesign(samples=n, first_samples=n)),
+        position=np.arange(asked),
+    )
+    settings = DecisionSettings(floor=rule.floor, alpha=rule.alpha, mode=rule.mode, baseline=rule.baseline)
+    return decide_policy(evidence, settings, now=NOW).name == "switch"
+
+
+def compared(
+    rule: Workload, incumbent: np.ndarray, candidate: np.ndarray, *, check: bool
+) -> tuple[bool, bool]:
+    """Return whether the rule passed a candidate, and whether the verdict is a switch.
+
+    Without a pass there is none; with `check` the verdict is asked all the same, and the run rehearsed as a whole.
+    """
+    follower = follow(rule, incumbent, candidate)
+    passed = follower.outcome == "pass"
+    if not passed and not check:
+        return False, False
+    switched = switches(rule, incumbent, candidate, follower.test.n)
+    assert passed or not switched
+    if check:
+        n = len(incumbent)
+        whole = rehearse(
+            _plain(n),
+            KnownScores(incumbent=incumbent, candidates={"c": candidate}),
+            RunDesign(samples=n, first_samples=n),
+            floor=rule.floor,
+            alpha=rule.alpha,
+            mode=rule.mode,
+        )
+        assert (whole.outcomes["c"], whole.incumbent_calls) == (follower.outcome, follower.test.n)
+    return passed, switched
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One share of a setting's runs: the table, how many items are frozen, and which share."""
+
+    table: str
+    answers: int
+    batch: int
+
+
+def at_floor(job: Job) -> np.ndarray:
+    """Return passes and switches of every candidate at the floor: shape (runs, 2, candidates)."""
+    rng = np.random.default_rng((SEED, 1, job.answers, job.batch, *job.table.encode()))
+    shown, all_rules = table(job.table), rules(answers=job.answers)
+    tried = candidates(shown, len(all_rules), FLOOR, rng)
+    found = np.zeros((RUNS // BATCHES, 2, len(all_rules)), dtype=np.bool_)
+    for run in found:
+        items = rng.integers(shown.n, size=job.answers)
+        for at, (rule, scores) in enumerate(zip(all_rules, tried, strict=True)):
+            run[:, at] = compared(rule, shown.incumbent[items], scores[items], check=run is found[0])
+    return found
+
+
+def good_one(job: Job) -> np.ndarray:
+    """Return whether the last planned candidate, which is good, passed and became the switch: shape (runs, 2)."""
+    rng = np.random.default_rng((SEED, 2, job.answers, job.batch, *job.table.encode()))
+    shown, rule = table(job.table), rules(answers=job.answers)[PLANNED - 1]
+    tried = candidates(shown, len(shown.others), GOOD, rng)
+    found = np.zeros((RUNS // BATCHES, 2), dtype=np.bool_)
+    for number, run in enumerate(found):
+        items = rng.integers(shown.n, size=job.answers)
+        scores = tried[number % len(tried)]
+        run[:] = compared(rule, shown.incumbent[items], scores[items], check=not number)
+    return found
+
+
+@cache
+def planned_by_pilot() -> tuple[int, ...]:
+    """Return how many answers a freeze plans after its pilot, by how many of those answers were right."""
+    correlation = usual_correlation(USUAL)
+    means = np.clip(np.arange(PILOT + 1) / PILOT, LEAST_SPREAD, 1 - LEAST_SPREAD).tolist()
+    found = [answers_needed(_workload(), FreezeOptions(), mean, correlation, available=1)[0] for mean in means]
+    return tuple(each or 0 for each in found)
+
+
+def planned_after_pilot(job: Job) -> np.ndarray:
+    """Return how many answers a freeze buys, and whether a good candidate is then certified: shape (runs, 2)."""
+    rng = np.random.default_rng((SEED, 3, job.batch, *job.table.encode()))
+    shown = table(job.table)
+    tried = candidates(shown, len(shown.others), GOOD, rng)
+    found = np.zeros((RUNS // BATCHES, 2))
+    for number, run in enumerate(found):
+        pilot = rng.integers(shown.n, size=PILOT)
+        answers = planned_by_pilot()[int(shown.incumbent[pilot].sum())]
+        items = np.append(pilot, rng.integers(shown.n, size=max(answers - PILOT, 0)))[:answers]
+        outcome = follow(rules()[0], shown.incumbent[items], tried[number % len(tried)][items]).outcome
+        run[:] = max(answers, PILOT), outcome == "pass"
+    return found
+
+
+def certified(job: Job) -> np.ndarray:
+    """Return whether a good candidate is certified with so many answers, in each run."""
+    rng = np.random.default_rng((SEED, 4, job.batch, *job.table.encode()))
+    shown = table(job.table)
+    tried = candidates(shown, len(shown.others), GOOD, rng)
+    found = np.zeros(RUNS // BATCHES)
+    for run in range(len(found)):
+        items = rng.integers(shown.n, size=job.answers)
+        outcome = follow(rules()[0], shown.incumbent[items], tried[run % len(tried)][items]).outcome
+        found[run] = outcome == "pass"
+    return found
