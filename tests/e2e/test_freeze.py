@@ -3,13 +3,20 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, tzinfo
+from typing import Any
 
 import pytest
 
+from crossgrade.domain import Offer
+from crossgrade.evaluate import check_versions
 from crossgrade.project import Project as Opened
+from crossgrade.project import subject_key
 from crossgrade.testing import Fault, ReceivedRequest, Reply
+from crossgrade.workloads.traffic import subject_of
 from tests.codes import noted, raises_code
-from tests.e2e.driving import CommandLine, Project, Script, honest, number
+from tests.e2e.driving import CommandLine, Project, Ran, Script, honest, number
 
 MORE = """\
   {name}:
@@ -170,3 +177,67 @@ def test_a_candidate_below_the_floor_is_kept_out(
     assert verdict["name"] == "keep"
     with Opened.open(sealed.config) as opened, raises_code("baseline-alpha-fixed"):
         opened.decide("echo", alpha=0.1)
+
+
+@pytest.mark.parametrize("dear", [False, True])
+def test_a_person_is_forgotten_and_the_baseline_rests_on_the_others(
+    cli: CommandLine, project: Project, script: dict[str, Script], *, dear: bool
+) -> None:
+    theirs = subject_of("user-1", subject_key(project.folder))
+    project.dataset(3000, id=str, subject=lambda n: theirs if n <= 40 else "somebody")
+    project.change("    scorer:", "    id_field: id\n    scorer:")
+    script["old-model"] = lambda request: Reply(str(number(request)) if number(request) % 4 else "nothing")
+    if dear:
+        project.change(
+            "input_per_mtok: 10, output_per_mtok: 30", "input_per_mtok: 9000, output_per_mtok: 9000"
+        )
+    sealed = _summary(cli.succeeds("freeze", "echo", "--yes", "--json"))
+    assert (sealed["samples"] > 2 * sealed["answers"]) == dear
+    ran = cli.succeeds("workload", "forget", "--subject", "user-1")
+    check = _summary(cli.succeeds("freeze", "verify", "--json"))
+    assert check["problems"] == []
+    assert sealed["answers"] - 40 <= check["rests_on"] <= sealed["answers"]
+    assert noted(ran.err, "baseline-forgotten", "echo")
+    project.fake.requests.clear()
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert verdict["name"] == "switch"
+    assert min(int(prompt.split()[-1]) for prompt in project.asked("new-model")) > 40
+    assert not project.asked("old-model")
+    again = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert again["name"] == verdict["name"]
+
+
+def _summary(ran: Ran) -> dict[str, Any]:
+    (found,) = json.loads(ran.out)["baselines"]
+    return dict(found)
+
+
+def test_a_clock_that_was_set_back_is_noticed(
+    cli: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    monkeypatch.setattr("crossgrade.project._freezing.datetime", _Yesterday)
+    cli.fails("freeze", "echo", "--samples", "20", "--yes", error=("clock-set-back", "echo"))
+
+
+class _Yesterday(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "_Yesterday":
+        return cls.fromtimestamp(datetime.now(tz).timestamp() - 86_400, tz)
+
+
+def test_another_model_under_the_old_name_is_refused(project: Project) -> None:
+    workload = Opened.open(project.config).workload("echo")
+    hosted = replace(workload, incumbent=replace(workload.incumbent, offer=_HOSTED))
+    check_versions(hosted, {"gpt-4.1-2025-04-14": 3}, ())
+    check_versions(hosted, {"openai/gpt-4.1": 3}, ())
+    with raises_code("baseline-other-model", "gpt-5.1", 3):
+        check_versions(hosted, {"gpt-5.1": 3}, ())
+    with raises_code("baseline-other-model", "gpt-4.1-mini-2025-04-14"):
+        check_versions(hosted, {"gpt-4.1-mini-2025-04-14": 1}, ())
+    with raises_code("baseline-versions-mixed", "gpt-4.1-2025-04-14", "gpt-4.1-2025-06-01"):
+        check_versions(hosted, {"gpt-4.1-2025-04-14": 3, "gpt-4.1-2025-06-01": 2}, ())
+    check_versions(hosted, {"gpt-5.1": 3}, ("gpt-5.1",))
+
+
+_HOSTED = Offer(name="old", provider="openai", model="gpt-4.1")

@@ -17,6 +17,11 @@ from crossgrade.pricing.commitment import Commitment, discounted
 ValueT = TypeVar("ValueT")
 SOON_DAYS = 90
 """An offer that retires within so many days ends soon: it is not recommended, and watching warns of it."""
+WARN_DAYS = (SOON_DAYS, 30, 7)
+"""Days before a model's end at which its users are warned, the longest first."""
+
+CONFIGURED = "crossgrade.yaml"
+"""The source of what a team says of an offer itself."""
 
 Status = Literal["on sale", "retired", "delisted", "unknown"]
 
@@ -25,7 +30,8 @@ Status = Literal["on sale", "retired", "delisted", "unknown"]
 class OfferFacts:
     """The facts of an offer besides its price. None is unknown.
 
-    `retires_on` is the day on which its provider stops selling it. `delisted_on` is the first day on
+    `retires_on` is the day on which its provider stops selling it, as `retires_source` said on the day
+    `retires_seen_on` (None if the configuration says so). `delisted_on` is the first day on
     which it was gone from the price catalogues, though it may still be sold. `seen_on` and `source` are
     those of the newest observation. `clauses` are what licence and host say to the team, empty if it has
     stated nothing that they could be compared with.
@@ -35,6 +41,8 @@ class OfferFacts:
     precision: str | None = None
     open_weights: bool | None = None
     retires_on: date | None = None
+    retires_source: str | None = None
+    retires_seen_on: date | None = None
     delisted_on: date | None = None
     seen_on: date | None = None
     source: str | None = None
@@ -179,6 +187,7 @@ class Catalog:
                 context_tokens=offer.context_tokens,
                 open_weights=offer.open_weights,
                 retires_on=offer.retires_on,
+                retires_source=None if offer.retires_on is None else CONFIGURED,
             )
         provider = provider_name(offer.provider)
         events = [*self._history.of(provider, offer.model), *self._own.of(provider, offer.model)]
@@ -186,13 +195,17 @@ class Catalog:
         seen = [rate for rate in events if rate.seen_on <= on]
         base = base_price(provider, offer.model, on)
         newest = seen[-1] if seen else None
+        ends = next((rate for rate in reversed(events) if rate.retires_on is not None), None)
+        own = offer.retires_on is not None
         return OfferFacts(
             context_tokens=offer.context_tokens
             or _last(rate.context_tokens for rate in events)
             or base_context(provider, offer.model),
             precision=_last(rate.precision for rate in events),
             open_weights=_open_weights(offer, events),
-            retires_on=offer.retires_on or _last(rate.retires_on for rate in events),
+            retires_on=offer.retires_on or (None if ends is None else ends.retires_on),
+            retires_source=CONFIGURED if own else None if ends is None else ends.source,
+            retires_seen_on=None if own or ends is None else ends.seen_on,
             delisted_on=None if offer.prices or offer.retires_on else _delisted_on(seen),
             seen_on=newest.seen_on if newest else None,
             source=newest.source if newest else (base.source if base else None),

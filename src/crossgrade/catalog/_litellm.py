@@ -31,26 +31,7 @@ def read_litellm(
     passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for a
     wrong entry if there is no `on_wrong` or no other entry.
     """
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise DataError(
-                f"larger than {LARGEST_FILE >> 20} MiB",
-                code="file-too-large",
-                file=path,
-                hint="is it LiteLLM's file?",
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error, hint="name an existing file") from error
-    try:
-        entries = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(
-            f"not LiteLLM's price file: {error}",
-            code="price-file-invalid",
-            file=path,
-            hint="it is a JSON object of models, `model_prices_and_context_window.json`",
-        ) from error
+    entries = read_json_object(path)
     found: list[Rate] = []
     wrong: DataError | None = None
     for name, entry in entries.items():
@@ -75,13 +56,38 @@ def read_litellm(
     return tuple(found)
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object, its numbers with a fraction as decimals. Raises `DataError` for anything else."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(
+                f"larger than {LARGEST_FILE >> 20} MiB",
+                code="file-too-large",
+                file=path,
+                hint="is it LiteLLM's file, or a list of models?",
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error, hint="name an existing file") from error
+    try:
+        return msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DataError(
+            f"not LiteLLM's price file: {error}",
+            code="price-file-invalid",
+            file=path,
+            hint="it is a JSON object of models, `model_prices_and_context_window.json`",
+        ) from error
+
+
 def new_rates(rates: tuple[Rate, ...], catalog: Catalog, on: date) -> Iterator[Rate]:
     """Yield the rates that differ from the catalogue on a day, or add a price or a retirement to it."""
     for rate in rates:
         offer = Offer(name=rate.model, provider=rate.provider, model=rate.model)
         price, facts = catalog.list_price(offer, on), catalog.facts(offer, on)
-        is_new = price is None or (
-            (rate.input, rate.output) != (price.input_per_mtok, price.output_per_mtok)
+        is_new = rate.has_price and (
+            price is None
+            or (rate.input, rate.output) != (price.input_per_mtok, price.output_per_mtok)
             or (rate.cached_input is not None and rate.cached_input != price.cache_read_per_mtok)
         )
         if is_new:

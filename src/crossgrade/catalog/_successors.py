@@ -1,5 +1,6 @@
 """A closed provider's own newer models that cost less: the move that changes no contract."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -7,7 +8,7 @@ from functools import lru_cache
 from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import offer_doubts, price_doubts
 from crossgrade.catalog._listed import MAKERS
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import IncumbentEnd, Offer, Price
 from crossgrade.pricing import blended_per_mtok
 from crossgrade.pricing.thrift import Thrift
 
@@ -85,4 +86,23 @@ def successor(catalog: Catalog, offer: Offer, on: date, *, context: int = 0) -> 
             and (each.context_tokens or 0) >= context
         ),
         None,
+    )
+
+
+def incumbent_end(
+    catalog: Catalog, offer: Offer, on: date, *, among: Iterable[Offer] = (), context: int = 0
+) -> IncumbentEnd:
+    """Return when an offer ends, and which newer model of its provider is or is not `among` other offers."""
+    facts, newer = catalog.facts(offer, on), successor(catalog, offer, on, context=context)
+    tried = None
+    if newer is not None:
+        wanted = newer.offer.provider, newer.offer.model
+        tried = next((each.name for each in among if (each.provider, each.model) == wanted), None)
+    return IncumbentEnd(
+        model=offer.name,
+        retires_on=facts.retires_on,
+        source=facts.retires_source,
+        seen_on=facts.retires_seen_on,
+        successor=None if newer is None else newer.offer.name,
+        tried=tried,
     )

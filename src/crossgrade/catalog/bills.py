@@ -11,8 +11,8 @@ import numpy as np
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._listed import model_name, provider_name
-from crossgrade.catalog._successors import successor
-from crossgrade.domain import Estimate, Offer, Price, Usage
+from crossgrade.catalog._successors import incumbent_end, successor
+from crossgrade.domain import Estimate, IncumbentEnd, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
@@ -67,7 +67,8 @@ class Bills:
     Offers with a known cost come first, cheapest first. Offers with an unknown cost follow, then those
     that are no longer sold. `moving` has the costs of a move. `boxes` has the bills of your own GPUs
     for the same work, empty if they were not asked for. `thrifts` are ways to pay the incumbent less.
-    `commitments` are the minimums that the team owes providers, by provider.
+    `commitments` are the minimums that the team owes providers, by provider. `incumbent_end` is the
+    incumbent's end, and whether a run measured its provider's newer model.
     """
 
     on: date
@@ -79,6 +80,7 @@ class Bills:
     boxes: "tuple[BoxBill, ...]" = ()
     thrifts: tuple[Thrift, ...] = ()
     commitments: Mapping[str, Commitment] = field(default_factory=dict)
+    incumbent_end: IncumbentEnd | None = None
 
     @property
     def of_incumbent(self) -> OfferBill | None:
@@ -122,6 +124,7 @@ def bill_offers(
             )
         )
     paid = next((offer for offer in offers if offer.name == incumbent), None)
+    asked = [offer for offer in offers if offer.name in (measured or {})]
     return Bills(
         on=on,
         traffic=traffic,
@@ -130,7 +133,15 @@ def bill_offers(
         incumbent=incumbent,
         thrifts=() if paid is None else tuple(_thrifts(paid, traffic, catalog, on)),
         commitments=_commitments(offers, catalog, on),
+        incumbent_end=None
+        if paid is None
+        else incumbent_end(catalog, paid, on, among=asked, context=_longest(traffic)),
     )
+
+
+def _longest(traffic: Traffic) -> int:
+    """Return the tokens of the longest call, in and out."""
+    return int((traffic.usage.input_tokens + traffic.usage.output_tokens).max(initial=0))
 
 
 def _commitments(offers: Iterable[Offer], catalog: Catalog, on: date) -> dict[str, Commitment]:
@@ -147,9 +158,7 @@ def _thrifts(offer: Offer, traffic: Traffic, catalog: Catalog, on: date) -> Iter
     now = bill(offer.name, traffic, price, batch=offer.batch).usd_per_month
     ways = thrifts(price, offer.provider, None if now is None else float(now))
     yield from (each for each in ways if not (offer.batch and each.way in WAITING))
-    usage = traffic.usage
-    longest = int((usage.input_tokens + usage.output_tokens).max(initial=0))
-    newer = successor(catalog, offer, on, context=longest)
+    newer = successor(catalog, offer, on, context=_longest(traffic))
     then = None if newer is None else bill(newer.offer.name, traffic, newer.price).usd_per_month
     if newer is not None and now is not None and then is not None and then < now:
         yield newer.thrift(float(now - then))

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     help="A scan that `crossgrade scan --output` wrote, or the logs themselves.",
 )
 @click.option(
-    "--n", "n", type=click.IntRange(1, 100_000), metavar="N", default=400, show_default=True, help="Samples."
+    "--n",
+    "n",
+    type=click.IntRange(1, 100_000),
+    metavar="N",
+    help="Samples.  [default: 400 of a log, all of a file of samples]",
 )
 @click.option("--as", "new_name", metavar="NAME", help="Another name for the workload.  [default: NAME]")
 @click.option("--seed", type=int, metavar="N", default=1, show_default=True, help="Seed of the draw.")
@@ -38,6 +42,20 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="A model of crossgrade.yaml, or PROVIDER/MODEL; repeat. Left out, the scan's cheapest open one.",
 )
+@click.option(
+    "--incumbent",
+    metavar="MODEL",
+    help="The model that serves the traffic, for files of samples, which name none; as for --candidate.",
+)
+@click.option(
+    "--definition",
+    "definitions",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Definition of an OpenAI eval, and its run: how its data is asked and scored; repeat.",
+)
+@click.option("--criterion", metavar="NAME", help="Which of the definition's criteria scores.")
 @click.option(
     "--judge",
     metavar="MODEL",
@@ -65,10 +83,13 @@ if TYPE_CHECKING:
 def create(  # noqa: PLR0917 -- click passes them by name
     name: str,
     source: str,
-    n: int,
+    n: int | None,
     new_name: str | None,
     seed: int,
     candidates: tuple[str, ...],
+    incumbent: str | None,
+    definitions: tuple[Path, ...],
+    criterion: str | None,
     judge: str | None,
     targets: Any,
     query: str | None,
@@ -83,15 +104,17 @@ def create(  # noqa: PLR0917 -- click passes them by name
     """Draw an evaluation set from a log into crossgrade.yaml.
 
     NAME is the workload's name in the scan. Samples are drawn at random, spread over time, redacted, and
-    weighted so that a verdict speaks of the traffic. E-mail addresses, phone, card and account numbers, IP
+    weighted so that a verdict speaks of the traffic. A file of samples with right answers (OpenAI's eval data
+    or fine-tuning files) is taken as it is. E-mail addresses, phone, card and account numbers, IP
     addresses, keys and tokens are taken out of every text before anything is written.
     """
+    from dataclasses import replace
     from datetime import UTC, date, datetime
 
     from crossgrade.cli._progress import reading_elsewhere
     from crossgrade.cli.scan import known_of_logs, query_text
     from crossgrade.errors import UsageError
-    from crossgrade.project import create_workload, subject_key
+    from crossgrade.project import create_workload, read_definition, subject_key
     from crossgrade.workloads import Redactor, names_by_spacy, seal_from
     from crossgrade.workloads.traffic import draw_samples
 
@@ -102,6 +125,9 @@ def create(  # noqa: PLR0917 -- click passes them by name
         )
     seal = None if seal_key is None else seal_from(seal_key, make=True)
     catalog, formats = known_of_logs(config_path)
+    defined = read_definition(definitions, criterion=criterion) if definitions else None
+    if defined is not None:
+        formats = defined.formats(formats)
     with reading_elsewhere(jobs, cluster) as run:
         drawn = draw_samples(
             scan.get("sources") or [source],
@@ -122,6 +148,10 @@ def create(  # noqa: PLR0917 -- click passes them by name
                 names=None if names is None else names_by_spacy(names),
             ),
         )
+    if defined is not None:
+        drawn = replace(drawn, scorer=defined.scorer)
+        for words in defined.differs:
+            note(f"the scorer is {defined.scorer['kind']}: {words}", code="criterion-differs")
     named = candidates or _cheapest_open(scan, name)
     for each, doubts in _doubts(catalog, named).items():
         note(f"{each}: {'; '.join(doubts)}", code="candidate-in-doubt")
@@ -132,13 +162,15 @@ def create(  # noqa: PLR0917 -- click passes them by name
         candidates=named,
         targets=targets,
         judge=judge,
+        incumbent=incumbent,
     )
     record = _record(created, drawn)
     if as_json:
         print_json({"workload": record}, schema_version=1)
     else:
         print_fields(record)
-    _say_next(created, blank=targets == "blank")
+    labelled = all(row["target"] is not None for row in drawn.rows)
+    _say_next(created, blank=targets == "blank" and not labelled)
 
 
 def _scan_of(source: Path) -> dict[str, Any]:
@@ -328,6 +360,12 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
             f"verdict {rest.id} ({rest.name}, {rest.workload}) counted {rest.removed} of its {rest.samples} "
             "samples from this person; it rests on their scores as numbers, and "
             f"{rest.samples - rest.removed} samples can still be read"
+        )
+    for rest in forgotten.baselines:
+        note(
+            f"baseline {rest.id} of {rest.workload} rests on {rest.removed:,} fewer of its {rest.samples:,} "
+            "sealed samples; candidates are compared on the others from now on",
+            code="baseline-forgotten",
         )
     if forgotten.verdicts:
         note(

@@ -210,19 +210,21 @@ def import_(
     *,
     as_json: bool,
 ) -> None:
-    """Write what LiteLLM's price JSON adds, as dated rates.
+    """Write what a price file or a list of models adds, as dated rates.
 
-    FILE is `model_prices_and_context_window.json`, read as data. Rates are added, never changed; put
-    the CSV file under `price_files` of crossgrade.yaml. An entry that is wrong is skipped and named.
+    FILE is LiteLLM's `model_prices_and_context_window.json`, or the list of models that OpenRouter, Azure
+    OpenAI or Amazon Bedrock returns, of which the days are taken on which models end. It is read as data.
+    Rates are added, never changed; put the CSV file under `price_files` of crossgrade.yaml. An entry that is
+    wrong is skipped and named.
     """
-    from crossgrade.catalog import Listing, model_name, new_rates, rates_to_csv, read_litellm, read_rates
+    from crossgrade.catalog import Listing, model_name, new_rates, rates_to_csv, read_listed, read_rates
     from crossgrade.workloads.files import whole_file
 
     today = day(seen_on)
     there = read_rates(path) if path.exists() else ()
     catalog = _with(catalog_here(config_path), there, config_path)
     wrong: list[DataError] = []
-    read = read_litellm(source, seen_on=today, on_wrong=wrong.append)
+    read = read_listed(source, seen_on=today, on_wrong=wrong.append)
     if patterns:
         named = {
             Listing(provider=rate.provider, model=model_name(rate.model), identifier=rate.model): rate
@@ -240,7 +242,8 @@ def import_(
             schema_version=1,
         )
     else:
-        click.echo(f"{len(added):,} of {len(read):,} prices are new as of {today}: added to {path}")
+        what = "prices" if any(rate.has_price for rate in read) else "ends of models"
+        click.echo(f"{len(added):,} of {len(read):,} {what} are new as of {today}: added to {path}")
     for each in wrong[:_MOST_SKIPPED]:
         warn(f"skipped {each.where}: {each.message} [{each.code}]", code="entry-skipped")
     if len(wrong) > _MOST_SKIPPED:
@@ -284,6 +287,8 @@ def _row(catalog: "Catalog", listing: "Listing", today: date) -> dict[str, Any]:
         "context": facts.context_tokens,
         "status": facts.status(today),
         "retires_on": facts.retires_on,
+        "retires_source": facts.retires_source,
+        "retires_seen_on": facts.retires_seen_on,
         "licence": facts.licence,
     }
 

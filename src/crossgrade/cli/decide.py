@@ -190,8 +190,8 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     """Decide whether the candidate may replace the incumbent.
 
     RESULTS are scored answers, in tables (CSV, JSON, Parquet, Excel) or logs of Inspect, lm-eval, promptfoo,
-    HELM and DeepEval: no project is needed. MODEL=PATH names the model of a file, `-` is standard input.
-    WORKLOAD is one of the project's, or several.
+    HELM, DeepEval and OpenAI's evals: no project is needed. MODEL=PATH names the model of a file, `-` is
+    standard input. WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
     from crossgrade.report import report_form

@@ -47,9 +47,9 @@ def command(
 ) -> None:
     """Turn results of other tools into one table.
 
-    Reads tables (CSV, JSON, Parquet, Excel) and logs of Inspect, lm-eval, promptfoo, HELM and DeepEval;
-    recomputes every mean, and says where a file states another. MODEL=PATH names the model of a file, `-` is
-    standard input. Plugins that the configuration names may read more.
+    Reads tables (CSV, JSON, Parquet, Excel) and logs of Inspect, lm-eval, promptfoo, HELM, DeepEval and
+    OpenAI's evals; recomputes every mean, and says where a file states another. MODEL=PATH names the model
+    of a file, `-` is standard input. Plugins that the configuration names may read more.
     """
     from crossgrade.workloads import read_results, write_results
 

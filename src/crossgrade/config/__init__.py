@@ -2,5 +2,13 @@
 
 from crossgrade.config._load import DATABASE_URL_VARIABLE, Config, config_schema, load_config
 from crossgrade.config._problems import InvalidConfigError
+from crossgrade.config._yaml import read_yaml
 
-__all__ = ["DATABASE_URL_VARIABLE", "Config", "InvalidConfigError", "config_schema", "load_config"]
+__all__ = [
+    "DATABASE_URL_VARIABLE",
+    "Config",
+    "InvalidConfigError",
+    "config_schema",
+    "load_config",
+    "read_yaml",
+]

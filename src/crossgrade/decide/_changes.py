@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from crossgrade.decide._advice import Advice, audits_settle, others_than
 from crossgrade.decide._costs import rare_calls
+from crossgrade.decide._end_reasons import end_changes
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
@@ -28,6 +29,7 @@ def _changes(found: Findings) -> Iterator[Remark]:
     for guard in first_failures(found):
         advice = f"{guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
         yield remark(guard, "guard-repaired", f"{place(guard)}: {advice}", guard=guard.name)
+    yield from end_changes(found)
     yield from _evidence_wanted(found)
     for option in found.options:
         if not option.priced:

@@ -13,7 +13,16 @@ from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.decide._observations import Blocks
-from crossgrade.domain import BaselineTest, Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
+from crossgrade.domain import (
+    BaselineTest,
+    Clause,
+    Contract,
+    Estimate,
+    IncumbentEnd,
+    LoggedTraffic,
+    PluginUse,
+    Requirements,
+)
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
 from crossgrade.stats import Retention
@@ -90,7 +99,8 @@ class DecisionSettings:
     the log behind the samples says of the traffic: where a part of it is known not to be represented, a
     policy moves plain requests only. `plugins` are the scorer and the guards that are no part of Crossgrade.
     `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
-    incumbent, without a move.
+    incumbent, without a move. `incumbent_end` has the incumbent's end and its provider's newer model, None if
+    nothing was looked up.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
     models' providers that have a minimum, by the model. `baseline` is the sealed baseline whose answers are
     the incumbent's, and what the candidates may spend of its error rate. With `grow` what a router moves is
@@ -124,6 +134,7 @@ class DecisionSettings:
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
     thrifts: tuple[ThriftShare, ...] = ()
+    incumbent_end: IncumbentEnd | None = None
     clauses: tuple[Clause, ...] = ()
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     grow: bool = False

@@ -24,6 +24,7 @@ from crossgrade.domain.exchange import (
 from crossgrade.domain.offers import (
     PLACEHOLDER,
     GenerationSettings,
+    IncumbentEnd,
     Offer,
     Price,
     PromptTemplate,
@@ -87,6 +88,7 @@ __all__ = [
     "GenerationSettings",
     "GrowthBar",
     "Image",
+    "IncumbentEnd",
     "KeyTwiceError",
     "LatentAttention",
     "Limit",

@@ -67,6 +67,29 @@ class Offer:
     caller_fields: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncumbentEnd:
+    """A model's end, and its provider's own newer model that costs less.
+
+    `retires_on` is None if no end is known; `source` and `seen_on` say where and when it was read.
+    `successor` is None if no newer model is known, `tried` its name among the models that were compared with
+    it, None if it was not.
+    """
+
+    model: str
+    retires_on: date | None = None
+    source: str | None = None
+    seen_on: date | None = None
+    successor: str | None = None
+    tried: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where and when the end was read, in brackets after a blank; empty if that is unknown."""
+        seen = "" if self.seen_on is None else f" on {self.seen_on.isoformat()}"
+        return f" ({self.source}{seen})" if self.source else ""
+
+
 def heads_of(offers: Iterable[Offer]) -> dict[str, str]:
     """Return the offer that each replica stands beside, by name."""
     return {name: offer.name for offer in offers for name in offer.replicas if name != offer.name}

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
     from crossgrade.project._shown import ShownVerdict
+    from crossgrade.project._succession import Succession, ends_at
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
         ProjectTraffic,
         Rest,
         create_workload,
+        read_definition,
         subject_key,
     )
 
@@ -66,10 +68,12 @@ __all__ = [
     "RouteState",
     "Routing",
     "ShownVerdict",
+    "Succession",
     "Verification",
     "cheapest_move",
     "create_workload",
     "decide_results",
+    "ends_at",
     "find_plugins",
     "growth_findings",
     "measure_server",
@@ -77,6 +81,7 @@ __all__ = [
     "open_judge",
     "plugin_names",
     "read_config",
+    "read_definition",
     "saving_of",
     "subject_key",
 ]
@@ -95,8 +100,18 @@ _LATE = {
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     "ShownVerdict": "_shown",
+    **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(
-        ("Created", "Forgotten", "ProjectTraffic", "Rest", "create_workload", "subject_key"), "_traffic"
+        (
+            "Created",
+            "Forgotten",
+            "ProjectTraffic",
+            "Rest",
+            "create_workload",
+            "read_definition",
+            "subject_key",
+        ),
+        "_traffic",
     ),
 }
 

@@ -1,6 +1,6 @@
 """Candidates against a sealed baseline: the part of its error rate that each gets, and what is left."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -192,3 +192,23 @@ def check_withheld(store: "Store", run: "Run") -> None:
         hint=f"`crossgrade freeze reveal {run.workload}` shows them; no new candidate can be compared "
         "afterwards",
     )
+
+
+def forget_sealed(
+    store: "Store", workload: str, samples: Collection[str]
+) -> "Iterator[tuple[Baseline, frozenset[str]]]":
+    """Record that samples are forgotten; yield each baseline with those of them that it answered.
+
+    Runs against the baseline go on without them. What is forgotten before it is recorded would be missing.
+    """
+    from crossgrade.store import BaselineUse
+
+    for baseline in store.baselines.recent(workload):
+        lost = tuple(each.id for each in baseline.samples if each.id in samples)
+        if not lost:
+            continue
+        with store.baselines.using(baseline.id):
+            number = len(store.baselines.uses(baseline.id)) + 1
+            use = BaselineUse(baseline_id=baseline.id, number=number, kind="forgotten", samples=lost)
+            store.baselines.append_use(use)
+        yield baseline, frozenset(each.sample_id for each in baseline.answers if each.sample_id in lost)

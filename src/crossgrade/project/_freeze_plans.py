@@ -215,7 +215,7 @@ def _blocks(
     workload, dataset = evaluation.workload, evaluation.dataset
     if evaluation.judge is not None or evaluation.scores_pairs or options.samples is not None:
         return None
-    if not may_spare(workload, dataset, estimate):
+    if not may_spare(replace(workload, planned=pairs), dataset, estimate):
         return None
     incumbent, *others = [
         float(sum(each.cost_usd) / 2) for each in estimate.models if each.cost_usd is not None

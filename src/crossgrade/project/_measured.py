@@ -337,6 +337,24 @@ def write_export(results: "Results", run: "Run", path: Path, label_file: Path | 
     return Export(answers=answers, labelled=labelled, waiting=waiting)
 
 
+def with_alternatives(
+    settings: "DecisionSettings",
+    workload: Workload,
+    prices: Mapping[str, Price | None],
+    catalog: "Catalog",
+    on: date,
+) -> "DecisionSettings":
+    """Return settings that say how the incumbent could cost less, when it ends, and what takes its place."""
+    from crossgrade.catalog import incumbent_end
+
+    candidates = [each.offer for each in workload.candidates]
+    return replace(
+        settings,
+        thrifts=thrifts_of(workload, prices, catalog, on),
+        incumbent_end=incumbent_end(catalog, workload.incumbent.offer, on, among=candidates),
+    )
+
+
 def thrifts_of(
     workload: Workload, prices: Mapping[str, Price | None], catalog: "Catalog", on: date
 ) -> "tuple[ThriftShare, ...]":

@@ -24,7 +24,7 @@ from crossgrade.project._measured import (
     run_answers,
     run_evidence,
     scorer_plugin,
-    thrifts_of,
+    with_alternatives,
     write_export,
 )
 from crossgrade.project._opened import OpenProject, run_to_end
@@ -41,14 +41,13 @@ from crossgrade.project._verdicts import (
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
-    from crossgrade.decide import Sibling, Verdict
+    from crossgrade.decide import DecisionSettings, Sibling, Verdict
     from crossgrade.evaluate import (
         ExpectedUse,
         Progress,
         RunEstimate,
         RunResult,
     )
-    from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._freezing import ProjectBaselines
     from crossgrade.project._live import ProjectLive
@@ -242,10 +241,8 @@ class Project(OpenProject):
 
         verdict = decide_policy(
             case.evidence,
-            replace(
-                case.settings,
-                siblings=() if case.settings.baseline else siblings,
-                thrifts=self._thrifts(case.run.workload),
+            self._with_alternatives(
+                replace(case.settings, siblings=() if case.settings.baseline else siblings), case.run.workload
             ),
             now=now,
             run_id=case.run.id,
@@ -261,11 +258,11 @@ class Project(OpenProject):
         identifier = self.store.verdicts.append(verdict, case.evidence)
         return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
 
-    def _thrifts(self, name: str) -> "tuple[ThriftShare, ...]":
-        """Return how a workload's incumbent could cost less today."""
+    def _with_alternatives(self, settings: "DecisionSettings", name: str) -> "DecisionSettings":
+        """Return settings that say how a workload's incumbent could cost less today, and when it ends."""
         workload = self.workload(name)
         prices = self._prices(offers_of(workload))
-        return thrifts_of(workload, prices, self.catalog, datetime.now(UTC).date())
+        return with_alternatives(settings, workload, prices, self.catalog, datetime.now(UTC).date())
 
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
+from crossgrade.project._baselines import forget_sealed
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._plugins import read_config
 
 if TYPE_CHECKING:
     from crossgrade.domain import LoggedTraffic
     from crossgrade.workloads import Seal
-    from crossgrade.workloads.traffic import Drawn, LoggedRequest
+    from crossgrade.workloads.traffic import Drawn, EvalDefinition, LoggedRequest
 
 Targets = Literal["blank", "logged"]
 STATE_FOLDER = ".crossgrade"
@@ -57,12 +58,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed of a person (samples by workload, answers), and what verdicts rest on now."""
+    """What was removed of a person (samples by workload, answers), and what rests on fewer samples now."""
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
     answers: int
     verdicts: tuple[Rest, ...]
+    baselines: tuple[Rest, ...] = ()
 
 
 def subject_key(root: Path) -> bytes:
@@ -84,6 +86,34 @@ def subject_key(root: Path) -> bytes:
     return key
 
 
+def read_definition(paths: Sequence[Path], *, criterion: str | None = None) -> "EvalDefinition":
+    """Read the definition of an OpenAI eval: JSON of the API, or YAML of a registry of openai/evals.
+
+    Raises `DataError` or `ConfigError` for a file that is neither, and what `definition_of` raises.
+    """
+    from crossgrade.workloads.traffic import definition_of
+
+    return definition_of([_tree(path) for path in paths], criterion=criterion)
+
+
+def _tree(path: Path) -> dict[str, Any]:
+    """Return the object in a file of JSON, or of YAML within the limits of a configuration."""
+    from crossgrade.config import read_yaml
+    from crossgrade.workloads.files import FileLimits, decode_document, first_bytes, read_whole
+
+    if first_bytes(path, 1024).lstrip().startswith(b"{"):
+        return decode_document(read_whole(path, FileLimits()), dict[str, Any], path=path)
+    found = read_yaml(path).data
+    if not isinstance(found, dict):
+        raise DataError(
+            "the definition cannot be read: it is no object",
+            code="definition-unreadable",
+            file=path,
+            hint="give the JSON of an eval and of its run, or a registry's YAML",
+        )
+    return dict(found)
+
+
 def create_workload(
     config_path: str | Path,
     drawn: "Drawn",
@@ -92,11 +122,13 @@ def create_workload(
     candidates: Sequence[str],
     targets: Targets = "blank",
     judge: str | None = None,
+    incumbent: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Created:
     """Write a workload's dataset and labelling file, and its entry in crossgrade.yaml.
 
-    A candidate is a name from `models` or `PROVIDER/MODEL`. With `targets` "logged" the incumbent's
+    A candidate is a name from `models` or `PROVIDER/MODEL`, and so is the `incumbent` of a file of samples,
+    which names no model. With `targets` "logged" the incumbent's
     logged answers are the targets, which measures agreement with it, not correctness. `judge` names
     the offer that judges. Raises UsageError if the workload or its file exists, or something is
     missing. Nothing is overwritten.
@@ -117,7 +149,7 @@ def create_workload(
     rows = [dict(row) for row in drawn.rows]
     if targets == "logged":
         for row in rows:
-            row["target"] = row["logged"]
+            row["target"] = row["target"] or row["logged"]
         rows = [row for row in rows if row["target"]]
         if not rows:
             raise DataError(
@@ -126,7 +158,7 @@ def create_workload(
                 hint="label them by hand",
             )
     text, incumbent, named = _configured(
-        path, drawn, name, candidates, targets=targets, judge=judge, rows=rows
+        path, drawn, name, candidates, targets=targets, judge=judge, rows=rows, incumbent=incumbent
     )
     _check_config(path, text)
     with whole_file(dataset) as file:
@@ -224,6 +256,7 @@ class ProjectTraffic:
         digests: dict[str, str] = {}
         answers = 0
         rests: list[Rest] = []
+        sealed: list[Rest] = []
         for name, workload in config.workloads.items():
             if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
                 continue
@@ -231,6 +264,10 @@ class ProjectTraffic:
             gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
             if not gone:
                 continue
+            sealed += [
+                Rest(id=each.id, workload=name, name="baseline", samples=each.answered, removed=len(lost))
+                for each, lost in forget_sealed(project.store, name, gone)
+            ]
             # The store comes first. If this is interrupted, the dataset still says whose samples these are.
             erased = project.store.forget(name, gone, _requests(project, name, gone))
             answers += erased.answers
@@ -249,7 +286,13 @@ class ProjectTraffic:
             removed[name] = len(gone)
             digests[name] = read_dataset(workload.dataset).digest if kept else "empty"
             _forget_labels(workload.dataset, {row["id"] for row in kept})
-        return Forgotten(samples=removed, digests=digests, answers=answers, verdicts=tuple(rests))
+        return Forgotten(
+            samples=removed,
+            digests=digests,
+            answers=answers,
+            verdicts=tuple(rests),
+            baselines=tuple(sealed),
+        )
 
 
 def _is_of(row: Mapping[str, Any], subject: str) -> bool:
@@ -302,7 +345,9 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow(names)
     for row in rows:
         turns = "\n".join(f"{each['role']}: {each['content']}" for each in row.get("history") or ())
-        writer.writerow([_escaped(turns if name == "history" else row.get(name)) for name in names])
+        # A cell holds one text: where several answers are right, or one is no text, it stays as it is.
+        cells = {**row, "history": turns, "target": row["target"] if isinstance(row["target"], str) else None}
+        writer.writerow([_escaped(cells.get(name)) for name in names])
     return out.getvalue()
 
 
@@ -320,15 +365,19 @@ def _scorer(drawn: "Drawn", targets: Targets, judge: str | None) -> dict[str, An
     if judge is not None:
         proposed = {"kind": "judge"}
     if proposed["kind"] == "judge":
+        stated = drawn.scorer.get("options", {})
         if judge is None:
             raise UsageError(
-                "the logged answers are free texts, which a judge has to score",
+                "the answers are free texts, which a judge has to score",
                 code="judge-required",
                 hint="name an offer that judges: --judge OFFER",
             )
         criteria = "The answer does what the request asks, correctly and completely."
-        proposed = {"kind": "judge", "options": {"model": judge, "criteria": criteria}}
-    elif targets == "logged":
+        shown = {} if drawn.is_traffic else {"show_target": True}
+        proposed = {"kind": "judge", "options": {"model": judge, "criteria": criteria, **shown}}
+        if "criteria" in stated:
+            proposed["options"] = {"model": judge, **stated}
+    elif targets == "logged" and drawn.is_traffic:
         proposed["zero"] = "an answer other than the incumbent's logged one"
     return proposed
 
@@ -342,6 +391,7 @@ def _configured(
     targets: Targets,
     judge: str | None,
     rows: Sequence[Mapping[str, Any]],
+    incumbent: str | None,
 ) -> tuple[str, str, list[str]]:
     """Return crossgrade.yaml with the workload in it, comments kept, and the names of its models."""
     from ruamel.yaml import YAML
@@ -361,13 +411,7 @@ def _configured(
             code="workload-exists",
             hint="choose another name with --as",
         )
-    if drawn.incumbent is None:
-        raise DataError(
-            "the log does not say which model answered",
-            code="log-without-models",
-            hint="draw from a log that does",
-        )
-    incumbent = _model(models, drawn.provider or "openai", drawn.incumbent)
+    incumbent = _incumbent(models, drawn, incumbent)
     named = [_candidate(models, each) for each in candidates]
     named = [each for each in dict.fromkeys(named) if each != incumbent]
     if not named:
@@ -399,11 +443,31 @@ def _configured(
         entry["requests_per_month"] = drawn.traffic.requests_per_month
     if drawn.client_api is not None:
         entry["client_api"] = drawn.client_api.removesuffix("-text")
-    entry["logged_traffic"] = _plain(drawn.traffic)
+    if drawn.is_traffic:
+        entry["logged_traffic"] = _plain(drawn.traffic)
     workloads[name] = entry
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue(), incumbent, named
+
+
+def _incumbent(models: Any, drawn: "Drawn", given: str | None) -> str:
+    """Return the name of the model that serves the traffic: the log's, or the given one if it has none."""
+    if given is not None and drawn.incumbent is not None:
+        raise UsageError(
+            f"the log says that {drawn.incumbent} answered; the incumbent cannot be {given!r}",
+            code="incumbent-named-by-log",
+            hint="leave --incumbent out",
+        )
+    if given is not None:
+        return _candidate(models, given)
+    if drawn.incumbent is None:
+        raise DataError(
+            "the log does not say which model answered",
+            code="log-without-models",
+            hint="name it, --incumbent PROVIDER/MODEL, or draw from a log that does",
+        )
+    return _model(models, drawn.provider or "openai", drawn.incumbent)
 
 
 def _plain(traffic: "LoggedTraffic") -> dict[str, Any]:

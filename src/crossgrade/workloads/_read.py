@@ -18,6 +18,7 @@ from crossgrade.workloads._columns import BadCellError, Columns
 from crossgrade.workloads._results import Labels, Results, Rows
 from crossgrade.workloads.files import WORKBOOK, FileLimits, ZipArchive, find_file, first_bytes, seekable
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
+from crossgrade.workloads.importers.openai_evals import OUTPUT_ITEM
 from crossgrade.workloads.importers.request import WORKLOAD
 
 _LM_EVAL_AGGREGATES = {"results", "configs"}
@@ -32,6 +33,7 @@ _JSON_RULES: tuple[tuple[str | None, set[str]], ...] = (
     ("promptfoo-jsonl", {"provider", "gradingResult"}),
     (None, _LM_EVAL_AGGREGATES),
 )
+_OAIEVAL_FIRST_LINE = {"spec"}
 _TABLES = frozenset({"csv", "json", "jsonl", "parquet", "xlsx"})
 _FOLDERS = {"helm": "run_spec.json", "inspect": "*.eval", "lm-eval": "samples_*.jsonl"}
 """The formats of which a folder is read, and the files that it has then, at any depth."""
@@ -179,7 +181,7 @@ def _recognise(path: Path, importers: Mapping[str, ImporterKind]) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     if _ARRAY.match(head):
-        return "json"
+        return "openai-evals" if OUTPUT_ITEM.search(head) else "json"
     return _recognise_json(path, head, importers) if head.lstrip().startswith((b"{", b"[")) else "csv"
 
 
@@ -196,6 +198,8 @@ def _recognise_folder(path: Path) -> str:
 
 
 def _recognise_json(path: Path, head: bytes, importers: Mapping[str, ImporterKind]) -> str:
+    if OUTPUT_ITEM.search(head):
+        return "openai-evals"
     first_line = head.lstrip().partition(b"\n")[0]
     try:
         row = msgspec.json.decode(first_line)
@@ -205,6 +209,8 @@ def _recognise_json(path: Path, head: bytes, importers: Mapping[str, ImporterKin
         # A document over several lines, or a line longer than the head: any key will do.
         keys = {name.decode() for name in _KEY.findall(head)}
         otherwise = "jsonl" if {"model", "score"} <= keys else None
+    if keys == _OAIEVAL_FIRST_LINE:
+        return "oaieval"
     found = next((name for name, wanted in _JSON_RULES if wanted <= keys), otherwise)
     if found is not None:
         return found

@@ -10,6 +10,8 @@ from crossgrade.workloads.importers.deepeval import read_deepeval
 from crossgrade.workloads.importers.helm import read_helm
 from crossgrade.workloads.importers.inspect import read_inspect_archive, read_inspect_json
 from crossgrade.workloads.importers.lm_eval import read_lm_eval
+from crossgrade.workloads.importers.oaieval import read_oaieval
+from crossgrade.workloads.importers.openai_evals import read_openai_evals
 from crossgrade.workloads.importers.promptfoo import read_promptfoo, read_promptfoo_lines
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.tables import (
@@ -48,6 +50,8 @@ IMPORTERS: Mapping[str, ImporterKind] = {
         ("json", read_json_array),
         ("jsonl", read_json_lines),
         ("lm-eval", read_lm_eval),
+        ("oaieval", read_oaieval),
+        ("openai-evals", read_openai_evals),
         ("parquet", read_parquet),
         ("promptfoo", read_promptfoo),
         ("promptfoo-jsonl", read_promptfoo_lines),

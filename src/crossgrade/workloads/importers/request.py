@@ -77,10 +77,10 @@ class ImportRequest:
         names = sorted(set(models))
         if self.model is not None and len(names) > 1:
             raise DataError(
-                f"the logs in this folder are of {', '.join(names)}, which cannot all be {self.model}",
+                f"the answers are of {', '.join(names)}, which cannot all be {self.model}",
                 code="folder-of-several-models",
                 file=self.path,
-                hint="give the folder without MODEL=, or the logs one by one",
+                hint="leave MODEL= out, or give the logs one by one",
             )
 
     def named_labels(self) -> dict[str, str]:

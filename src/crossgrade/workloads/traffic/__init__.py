@@ -2,6 +2,7 @@
 
 from crossgrade.workloads.traffic.columns import Run
 from crossgrade.workloads.traffic.databases import clickhouse_client, without_password
+from crossgrade.workloads.traffic.definitions import EvalDefinition, definition_of
 from crossgrade.workloads.traffic.drawing import Drawn, draw_samples, subject_of
 from crossgrade.workloads.traffic.encoding import ReadPart
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move, Scan, Sums, scan_record
@@ -17,6 +18,7 @@ __all__ = [
     "AHEAD",
     "LOG_FORMATS",
     "Drawn",
+    "EvalDefinition",
     "Finding",
     "Likelihood",
     "LogFormat",
@@ -31,6 +33,7 @@ __all__ = [
     "Scan",
     "Sums",
     "clickhouse_client",
+    "definition_of",
     "draw_samples",
     "in_order",
     "in_processes",

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from crossgrade.dialects import CLIENTS, ClientName, uncarried
 from crossgrade.domain import LoggedTraffic
 from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
-from crossgrade.workloads.files import canonical
+from crossgrade.workloads.files import as_text, canonical
 from crossgrade.workloads.traffic.chat import asked_of, conversation_start, plain
 from crossgrade.workloads.traffic.columns import LogColumns, Run
 from crossgrade.workloads.traffic.databases import opened_sources
@@ -30,6 +30,8 @@ from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import GroupRows, Scanner
 
 _SCHEMA_BYTES = 32 * 1024
+OF_A_LOG = 400
+"""Samples that are drawn from a log where nobody says how many."""
 
 _ANTHROPIC = frozenset({"system", "stop_sequences", "anthropic_version", "thinking"})
 """Fields that only Anthropic's requests have."""
@@ -59,7 +61,8 @@ class Drawn:
     are those that the log says most requests had; `client_api` is the API that most clients spoke (None:
     unknown), and a row's `uncarried` names what keeps the request from models of other APIs; `answered`
     holds, by row, the log's request where it was sent with exactly these to the incumbent and nothing was
-    redacted: its answer is what a run would pay for.
+    redacted: its answer is what a run would pay for. `is_traffic` is false for a file of samples with right
+    answers, such as an eval's data: it says nothing of what is asked how often, and of no model.
     """
 
     workload: str
@@ -78,12 +81,13 @@ class Drawn:
     scorer: Mapping[str, Any]
     traffic: LoggedTraffic
     answered: tuple[LoggedRequest | None, ...]
+    is_traffic: bool = True
 
 
 def draw_samples(
     sources: Sequence[str | Path],
     name: str,
-    n: int,
+    n: int | None = None,
     *,
     catalog: Catalog,
     today: date,
@@ -97,14 +101,15 @@ def draw_samples(
     formats: Mapping[str, LogFormat] = LOG_FORMATS,
     run: Run = map,
 ) -> Drawn:
-    """Draw n samples from a workload of a log.
+    """Draw n samples from a workload of a log; a file of samples is all one workload, `name` is its name.
 
     Its requests, by how they begin and in order of time, are cut into n stretches of the same
     number, and one request of each is drawn at random: a random sample that is stratified and spread
     over time, each standing for its stretch. Doubles become one sample with both weights. What
     `redactor` finds is taken out. `model`, `on` and `formats` are those of the scan. `subject_key` turns
-    users into names that only its holder can make again. Raises `NotFoundError` for a workload that is not
-    there, `DataError` where no request of it can be asked again.
+    users into names that only its holder can make again. `n` None is 400 of a log, and every sample of a file
+    of samples. Raises `NotFoundError` for a workload that is not there, `DataError` where no request of it
+    can be asked again, or a line of a file of samples cannot be read.
     """
     with opened_sources(sources, query) as files:
         options = ReadingOptions(file_format=file_format, model=model, formats=formats)
@@ -114,8 +119,14 @@ def draw_samples(
             log.fill(reading, run)
             log.settle()
             scanner = Scanner(log, reading, catalog, today, on)
-            rows = scanner.rows_of(name)
-            stretches = _stretches(rows, n, np.random.default_rng(seed))
+            samples = bool(reading.rows) and all(
+                each in formats and formats[each].is_samples for each in reading.rows
+            )
+            if samples:
+                _check_samples(reading)
+            rows = scanner.rows_of(name, whole=samples)
+            size = n or (len(rows.positions) if samples else OF_A_LOG)
+            stretches = _stretches(rows, size, np.random.default_rng(seed))
             wanted = log.rows_with(np.array([each.position for each in stretches], np.int64))
         finally:
             log.close()
@@ -126,7 +137,19 @@ def draw_samples(
         requests=requests,
         redactor=redactor or Redactor(),
         subject_key=subject_key,
+        is_traffic=not samples,
     )
+
+
+def _check_samples(reading: Reading) -> None:
+    """Refuse a file of samples of which a line cannot be read: somebody chose each of them."""
+    for kind, shown in reading.problems.examples.items():
+        raise DataError(
+            f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}",
+            code="samples-unreadable",
+            file=reading.files[0],
+            hint="correct the lines, or take them out",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +197,7 @@ def _drawn(
     requests: Mapping[int, LoggedRequest],
     redactor: Redactor,
     subject_key: bytes,
+    is_traffic: bool,
 ) -> Drawn:
     if not stretches:
         causes = ", ".join(f"{cause} {count:,}" for cause, count in found.left_out.items()) or "none answered"
@@ -186,7 +210,8 @@ def _drawn(
     taken = [requests[each.position] for each in stretches]
     for stretch, request in zip(stretches, taken, strict=True):
         row = _row(request, redactor, subject_key)
-        same, _ = chosen.setdefault(canonical([row["system"], row["history"], row["input"]]), (row, request))
+        content = canonical([row["system"], row["history"], row["input"], row["target"]])
+        same, _ = chosen.setdefault(content, (row, request))
         same["weight"] = same.get("weight", 0) + stretch.size
         same["subject"] = _both(same["subject"], row["subject"])
     rows = [row for row, _ in chosen.values()]
@@ -214,10 +239,18 @@ def _drawn(
         response_schema=schema,
         has_system="system" not in empty,
         has_history="history" not in empty,
-        scorer=_scorer([row["logged"] for row in rows]),
+        scorer=_scorer([*_answers(rows)]),
         traffic=_traffic(found),
         answered=answered,
+        is_traffic=is_traffic,
     )
+
+
+def _answers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
+    """Yield the answers that show what a scorer has to read: the right ones, else those of the log."""
+    for row in rows:
+        right = row["logged"] if row["target"] is None else row["target"]
+        yield from map(as_text, right if isinstance(right, list) else [right])
 
 
 def _is_askable(
@@ -262,7 +295,7 @@ def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, An
         "system": None if system is None else redactor.text(system),
         "history": [{**each, "content": redactor.text(each["content"])} for each in history],
         "input": redactor.text(asked),
-        "target": None,
+        "target": _redacted(request.target, redactor),
         "logged": None if answer is None else redactor.text(answer),
         "at": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
         "model": request.model,
@@ -270,6 +303,13 @@ def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, An
         "conversation": subject_of(request.session or repr(conversation_start(request)), key),
         "subject": _pseudonym(key, request.user),
     }
+
+
+def _redacted(target: Any, redactor: Redactor) -> Any:
+    """Return a right answer, or each of several, with what the redactor finds taken out."""
+    if isinstance(target, list):
+        return [_redacted(each, redactor) for each in target]
+    return redactor.text(target) if isinstance(target, str) else target
 
 
 def client_api(request: LoggedRequest) -> ClientName | None:

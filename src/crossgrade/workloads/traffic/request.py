@@ -43,7 +43,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     application: a route, team, tag or key. `call` is the kind of call in the log's word: a type, an operation
     or a path. `calls` marks a sum of so many requests. `messages` and `tools` are as in OpenAI's chat API.
     `body` is what the log has of the request's own body, or of its parameters. `cost_usd` is what the log
-    says.
+    says. `target` is the right answer, in files that are samples and no log.
     """
 
     format: str
@@ -77,6 +77,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     batch: bool | None = None
     call: str | None = None
     calls: int | None = None
+    target: Any = None
 
 
 _FIELDS = tuple(name for name in LoggedRequest.__struct_fields__ if name not in {"format", "calls"})

@@ -23,6 +23,7 @@ from crossgrade.workloads.traffic.finder import TOKENS, Finder, Frame
 from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
+from crossgrade.workloads.traffic.kinds import NOTHING
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
@@ -196,13 +197,16 @@ class Scanner:
         labels = label_of.astype(np.int16)[place] if len(place) else np.empty(0, np.int16)
         return groups, labels
 
-    def rows_of(self, name: str) -> "GroupRows":
+    def rows_of(self, name: str, *, whole: bool = False) -> "GroupRows":
         """Return the requests of a workload that can be samples, and how many of its others cannot, and why.
 
-        Requests that failed are no traffic. Raises `NotFoundError`.
+        With `whole` everything that was read is the workload. Requests that failed are no traffic. Raises
+        `NotFoundError`.
         """
         spend, _ = self._spend()
         groups, labels = self.labelled(spend)
+        if whole:
+            groups, labels = [Group(name=name, kind=NOTHING)], np.zeros(len(labels), np.int16)
         number = next((at for at, each in enumerate(groups) if each.name == name), None)
         if number is None:
             names = [each.name for each in groups]

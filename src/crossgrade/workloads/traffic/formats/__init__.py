@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from crossgrade.workloads.traffic.formats import gateways, litellm, observability, openai, otel, raw, tables
+from crossgrade.workloads.traffic.formats import (
+    gateways,
+    litellm,
+    observability,
+    openai,
+    otel,
+    raw,
+    samples,
+    tables,
+)
 from crossgrade.workloads.traffic.request import LoggedRequest
 
 Read: TypeAlias = Callable[..., LoggedRequest | None]
@@ -15,16 +24,21 @@ class LogFormat:
     """A format of logs: its rows have all fields of one of `marks`; `read` makes a request of a row.
 
     `read(row, texts=…)` returns None for a row that is no request; without `texts` it leaves prompts and
-    answers out. `whole` reads what one row says of many requests.
+    answers out. `whole` reads what one row says of many requests. With `only`, its rows have no other fields.
+    The rows of `is_samples` are samples with right answers, and no traffic.
     """
 
     name: str
     marks: tuple[frozenset[str], ...]
     read: Read | None = None
     whole: Callable[[Mapping[str, Any]], list[LoggedRequest]] | None = None
+    only: frozenset[str] | None = None
+    is_samples: bool = False
 
     def knows(self, row: Mapping[str, Any]) -> bool:
         """Return whether a row is of this format."""
+        if self.only is not None and not row.keys() <= self.only:
+            return False
         return any(mark <= row.keys() for mark in self.marks)
 
 
@@ -64,6 +78,27 @@ _BUILT_IN = (
         raw.response,
     ),
     LogFormat("api-call", _marks("request response"), raw.call),
+    LogFormat(
+        "openai-fine-tuning",
+        _marks("messages"),
+        samples.fine_tuning,
+        only=frozenset({"messages", "tools", "parallel_tool_calls", "functions"}),
+        is_samples=True,
+    ),
+    LogFormat(
+        "openai-preference",
+        _marks("input preferred_output non_preferred_output"),
+        samples.preference,
+        is_samples=True,
+    ),
+    LogFormat(
+        "openai-eval-data",
+        _marks("item"),
+        samples.eval_item,
+        only=frozenset({"item", "sample"}),
+        is_samples=True,
+    ),
+    LogFormat("oaieval-data", _marks("input ideal"), samples.ideal, is_samples=True),
 )
 TABLE = LogFormat("table", (), tables.row)
 LOG_FORMATS: Mapping[str, LogFormat] = {each.name: each for each in (*_BUILT_IN, TABLE)}
