@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._frozen_data import candidates, table
+from benchmarks._frozen_data import Table, candidates, table
 from benchmarks._frugality import _plain
 from benchmarks._guard_data import columns, texts
 from crossgrade.decide import (
     FUTILITY,
-    USUAL,
     DecisionSettings,
     Evidence,
     KnownScores,
@@ -28,12 +27,18 @@ from crossgrade.decide import (
 from crossgrade.decide._following import Follower
 from crossgrade.decide._observations import AskedSample, make_design
 from crossgrade.domain import Offer, PromptTemplate, ScorerSpec, Variant, Workload
-from crossgrade.evaluate import run_settings
+from crossgrade.evaluate import ACCURACY, run_settings
 from crossgrade.project import FreezeOptions
 from crossgrade.project._baselines import against_baseline
-from crossgrade.project._freeze_plans import _LEAST_SPREAD as LEAST_SPREAD
-from crossgrade.project._freeze_plans import PILOT, answers_needed
-from crossgrade.project._freeze_plans import _correlation as usual_correlation
+from crossgrade.project._freeze_plans import (
+    MOST_PLANS,
+    PILOT,
+    UNSEEN_CORRELATION,
+    answers_first,
+    answers_needed,
+    mean_of,
+)
+from crossgrade.stats import FixedRetention, read_pairs
 from crossgrade.store import Baseline, SealedAnswer, SealedSample, Store
 
 SEED = 20261129
@@ -41,15 +46,8 @@ RUNS, BATCHES = 5_000, 20
 FLOOR, GOOD = 0.85, 0.95
 PLANNED, LATER = 5, 3
 ANSWERS = 400
+WANTED = 0.8
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
-SHARED_TABLES = (
-    "GSM8K, GPT-4-1106",
-    "MMLU, GPT-4-1106",
-    "MMLU-Pro, Gemini 1.5 Pro",
-    "MMLU-Pro, Llama 3.1 70B",
-)
-SIZES = (200, ANSWERS)
-_DEALT = "a table has 1 or 3 other models: more are theirs, dealt anew among items of a subject and incumbent's outcome"
 
 
 def _workload() -> Workload:
@@ -90,7 +88,7 @@ def rules(count: int = PLANNED + LATER, answers: int = ANSWERS) -> tuple[Workloa
         alpha=workload.alpha,
         planned_candidates=PLANNED,
         expected_retention=GOOD,
-        power=0.8,
+        power=WANTED,
         samples=tuple(SealedSample(each, "") for each in ids),
         answers=tuple(SealedAnswer(sample_id=each, epoch=1) for each in ids),
     ).sealed()
@@ -164,11 +162,12 @@ def compared(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One share of a setting's runs: the table, how many items are frozen, and which share."""
+    """One share of a setting's runs: the table, how many items are frozen, which share, how many runs."""
 
     table: str
     answers: int
     batch: int
+    runs: int
 
 
 def at_floor(job: Job) -> np.ndarray:
@@ -176,7 +175,7 @@ def at_floor(job: Job) -> np.ndarray:
     rng = np.random.default_rng((SEED, 1, job.answers, job.batch, *job.table.encode()))
     shown, all_rules = table(job.table), rules(answers=job.answers)
     tried = candidates(shown, len(all_rules), FLOOR, rng)
-    found = np.zeros((RUNS // BATCHES, 2, len(all_rules)), dtype=np.bool_)
+    found = np.zeros((job.runs, 2, len(all_rules)), dtype=np.bool_)
     for run in found:
         items = rng.integers(shown.n, size=job.answers)
         for at, (rule, scores) in enumerate(zip(all_rules, tried, strict=True)):
@@ -185,37 +184,67 @@ def at_floor(job: Job) -> np.ndarray:
 
 
 def good_one(job: Job) -> np.ndarray:
-    """Return whether the last planned candidate, which is good, passed and became the switch: shape (runs, 2)."""
+    """Return whether the last planned candidate, which is good, passed, and whether the verdict is a switch.
+
+    Third, whether one test of all items at its whole part of alpha passes it. The shape is (runs, 3).
+    """
     rng = np.random.default_rng((SEED, 2, job.answers, job.batch, *job.table.encode()))
     shown, rule = table(job.table), rules(answers=job.answers)[PLANNED - 1]
     tried = candidates(shown, len(shown.others), GOOD, rng)
-    found = np.zeros((RUNS // BATCHES, 2), dtype=np.bool_)
+    found = np.zeros((job.runs, 3), dtype=np.bool_)
     for number, run in enumerate(found):
         items = rng.integers(shown.n, size=job.answers)
-        scores = tried[number % len(tried)]
-        run[:] = compared(rule, shown.incumbent[items], scores[items], check=not number)
+        b, c = shown.incumbent[items], tried[number % len(tried)][items]
+        once = FixedRetention(read_pairs(b, c), rule.floor, rule.alpha)
+        run[:] = *compared(rule, b, c, check=not number), once.outcome == "pass"
     return found
 
 
-@cache
-def planned_by_pilot() -> tuple[int, ...]:
-    """Return how many answers a freeze plans after its pilot, by how many of those answers were right."""
-    correlation = usual_correlation(USUAL)
-    means = np.clip(np.arange(PILOT + 1) / PILOT, LEAST_SPREAD, 1 - LEAST_SPREAD).tolist()
-    found = [answers_needed(_workload(), FreezeOptions(), mean, correlation, available=1)[0] for mean in means]
-    return tuple(each or 0 for each in found)
+def good_correlations(name: str) -> list[float]:
+    """Return the correlation of the incumbent's scores with those of each good candidate of a table."""
+    shown = table(name)
+    tried = candidates(shown, len(shown.others), GOOD, np.random.default_rng((SEED, 5)))
+    return [float(np.corrcoef(shown.incumbent, scores)[0, 1]) for scores in tried]
 
 
-def planned_after_pilot(job: Job) -> np.ndarray:
-    """Return how many answers a freeze buys, and whether a good candidate is then certified: shape (runs, 2)."""
+def needed_in_hindsight(name: str) -> int:
+    """Return how many answers would be planned if a table's mean and correlations were known."""
+    shown = table(name)
+    found = [
+        answers_needed(_workload(), FreezeOptions(), shown.accuracy, each, available=shown.n)[0] or shown.n
+        for each in good_correlations(name)
+    ]
+    return round(sum(found) / len(found))
+
+
+def planned(shown: Table, drawn: np.ndarray) -> int:
+    """Return how many of the drawn items' answers a freeze buys: its plan, made again as answers come."""
+    known, mean, answers = 0, ACCURACY, len(drawn)
+    for _ in range(MOST_PLANS):
+        needed, _ = answers_needed(
+            _workload(), FreezeOptions(), mean, UNSEEN_CORRELATION, available=len(drawn)
+        )
+        answers = min(needed or len(drawn), len(drawn))
+        first = answers_first(answers, known)
+        if first is None:
+            break
+        known, mean = first, mean_of(shown.incumbent[drawn[:first]])
+    return answers
+
+
+def planned_runs(job: Job) -> np.ndarray:
+    """Return how many answers a freeze buys of `job.answers` rows, and whether a good candidate then passes.
+
+    The shape is (runs, 2).
+    """
     rng = np.random.default_rng((SEED, 3, job.batch, *job.table.encode()))
     shown = table(job.table)
     tried = candidates(shown, len(shown.others), GOOD, rng)
-    found = np.zeros((RUNS // BATCHES, 2))
+    found = np.zeros((job.runs, 2))
     for number, run in enumerate(found):
-        pilot = rng.integers(shown.n, size=PILOT)
-        answers = planned_by_pilot()[int(shown.incumbent[pilot].sum())]
-        items = np.append(pilot, rng.integers(shown.n, size=max(answers - PILOT, 0)))[:answers]
+        items = rng.integers(shown.n, size=job.answers)
+        answers = planned(shown, items)
+        items = items[:answers]
         outcome = follow(rules()[0], shown.incumbent[items], tried[number % len(tried)][items]).outcome
         run[:] = max(answers, PILOT), outcome == "pass"
     return found
@@ -226,7 +255,7 @@ def certified(job: Job) -> np.ndarray:
     rng = np.random.default_rng((SEED, 4, job.batch, *job.table.encode()))
     shown = table(job.table)
     tried = candidates(shown, len(shown.others), GOOD, rng)
-    found = np.zeros(RUNS // BATCHES)
+    found = np.zeros(job.runs)
     for run in range(len(found)):
         items = rng.integers(shown.n, size=job.answers)
         outcome = follow(rules()[0], shown.incumbent[items], tried[run % len(tried)][items]).outcome
