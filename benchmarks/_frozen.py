@@ -25,7 +25,7 @@ from crossgrade.decide import (
     rehearse,
 )
 from crossgrade.decide._following import Follower
-from crossgrade.decide._observations import AskedSample, make_design
+from crossgrade.decide._observations import AskedSample, Design, make_design
 from crossgrade.domain import Offer, PromptTemplate, ScorerSpec, Variant, Workload
 from crossgrade.evaluate import ACCURACY, run_settings
 from crossgrade.project import FreezeOptions
@@ -38,7 +38,7 @@ from crossgrade.project._freeze_plans import (
     answers_needed,
     mean_of,
 )
-from crossgrade.stats import FixedRetention, read_pairs
+from crossgrade.stats import FixedRetention, SequentialRetention, read_pairs
 from crossgrade.store import Baseline, SealedAnswer, SealedSample, Store
 
 SEED = 20261129
@@ -100,11 +100,22 @@ def rules(count: int = PLANNED + LATER, answers: int = ANSWERS) -> tuple[Workloa
         )
 
 
+@cache
+def _design(n: int) -> Design:
+    return make_design(_plain(n), RunDesign(samples=n, first_samples=n))
+
+
+def may_pass(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> bool:
+    """Return whether the rule passes a candidate if nothing is given up; what is given up passes nothing."""
+    n = len(incumbent)
+    test = SequentialRetention(rule.floor, rule.alpha, n, anytime=rule.mode == "anytime")
+    return test.update_many(incumbent, candidate) == "pass"
+
+
 def follow(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> Follower:
     """Run a candidate on all frozen items in their order, until the rule that stops real runs stops it."""
-    n = len(incumbent)
     follower = Follower(
-        make_design(_plain(n), RunDesign(samples=n, first_samples=n)),
+        _design(len(incumbent)),
         None,
         floor=rule.floor,
         alpha=rule.alpha,
@@ -126,7 +137,7 @@ def switches(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray, asked
         candidates=(columns(rule.candidates[0].name, candidate[:asked]),),
         planned=n,
         order=np.arange(asked),
-        design=make_design(_plain(n), RunDesign(samples=n, first_samples=n)),
+        design=_design(n),
         position=np.arange(asked),
     )
     settings = DecisionSettings(floor=rule.floor, alpha=rule.alpha, mode=rule.mode, baseline=rule.baseline)
@@ -140,8 +151,12 @@ def compared(
 
     Without a pass there is none; with `check` the verdict is asked all the same, and the run rehearsed as a whole.
     """
+    possible = may_pass(rule, incumbent, candidate)
+    if not possible and not check:
+        return False, False
     follower = follow(rule, incumbent, candidate)
     passed = follower.outcome == "pass"
+    assert possible or not passed
     if not passed and not check:
         return False, False
     switched = switches(rule, incumbent, candidate, follower.test.n)
@@ -245,8 +260,8 @@ def planned_runs(job: Job) -> np.ndarray:
         items = rng.integers(shown.n, size=job.answers)
         answers = planned(shown, items)
         items = items[:answers]
-        outcome = follow(rules()[0], shown.incumbent[items], tried[number % len(tried)][items]).outcome
-        run[:] = max(answers, PILOT), outcome == "pass"
+        passed = may_pass(rules()[0], shown.incumbent[items], tried[number % len(tried)][items])
+        run[:] = max(answers, PILOT), passed
     return found
 
 
@@ -258,6 +273,5 @@ def certified(job: Job) -> np.ndarray:
     found = np.zeros(job.runs)
     for run in range(len(found)):
         items = rng.integers(shown.n, size=job.answers)
-        outcome = follow(rules()[0], shown.incumbent[items], tried[run % len(tried)][items]).outcome
-        found[run] = outcome == "pass"
+        found[run] = may_pass(rules()[0], shown.incumbent[items], tried[run % len(tried)][items])
     return found
