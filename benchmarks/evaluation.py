@@ -6,6 +6,8 @@ from functools import partial
 
 from benchmarks import (
     _few,
+    _frozen_kill9,
+    _frozen_rows,
     _frugality,
     _guards,
     _import,
@@ -32,6 +34,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
     "faults": _guards.faulty,
+    "frozen-shared": _frozen_rows.shared,
+    "frozen-answers": _frozen_rows.planned_answers,
+    "frozen-killed": _frozen_kill9.rows,
     "tables": _real_tables.rows,
     "savings": _savings.rows,
     "runner": _runner.rows,

@@ -106,6 +106,17 @@ def test_what_was_answered_before_is_not_bought_again(cli: CommandLine, project:
     assert noted(ran.err, "baseline-sealed", "echo")
 
 
+def test_the_plan_is_made_again_as_answers_come(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda request: Reply("wrong") if number(request) % 5 == 0 else honest(request)
+    cli.succeeds("freeze", "echo", "--yes")
+    assert _asked(project, "old-model") == 120
+    with Opened.open(project.config) as opened:
+        asked = [len(opened.store.answers.samples_of_run(run.id)) for run in opened.store.runs.recent("echo")]
+    assert asked == [120, 60, 50]
+
+
 def test_a_changed_byte_is_named(cli: CommandLine, sealed: Project) -> None:
     with closing(sqlite3.connect(sealed.folder / ".crossgrade" / "crossgrade.db")) as database, database:
         (text,) = database.execute("SELECT text FROM responses LIMIT 1").fetchone()
@@ -136,7 +147,7 @@ def test_a_dataset_that_was_edited_is_refused_and_one_that_grew_is_not(
 
 
 def test_a_second_baseline_on_the_same_rows_is_refused(cli: CommandLine, sealed: Project) -> None:
-    cli.fails("freeze", "echo", "--yes", error=("baseline-exists", "echo", 100))
+    cli.fails("freeze", "echo", "--yes", error=("baseline-exists", "echo", "100"))
     cli.fails("freeze", "--all", "--yes", error=("baseline-exists",))
     assert not sealed.fake.requests
 

@@ -192,15 +192,15 @@ def _tell(plan: "FreezePlan") -> None:
     """Say in words what a plan rests on, and what it can tell apart."""
     wanted = plan.options
     source = (
-        "what is usual of two models, until some answers are there"
+        "which is usual, until some answers are there"
         if plan.basis is None
-        else f"run {plan.basis}"
+        else f"{plan.basis_answers:,} answers of run {plan.basis}"
     )
     note(
         f"{plan.workload}: for {wanted.candidates} candidates at an error rate of {plan.alpha_each:.3g} "
         f"each. One that keeps {wanted.retention:g} needs {_many(plan.needed)} answers to be certified above "
         f"{plan.floor:g} with a probability of {wanted.power:g}, if {plan.incumbent} scores "
-        f"{plan.incumbent_mean:.3f} and the scores correlate by {plan.correlation:.2f} ({source}). "
+        f"{plan.incumbent_mean:.3f} ({source}) and the scores correlate by {plan.correlation:.2f}. "
         f"{plan.calls:,} answers are to be bought for {_dollars(plan.cost_usd)}, and {plan.reused:,} are "
         "there",
         code="freeze-plan",

@@ -9,13 +9,26 @@ from crossgrade.errors import UsageError
 from crossgrade.project._designs import LEAST_PAIRS, may_spare, run_scores
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossgrade.decide import Blocks, Moments, RunDesign
     from crossgrade.domain import Workload
     from crossgrade.evaluate import CallEstimate, RunEstimate
     from crossgrade.project._evaluating import Evaluation
+    from crossgrade.stats import Plan
 
 PILOT = 50
 """Answers after which the plan is made again, where nothing is known of the incumbent's score."""
+
+MOST_PLANS = 3
+"""A plan on what is usual, one after the pilot, and one after half of what that plans."""
+
+UNSEEN_CORRELATION = 0.3
+"""The correlation of the incumbent's scores with those of a model that nobody has seen.
+
+Published tables have 0.2 to 0.5, and too low a guess buys too much where too high a one buys too little.
+"""
 
 _LEAST_SPREAD = 0.02
 _MOST_CANDIDATES = 1000
@@ -55,10 +68,10 @@ class FreezePlan:
     `answers` samples are answered by the incumbent and `samples` by each later candidate, one block of
     `block` samples for each answer. With `needed` answers, each alone, a candidate that keeps as much as
     expected is certified with the wanted power (None: no number does), and with all that are `available` one
-    that keeps `separable`. `alpha_each` is the error rate of a planned candidate. `incumbent_mean` and
-    `correlation` are what the plan rests on, and `basis` says where they are from (None: they are only
-    usual). `calls` are to be bought, and `reused` were paid for before or logged. `cost_usd` is (low, high),
-    None without a price, and `candidate_usd` what one later candidate costs on all samples.
+    that keeps `separable`. `alpha_each` is the error rate of a planned candidate. The plan rests on
+    `incumbent_mean`, of `basis_answers` in the run `basis` (None: it is only usual), and on `correlation`.
+    `calls` are to be bought, and `reused` were paid for before or logged. `cost_usd` is (low, high), None
+    without a price, and `candidate_usd` what one later candidate costs on all samples.
     """
 
     workload: str
@@ -75,6 +88,7 @@ class FreezePlan:
     incumbent_mean: float
     correlation: float
     basis: str | None
+    basis_answers: int
     options: FreezeOptions
     calls: int
     reused: int
@@ -90,22 +104,11 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
     samples are taken.
     """
     from crossgrade.evaluate import new_design
-    from crossgrade.stats import BETS_BELOW, plan, shared_alpha
 
     workload, dataset = evaluation.workload, evaluation.dataset
     available = len(dataset.samples)
     known = _known(evaluation)
-    alpha = shared_alpha(1, planned=options.candidates, alpha=workload.alpha)
-    sized = plan(
-        known.mean,
-        known.correlation,
-        min(options.retention, 1 / known.mean),
-        workload.floor,
-        alpha,
-        options.power,
-        budget=available,
-    )
-    needed = sized.n if workload.mode == "fixed" and alpha >= BETS_BELOW else sized.planned
+    needed, sized = answers_needed(workload, options, known.mean, known.correlation, available=available)
     everything = new_design(replace(workload, planned=None), dataset)
     is_free = not evaluation.estimate(everything).models[0].calls  # all answers are paid for, or logged
     pairs = min(options.samples or (available if is_free else needed) or available, available)
@@ -127,11 +130,12 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
             needed=needed,
             available=available,
             separable=sized.smallest_separable_retention,
-            alpha_each=alpha,
+            alpha_each=sized.alpha,
             floor=workload.floor,
             incumbent_mean=known.mean,
             correlation=sized.correlation,
             basis=known.run_id,
+            basis_answers=known.answers,
             options=options,
             calls=incumbent.calls,
             reused=incumbent.reused,
@@ -142,6 +146,41 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
     )
 
 
+def answers_first(planned: int, known: int, *, in_blocks: bool = False) -> int | None:
+    """Return how many answers to buy before the plan is made again, None if all that are planned.
+
+    `known` is how many answers the plan's mean is of. A plan on 50 of them is often a third too large or too
+    small, and one on half of what it plans hardly. Blocks are planned once: pairs that come before them count
+    as a pilot would, and no more of them are worth buying.
+    """
+    if known < PILOT:
+        return PILOT if planned > PILOT else None
+    return planned // 2 if known < planned // 2 and not in_blocks else None
+
+
+def answers_needed(
+    workload: "Workload", options: FreezeOptions, mean: float, correlation: float, *, available: int
+) -> "tuple[int | None, Plan]":
+    """Return how many answers a planned candidate's test needs (None: no number will do), and its plan.
+
+    `mean` is the incumbent's mean score, in (0, 1), and `correlation` that with a candidate's.
+    """
+    from crossgrade.stats import BETS_BELOW, pairs_to_certify, plan, shared_alpha
+
+    alpha = shared_alpha(1, planned=options.candidates, alpha=workload.alpha)
+    sized = plan(
+        mean,
+        correlation,
+        min(options.retention, 1 / mean),
+        workload.floor,
+        alpha,
+        options.power,
+        budget=available,
+    )
+    at_the_end = alpha if workload.mode == "fixed" and alpha >= BETS_BELOW else alpha / 2
+    return pairs_to_certify(sized, at_the_end), sized
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     """What is known of the scores before a baseline is planned, and from which run (None: it is usual)."""
@@ -150,13 +189,14 @@ class _Known:
     mean: float
     correlation: float
     run_id: str | None = None
+    answers: int = 0
 
 
 def _known(evaluation: "Evaluation") -> _Known:
     import numpy as np
 
     from crossgrade.decide import USUAL, moments
-    from crossgrade.evaluate import ACCURACY, CORRELATION
+    from crossgrade.evaluate import ACCURACY
 
     workload, store = evaluation.workload, evaluation.store
     for run in store.runs.recent(workload.name):
@@ -167,12 +207,23 @@ def _known(evaluation: "Evaluation") -> _Known:
         answered = incumbent[np.isfinite(incumbent)]
         if len(answered) < PILOT:
             continue
-        mean = float(np.clip(answered.mean(), _LEAST_SPREAD, 1 - _LEAST_SPREAD))
         pairs = [each for each in scores.values() if np.isfinite(incumbent + each).sum() >= LEAST_PAIRS]
-        found = [moments(incumbent, each) for each in pairs] or [USUAL]
-        weakest = min(found, key=_correlation)
-        return _Known(moments=weakest, mean=mean, correlation=_correlation(weakest), run_id=run.id)
-    return _Known(moments=USUAL, mean=ACCURACY, correlation=CORRELATION)
+        weakest = min((moments(incumbent, each) for each in pairs), key=_correlation, default=None)
+        return _Known(
+            moments=weakest or USUAL,
+            mean=mean_of(answered),
+            correlation=UNSEEN_CORRELATION if weakest is None else _correlation(weakest),
+            run_id=run.id,
+            answers=len(answered),
+        )
+    return _Known(moments=USUAL, mean=ACCURACY, correlation=UNSEEN_CORRELATION)
+
+
+def mean_of(scores: "NDArray[np.float64]") -> float:
+    """Return the mean of the incumbent's scores, kept from 0 and 1, for which no plan can be made."""
+    import numpy as np
+
+    return float(np.clip(scores.mean(), _LEAST_SPREAD, 1 - _LEAST_SPREAD))
 
 
 def _correlation(found: "Moments") -> float:

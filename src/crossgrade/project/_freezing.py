@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Workload
 from crossgrade.errors import NotFoundError, UsageError
-from crossgrade.project._freeze_plans import PILOT, FreezeOptions, FreezePlan, plan_freeze
+from crossgrade.project._freeze_plans import MOST_PLANS, FreezeOptions, FreezePlan, answers_first, plan_freeze
 from crossgrade.project._measured import price_words
 from crossgrade.project._opened import OpenProject, run_to_end
 
@@ -62,23 +62,20 @@ class ProjectBaselines:
     ) -> "Baseline":
         """Buy the incumbent's answers and seal them; those that were paid for or logged are not bought again.
 
-        Where nothing is known of the incumbent's score, the plan is made again after `PILOT` answers.
+        Where little is known of the incumbent's score, the plan is made again after 50 answers, and after
+        half of what it then plans.
         Whatever ends it early, what was paid for is kept, and the next call goes on from there. Raises
         UsageError for an incumbent that is gone, for answers of another model, and as `plan` does; and what
         `evaluate` raises.
         """
-        from crossgrade.evaluate import new_design, seal
+        from crossgrade.evaluate import seal
 
         options, workload = options or FreezeOptions(), self._project.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
         evaluation = self._evaluation(workload)
         alone = self._evaluation_of(replace(workload, candidates=()))
-        plan, design = plan_freeze(evaluation, options)
-        if plan.basis is None and options.samples is None and design.samples > PILOT:
-            first = new_design(replace(alone.workload, planned=PILOT), alone.dataset)
-            self._buy(alone, first, on_progress)
-            plan, design = plan_freeze(evaluation, options)
+        design = self._design(evaluation, alone, options, on_progress)
         run = self._buy(alone, design, on_progress)
         offer = workload.incumbent.offer
         price = self._project.price_of(offer)
@@ -133,6 +130,25 @@ class ProjectBaselines:
                 use = BaselineUse(baseline_id=baseline.id, number=len(uses) + 1, kind="revealed")
                 store.baselines.append_use(use)
         return baseline
+
+    def _design(
+        self,
+        evaluation: "Evaluation",
+        alone: "Evaluation",
+        options: FreezeOptions,
+        on_progress: "Callable[[Progress], None] | None",
+    ) -> "RunDesign":
+        """Return what to buy in all, planned again as answers of the incumbent `alone` come."""
+        from crossgrade.evaluate import new_design
+
+        plan, design = plan_freeze(evaluation, options)
+        for _ in range(1, MOST_PLANS):
+            first = answers_first(plan.answers, plan.basis_answers, in_blocks=plan.block > 1)
+            if first is None or options.samples is not None:
+                break
+            self._buy(alone, new_design(replace(alone.workload, planned=first), alone.dataset), on_progress)
+            plan, design = plan_freeze(evaluation, options)
+        return design
 
     def _evaluation(self, workload: Workload) -> "Evaluation":
         """Return what a run of the workload needs; raises UsageError for rows that are sealed already."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crossgrade.stats import plan
+from crossgrade.stats import pairs_to_certify, plan
 from crossgrade.stats._score_test import score_z
 from tests.codes import raises_code
 
@@ -73,3 +73,22 @@ def test_impossible_correlation_is_replaced():
 def test_invalid_plans(arguments, what):
     with raises_code(*what):
         plan(*arguments)
+
+
+@pytest.mark.parametrize(("accuracy", "correlation"), [(0.5, 0.3), (0.8, 0.35), (0.9, 0.1)])
+def test_the_power_is_reached_at_a_strict_error_rate_too(accuracy, correlation):
+    planned = plan(accuracy, correlation, 0.95, alpha=0.008)
+    needed = pairs_to_certify(planned, 0.004)
+    b, c = accuracy, accuracy * 0.95
+    p11 = b * c + planned.correlation * (b * (1 - b) * c * (1 - c)) ** 0.5
+    shares = [p11, b - p11, c - p11, 1 - b - c + p11]
+    power = []
+    for n in (planned.planned, needed):
+        counts = np.random.default_rng(2).multinomial(n, shares, 40_000).T
+        power.append(np.mean(score_z(*counts[:3], 0.85)[0] >= 2.6521))
+    assert power[1] == pytest.approx(0.8, abs=0.015)
+    assert power[0] < power[1]
+
+
+def test_no_number_certifies_at_the_floor_or_below():
+    assert [pairs_to_certify(plan(0.7, 0.3, each), 0.05) for each in (0.85, 0.8)] == [None, None]
