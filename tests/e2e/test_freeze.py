@@ -114,7 +114,7 @@ def test_the_plan_is_made_again_as_answers_come(
     assert _asked(project, "old-model") == 120
     with Opened.open(project.config) as opened:
         asked = [len(opened.store.answers.samples_of_run(run.id)) for run in opened.store.runs.recent("echo")]
-    assert asked == [120, 60, 50]
+    assert asked == [120, 60, 50, 5]
 
 
 def test_a_changed_byte_is_named(cli: CommandLine, sealed: Project) -> None:
@@ -155,7 +155,8 @@ def test_a_second_baseline_on_the_same_rows_is_refused(cli: CommandLine, sealed:
 def test_shown_results_end_the_baseline_for_new_candidates(cli: CommandLine, sealed: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     cli.fails("runs", "--export", "latest", "--to", "out.csv", error=("baseline-withheld",))
-    cli.succeeds("freeze", "reveal", "echo")
+    cli.fails("freeze", "reveal", "echo", error=("cost-unconfirmed",))
+    cli.succeeds("freeze", "reveal", "echo", "--yes")
     cli.succeeds("evaluate", "echo", "--yes")
     cli.fails("onboard", "next", "-w", "echo", "--yes", error=("baseline-revealed", "next"))
 
@@ -169,15 +170,120 @@ def test_a_model_that_is_gone_cannot_be_frozen(
         assert opened.store.baselines.recent() == []
 
 
-def test_an_answer_that_is_missing_is_bought_by_the_next_call(
-    cli: CommandLine, project: Project, script: dict[str, Script], hasty: None
+@pytest.mark.parametrize("failing", [2, 4])
+def test_calls_that_keep_failing_are_sealed_as_failures_if_they_are_few(
+    cli: CommandLine, project: Project, script: dict[str, Script], hasty: None, failing: int
 ) -> None:
-    script["old-model"] = lambda request: Fault("half_json") if number(request) == 7 else honest(request)
-    cli.fails("freeze", "echo", "--samples", "120", "--yes", error=("baseline-incomplete",))
+    def broken(request: ReceivedRequest) -> Reply | Fault:
+        return Fault("empty_choices") if number(request) <= failing else honest(request)
+
+    script["old-model"] = broken
+    if failing == 2:
+        sealed = _summary(cli.succeeds("freeze", "echo", "--samples", "120", "--yes", "--json"))
+        assert sealed["answers"] == 120
+        verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+        assert verdict["name"] == "switch"
+        return
+    cli.fails("freeze", "echo", "--samples", "120", "--yes", error=("baseline-incomplete", failing, 120))
     bought = _asked(project, "old-model")
     script["old-model"] = honest
     cli.succeeds("freeze", "echo", "--samples", "120", "--yes")
-    assert _asked(project, "old-model") == bought + 1
+    assert _asked(project, "old-model") == bought + failing
+
+
+def test_what_one_candidate_passes_gives_no_error_rate_to_another(
+    cli: CommandLine, sealed: Project, script: dict[str, Script]
+) -> None:
+    script["next-model"] = lambda request: Reply("no" if number(request) % 12 == 0 else str(number(request)))
+    alone = json.loads(cli("onboard", "next", "-w", "echo", "--yes", "--no-canary", "--json").out)
+    sealed.change("candidates: [new]", "candidates: [new, third, next]")
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--every-hypothesis", "--json").out)
+    certified = {each["candidate"]: each["certified"] for each in verdict["certificates"]}
+    assert verdict["alpha"] == pytest.approx(0.008)
+    assert certified["new"]
+    assert certified["next"] == (alone["verdict"]["name"] == "switch")
+
+
+def test_another_name_of_the_workload_spends_no_second_error_rate(cli: CommandLine, sealed: Project) -> None:
+    sealed.change("  echo:\n", "  echo2:\n")
+    cli.fails("evaluate", "echo2", "--yes", error=("answers-sealed", "echo", "echo2"))
+    cli.fails("freeze", "echo2", "--yes", error=("answers-sealed", "echo", "echo2"))
+
+
+def test_the_same_rows_under_other_ids_are_not_sealed_again(cli: CommandLine, sealed: Project) -> None:
+    sealed.dataset(120, note=lambda _: 1)
+    cli.fails("freeze", "echo", "--yes", error=("answers-sealed", "echo"))
+
+
+def test_every_change_of_a_test_is_another_candidate(cli: CommandLine, sealed: Project) -> None:
+    def tried() -> int:
+        return len(_summary(cli.succeeds("freeze", "verify", "--json"))["tried"])
+
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert tried() == 1
+    for number_of, line in enumerate(("floor: 0.8", "mode: fixed", "splits_only: true"), 2):
+        sealed.change("    scorer:", f"    {line}\n    scorer:")
+        cli("evaluate", "echo", "--yes")
+        assert tried() == number_of
+    (run, *_) = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    sealed.change("floor: 0.8", "floor: 0.7")
+    cli.fails("evaluate", "echo", "--resume", run["run"], "--yes", error=("run-settings-changed",))
+    assert tried() == 4  # a run that was refused has spent nothing
+
+
+def test_results_are_withheld_by_every_door(cli: CommandLine, sealed: Project) -> None:
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert len(verdict["path"]) == 1
+    runs = json.loads(cli.succeeds("runs", "--json").out)["runs"]
+    for run in runs:
+        cli.fails("runs", "--export", run["run"], "--to", "out.csv", error=("baseline-withheld", "echo"))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ("UPDATE baseline_uses SET alpha = 0.05", "baseline-changed"),
+        ("UPDATE baseline_uses SET number = 7", "baseline-changed"),
+        ("DELETE FROM baseline_uses", "baseline-use-missing"),
+        ("UPDATE baselines SET workload = 'other'", "baseline-use-missing"),
+    ],
+)
+def test_a_changed_record_is_noticed(cli: CommandLine, sealed: Project, change: str, code: str) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    with closing(sqlite3.connect(sealed.folder / ".crossgrade" / "crossgrade.db")) as database, database:
+        database.execute(change)
+    cli.fails("evaluate", "echo", "--yes", code=3, error=(code,))
+
+
+def test_an_error_rate_that_is_too_small_is_refused_before_anything_is_asked(
+    cli: CommandLine, project: Project
+) -> None:
+    project.change("    scorer:", "    alpha: 0.00002\n    scorer:")
+    cli.succeeds("freeze", "echo", "--samples", "100", "--candidates", "50", "--yes")
+    project.fake.requests.clear()
+    cli.fails("evaluate", "echo", "--yes", error=("baseline-spent", "echo"))
+    assert not project.fake.requests
+
+
+def test_answers_that_are_there_are_sealed_without_the_incumbent(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda request: honest(request) if number(request) % 3 else Fault("unknown_model")
+    cli("evaluate", "echo", "--yes", "--no-decide")
+    script["old-model"] = _gone
+    cli.fails("freeze", "echo", "--yes", error=("incumbent-gone", "old", "--answered"))
+    project.fake.requests.clear()
+    sealed = _summary(cli.succeeds("freeze", "echo", "--answered", "--yes", "--json"))
+    assert 0 < sealed["answers"] < 120
+    assert not project.fake.requests
+    cli.succeeds("evaluate", "echo", "--yes")
+
+
+def test_what_was_compared_before_is_said(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert noted(cli.succeeds("freeze", "echo", "--yes").err, "samples-seen", "new")
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert any(each["code"] == "samples-seen" for each in verdict["reasons"])
 
 
 def test_a_candidate_below_the_floor_is_kept_out(

@@ -148,7 +148,8 @@ class Calls:
         """
         sealed = self._sealed.get(call.digest)
         if isinstance(sealed, ProviderError):
-            self._fail(call, sealed)
+            call.failed, call.error = True, sealed
+            call.model.answered()
             return
         if self._reuse and call.digest in self._asked:
             twin = await self._answered_twin(call)

@@ -92,14 +92,15 @@ def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run", unpriced: S
         return
     if unpriced:
         names = ", ".join(unpriced)
-        _consent(
+        consent(
             f"the price of {names} is unknown", "add `prices` to the model, name other models, or add `--yes`"
         )
     if dear is not None and dear > CONFIRM_ABOVE_USD:
-        _consent(f"the {what} may cost up to ${dear:.2f}", "add `--max-cost USD`, or `--yes`")
+        consent(f"the {what} may cost up to ${dear:.2f}", "add `--max-cost USD`, or `--yes`")
 
 
-def _consent(why: str, hint: str) -> None:
+def consent(why: str, hint: str) -> None:
+    """Ask whether to go on; raises UsageError where there is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise UsageError(
             f"{why}, so it needs your consent; this is not a terminal", code="cost-unconfirmed", hint=hint

@@ -1,6 +1,7 @@
 """`crossgrade freeze`: seal the incumbent's answers for later; a group whose default is `seal`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import click
 from crossgrade.cli._frame import DefaultGroup, FiniteRange, cluster_option, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._params import complete_workload, filled
-from crossgrade.cli._spending import Dollars, confirm
-from crossgrade.errors import UsageError
+from crossgrade.cli._spending import Dollars, confirm, consent
+from crossgrade.errors import CrossgradeError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.project import BaselineCheck, FreezeOptions, FreezePlan, Project
@@ -58,7 +59,10 @@ def command() -> None:
     show_default=True,
     help="How probably such a candidate shall be certified.",
 )
-@click.option("--samples", type=click.IntRange(1), help="Buy this many answers, whatever the plan says.")
+@click.option(
+    "--samples", type=click.IntRange(1), help="Seal this many answers, at most all, whatever the plan says."
+)
+@click.option("--answered", is_flag=True, help="Seal only what is paid for or logged, and buy nothing.")
 @click.option(
     "--version",
     "versions",
@@ -67,7 +71,10 @@ def command() -> None:
     help="A model that the provider says to have served, which is the incumbent.",
 )
 @click.option(
-    "--max-cost", type=Dollars(), metavar="USD", help="Stop before this workload costs more than this."
+    "--max-cost",
+    type=Dollars(),
+    metavar="USD",
+    help="Stop before this call costs more than this for a workload.",
 )
 @click.option(
     "--yes",
@@ -88,10 +95,11 @@ def _seal(
     yes: bool,
     as_json: bool,
     **given: Any,
-) -> None:
+) -> int:
     """Plan, buy and seal the incumbent's answers.
 
-    Interrupt it at any time: what was paid for is kept, and the next call goes on from there.
+    Interrupt it at any time: what was paid for is kept, and the next call goes on from there. Exits 3 if
+    some of several workloads could not be sealed.
     """
     from crossgrade.project import FreezeOptions, Project
 
@@ -101,7 +109,7 @@ def _seal(
         plans = [project.baselines.plan(name, options) for name in names]
         if dry_run:
             _show_plans(plans, as_json=as_json)
-            return
+            return 0
         for plan in plans:
             _tell(plan)
         limits = [project.workload(name).max_cost_usd if max_cost is None else max_cost for name in names]
@@ -111,18 +119,29 @@ def _seal(
             go_on=yes,
             unpriced=[plan.incumbent for plan in open_ended if plan.cost_usd is None and plan.calls],
         )
-        sealed = [_freeze(project, name, options, cluster, max_cost=max_cost) for name in names]
-        if as_json:
+        sealed, failed = [], None
+        for name in names:
+            try:
+                sealed.append(_freeze(project, name, options, cluster, max_cost=max_cost))
+            except CrossgradeError as error:
+                if len(names) == 1:
+                    raise
+                warn(f"{name} is not sealed: {error}", code=error.code)
+                failed = error
+        if as_json and sealed:
             print_json({"baselines": [_summary(each) for each in sealed]}, schema_version=SCHEMA_VERSION)
-        else:
-            _show_checks(project.baselines.check(names))
+        elif sealed:
+            _show_checks(project.baselines.check([each.workload for each in sealed]))
+        if failed is not None and not sealed:
+            raise failed
+    return 0 if failed is None else 3
 
 
 def _named(project: "Project", workloads: Sequence[str], *, every: bool) -> list[str]:
     """Return the workloads to freeze; raises UsageError if none or both ways are given."""
     if bool(workloads) == every:
         raise UsageError(
-            "name workloads, or all of them with `--all`",
+            "name workloads, or all of them with `--all`, not both",
             code="workload-not-named",
             hint="`crossgrade freeze WORKLOAD`, or `crossgrade freeze --all`",
         )
@@ -150,6 +169,15 @@ def _freeze(
         f"{baseline.digest}. Keep this digest elsewhere: it shows later that nothing was changed",
         code="baseline-sealed",
     )
+    if baseline.versions:
+        note(f"the provider said that it served {', '.join(baseline.versions)}", code="baseline-versions")
+    if baseline.seen_before:
+        warn(
+            f"{', '.join(baseline.seen_before)} answered some of these samples before they were sealed. What "
+            "was learnt from that is not covered by the error rate: take fresh rows if candidates were tuned "
+            "to them",
+            code="samples-seen",
+        )
     if baseline.price is None:
         warn(
             f"the price of {baseline.incumbent['name']} is unknown, so no verdict on this baseline can say "
@@ -236,8 +264,9 @@ def _verify(workloads: tuple[str, ...], digest: str | None, config_path: str, *,
                 "a digest is that of one baseline", code="workload-not-named", hint="name its workload"
             )
         checks = project.baselines.check(workloads)
+    if digest is not None:
+        checks = [_with_digest(check, digest.rstrip("…")) for check in checks]
     problems = [(check, problem) for check in checks for problem in check.problems]
-    other = [check for check in checks if digest is not None and check.baseline.digest != digest]
     if as_json:
         found = [{**_summary(each.baseline), **_state(each)} for each in checks]
         print_json({"baselines": found}, schema_version=SCHEMA_VERSION)
@@ -245,19 +274,29 @@ def _verify(workloads: tuple[str, ...], digest: str | None, config_path: str, *,
         _show_checks(checks)
     for check, problem in problems:
         warn(f"{check.baseline.workload}: {problem}", code="baseline-changed")
-    for check in other:
-        warn(
-            f"{check.baseline.workload}: the digest is {check.baseline.digest}, not {digest}",
-            code="baseline-changed",
-        )
-    return 3 if problems or other else 0
+    return 3 if problems else 0
+
+
+_LEAST_DIGEST = len("sha256:") + 12
+"""The beginning of a digest that tables show."""
+
+
+def _with_digest(check: "BaselineCheck", digest: str) -> "BaselineCheck":
+    """Return a check with a problem if the baseline has another digest than the one that was kept."""
+    if check.baseline.digest.startswith(digest) and len(digest) >= _LEAST_DIGEST:
+        return check
+    problem = (
+        f"the digest is {check.baseline.digest}, not {digest}: it is another baseline than the one you kept"
+    )
+    return replace(check, problems=(*check.problems, problem))
 
 
 @command.command("reveal")
 @click.argument("workload", shell_complete=complete_workload)
+@click.option("--yes", is_flag=True, help="Do not ask; needed where no terminal is.")
 @config_option
 @json_option
-def _reveal(workload: str, config_path: str, *, as_json: bool) -> None:
+def _reveal(workload: str, config_path: str, *, yes: bool, as_json: bool) -> None:
     """Show a baseline's results sample by sample from now on.
 
     Candidates that were compared with it stay. A new one could have been tuned to what was shown, so it
@@ -266,6 +305,12 @@ def _reveal(workload: str, config_path: str, *, as_json: bool) -> None:
     from crossgrade.project import Project
 
     with Project.open(config_path) as project:
+        (check,) = project.baselines.check([workload])
+        if check.revealed_at is None and not yes:
+            consent(
+                f"no new candidate can be compared with baseline {check.baseline.id} afterwards",
+                "add `--yes`",
+            )
         baseline = project.baselines.reveal(workload)
     if as_json:
         print_json(_summary(baseline), schema_version=SCHEMA_VERSION)
@@ -288,7 +333,7 @@ def _show_checks(checks: "Sequence[BaselineCheck]") -> None:
                 f"{sealed.sealed_at:%Y-%m-%d}",
                 check.rests_on,
                 f"{len(check.tried)} of {sealed.planned_candidates}",
-                f"{check.left:.4g} of {sealed.alpha:g}",
+                "none: shown" if check.revealed_at else f"{check.left:.4g} of {sealed.alpha:g}",
                 "changed" if check.problems else "as sealed",
                 sealed.digest[:19] + "…",
             ]

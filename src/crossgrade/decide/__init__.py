@@ -57,6 +57,7 @@ from crossgrade.decide._records import (
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._router import train_router
 from crossgrade.decide._stopping import Stopping
+from crossgrade.decide._thresholds import LEAST_ALPHA
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
 from crossgrade.decide._view import View
 from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
@@ -67,6 +68,7 @@ __all__ = [
     "FUTILITY",
     "GUARDS",
     "LARGEST_BLOCK",
+    "LEAST_ALPHA",
     "PILOT",
     "USUAL",
     "Blocks",

@@ -16,7 +16,7 @@ from crossgrade.decide._guards import (
     sound_candidates,
     sound_view,
 )
-from crossgrade.decide._hypotheses import alpha_shares, fixed_test, weighted_test, whole_test
+from crossgrade.decide._hypotheses import fixed_test, shares_of, weighted_test, whole_test
 from crossgrade.decide._records import Certificate, DecisionSettings, EvidencePoint, Guard, Sibling
 from crossgrade.decide._view import Part, View, make_view
 from crossgrade.stats import GROWTH_HORIZONS, FixedRetention, Outcome, Retention, holm, holm_levels
@@ -67,20 +67,32 @@ def certify(view: View, guards: Iterable[Guard]) -> tuple[tuple[Certificate, ...
     tested = tested_hypotheses(view, guards)
     if view.thresholds:
         return (_read_only(view, guards, tested[0].candidate), *_in_sequence(view, tested)), ()
+    certificates = tuple(each for family in _families(view, tested) for each in _corrected(view, family))
+    wholes = {one.candidate for one in tested if one.part.label is None}
+    models = [model.model for model in view.evidence.candidates]
+    read_only = tuple(_read_only(view, guards, model) for model in models if model not in wholes)
+    return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
+
+
+def _families(view: View, tested: Sequence[Tested]) -> Iterator[Sequence[Tested]]:
+    """Yield the hypotheses that one correction covers: all, or against a baseline those of each candidate."""
+    if view.settings.baseline is None:
+        yield tested
+        return
+    for model in dict.fromkeys(one.candidate for one in tested):
+        yield [one for one in tested if one.candidate == model]
+
+
+def _corrected(view: View, tested: Sequence[Tested]) -> Iterator[Certificate]:
+    """Yield the certificates of hypotheses under one correction (weighted Holm), siblings' included."""
     family: tuple[Tested | Sibling, ...] = (*tested, *view.settings.siblings)
     weights = [one.share for one in family]
     alpha = view.settings.alpha
     sides = [[one.p for one in family], [one.p_below for one in family]]
     adjusted, below = (holm(side, weights) for side in sides)
     levels, levels_below = (holm_levels(side, weights, alpha=alpha) for side in sides)
-    certificates = tuple(
-        _certificate(view, one, (p, q), (low, high))
-        for one, p, q, low, high in zip(tested, adjusted, below, levels, levels_below, strict=False)
-    )
-    wholes = {one.candidate for one in tested if one.part.label is None}
-    models = [model.model for model in view.evidence.candidates]
-    read_only = tuple(_read_only(view, guards, model) for model in models if model not in wholes)
-    return (*read_only, *certificates), tuple(point for one in tested for point in one.path)
+    for one, p, q, low, high in zip(tested, adjusted, below, levels, levels_below, strict=False):
+        yield _certificate(view, one, (p, q), (low, high))
 
 
 def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]:
@@ -95,8 +107,7 @@ def tested_hypotheses(view: View, guards: Iterable[Guard]) -> tuple[Tested, ...]
         share = view.settings.alpha_share
         return tuple(_test(view, guards, models[0], part, share) for part in view.thresholds)
     labels = [str(part.label) for part in view.segments]
-    settings = view.settings
-    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    shares = shares_of(view.settings, models, labels)
     return tuple(
         _test(view, guards, candidate, part, shares[candidate, part.label])
         for candidate in models
@@ -137,7 +148,7 @@ def whole_certified(view: View, guards: Iterable[Guard], candidate: str) -> Cert
     models = [model.model for model in view.evidence.candidates]
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
-    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    shares = shares_of(settings, models, labels)
     share = shares.get((candidate, None))
     if not share:
         return None

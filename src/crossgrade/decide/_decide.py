@@ -151,7 +151,7 @@ def decide_policy(
         costs=costs,
         frontier=_kept(view, seen, certificates, _frontier(view, costs)),
         losses=drawn,
-        path=path,
+        path=_last_points(path) if withheld else path,
         asked=_asked(view),
         planned=view.planned(view.whole),
         calls_saved=_calls_saved(view, path, certificates),
@@ -342,6 +342,11 @@ def _unasked(view: View, part: Part, model: ModelColumns) -> int:
     if model is view.evidence.incumbent and view.design.run.blocks is not None:
         planned, reached = view.design.part(part.label).observations, reached & ~view.unpaired
     return max(0, planned - int((reached & part.rows).sum()))
+
+
+def _last_points(path: Sequence[EvidencePoint]) -> tuple[EvidencePoint, ...]:
+    """Return the last point of each hypothesis: the steps between two points tell single results."""
+    return tuple({(each.candidate, each.segment): each for each in path}.values())
 
 
 def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:

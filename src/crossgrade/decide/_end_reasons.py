@@ -39,10 +39,10 @@ def end_changes(found: Findings) -> Iterator[Remark]:
     known = settings.incumbent_end
     if known is None or known.retires_on is None or known.tried is not None or known.successor is None:
         return
-    if found.gone_on is None:
-        when = f" before {known.model} ends on {known.retires_on.isoformat()}"
-    elif settings.baseline is not None:
+    if settings.baseline is not None:
         when = f" with the sealed answers of {known.model}"
+    elif found.gone_on is None:
+        when = f" before {known.model} ends on {known.retires_on.isoformat()}"
     else:
         return
     yield Remark("successor-compared", f"A comparison of {known.successor}{when}.")

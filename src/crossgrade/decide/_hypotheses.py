@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
+from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._view import View
 from crossgrade.stats import FixedRetention, Pairs, corrected_test, read_pairs
 
@@ -22,13 +23,19 @@ Hypothesis = tuple[str, str | None]
 
 
 def alpha_shares(
-    candidates: Sequence[str], segments: Sequence[str], *, splits_only: bool = False, total: float = 1.0
+    candidates: Sequence[str],
+    segments: Sequence[str],
+    *,
+    splits_only: bool = False,
+    total: float = 1.0,
+    alone: bool = False,
 ) -> dict[Hypothesis, float]:
     """Return each hypothesis's initial share of alpha; the shares sum to `total`.
 
-    With `splits_only` the whole is not a hypothesis, unless there are no segments.
+    With `splits_only` the whole is not a hypothesis, unless there are no segments. With `alone` each
+    candidate has an error rate of its own, and its shares sum to `total`.
     """
-    each = total / len(candidates)
+    each = total if alone else total / len(candidates)
     shares: dict[Hypothesis, float] = {}
     for candidate in candidates:
         whole = 1.0 if not segments else 0.0 if splits_only else 0.5
@@ -37,6 +44,23 @@ def alpha_shares(
         for segment in segments:
             shares[candidate, segment] = each * (1.0 - whole) / len(segments)
     return shares
+
+
+def shares_of(
+    settings: DecisionSettings, candidates: Sequence[str], segments: Sequence[str]
+) -> dict[Hypothesis, float]:
+    """Return each hypothesis's initial share of alpha under these settings.
+
+    Against a sealed baseline, candidates have error rates of their own: what one passes gives none to
+    another.
+    """
+    return alpha_shares(
+        candidates,
+        segments,
+        splits_only=settings.splits_only,
+        total=settings.alpha_share,
+        alone=settings.baseline is not None,
+    )
 
 
 def fixed_test(
@@ -98,7 +122,7 @@ def first_level(view: View, candidate: str, segment: str | None) -> float:
     models = [model.model for model in view.evidence.candidates]
     labels = [str(part.label) for part in view.segments]
     settings = view.settings
-    shares = alpha_shares(models, labels, splits_only=settings.splits_only, total=settings.alpha_share)
+    shares = shares_of(settings, models, labels)
     return settings.alpha * shares.get((candidate, segment), 1.0)
 
 

@@ -333,6 +333,12 @@ def _baseline(found: Findings) -> Iterator[Remark]:
         f"{error_rate(float(f'{baseline.left:.3g}'))} is left for others. It holds for candidates that were "
         "not tuned to these samples.",
     )
+    if baseline.seen_before:
+        yield Remark(
+            "samples-seen",
+            f"Before these samples were sealed, {listed(baseline.seen_before)} had answered some of them, "
+            "outside of this error rate. It does not cover what was learnt from that.",
+        )
 
 
 def _is_chosen(found: Findings, one: Certificate) -> bool:

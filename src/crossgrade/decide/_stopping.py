@@ -38,7 +38,7 @@ class Stopping:
     whole is not followed. Mode "fixed" never stops, "anytime" bets without a planned end. `futility` None
     never gives up. `settles` is asked about a candidate that has passed on the whole: it returns the
     candidates that are dearer, or None while the evidence does not carry a switch to it; without it every
-    hypothesis is followed to its end.
+    hypothesis is followed to its end. With `alone` each candidate has the error rate for itself.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Stopping:
         splits_only: bool = False,
         futility: float | None = FUTILITY,
         settles: Callable[[str], Collection[str] | None] | None = None,
+        alone: bool = False,
     ) -> None:
         self._never = mode == "fixed"
         self._settles = settles
@@ -65,7 +66,7 @@ class Stopping:
         self._followers: dict[Hypothesis, Follower] = {}
         run = design or RunDesign(samples=len(plan), first_samples=len(plan))
         parts = make_design(plan, run, idle=idle)
-        shares = alpha_shares(candidates, list(parts.segments), splits_only=splits_only)
+        shares = alpha_shares(candidates, list(parts.segments), splits_only=splits_only, alone=alone)
         for (candidate, segment), share in shares.items():
             self._followers[candidate, segment] = Follower(
                 parts, segment, floor=floor, alpha=alpha * share, mode=mode, futility=futility

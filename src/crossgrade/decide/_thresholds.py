@@ -113,7 +113,8 @@ SAVING_ALPHA = 0.05
 SAVING_BEYOND_DOUBT = 0.9999
 """Level at which a segment's saving has a sign: about four standard errors, which no half reverses."""
 
-ALPHA = (1e-6, 0.5)
+LEAST_ALPHA = 1e-6
+ALPHA = (LEAST_ALPHA, 0.5)
 """The least error rate of a decision, and the first that is too large: no data show less than one in a
 million, and a coin errs in a half."""
 

@@ -123,7 +123,8 @@ class BaselineTest:
     `baseline_id` and `digest` name the baseline, `sealed_at` is when its `answers` samples were sealed.
     `alpha` is the error rate that all candidates share that are ever compared with it, of which `planned`
     were planned for. `numbers` counts the candidates of this test among all of them from 1, by name, and
-    `left` is what is left for those after them. With `withheld` nobody has seen results sample by sample.
+    `left` is what is left for those after them. With `withheld` no results were shown sample by sample.
+    `seen_before` are candidates that were asked about some of the samples before they were sealed.
     """
 
     baseline_id: str
@@ -135,3 +136,4 @@ class BaselineTest:
     numbers: Mapping[str, int]
     left: float
     withheld: bool = True
+    seen_before: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate._sealed import (
     SealedProvider,
+    check_clock,
     check_samples_sealed,
     check_sealed,
     check_versions,
@@ -44,6 +45,7 @@ from crossgrade.evaluate._sealed import (
     seal,
     sealed_design,
     sealed_outcomes,
+    versions_of,
 )
 from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
 
@@ -71,6 +73,7 @@ __all__ = [
     "StoppingRule",
     "askable_samples",
     "build_scorer",
+    "check_clock",
     "check_samples_sealed",
     "check_sealed",
     "check_versions",
@@ -99,4 +102,5 @@ __all__ = [
     "sealed_outcomes",
     "uncarried",
     "validate_options",
+    "versions_of",
 ]

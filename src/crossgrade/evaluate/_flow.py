@@ -353,8 +353,12 @@ class Flow:
     def _count_saved(self, case: Case) -> None:
         """Count the calls that this sample would have needed in a fixed design but did not."""
         asked = sum(self._plan.asks(each.name, case.sample) for each in self._plan.candidates)
-        asked += self._design.pairs_at(case.position)
-        self.calls_saved += asked * self._plan.workload.epochs - len(case.calls)
+        made = len(case.calls)
+        if self._plan.workload.baseline is None:
+            asked += self._design.pairs_at(case.position)
+        else:  # the incumbent is not asked
+            made -= sum(call.variant is self._plan.incumbent for call in case.calls)
+        self.calls_saved += asked * self._plan.workload.epochs - made
 
     def _run_sample(self, case: Case) -> RunSample:
         sample = case.sample
@@ -397,7 +401,8 @@ class Flow:
             spent_usd=self._budget.spent_usd,
             unknown_costs=self._budget.unknown_costs,
             calls_saved=self.calls_saved,
-            live=self._stopping.live(),
+            # Retention after every few samples would tell which of them a candidate lost.
+            live={} if self._plan.workload.baseline else self._stopping.live(),
             in_batches=self._calls.in_batches,
             limits={each.model.limiter.name: each.model.limiter.limit.limit for each in self._plan.variants},
         )

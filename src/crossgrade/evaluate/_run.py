@@ -31,7 +31,9 @@ from crossgrade.evaluate._prepare import (
     begin,
     check_answerable,
     check_samples,
+    check_sealed_elsewhere,
     new_design,
+    sealed_by_request,
 )
 from crossgrade.evaluate._recording import Recording
 from crossgrade.evaluate._scoring import case_scorer
@@ -72,6 +74,8 @@ async def run_workload(
     resume: str | None = None,
     reuse: bool = True,
     sealed: Mapping[tuple[str, int], Response | ProviderError] | None = None,
+    sealed_elsewhere: Mapping[str, str] | None = None,
+    begins: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] | None = None,
     judge_usd: Decimal = Decimal(0),
 ) -> RunResult:
@@ -87,7 +91,9 @@ async def run_workload(
     cost, which is set aside until it is known. With `reuse`, a request that any run has
     paid for is not sent again. `resume` names a run to go on with, under the same settings. `sealed` has the
     incumbent's outcome by sample and epoch, where it is taken from a baseline: then the incumbent is not
-    asked. Without candidates the run collects the incumbent's answers alone.
+    asked. Without candidates the run collects the incumbent's answers alone. `sealed_elsewhere` has the ids
+    of responses that are sealed in another baseline, with its workload: the incumbent's may not be among
+    them. `begins` is called before the run is recorded, or before it goes on.
 
     An answer is committed before it counts. Whatever ends a run early (an error, the budget,
     cancellation) leaves the calls in flight a moment, keeps what they answer and is recorded:
@@ -120,7 +126,13 @@ async def run_workload(
     samples = askable_samples(workload, dataset, design)
     check_answerable(workload, samples[: design.samples], max_bytes or {})
     await check_samples(samples, (incumbent, *candidates), scorer)
+    known = sealed_by_request(workload, samples, incumbent, sealed or {})
+    check_sealed_elsewhere(workload, samples, incumbent, store=store, elsewhere=sealed_elsewhere or {})
+    if resume is None:
+        begins()
     run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
+    if resume is not None:  # and it is of the same settings
+        begins()
     plan = RunPlan(
         run_id=run.id,
         workload=workload,
@@ -138,12 +150,6 @@ async def run_workload(
         journal = Journal(store)
         budget = Budget(workload.max_cost_usd, recorded.values())
         own_batches = Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id)
-        known = {
-            incumbent.call(sample, epoch).digest: sealed[sample.id, epoch]
-            for sample in samples
-            for epoch in range(1, workload.epochs + 1)
-            if sealed and (sample.id, epoch) in sealed
-        }
         calls = Calls(journal, budget, batches=own_batches, reuse=reuse, sealed=known)
         flow = Flow(
             plan,

@@ -6,6 +6,7 @@ its endpoint may be gone.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,9 +14,16 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from crossgrade.calls import is_of_the_request
 from crossgrade.decide import RunDesign
-from crossgrade.dialects import HOSTS, Embeddings
-from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Workload
-from crossgrade.errors import ContentFilteredError, ContextTooLongError, ProviderError, StoreError, UsageError
+from crossgrade.dialects import Embeddings
+from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Sample, Workload
+from crossgrade.errors import (
+    ContentFilteredError,
+    ContextTooLongError,
+    ProviderError,
+    StoreError,
+    UpstreamError,
+    UsageError,
+)
 from crossgrade.evaluate._prepare import planned_samples, run_settings
 from crossgrade.store import Response, Run, new_id
 from crossgrade.workloads import Dataset, sample_digest
@@ -27,6 +35,9 @@ SealedOutcomes: TypeAlias = Mapping[tuple[str, int], Response | ProviderError]
 """The incumbent's outcome by sample and epoch: its answer, or the error that the request always ends in."""
 
 _REFUSALS = {each.default_code: each for each in (ContentFilteredError, ContextTooLongError)}
+
+MOST_FAILED = 0.02
+"""The share of calls that may be sealed as failures."""
 
 _VERSION = re.compile(r"^(?:[-@:](?:latest|preview|exp|\d[\d.-]*|v\d[\w.]*|free))*$")
 """What may follow a model's name in the name of one of its versions."""
@@ -72,51 +83,30 @@ def seal(
     power: float,
     price: str | None,
     accepted: Iterable[str],
+    seen_before: Sequence[str] = (),
     now: datetime,
 ) -> "Baseline":
     """Return the baseline of a run that collected the incumbent's answers; it is not recorded yet.
 
-    `accepted` are versions that the team has stated to be the incumbent, beside those named after it.
-
-    Raises UsageError if an answer is missing, if the answers are of several versions or of another model, or
+    `accepted` are versions that the team has stated to be the incumbent, beside those named after it. Of the
+    calls at most `MOST_FAILED` may have failed again and again: they are sealed as failures, as a run counts
+    them. Raises UsageError if more did, if the answers are of several versions or of another model, or
     if the clock was set back.
     """
-    from crossgrade.store import Baseline, SealedAnswer, SealedSample, response_digest
+    from crossgrade.store import Baseline, SealedSample
 
     scorer_digest = str(run.settings["scorer_digest"])
-    recorded = store.answers.of_run(run.id, scorer_digest)
     samples = planned_samples(workload, dataset, design)
-    answers: list[SealedAnswer] = []
-    versions: dict[str, int] = {}
-    last = run.created_at
-    for position, sample in enumerate(samples):
-        for epoch in range(1, workload.epochs + 1) if design.pairs_at(position) else ():
-            found = recorded.get((sample.id, workload.incumbent.name, epoch))
-            if found is None or (found.response is None and not is_of_the_request(found.error_kind)):
-                error = "was not asked" if found is None else f"failed ({found.error_kind}: {found.error})"
-                raise UsageError(
-                    f"the incumbent's answer to sample {sample.id}, epoch {epoch}, is missing: the call "
-                    f"{error}",
-                    code="baseline-incomplete",
-                    hint=f"`crossgrade freeze {workload.name}` goes on; what was paid for is kept",
-                )
-            response = found.response
-            if response is not None:
-                last = max(last, response.at)
-                if response.answer.model is not None:
-                    versions[response.answer.model] = versions.get(response.answer.model, 0) + 1
-            answers.append(
-                SealedAnswer(
-                    sample_id=sample.id,
-                    epoch=epoch,
-                    response_id=None if response is None else response.id,
-                    digest=None if response is None else response_digest(response),
-                    error_kind=found.error_kind,
-                    score=None if found.score is None else found.score.value,
-                )
-            )
-    check_versions(workload, versions, accepted)
-    _check_clock(workload, last, store, now)
+    answers, failed, last = _collected(workload, run, samples, store=store, design=design)
+    if len(failed) > MOST_FAILED * len(answers):
+        raise UsageError(
+            f"{len(failed):,} of {len(answers):,} calls of {workload.incumbent.name} failed, for instance "
+            f"for {failed[0]}",
+            code="baseline-incomplete",
+            hint=f"run `crossgrade freeze {workload.name}` again: what was paid for is kept",
+        )
+    check_versions(workload, versions_of(store, run), accepted)
+    check_clock(workload.name, last, now)
     settings = run_settings(workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest)
     return Baseline(
         id=new_id(),
@@ -137,16 +127,66 @@ def seal(
         power=power,
         samples=tuple(SealedSample(each.id, sample_digest(each)) for each in samples),
         answers=tuple(answers),
-        versions=tuple(sorted(versions)),
+        versions=tuple(sorted(versions_of(store, run))),
         price=price,
+        seen_before=tuple(seen_before),
     ).sealed()
+
+
+def _collected(
+    workload: Workload,
+    run: Run,
+    samples: Sequence[Sample],
+    *,
+    store: "Store",
+    design: RunDesign,
+) -> "tuple[list[SealedAnswer], list[str], datetime]":
+    """Return the outcomes that a run collected, what failed in words, and when the last of them came."""
+    from crossgrade.store import SealedAnswer, response_digest
+
+    recorded = store.answers.of_run(run.id, str(run.settings["scorer_digest"]))
+    asked = [
+        (sample.id, workload.incumbent.name, epoch)
+        for position, sample in enumerate(samples)
+        if design.pairs_at(position)
+        for epoch in range(1, workload.epochs + 1)
+    ]
+    answers: list[SealedAnswer] = []
+    failed: list[str] = []
+    last = run.created_at
+    for sample, model, epoch in asked:
+        found = recorded.get((sample, model, epoch))
+        response = None if found is None else found.response
+        kind = "not-asked" if found is None else found.error_kind
+        if response is not None:
+            last = max(last, response.at)
+        elif not is_of_the_request(kind):
+            failed.append(f"sample {sample}, epoch {epoch} ({kind})")
+        answers.append(
+            SealedAnswer(
+                sample_id=sample,
+                epoch=epoch,
+                response_id=None if response is None else response.id,
+                digest=None if response is None else response_digest(response),
+                error_kind=kind,
+                score=None if found is None or found.score is None else found.score.value,
+            )
+        )
+    return answers, failed, last
+
+
+def versions_of(store: "Store", run: Run) -> dict[str, int]:
+    """Return how many answers of a run each version gave, as the provider named it."""
+    recorded = store.answers.of_run(run.id, str(run.settings["scorer_digest"])).values()
+    named = (each.response.answer.model for each in recorded if each.response is not None)
+    return Counter(each for each in named if each is not None)
 
 
 def check_versions(workload: Workload, versions: Mapping[str, int], accepted: Iterable[str]) -> None:
     """Raise UsageError unless all answers are of one version of the incumbent.
 
-    `versions` counts answers by the model that the provider said to have served. A name that is the offer's
-    own with a date or version behind it is the incumbent's; at an address of the team's own every name is.
+    `versions` counts answers by the model that the provider said to have served. The name that was asked for
+    says no version, and that name with a date or version behind it is the incumbent's.
     """
     offer, allowed = workload.incumbent.offer, set(accepted)
     others = [each for each in versions if each not in allowed and not _is_version(offer, each)]
@@ -155,35 +195,36 @@ def check_versions(workload: Workload, versions: Mapping[str, int], accepted: It
         raise UsageError(
             f"{offer.provider} was asked for {offer.model} and answered with another model: {counts}",
             code="baseline-other-model",
-            hint=f"if it is the incumbent, say so with `--version {others[0]}`; otherwise its own answers "
-            "are gone, and those in your logs are what a baseline can rest on",
+            hint=f"if it is the incumbent under another name, say so with `--version {others[0]}`; otherwise "
+            "its own answers are gone, and those in your logs are what is left (`--answered`)",
         )
-    if len(versions) > 1 and not set(versions) <= allowed:
-        counts = ", ".join(f"{each} ({n:,} answers)" for each, n in sorted(versions.items()))
+    dated = {each: n for each, n in versions.items() if _stem(each) != _stem(offer.model)}
+    if len(dated) > 1 and not dated.keys() <= allowed:
+        counts = ", ".join(f"{each} ({n:,} answers)" for each, n in sorted(dated.items()))
         raise UsageError(
-            f"the answers of {offer.name} are of {len(versions)} versions: {counts}",
+            f"the answers of {offer.name} are of {len(dated)} versions: {counts}",
             code="baseline-versions-mixed",
-            hint="name a dated version in `models`, or accept them with a `--version` for each",
+            hint="name a dated version in `models`, or accept each of them with `--version`",
         )
 
 
 def _is_version(offer: Offer, served: str) -> bool:
-    """Return whether a served name may be a version of the offer's model."""
-    if offer.base_url is not None or offer.provider not in HOSTS:
+    """Return whether a served name may be a version of the offer's model; a local file has any name."""
+    if offer.provider == "local":
         return True
-    asked, name = (each.lower().rsplit("/", 1)[-1] for each in (offer.model, served))
-    short, long = sorted((asked, name), key=len)
+    short, long = sorted((_stem(offer.model), _stem(served)), key=len)
     return long.startswith(short) and _VERSION.match(long[len(short) :]) is not None
 
 
-def _check_clock(workload: Workload, last: datetime, store: "Store", now: datetime) -> None:
+def _stem(model: str) -> str:
+    return model.lower().rsplit("/", 1)[-1]
+
+
+def check_clock(workload: str, last: datetime, now: datetime) -> None:
     """Raise UsageError if something that was recorded before lies in the future."""
-    newest = store.baselines.newest(workload.name)
-    if newest is not None:
-        last = max(last, newest.sealed_at)
     if last > now:
         raise UsageError(
-            f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC, and an answer or baseline of {workload.name!r} was "
+            f"the clock says {now:%Y-%m-%d %H:%M:%S} UTC, and an answer or baseline of {workload!r} was "
             f"recorded at {last:%Y-%m-%d %H:%M:%S} UTC",
             code="clock-set-back",
             hint="set the clock, then seal again",
@@ -209,10 +250,8 @@ def sealed_outcomes(store: "Store", baseline: "Baseline") -> SealedOutcomes:
         if each.response_id is not None:
             found[each.sample_id, each.epoch] = responses[each.response_id]
         else:
-            kind = _REFUSALS.get(str(each.error_kind), ProviderError)
-            found[each.sample_id, each.epoch] = kind(
-                "the incumbent refused this request when the baseline was sealed"
-            )
+            kind = _REFUSALS.get(str(each.error_kind), UpstreamError)
+            found[each.sample_id, each.epoch] = kind("this call failed when the baseline was sealed")
     return found
 
 

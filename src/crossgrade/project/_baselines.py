@@ -1,7 +1,8 @@
 """Candidates against a sealed baseline: the part of its error rate that each gets, and what is left."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.domain import BaselineTest, Variant, Workload
@@ -11,52 +12,134 @@ if TYPE_CHECKING:
     from crossgrade.store import Baseline, BaselineUse, Run, Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A workload as its candidates are tested against a baseline, and the uses that this adds to its record.
+
+    `known` is how many uses there were. Without a baseline the workload is as it was, and there are none.
+    """
+
+    workload: Workload
+    uses: "tuple[BaselineUse, ...]" = ()
+    known: int = 0
+
+    def spend(self, store: "Store") -> None:
+        """Record the new uses; raises StoreError if another process compared something meanwhile."""
+        test = self.workload.baseline
+        if test is None:
+            return
+        with store.baselines.using(test.baseline_id):
+            recorded = store.baselines.uses(test.baseline_id)
+            if [use.key for use in recorded[self.known :]] == [use.key for use in self.uses]:
+                return  # this very comparison was begun before
+            if len(recorded) != self.known:
+                raise StoreError(
+                    f"another candidate was compared with baseline {test.baseline_id} at the same time",
+                    code="baseline-locked",
+                    hint="try again",
+                )
+            for use in self.uses:
+                store.baselines.append_use(use)
+
+
 def against_baseline(
-    store: "Store", workload: Workload, *, again: bool = False, spend: bool = False, judged: bool = False
-) -> Workload:
-    """Return a workload as its candidates are tested against its newest baseline, unchanged if it has none.
+    store: "Store",
+    workload: Workload,
+    *,
+    scorer: Mapping[str, Any],
+    again: bool = False,
+    judged: bool = False,
+) -> Comparison:
+    """Return a workload as its candidates are tested against its newest baseline.
 
     Each candidate gets its part of the baseline's error rate (`stats.shared_alpha`), the same one each time
-    that it is compared as it is now. With `again` its calls are made once more, which is another candidate.
-    With `spend` the parts of new candidates are recorded.
+    that it is compared as it is now. `scorer` identifies what scores the answers. With `again` the
+    candidates' calls are made once more, which is another test. Nothing is recorded: see `Comparison.spend`.
 
     Raises UsageError if the incumbent is not the sealed one, if results were shown sample by sample before a
-    new candidate came, or if a `judged` test would have too small a part.
+    new candidate came, or if the part that is left is too small for a test; StoreError if the record of what
+    was compared does not fit the runs.
     """
-    baseline = store.baselines.newest(workload.name)
+    baseline = in_force(store, workload.name)
     if baseline is None:
-        return workload
+        return Comparison(workload=workload)
     _check_incumbent(workload, baseline)
-    if not spend:
-        return _tested(workload, baseline, _uses(store, workload, baseline, again=again), judged=judged)
-    with store.baselines.using(baseline.id):
-        known = len(store.baselines.uses(baseline.id))
-        uses = _uses(store, workload, baseline, again=again)
-        tested = _tested(workload, baseline, uses, judged=judged)
-        for use in uses[known:]:
-            store.baselines.append_use(use)
-    return tested
+    _check_clock(baseline)
+    known = store.baselines.uses(baseline.id)
+    forgotten = sorted({each for use in known for each in use.samples})
+    keys = {
+        variant.name: candidate_key(workload, variant, {**scorer, "forgotten": forgotten})
+        for variant in workload.candidates
+    }
+    uses = _with_new(baseline, workload, known, keys, again=again)
+    return Comparison(
+        workload=_tested(workload, baseline, uses, keys, judged=judged),
+        uses=tuple(uses[len(known) :]),
+        known=len(known),
+    )
+
+
+def in_force(store: "Store", workload: str) -> "Baseline | None":
+    """Return the newest baseline of a workload (None: it has none), whose record must fit the runs.
+
+    Raises StoreError if a run was made against a baseline, or as a candidate of it, that is not recorded.
+    """
+    baselines = {each.id: each for each in store.baselines.recent(workload)}
+    tried = {name: tried_candidates(each, store.baselines.uses(name)) for name, each in baselines.items()}
+    for run in store.runs.recent(workload):
+        recorded: Any = run.settings.get("baseline")
+        if recorded is None:
+            continue
+        names = [use.candidate for use in tried.get(str(recorded["id"]), [])]
+        for name, number in recorded["numbers"].items():
+            if not 1 <= int(number) <= len(names) or names[int(number) - 1] != name:
+                raise StoreError(
+                    f"run {run.id} compared {name} with baseline {recorded['id']}, and there is no record of "
+                    "it",
+                    code="baseline-use-missing",
+                    hint="restore the store from a copy of before the change",
+                )
+    return next(iter(baselines.values()), None)
+
+
+def tried_candidates(baseline: "Baseline", uses: "Sequence[BaselineUse]") -> "list[BaselineUse]":
+    """Return the candidates that were compared, in order; raises StoreError for a rate that is not theirs."""
+    from crossgrade.stats import shared_alpha
+
+    tried = [use for use in uses if use.kind == "candidate"]
+    for number, use in enumerate(tried, 1):
+        if use.alpha != shared_alpha(number, planned=baseline.planned_candidates, alpha=baseline.alpha):
+            raise StoreError(
+                f"the record of baseline {baseline.id} gives {use.candidate} an error rate of {use.alpha}, "
+                "which is not its part",
+                code="baseline-changed",
+                hint="restore the store from a copy of before the change",
+            )
+    return tried
+
+
+def sealed_elsewhere(store: "Store", baseline_id: str | None) -> dict[str, str]:
+    """Return which answers are sealed in another baseline: its workload, by the response's id."""
+    return {
+        each.response_id: baseline.workload
+        for baseline in store.baselines.recent()
+        if baseline.id != baseline_id
+        for each in baseline.answers
+        if each.response_id is not None
+    }
 
 
 def as_run(store: "Store", workload: Workload, run: "Run") -> Workload:
     """Return a workload as a run tested it against a baseline, unchanged for a run that asked the incumbent.
 
-    Raises StoreError if the store has no record of the part of alpha that a candidate of the run spent.
+    Raises StoreError as `in_force` does.
     """
     recorded: Any = run.settings.get("baseline")
     if recorded is None:
         return workload
+    in_force(store, run.workload)
     baseline = store.baselines.get(str(recorded["id"]))
-    uses = store.baselines.uses(baseline.id)
     numbers = {str(name): int(number) for name, number in recorded["numbers"].items()}
-    tried = [use for use in uses if use.kind == "candidate"]
-    for name, number in numbers.items():
-        if not 1 <= number <= len(tried) or tried[number - 1].candidate != name:
-            raise StoreError(
-                f"run {run.id} compared {name} with baseline {baseline.id}, which has no record of it",
-                code="baseline-use-missing",
-                hint="restore the store from a copy of before the change",
-            )
     return replace(
         workload,
         alpha=float(str(run.settings["alpha"])),
@@ -65,20 +148,26 @@ def as_run(store: "Store", workload: Workload, run: "Run") -> Workload:
         seed=baseline.seed,
         epochs=baseline.epochs,
         planned=None,
-        baseline=_terms(baseline, uses, numbers),
+        baseline=_terms(baseline, store.baselines.uses(baseline.id), numbers),
     )
 
 
-def candidate_key(workload: Workload, variant: Variant) -> str:
-    """Return what makes a candidate the same one: offer, prompt and settings, scorer and floor."""
+def candidate_key(workload: Workload, variant: Variant, more: Mapping[str, Any]) -> str:
+    """Return what makes a test of a candidate the same one: all that a verdict on it depends on."""
     from crossgrade.calls import digest
     from crossgrade.evaluate import run_settings
 
     settings = run_settings(
         replace(workload, candidates=(variant,), baseline=None), dataset_digest="", scorer_digest=""
     )
-    named = ("candidates", "scorer", "floor", "errors_count_as_zero", "segment", "splits_only")
-    return digest({name: settings[name] for name in named})
+    for name in ("planned", "seed", "alpha", "dataset_digest", "scorer_digest"):
+        del settings[name]  # which a baseline sets
+    rules = {
+        "router": workload.router,
+        "whole_floor": workload.whole_floor,
+        "dropped": sorted(workload.dropped),
+    }
+    return digest({**settings, **rules, **more})
 
 
 def _check_incumbent(workload: Workload, baseline: "Baseline") -> None:
@@ -92,71 +181,91 @@ def _check_incumbent(workload: Workload, baseline: "Baseline") -> None:
             f"{', '.join(changed)} of the incumbent of {workload.name!r} changed since baseline "
             f"{baseline.id} was sealed on {baseline.sealed_at:%Y-%m-%d}",
             code="baseline-of-other-incumbent",
-            hint="bring the incumbent back as it was, or name the workload otherwise",
+            hint="bring the incumbent back as it was",
         )
 
 
-def _uses(
-    store: "Store", workload: Workload, baseline: "Baseline", *, again: bool
-) -> "tuple[BaselineUse, ...]":
+def _check_clock(baseline: "Baseline") -> None:
+    now = datetime.now(UTC)
+    if baseline.sealed_at > now:
+        raise UsageError(
+            f"the clock says {now:%Y-%m-%d %H:%M} UTC, and baseline {baseline.id} was sealed on "
+            f"{baseline.sealed_at:%Y-%m-%d %H:%M} UTC",
+            code="clock-set-back",
+            hint="set the clock",
+        )
+
+
+def _with_new(
+    baseline: "Baseline",
+    workload: Workload,
+    known: "Sequence[BaselineUse]",
+    keys: Mapping[str, str],
+    *,
+    again: bool,
+) -> "list[BaselineUse]":
     """Return the uses of a baseline with those of this test: new ones come last, not recorded yet."""
     from crossgrade.stats import shared_alpha
     from crossgrade.store import BaselineUse
 
-    uses = list(store.baselines.uses(baseline.id))
+    uses = list(known)
     shown = next((use for use in uses if use.kind == "revealed"), None)
-    for variant in workload.candidates:
-        key = candidate_key(workload, variant)
+    for name, key in keys.items():
         if not again and any(use.key == key for use in uses):
             continue
         if shown is not None:
             raise UsageError(
-                f"{variant.name} is new to baseline {baseline.id}, whose results were shown sample by sample "
-                f"on {shown.at:%Y-%m-%d}: it may have been tuned to them",
+                f"{name} is new to baseline {baseline.id}, whose results were shown sample by sample on "
+                f"{shown.at:%Y-%m-%d}: it may have been tuned to them",
                 code="baseline-revealed",
-                hint=f"put fresh rows into the dataset and seal them: `crossgrade freeze {workload.name}`",
+                hint="put fresh rows into the dataset, and seal them while the incumbent can be asked: "
+                f"`crossgrade freeze {workload.name}`",
             )
-        before = sum(use.kind == "candidate" for use in uses)
-        alpha = shared_alpha(before + 1, planned=baseline.planned_candidates, alpha=baseline.alpha)
+        before = len(tried_candidates(baseline, uses))
         uses.append(
             BaselineUse(
                 baseline_id=baseline.id,
                 number=len(uses) + 1,
                 kind="candidate",
-                candidate=variant.name,
+                candidate=name,
                 key=key,
-                alpha=alpha,
+                alpha=shared_alpha(before + 1, planned=baseline.planned_candidates, alpha=baseline.alpha),
                 purpose="evaluate",
             )
         )
-    return tuple(uses)
+    return uses
 
 
 def _tested(
-    workload: Workload, baseline: "Baseline", uses: "Sequence[BaselineUse]", *, judged: bool
+    workload: Workload,
+    baseline: "Baseline",
+    uses: "Sequence[BaselineUse]",
+    keys: Mapping[str, str],
+    *,
+    judged: bool,
 ) -> Workload:
-    """Return the workload with the rules of its test: every candidate at the smallest of their parts."""
+    """Return the workload with the rules of its test: each candidate alone, at the least of their parts."""
+    from crossgrade.decide import LEAST_ALPHA
     from crossgrade.stats import BETS_BELOW
 
-    tried = [use for use in uses if use.kind == "candidate"]
-    keys = [use.key for use in tried]
-    numbers: dict[str, int] = {}
-    for variant in workload.candidates:
-        key = candidate_key(workload, variant)
-        numbers[variant.name] = len(keys) - keys[::-1].index(key)
+    tried = tried_candidates(baseline, uses)
+    order = [use.key for use in tried]
+    numbers = {name: len(order) - order[::-1].index(key) for name, key in keys.items()}
     least = min(tried[number - 1].alpha for number in numbers.values())
-    if judged and least < BETS_BELOW:
+    if least < LEAST_ALPHA or (judged and least < BETS_BELOW):
+        why = "people's labels cannot correct a judge at it"
         raise UsageError(
-            f"the error rate that is left for another candidate of baseline {baseline.id} is {least:.2g}, "
-            "where only bets decide, and people's labels correct a judge in one test at the end",
+            f"the error rate that is left for another candidate of baseline {baseline.id} is {least:.2g}: "
+            f"{'a decision needs more' if least < LEAST_ALPHA else why}",
             code="baseline-spent",
-            hint=f"put fresh rows into the dataset and seal them: `crossgrade freeze {workload.name}`",
+            hint="put fresh rows into the dataset, and seal them while the incumbent can be asked: "
+            f"`crossgrade freeze {workload.name}`",
         )
     return replace(
         workload,
-        alpha=least * len(numbers),
+        alpha=least,
         family_alpha=None,
-        mode="anytime" if least < BETS_BELOW else workload.mode,
+        mode="anytime" if least < BETS_BELOW and not judged else workload.mode,
         seed=baseline.seed,
         epochs=baseline.epochs,
         planned=None,
@@ -165,7 +274,7 @@ def _tested(
 
 
 def _terms(baseline: "Baseline", uses: "Sequence[BaselineUse]", numbers: "dict[str, int]") -> BaselineTest:
-    tried = [use for use in uses if use.kind == "candidate"]
+    tried = tried_candidates(baseline, uses)
     spent = sum(use.alpha for use in tried[: max(numbers.values())])
     return BaselineTest(
         baseline_id=baseline.id,
@@ -177,21 +286,36 @@ def _terms(baseline: "Baseline", uses: "Sequence[BaselineUse]", numbers: "dict[s
         numbers=numbers,
         left=max(baseline.alpha - spent, 0.0),
         withheld=not any(use.kind == "revealed" for use in uses),
+        seen_before=baseline.seen_before,
     )
+
+
+def is_withheld(store: "Store", run: "Run") -> bool:
+    """Return whether a run's results are withheld sample by sample: its samples are sealed."""
+    return _withholding(store, run) is not None
 
 
 def check_withheld(store: "Store", run: "Run") -> None:
-    """Raise UsageError if a run's results are withheld sample by sample, because they are of a baseline."""
-    recorded: Any = run.settings.get("baseline")
-    if recorded is None or any(use.kind == "revealed" for use in store.baselines.uses(str(recorded["id"]))):
-        return
-    raise UsageError(
-        f"run {run.id} compared candidates with baseline {recorded['id']}, whose results are withheld sample "
-        "by sample",
-        code="baseline-withheld",
-        hint=f"`crossgrade freeze reveal {run.workload}` shows them; no new candidate can be compared "
-        "afterwards",
-    )
+    """Raise UsageError if a run's results are withheld sample by sample."""
+    baseline = _withholding(store, run)
+    if baseline is not None:
+        raise UsageError(
+            f"run {run.id} asked about samples of baseline {baseline.id}, whose results are withheld sample "
+            "by sample",
+            code="baseline-withheld",
+            hint=f"`crossgrade freeze reveal {run.workload}` shows them; no new candidate can be compared "
+            "afterwards. To have people score answers, add `--label-file FILE`",
+        )
+
+
+def _withholding(store: "Store", run: "Run") -> "Baseline | None":
+    """Return the baseline that keeps a run's results from being shown sample by sample."""
+    asked = store.answers.samples_of_run(run.id)
+    for baseline in store.baselines.recent(run.workload):
+        sealed = any(each.id in asked for each in baseline.samples)
+        if sealed and not any(use.kind == "revealed" for use in store.baselines.uses(baseline.id)):
+            return baseline
+    return None
 
 
 def forget_sealed(

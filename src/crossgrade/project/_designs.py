@@ -179,7 +179,9 @@ def stopping_rule(
         alpha=workload.alpha,
         mode="fixed" if split or judged else workload.mode,
         splits_only=workload.splits_only,
-        futility=FUTILITY if gives_up else None,
+        # What a candidate spends of a baseline's error rate is gone, so its test goes to its end.
+        futility=FUTILITY if gives_up and workload.baseline is None else None,
+        alone=workload.baseline is not None,
         settles=settles,
     )
 

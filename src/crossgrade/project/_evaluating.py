@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import DataError, UsageError
+from crossgrade.project._baselines import sealed_elsewhere
 from crossgrade.project._designs import blocks_from_history, may_spare, run_design, stopping_rule
 from crossgrade.project._measured import offers_of
 
@@ -117,10 +118,12 @@ class Evaluation:
         reuse: bool,  # noqa: FBT001 -- anyio.run passes positions
         on_progress: "Callable[[Progress], None] | None",
         design: "RunDesign | None" = None,
+        begins: Callable[[], None] = lambda: None,
     ) -> "RunResult":
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`.
 
-        Without candidates every planned sample of the `design` is put to the incumbent.
+        Without candidates every planned sample of the `design` is put to the incumbent. `begins` is called
+        before the run is recorded, once everything is checked.
         """
         from crossgrade.calls import CallLimiters
         from crossgrade.evaluate import Judges, SealedProvider, run_workload, sealed_outcomes
@@ -130,9 +133,10 @@ class Evaluation:
         offers = offers_of(workload)
         everybody = {**offers, judge.name: judge} if judge else offers
         design = design or self.design(resume=resume, reuse=reuse)
-        sealed = None
-        if workload.baseline is not None:
-            sealed = sealed_outcomes(self.store, self.store.baselines.get(workload.baseline.baseline_id))
+        sealed, test = None, workload.baseline
+        if test is not None:
+            sealed = sealed_outcomes(self.store, self.store.baselines.get(test.baseline_id))
+        elsewhere = sealed_elsewhere(self.store, None if test is None else test.baseline_id)
         # A variant whose answers are all recorded, as from a log, is not asked and needs no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
         limiters = CallLimiters()
@@ -141,6 +145,9 @@ class Evaluation:
             asked = await self.scorer_calls(design, reuse)
             judge_usd = asked.cost_usd[1] / design.samples if asked and asked.cost_usd else judge_usd
         async with AsyncExitStack() as stack:
+            if test is not None:
+                for number in test.numbers.values():  # one test of a candidate at a time
+                    stack.enter_context(self.store.runs.lock(f"{test.baseline_id}-{number}"))
             providers = {
                 name: await stack.enter_async_context(
                     self.open_provider(
@@ -178,6 +185,8 @@ class Evaluation:
                 resume=resume,
                 reuse=reuse,
                 sealed=sealed,
+                sealed_elsewhere=elsewhere,
+                begins=begins,
                 on_progress=on_progress,
                 judge_usd=judge_usd,
             )

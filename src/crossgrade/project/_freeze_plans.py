@@ -39,15 +39,17 @@ class FreezeOptions:
     """What a baseline is planned for.
 
     `candidates` is how many later models are planned, `retention` what a good one is expected to keep, and
-    `power` the probability with which it shall be certified. `samples` overrides the number of answers.
-    `versions` are names of served models that the team states to be the incumbent. Raises UsageError for
-    options that no plan can follow.
+    `power` the probability with which it shall be certified. `samples` overrides the number of answers, and
+    with `answered` only samples are taken whose answers are there, so that nothing is bought. `versions` are
+    names of served models that the team states to be the incumbent. Raises UsageError for options that no
+    plan can follow.
     """
 
     candidates: int = 5
     retention: float = 0.95
     power: float = 0.8
     samples: int | None = None
+    answered: bool = False
     versions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -109,10 +111,13 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
     available = len(dataset.samples)
     known = _known(evaluation)
     needed, sized = answers_needed(workload, options, known.mean, known.correlation, available=available)
-    everything = new_design(replace(workload, planned=None), dataset)
-    is_free = not evaluation.estimate(everything).models[0].calls  # all answers are paid for, or logged
+    answered = _answered(evaluation)
+    is_free = options.answered or len(answered) == available
     pairs = min(options.samples or (available if is_free else needed) or available, available)
     design = new_design(replace(workload, planned=pairs), dataset)
+    if options.answered:
+        answered = answered[: options.samples]
+        design = replace(design, samples=len(answered), first_samples=len(answered), order=tuple(answered))
     estimate = evaluation.estimate(design)
     blocks = None if is_free else _blocks(evaluation, estimate, known, options, pairs)
     if blocks is not None:
@@ -144,6 +149,20 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
         ),
         design,
     )
+
+
+def _answered(evaluation: "Evaluation") -> list[str]:
+    """Return the samples whose answers of the incumbent are there, by id, in the order of a run.
+
+    Raises UsageError if there are none and only they are wanted.
+    """
+    from crossgrade.evaluate import new_design, planned_samples, request_digests
+
+    workload, dataset = replace(evaluation.workload, planned=None, candidates=()), evaluation.dataset
+    samples = planned_samples(workload, dataset, new_design(workload, dataset))
+    digests = {sample.id: list(request_digests(workload, sample)) for sample in samples}
+    paid = evaluation.store.answers.paid(each for own in digests.values() for each in own)
+    return [name for name, own in digests.items() if all(each in paid for each in own)]
 
 
 def answers_first(planned: int, known: int, *, in_blocks: bool = False) -> int | None:

@@ -1,14 +1,16 @@
 """Freezes workloads: buys the incumbent's answers while it can be asked, seals and checks them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from crossgrade.domain import Workload
 from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.project._baselines import in_force, tried_candidates
 from crossgrade.project._freeze_plans import MOST_PLANS, FreezeOptions, FreezePlan, answers_first, plan_freeze
 from crossgrade.project._measured import price_words
 from crossgrade.project._opened import OpenProject, run_to_end
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.project._evaluating import Evaluation
     from crossgrade.store import Baseline, BaselineUse, Run
+
+
+_FIRST = 5
+"""The answers after which it is looked at who answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +79,30 @@ class ProjectBaselines:
         options, workload = options or FreezeOptions(), self._project.workload(name)
         if max_cost_usd is not None:
             workload = replace(workload, max_cost_usd=max_cost_usd)
-        evaluation = self._evaluation(workload)
-        alone = self._evaluation_of(replace(workload, candidates=()))
-        design = self._design(evaluation, alone, options, on_progress)
-        run = self._buy(alone, design, on_progress)
-        offer = workload.incumbent.offer
-        price = self._project.price_of(offer)
-        baseline = seal(
-            alone.workload,
-            alone.dataset,
-            run,
-            store=self._project.store,
-            design=design,
-            planned_candidates=options.candidates,
-            expected_retention=options.retention,
-            power=options.power,
-            price=None if price is None else price_words(offer, price),
-            accepted=options.versions,
-            now=datetime.now(UTC),
-        )
-        self._project.store.baselines.append(baseline)
+        store, offer = self._project.store, workload.incumbent.offer
+        with store.baselines.using(f"of-{name}"):  # one at a time, so that nothing is bought twice
+            self._check_clock(name)
+            evaluation = self._evaluation(workload)
+            alone = self._evaluation_of(replace(workload, candidates=()))
+            buy = partial(self._buy, alone, options.versions, on_progress)
+            design = self._design(evaluation, options, buy)
+            run = buy(design)
+            price = self._project.price_of(offer)
+            baseline = seal(
+                alone.workload,
+                alone.dataset,
+                run,
+                store=store,
+                design=design,
+                planned_candidates=options.candidates,
+                expected_retention=options.retention,
+                power=options.power,
+                price=None if price is None else price_words(offer, price),
+                accepted=options.versions,
+                seen_before=self._seen(name, store.answers.samples_of_run(run.id)),
+                now=datetime.now(UTC),
+            )
+            store.baselines.append(baseline)
         return baseline
 
     def check(self, names: Sequence[str] = ()) -> list[BaselineCheck]:
@@ -131,22 +141,43 @@ class ProjectBaselines:
                 store.baselines.append_use(use)
         return baseline
 
+    def _check_clock(self, name: str) -> None:
+        from crossgrade.evaluate import check_clock
+
+        newest = self._project.store.baselines.newest(name)
+        if newest is not None:
+            check_clock(name, newest.sealed_at, datetime.now(UTC))
+
+    def _seen(self, name: str, samples: Collection[str]) -> list[str]:
+        """Return the candidates of earlier runs that were asked about some of the samples."""
+        store, found = self._project.store, dict[str, None]()
+        for run in store.runs.recent(name):
+            settings: Any = run.settings
+            if settings["candidates"] and not store.answers.samples_of_run(run.id).isdisjoint(samples):
+                found |= dict.fromkeys(str(each["name"]) for each in settings["candidates"])
+        return sorted(found)
+
+    @staticmethod
     def _design(
-        self,
-        evaluation: "Evaluation",
-        alone: "Evaluation",
-        options: FreezeOptions,
-        on_progress: "Callable[[Progress], None] | None",
+        evaluation: "Evaluation", options: FreezeOptions, buy: "Callable[[RunDesign], Run]"
     ) -> "RunDesign":
-        """Return what to buy in all, planned again as answers of the incumbent `alone` come."""
+        """Return what to buy in all, planned again as answers come.
+
+        The first few tell whether it is the incumbent that answers.
+        """
         from crossgrade.evaluate import new_design
 
+        def buy_first(answers: int) -> None:
+            buy(new_design(replace(evaluation.workload, planned=answers), evaluation.dataset))
+
         plan, design = plan_freeze(evaluation, options)
+        if plan.calls > _FIRST:
+            buy_first(_FIRST)
         for _ in range(1, MOST_PLANS):
             first = answers_first(plan.answers, plan.basis_answers, in_blocks=plan.block > 1)
-            if first is None or options.samples is not None:
+            if first is None or options.samples is not None or not plan.calls:
                 break
-            self._buy(alone, new_design(replace(alone.workload, planned=first), alone.dataset), on_progress)
+            buy_first(first)
             plan, design = plan_freeze(evaluation, options)
         return design
 
@@ -170,13 +201,24 @@ class ProjectBaselines:
     def _buy(
         self,
         evaluation: "Evaluation",
-        design: "RunDesign",
+        accepted: Sequence[str],
         on_progress: "Callable[[Progress], None] | None",
+        design: "RunDesign",
     ) -> "Run":
-        """Collect the incumbent's answers under a design; return the run."""
+        """Collect the incumbent's answers under a design; return the run. Calls that failed are made again.
+
+        Raises UsageError if another model answered.
+        """
+        from crossgrade.evaluate import check_versions, versions_of
+
+        store = self._project.store
         with self._explained(evaluation.workload):
             result = run_to_end(evaluation.run, None, True, on_progress, design)
-        return self._project.store.runs.get(result.run_id)
+            if result.progress.errors:
+                result = run_to_end(evaluation.run, result.run_id, True, on_progress, design)
+        run = store.runs.get(result.run_id)
+        check_versions(evaluation.workload, versions_of(store, run), accepted)
+        return run
 
     @contextmanager
     def _explained(self, workload: Workload) -> Iterator[None]:
@@ -196,8 +238,8 @@ class ProjectBaselines:
                 f"{offer.name} ({offer.model} at {offer.provider}) cannot be asked any more: "
                 f"{error.message}{follows}",
                 code="incumbent-gone",
-                hint="a baseline can still rest on its logged answers: take the workload from a log with "
-                "`crossgrade workload create`, and freeze as many samples as it has answers with `--samples`",
+                hint="a baseline can still rest on the answers that are there, paid for or logged: "
+                f"`crossgrade freeze {workload.name} --answered`",
             ) from error
 
     def _checked(self, workload: Workload, baseline: "Baseline") -> BaselineCheck:
@@ -207,7 +249,8 @@ class ProjectBaselines:
         dataset = self._project.dataset(workload)
         forgotten = forgotten_samples(store, baseline)
         uses = store.baselines.uses(baseline.id)
-        tried = tuple(use for use in uses if use.kind == "candidate")
+        in_force(store, workload.name)  # whose record fits the runs
+        tried = tuple(tried_candidates(baseline, uses))
         problems = (*check_sealed(store, baseline), *check_samples_sealed(baseline, dataset, forgotten))
         return BaselineCheck(
             baseline=baseline,

@@ -315,8 +315,10 @@ class Export:
     waiting: int = 0
 
 
-def write_export(results: "Results", run: "Run", path: Path, label_file: Path | None) -> Export:
-    """Write the table of a run; write or read a labelling file if one is named.
+def write_export(
+    results: "Results", run: "Run", path: Path, label_file: Path | None, *, blind: bool = False
+) -> Export:
+    """Write the table of a run unless `blind`; write or read a labelling file if one is named.
 
     The labelling file is written if it does not exist. If it exists, its scores fill the table's column
     `human`. Raises DataError for a wrong labelling file, and StoreError if a file cannot be written.
@@ -335,7 +337,7 @@ def write_export(results: "Results", run: "Run", path: Path, label_file: Path | 
             rows = blind_rows(results, run=run.id, seed=run.seed)
             write_labels(label_file, rows, answers=models)
             waiting = len(rows)
-    answers = write_results(results, path, blank=("human",))
+    answers = 0 if blind else write_results(results, path, blank=("human",))
     return Export(answers=answers, labelled=labelled, waiting=waiting)
 
 

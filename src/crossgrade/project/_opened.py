@@ -217,6 +217,19 @@ class OpenProject:
             )
         return offer
 
+    def scorer_identity(self, workload: Workload) -> dict[str, object]:
+        """Return what scores a workload's answers: the scorer's digest, and the judge's model."""
+        from crossgrade.calls import CallLimiters
+        from crossgrade.evaluate import Judges
+
+        judge = self.judge(workload)
+        # It is built, and asks nothing.
+        judges = Judges({}, providers={}, limiters=CallLimiters(), store=self.store, prices={})
+        return {
+            "scorer_digest": self.scorer(workload, judges if judge else None).digest,
+            "judge": None if judge is None else [judge.provider, judge.model, judge.base_url],
+        }
+
     def scores_pairs(self, workload: Workload) -> bool:
         """Return whether a workload's scorer scores two answers against each other."""
         from crossgrade.evaluate import scorer_kind

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.project._baselines import against_baseline, as_run, check_withheld
+from crossgrade.project._baselines import Comparison, against_baseline, as_run, check_withheld, is_withheld
 from crossgrade.project._designs import draws, recorded_design
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._growing import growing_routes, refuse_growth
@@ -113,7 +113,7 @@ class Project(OpenProject):
 
         With `reuse`, answers that were paid for before cost nothing.
         """
-        workload = self._against_baseline(self.workload(name), again=not reuse)
+        workload = self._against_baseline(self.workload(name), again=not reuse).workload
         with _in_file(workload.dataset):
             evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
@@ -123,7 +123,7 @@ class Project(OpenProject):
 
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
-        workload = self._against_baseline(self.workload(name), again=not reuse)
+        workload = self._against_baseline(self.workload(name), again=not reuse).workload
         with _in_file(workload.dataset):
             evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
@@ -155,14 +155,17 @@ class Project(OpenProject):
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
-        workload = self._against_baseline(workload, again=not reuse, spend=True)
+        compared = self._against_baseline(workload, again=not reuse)
         with _in_file(workload.dataset):
-            return run_to_end(self.evaluation(workload).run, resume, reuse, on_progress)
+            evaluation = self.evaluation(compared.workload)
+            begins = partial(compared.spend, self.store)
+            return run_to_end(evaluation.run, resume, reuse, on_progress, None, begins)
 
-    def _against_baseline(self, workload: Workload, *, again: bool, spend: bool = False) -> Workload:
+    def _against_baseline(self, workload: Workload, *, again: bool) -> Comparison:
         """Return a workload as it is tested against its sealed baseline, unchanged if it has none."""
         judged = self.judge(workload) is not None
-        return against_baseline(self.store, workload, again=again, spend=spend, judged=judged)
+        scorer = self.scorer_identity(workload)
+        return against_baseline(self.store, workload, scorer=scorer, again=again, judged=judged)
 
     def evaluation(self, workload: Workload) -> Evaluation:
         """Return everything that a run of a workload needs; a growing route of it must be able to grow."""
@@ -464,18 +467,20 @@ class Project(OpenProject):
 
         `label_file` lets people score without knowing the models. If it does not exist, it is written, with
         each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a
-        wrong labelling file, and UsageError for a run against a sealed baseline, whose results are withheld
-        sample by sample until they are revealed.
+        wrong labelling file. Results of a sealed baseline are withheld sample by sample until they are
+        revealed: without a labelling file UsageError is raised, and with one no table is written.
         """
         from crossgrade.workloads import results_from_answers
 
         run = self.store.runs.get(run_id)
-        check_withheld(self.store, run)
+        if label_file is None:
+            check_withheld(self.store, run)
         workload = self.config.workloads.get(run.workload)
         offers = {} if workload is None else offers_of(workload)
         answers = run_answers(self.store, run, offers, self.catalog.price)
         results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
-        return write_export(results, run, path, label_file)
+        blind = label_file is not None and is_withheld(self.store, run)
+        return write_export(results, run, path, label_file, blind=blind)
 
     def report(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None, path: str | Path | None = None

@@ -94,7 +94,8 @@ def shared_alpha(number: int, *, planned: int, alpha: float) -> float:
                 code="count-invalid",
                 hint="count candidates from 1",
             )
-    if number <= planned:
-        return PLANNED_SHARE * alpha / planned
     later = number - planned
-    return (1 - PLANNED_SHARE) * alpha * 6 / (math.pi * later) ** 2
+    rate = PLANNED_SHARE * alpha / planned
+    if later > 0:
+        rate = (1 - PLANNED_SHARE) * alpha * 6 / (math.pi * later) ** 2
+    return float(f"{rate:.10g}")  # as it is printed

@@ -58,7 +58,8 @@ class Baseline:
     that later runs ask, in this order, and `design` says which of them the incumbent answered. `incumbent` is
     the variant as runs record it, with the `versions` that its provider reported. `alpha` is the error rate
     that all candidates share, and `planned_candidates` how many were planned for: see `stats.shared_alpha`.
-    `price` says in words what the incumbent cost on that day (None: unknown).
+    `price` says in words what the incumbent cost on that day (None: unknown). `seen_before` are candidates
+    that were asked about some of the samples before they were sealed.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Baseline:
     answers: tuple[SealedAnswer, ...]
     versions: tuple[str, ...] = ()
     price: str | None = None
+    seen_before: tuple[str, ...] = ()
     v: int = 1
     digest: str = ""
 
@@ -117,6 +119,10 @@ class BaselineUse:
     purpose: str = ""
     samples: tuple[str, ...] = ()
     at: datetime = field(default_factory=utc_now)
+
+    def digest(self, before: str) -> str:
+        """Return the digest that ties the use to the one `before` it."""
+        return _digest(before.encode() + _encode(self))
 
 
 class Baselines:
@@ -162,20 +168,39 @@ class Baselines:
             raise NotFoundError(
                 f"there is no baseline `{baseline_id}`",
                 code="baseline-unknown",
-                hint="`crossgrade freeze list` lists them",
+                hint="`crossgrade freeze verify` lists them",
             )
         return _baseline(row)
 
     def uses(self, baseline_id: str) -> list[BaselineUse]:
         """Return what was done with a baseline, oldest first."""
+        return [use for use, _ in self._chained(baseline_id)]
+
+    def _chained(self, baseline_id: str) -> list[tuple[BaselineUse, str]]:
+        """Return the uses of a baseline with their digests; raises `StoreError` if one was changed."""
         u = t.baseline_uses
         query = select(u).where(u.c.baseline_id == baseline_id).order_by(u.c.number)
         with self._database.reading() as connection:
-            return [_use(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        found: list[tuple[BaselineUse, str]] = []
+        for number, row in enumerate(rows, 1):
+            use = _use(row)
+            before = found[-1][1] if found else baseline_id
+            if use.number != number or row.digest != use.digest(before):
+                raise StoreError(
+                    f"the record of what was compared with baseline {baseline_id} was changed at number "
+                    f"{use.number}",
+                    code="baseline-changed",
+                    hint="restore the store from a copy of before the change",
+                )
+            found.append((use, row.digest))
+        return found
 
     def append_use(self, use: BaselineUse) -> None:
         """Record a use; its number must be the next one. Take it inside `using`."""
+        chained = self._chained(use.baseline_id)
         row = {
+            "digest": use.digest(chained[-1][1] if chained else use.baseline_id),
             "baseline_id": use.baseline_id,
             "number": use.number,
             "kind": use.kind,
@@ -232,17 +257,23 @@ def _digest(document: bytes) -> str:
 
 def _baseline(row: Row[Any]) -> Baseline:
     text = row.content.encode()
-    if _digest(text) != row.digest:
+    sealed = msgspec.json.decode(text, type=Baseline) if _digest(text) == row.digest else None
+    if sealed is None or (sealed.id, sealed.workload, sealed.sealed_at.isoformat()) != (
+        row.id,
+        row.workload,
+        row.at,
+    ):
         raise StoreError(
-            f"baseline {row.id} of {row.workload!r} is not as it was sealed: its document has another digest "
-            f"than {row.digest}",
+            f"baseline {row.id} of {row.workload!r} is not as it was sealed: its document, digest "
+            f"{row.digest}, id, workload or date was changed",
             code="baseline-changed",
             hint="restore the store from a copy of before the change",
         )
-    return replace(msgspec.json.decode(text, type=Baseline), digest=row.digest)
+    return replace(sealed, digest=row.digest)
 
 
 def _use(row: Row[Any]) -> BaselineUse:
     fields = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a row as a mapping
+    del fields["digest"]
     fields["samples"] = msgspec.json.decode(fields["samples"], type=tuple[str, ...])
     return BaselineUse(**{**fields, "at": datetime.fromisoformat(fields["at"])})

@@ -387,5 +387,6 @@ baseline_uses = Table(
     Column("alpha", Float, nullable=False),
     Column("purpose", String, nullable=False),
     Column("samples", Text, nullable=False),
+    Column("digest", String, nullable=False),
     Column("at", String, nullable=False),
 )

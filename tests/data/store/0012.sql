@@ -70,11 +70,12 @@ CREATE TABLE baseline_uses (
 	alpha FLOAT NOT NULL, 
 	purpose VARCHAR NOT NULL, 
 	samples TEXT NOT NULL, 
+	digest VARCHAR NOT NULL, 
 	at VARCHAR NOT NULL, 
 	CONSTRAINT pk_baseline_uses PRIMARY KEY (baseline_id, number), 
 	CONSTRAINT fk_baseline_uses_baseline_id FOREIGN KEY(baseline_id) REFERENCES baselines (id)
 );
-INSERT INTO "baseline_uses" VALUES('01a22500-0000-7000-8000-000000000001',1,'candidate','llama','k',0.008,'evaluate','[]','2026-11-28T12:00:00+00:00');
+INSERT INTO "baseline_uses" VALUES('01a22500-0000-7000-8000-000000000001',1,'candidate','llama','k',0.008,'evaluate','[]','sha256:1ebae60bcad32f216b4715e55c83214b5a1e8e261f86373dabc0ce75ee76d67c','2026-11-28T12:00:00+00:00');
 CREATE TABLE baselines (
 	id VARCHAR NOT NULL, 
 	workload VARCHAR NOT NULL, 
@@ -83,7 +84,7 @@ CREATE TABLE baselines (
 	at VARCHAR NOT NULL, 
 	CONSTRAINT pk_baselines PRIMARY KEY (id)
 );
-INSERT INTO "baselines" VALUES('01a22500-0000-7000-8000-000000000001','support','sha256:1ba8bf0d2adf9c0b9f53179f9e840a9e9c1ba8307f6b6e25175d3c9c14f53c2e','{"id":"01a22500-0000-7000-8000-000000000001","workload":"support","run_id":"01a2105f-e95d-7699-b90b-0080e44d7d2d","sealed_at":"2026-11-28T12:00:00Z","dataset_digest":"sha256:d","design":{"samples":1,"first_samples":1,"first_run":null,"whole_clusters":true,"grown_from":[],"pilot":0,"before":0,"blocks":null,"order":["7"]},"seed":1,"epochs":1,"incumbent":{"model":"gpt","name":"gpt","provider":"openai"},"scorer":{"kind":"exact","options":{}},"scorer_digest":"scorer","floor":0.85,"alpha":0.05,"planned_candidates":5,"expected_retention":0.95,"power":0.8,"samples":[["7","sha256:s"]],"answers":[{"sample_id":"7","epoch":1,"response_id":"01a2105f-e971-7ddb-8399-3a1d4e055d19","digest":"sha256:0d30c54400b1e8cb0c76b6c54bf2baff2601d356b3b5a30022590eafafa01255","error_kind":null,"score":1.0}],"versions":["gpt"],"price":"gpt: $1 in","v":1,"digest":""}','2026-11-28T12:00:00+00:00');
+INSERT INTO "baselines" VALUES('01a22500-0000-7000-8000-000000000001','support','sha256:ce5001cfd3e7b00cd6337c64230b19920205d19608d371fe0d1be036df435afb','{"id":"01a22500-0000-7000-8000-000000000001","workload":"support","run_id":"01a2105f-e95d-7699-b90b-0080e44d7d2d","sealed_at":"2026-11-28T12:00:00Z","dataset_digest":"sha256:d","design":{"samples":1,"first_samples":1,"first_run":null,"whole_clusters":true,"grown_from":[],"pilot":0,"before":0,"blocks":null,"order":["7"]},"seed":1,"epochs":1,"incumbent":{"model":"gpt","name":"gpt","provider":"openai"},"scorer":{"kind":"exact","options":{}},"scorer_digest":"scorer","floor":0.85,"alpha":0.05,"planned_candidates":5,"expected_retention":0.95,"power":0.8,"samples":[["7","sha256:s"]],"answers":[{"sample_id":"7","epoch":1,"response_id":"01a2105f-e971-7ddb-8399-3a1d4e055d19","digest":"sha256:0d30c54400b1e8cb0c76b6c54bf2baff2601d356b3b5a30022590eafafa01255","error_kind":null,"score":1.0}],"versions":["gpt"],"price":"gpt: $1 in","seen_before":[],"v":1,"digest":""}','2026-11-28T12:00:00+00:00');
 CREATE TABLE "batches" (
 	id VARCHAR NOT NULL, 
 	run_id VARCHAR NOT NULL, 

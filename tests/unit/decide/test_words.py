@@ -270,7 +270,7 @@ def sealed(make, counts, now):
         left=0.034,
     )
     found = make(*counts(900, 10, 25, 65), inc=DEAR, cand=CHEAP)
-    yield found, DecisionSettings(alpha=0.008, baseline=against)
+    yield found, DecisionSettings(alpha=0.008, baseline=replace(against, seen_before=("b", "c")))
     yield found, DecisionSettings(alpha=0.001, baseline=replace(against, numbers={"b": 8}, left=0.001))
 
 

@@ -28,5 +28,6 @@ def upgrade() -> None:
         sa.Column("alpha", sa.Float, nullable=False),
         sa.Column("purpose", sa.String, nullable=False),
         sa.Column("samples", sa.Text, nullable=False),
+        sa.Column("digest", sa.String, nullable=False),
         sa.Column("at", sa.String, nullable=False),
     )
