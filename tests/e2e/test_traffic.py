@@ -94,7 +94,7 @@ def test_what_is_not_there_is_said(cli: CommandLine, folder: Path, log: Path) ->
     cli.fails("scan", log, "--format", "langfuze", error=("log-format-unknown", "langfuse"))
     cli.fails("scan", "postgresql://localhost/x", error="query-missing")
     (folder / "note.txt").write_text("not a log\n")
-    cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-workload-unknown", "x"))
+    cli.fails("workload", "create", "x", "--from", "note.txt", error=("log-unreadable", "note.txt"))
     cli.succeeds("scan", log, "--save", "scan.json")
     assert noted(cli("scan", "scan.json").err, "not-read", "--output")
     cli.fails("scan", "note.txt", "--json", error=("log-unreadable", "1"))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
     from crossgrade.project import Project
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPAN_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -23,10 +22,11 @@ class _Name(ParamType[str]):
     name = "name"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from crossgrade.config import NAME_WANTED, is_name
+
         text = str(value)
-        if not _NAME.fullmatch(text):
-            wanted = "1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"
-            self.fail(f"{text!r} is not a name: {wanted}", param, ctx)
+        if not is_name(text):
+            self.fail(f"{text!r} is not a name: {NAME_WANTED}", param, ctx)
         return text
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 
 from crossgrade.config._schema import ConfigFile, ModelSection
-from crossgrade.config._section import Section
+from crossgrade.config._section import NAME_WANTED, Section
 from crossgrade.config._yaml import KEY_SEEN, REMOVE_KEY, YamlTree, looks_secret
 from crossgrade.domain import JSON
 from crossgrade.errors import ConfigError, hint_among
@@ -52,7 +52,7 @@ _PATTERNS = {
     "country": "must be a country code of ISO 3166 in capital letters, such as `DE`, `GB` or `GR`",
     "claim": "must be a dotted path of at most 200 characters, without spaces",
 }
-_NAME_WANTED = "must be 1 to 64 letters, digits, `-`, `_` or `.`, a letter or digit first"
+_NAME_WANTED = f"must be {NAME_WANTED}"
 
 
 class InvalidConfigError(ConfigError):

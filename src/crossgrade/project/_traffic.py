@@ -99,10 +99,11 @@ def read_definition(paths: Sequence[Path], *, criterion: str | None = None) -> "
 def _tree(path: Path) -> dict[str, Any]:
     """Return the object in a file of JSON, or of YAML within the limits of a configuration."""
     from crossgrade.config import read_yaml
-    from crossgrade.workloads.files import FileLimits, decode_document, first_bytes, read_whole
+    from crossgrade.workloads.files import FileLimits, decode_line, first_bytes, read_whole
 
     if first_bytes(path, 1024).lstrip().startswith(b"{"):
-        return decode_document(read_whole(path, FileLimits()), dict[str, Any], path=path)
+        limits = FileLimits()
+        return decode_line(read_whole(path, limits), path=path, line=None, limits=limits)
     found = read_yaml(path).data
     if not isinstance(found, dict):
         raise DataError(
@@ -131,13 +132,20 @@ def create_workload(
     which names no model. With `targets` "logged" the incumbent's
     logged answers are the targets, which measures agreement with it, not correctness. `judge` names
     the offer that judges. Raises UsageError if the workload or its file exists, or something is
-    missing. Nothing is overwritten.
+    missing, and ConfigError for a name that no workload can have. Nothing is overwritten.
     """
+    from crossgrade.config import NAME_WANTED, is_name
     from crossgrade.workloads import read_dataset
     from crossgrade.workloads.files import whole_file
 
     path = Path(config_path)
     root = path.parent
+    if not is_name(name):
+        raise ConfigError(
+            f"a name must be {NAME_WANTED} (saw: {name[:80]!r})",
+            code="name-invalid",
+            hint="choose a name with --as",
+        )
     dataset, labels = root / f"{name}.jsonl", root / f"{name}.labels.csv"
     for there in (dataset, labels):
         if there.exists():

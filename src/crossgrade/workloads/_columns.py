@@ -239,7 +239,7 @@ def amounts(values: Values, column: str, *, signed: bool = False) -> FloatColumn
         fits = bool(np.isfinite(array).all()) and not any(
             type(each) is str and "_" in each for each in values
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits:
         known: dict[str, float] = {}

@@ -224,7 +224,7 @@ def _weight(path: Path, row: Mapping[str, JSON], name: str | None, line: int) ->
         return 1.0
     try:
         weight = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
+    except (ValueError, OverflowError):
         weight = math.nan
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(

@@ -13,6 +13,7 @@ from crossgrade.decide import Evidence
 from crossgrade.errors import DataError
 from crossgrade.workloads import pair, read_results
 from tests.codes import check_error, listed
+from tests.hostile import put_anywhere, with_wrong_values
 
 GRADER = "String check"
 LOGS = Path(__file__).parents[2] / "data" / "log_fixtures"
@@ -190,13 +191,6 @@ class TestRunLogs:
         check_error(failure(path, metric="match"), "model-not-named-in-results")
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
 @pytest.mark.parametrize("tool", ["openai_evals", "oaieval"])
 @given(data=st.data())
 def test_any_value_in_any_place_is_read_or_refused(
@@ -205,18 +199,38 @@ def test_any_value_in_any_place_is_read_or_refused(
     """A hostile file is read, or refused with an error that has a code, and nothing else happens."""
     lines = (LOGS / tool / "incumbent.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    place: Any = rows[data.draw(st.integers(0, len(rows) - 1))]
-    while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
-            place[key] = data.draw(VALUES)
-            break
-        place = place[key]
-    path = write(tmp_path_factory.mktemp("hostile") / "log.jsonl", rows)
+    put_anywhere(data, rows[data.draw(st.integers(0, len(rows) - 1))])
+    check_read_or_refused(tool, write(tmp_path_factory.mktemp("hostile") / "log.jsonl", rows))
+
+
+@pytest.mark.parametrize("tool", ["openai_evals", "oaieval"])
+def test_a_wrong_value_in_any_place_is_read_or_refused(tool: str, tmp_path: Path) -> None:
+    lines = (LOGS / tool / "incumbent.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    kinds = {str(row.get("type")): at for at, row in enumerate(rows)}  # one row of each kind is enough
+    for at in {0, len(rows) - 1, *kinds.values()}:
+        for wrong in with_wrong_values(rows[at]):
+            changed = [*rows[:at], wrong, *rows[at + 1 :]]
+            check_read_or_refused(tool, write(tmp_path / "log.jsonl", changed))
+
+
+def check_read_or_refused(tool: str, path: Path) -> None:
     kind = tool.replace("_", "-")
-    code = None
-    try:
-        read_results(path, file_format=kind, metric=GRADER if kind == "openai-evals" else "match")
-    except DataError as error:
-        code = error.code
-    assert code is None or code in listed()
+    for metric in (GRADER if kind == "openai-evals" else "match", None):
+        code = None
+        try:
+            read_results(path, file_format=kind, metric=metric)
+        except DataError as error:
+            code = error.code
+        assert code is None or code in listed(), path.read_text()
+
+
+@pytest.mark.parametrize("place", ["report", "metric"])
+def test_a_number_beyond_all_floats_is_no_score(place: str, tmp_path: Path) -> None:
+    metrics = {"type": "metrics", "sample_id": "a", "data": {"m": 10**400 if place == "metric" else 1}}
+    report = {"final_report": {"m": 10**400 if place == "report" else 1}}
+    spec = {"spec": {"eval_name": "e", "completion_fns": ["gpt"]}}
+    path = write(tmp_path / "log.jsonl", [spec, metrics, report])
+    results = read_results(path, file_format="oaieval")
+    assert np.isnan(results.score).tolist() == [place == "metric"]
+    assert results.stated_means == ({"gpt": 1.0} if place == "metric" else {})

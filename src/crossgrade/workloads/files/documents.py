@@ -1,6 +1,7 @@
 """Decodes JSON with located errors, and writes it canonically for digests."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,8 @@ _BYTE = re.compile(r" \(byte (\d+)\)$")
 _EXACT_INTEGERS = 2.0**53
 
 
-def decode_line(data: bytes, *, path: Path, line: int, limits: FileLimits) -> dict[str, JSON]:
-    """Decode one line as a JSON object.
+def decode_line(data: bytes, *, path: Path, line: int | None, limits: FileLimits) -> dict[str, JSON]:
+    """Decode one line, or a whole document without a `line`, as a JSON object.
 
     Raises `DataError`, with line and column, when it is not JSON, holds NaN, has a key twice, or nests too
     deep.
@@ -86,6 +87,17 @@ def as_text(value: object) -> str | None:
     return canonical(value).decode()
 
 
+def as_number(value: object) -> float | None:
+    """Return a JSON number as a finite float, true as 1; None for anything else."""
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _decode(data: bytes, kind: Any, path: Path, line: int | None) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)
@@ -143,7 +155,7 @@ def _keys(value: object) -> int:
     return sum(map(_keys, value)) if isinstance(value, list) else 0
 
 
-def _check_repeated(data: bytes, path: Path, line: int) -> None:
+def _check_repeated(data: bytes, path: Path, line: int | None) -> None:
     """Refuse an object that has a key twice: which of the two values is meant is not known."""
     try:
         json.loads(data, object_pairs_hook=keys_once)

@@ -11,7 +11,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
-from crossgrade.workloads.files import ZipArchive, as_text, decode_document, read_whole
+from crossgrade.workloads.files import ZipArchive, as_number, as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -207,7 +207,7 @@ def _value(scores: Mapping[str, _Score], choice: str) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return as_number(value)
 
 
 def _error(sample: _Sample) -> str | None:

@@ -1,6 +1,5 @@
 """Samples of lm-evaluation-harness: `samples_TASK_TIME.jsonl` with `results_TIME.json` beside it."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import as_text, canonical, decode_document, json_lines, read_whole
+from crossgrade.workloads.files import as_number, as_text, canonical, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 UNPARSED = "[invalid]"
@@ -80,9 +79,9 @@ def _import_task(request: ImportRequest, path: Path, columns: Columns) -> None:
         )
     before = len(columns)
     columns.add(_answers(request, path, model, choice, _settings_digest(results, task)), workload=task)
-    stated = results.results.get(task, {}).get(choice)
-    if isinstance(stated, int | float) and not math.isnan(stated):
-        columns.state(model, float(stated), len(columns) - before)
+    stated = as_number(results.results.get(task, {}).get(choice))
+    if stated is not None:
+        columns.state(model, stated, len(columns) - before)
 
 
 def _results_beside(request: ImportRequest, path: Path, name: re.Match[str] | None) -> _Results:
@@ -131,12 +130,10 @@ def _answers(
             raise DataError("a sample has no doc_id", code="sample-without-id", file=path, line=number)
         doc = row.get("doc")
         fields = doc if isinstance(doc, Mapping) else {}
-        value = row.get(metric)
-        is_number = isinstance(value, int | float) and math.isfinite(value)
         yield ScoredAnswer(
             sample_id=str(row["doc_id"]),
             model=model,
-            score=float(value) if is_number and value is not None else None,
+            score=as_number(row.get(metric)),
             segment=request.label("segment", fields),
             group=request.label("group", fields),
             cluster=request.label("cluster", fields),

@@ -1,6 +1,5 @@
 """Run logs of the open-source openai/evals (`oaieval`): a line with the spec, events, the final report."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer, Usage
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import as_text, decode_document, json_lines
+from crossgrade.workloads.files import as_number, as_text, decode_document, json_lines
 from crossgrade.workloads.importers.request import ImportRequest
 
 MATCH = "match"
@@ -76,9 +75,9 @@ def read_oaieval(request: ImportRequest, columns: Columns) -> None:
     choice = request.choose((name for each in samples.values() for name, _, _ in each.scores), "metric")
     before = len(columns)
     columns.add(_answers(samples, model, choice), workload=spec.eval_name)
-    stated = (report or {}).get(_REPORTED_AS.get(choice, choice))
-    if isinstance(stated, int | float) and math.isfinite(stated):
-        columns.state(model, float(stated), len(columns) - before)
+    stated = as_number((report or {}).get(_REPORTED_AS.get(choice, choice)))
+    if stated is not None:
+        columns.state(model, stated, len(columns) - before)
 
 
 def _model(spec: _Spec | None) -> str | None:
@@ -93,9 +92,7 @@ def _take(sample: _Sample, kind: str | None, data: Mapping[str, Any]) -> None:
         sample.scores.append((MATCH, float(data["correct"]), as_text(data.get("expected"))))
     elif kind == "metrics":
         sample.scores += [
-            (name, float(value) if math.isfinite(value) else None, None)
-            for name, value in data.items()
-            if isinstance(value, int | float)
+            (name, as_number(value), None) for name, value in data.items() if isinstance(value, int | float)
         ]
     elif kind == "sampling":
         sample.asked.append(data)

@@ -99,10 +99,22 @@ def plain(content: Any) -> str | None:
     return "\n".join(texts) or None
 
 
+def role_of(message: Any) -> str | None:
+    """Return a message's role; None if it has none, or one that is no text."""
+    role = message.get("role") if isinstance(message, dict) else None
+    return role if isinstance(role, str) else None
+
+
+def _kind_of(part: Any) -> str | None:
+    """Return the type of a message's part; None if it has none, or one that is no text."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 def system_of(messages: list[Any]) -> str | None:
     """Return the system prompt."""
     for message in messages[:2]:
-        if isinstance(message, dict) and message.get("role") in {"system", "developer"}:
+        if role_of(message) in {"system", "developer"}:
             return plain(message.get("content"))
     return None
 
@@ -110,7 +122,7 @@ def system_of(messages: list[Any]) -> str | None:
 def question_of(messages: list[Any]) -> str | None:
     """Return the first text of the user, which says what the conversation is about."""
     for message in messages[:8]:
-        if isinstance(message, dict) and message.get("role") == "user":
+        if role_of(message) == "user":
             return plain(message.get("content"))
     return None
 
@@ -135,14 +147,14 @@ def unfit(request: LoggedRequest) -> int:
     if request.messages is None:
         return len(CAUSES)
     messages = [each for each in request.messages if isinstance(each, dict)]
-    roles = {each.get("role") for each in messages}
+    roles = {role_of(each) for each in messages}
     if request.tools or is_agentic(request) or "function" in roles:
         return 1
     if any(not isinstance(each.get("content"), str) and _has_more(each.get("content")) for each in messages):
         return 2
     if len(messages) < len(request.messages) or not roles <= _ROLES:
         return 3
-    return 0 if roles and messages[-1]["role"] == "user" and plain(messages[-1].get("content")) else 4
+    return 0 if roles and role_of(messages[-1]) == "user" and plain(messages[-1].get("content")) else 4
 
 
 def asked_of(request: LoggedRequest) -> tuple[str | None, list[dict[str, str]], str]:
@@ -160,7 +172,7 @@ def asked_of(request: LoggedRequest) -> tuple[str | None, list[dict[str, str]], 
 
 def _has_more(content: Any) -> bool:
     parts = content if isinstance(content, list) else []
-    return any(isinstance(part, dict) and part.get("type") not in {"text", "input_text"} for part in parts)
+    return any(isinstance(part, dict) and _kind_of(part) not in {"text", "input_text"} for part in parts)
 
 
 def is_agentic(request: LoggedRequest) -> bool:
@@ -168,7 +180,7 @@ def is_agentic(request: LoggedRequest) -> bool:
     if request.tool_calls:
         return True
     for message in request.messages or ():
-        if isinstance(message, dict) and (message.get("role") == "tool" or message.get("tool_calls")):
+        if isinstance(message, dict) and (role_of(message) == "tool" or message.get("tool_calls")):
             return True
     return False
 
@@ -190,7 +202,7 @@ def session_of(request: LoggedRequest) -> int:
     messages = request.messages
     if not messages or not (request.tools or len(messages) > 2):
         return 0
-    roles = {each.get("role") for each in messages if isinstance(each, dict)}
+    roles = {role_of(each) for each in messages}
     if question_of(messages) is None or not (request.tools or roles & {"assistant", "tool"}):
         return 0
     return number_of("\0".join(conversation_start(request))) | 1
@@ -220,9 +232,7 @@ def has_media(request: LoggedRequest) -> bool:
     """Return whether images, sound or files are part of a request."""
     for message in request.messages or ():
         content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list) and any(
-            isinstance(part, dict) and part.get("type") in _MEDIA for part in content
-        ):
+        if isinstance(content, list) and any(_kind_of(part) in _MEDIA for part in content):
             return True
     return False
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crossgrade.errors import DataError, UsageError, closest
-from crossgrade.workloads.files import as_text
+from crossgrade.workloads.files import as_number, as_text
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.formats.samples import asked_messages
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
@@ -158,7 +158,7 @@ def _check_places(text: str, is_known: Callable[[str], bool]) -> None:
 def _corresponding(
     name: str, criterion: Mapping[str, Any], messages: tuple[tuple[str, str], ...], messages_at: str
 ) -> EvalDefinition:
-    kind = criterion.get("type") or str(criterion.get("class")).rpartition(":")[2]
+    kind = as_text(criterion.get("type")) or str(criterion.get("class")).rpartition(":")[2]
     if kind == "string_check":
         scorer, target, differs = _string_check(name, criterion)
     elif kind in {"label_model", "score_model"}:
@@ -169,7 +169,7 @@ def _corresponding(
         ignore = isinstance(arguments, Mapping) and arguments.get("ignore_case") is True
         scorer, target, differs = {"kind": "includes", "options": {"ignore_case": ignore}}, None, ()
     else:
-        raise _without_counterpart(name, str(kind), "its rule is that of no scorer")
+        raise _without_counterpart(name, kind[:60], "its rule is that of no scorer")
     return EvalDefinition(
         scorer=scorer, messages=messages, messages_at=messages_at, target=target, differs=differs
     )
@@ -179,12 +179,13 @@ _Found = tuple[dict[str, Any], str | None, tuple[str, ...]]
 
 
 def _string_check(name: str, criterion: Mapping[str, Any]) -> _Found:
-    operation, compared, reference = (criterion.get(each) for each in ("operation", "input", "reference"))
+    compared, reference = criterion.get("input"), criterion.get("reference")
+    operation = as_text(criterion.get("operation")) or "none"
     place = _PLACE.fullmatch(compared.strip()) if isinstance(compared, str) else None
     if place is None or place[1] not in _ANSWERS:
         raise _without_counterpart(name, "string_check", f"it checks {str(compared)[:60]!r}, not the answer")
     if operation not in _REFERENCES or not isinstance(reference, str):
-        raise _without_counterpart(name, "string_check", f"no scorer has its operation {operation!r}")
+        raise _without_counterpart(name, "string_check", f"no scorer has its operation {operation[:60]!r}")
     _check_places(reference, lambda path: path.startswith("item."))
     options: dict[str, Any] = {"ignore_case": operation == "ilike"}
     differs: tuple[str, ...] = ()
@@ -210,6 +211,8 @@ def _judged(name: str, kind: str, criterion: Mapping[str, Any], shown: set[str])
     options: dict[str, Any] = {"show_target": bool(others)}
     if kind == "label_model":
         labels, passing = (_texts(name, criterion.get(each)) for each in ("labels", "passing_labels"))
+        if unknown := [each for each in passing if each not in labels]:
+            raise _without_counterpart(name, kind, f"{unknown[0][:60]!r} passes, which is none of its labels")
         criteria += f"\n\nOf the labels {', '.join(labels)}, these pass: {', '.join(passing)}."
         options["scale"] = "pass_fail"
     else:
@@ -222,10 +225,13 @@ def _judged(name: str, kind: str, criterion: Mapping[str, Any], shown: set[str])
 
 def _best(name: str, scale: Any) -> int:
     """Return the best rating of a scale from 1; of any other scale a judge has no ratings."""
-    if isinstance(scale, list) and len(scale) == 2 and scale[0] == 1 and scale[1] in range(2, _BEST + 1):
-        return int(scale[1])
+    stated = scale if isinstance(scale, list) else []
+    ends = [None if isinstance(each, bool) else as_number(each) for each in stated]
+    if len(ends) == 2 and ends[0] == 1 and ends[1] in range(2, _BEST + 1):
+        return int(ends[1] or 0)
+    seen = (as_text(scale) or "[0,1]")[:60]
     raise _without_counterpart(
-        name, "score_model", f"its range is {scale or [0, 1]}; a judge gives ratings from 1 to 2 … {_BEST}"
+        name, "score_model", f"its range is {seen}; a judge gives ratings from 1 to 2 … {_BEST}"
     )
 
 

@@ -109,7 +109,7 @@ def draw_samples(
     `redactor` finds is taken out. `model`, `on` and `formats` are those of the scan. `subject_key` turns
     users into names that only its holder can make again. `n` None is 400 of a log, and every sample of a file
     of samples. Raises `NotFoundError` for a workload that is not there, `DataError` where no request of it
-    can be asked again, or a line of a file of samples cannot be read.
+    can be asked again, no record can be read, or a line of a file of samples cannot.
     """
     with opened_sources(sources, query) as files:
         options = ReadingOptions(file_format=file_format, model=model, formats=formats)
@@ -124,6 +124,8 @@ def draw_samples(
             )
             if samples:
                 _check_samples(reading)
+            elif not reading.rows:
+                _refuse_unread(reading)
             rows = scanner.rows_of(name, whole=samples)
             size = n or (len(rows.positions) if samples else OF_A_LOG)
             stretches = _stretches(rows, size, np.random.default_rng(seed))
@@ -141,11 +143,27 @@ def draw_samples(
     )
 
 
+def _refuse_unread(reading: Reading) -> None:
+    """Refuse a log of which no record can be read, and say of the first ones why."""
+    for seen in _problems(reading):
+        raise DataError(
+            f"no record could be read: {seen}",
+            code="log-unreadable",
+            file=reading.files[0],
+            hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
+        )
+
+
+def _problems(reading: Reading) -> Iterator[str]:
+    for kind, shown in reading.problems.examples.items():
+        yield f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}"
+
+
 def _check_samples(reading: Reading) -> None:
     """Refuse a file of samples of which a line cannot be read: somebody chose each of them."""
-    for kind, shown in reading.problems.examples.items():
+    for seen in _problems(reading):
         raise DataError(
-            f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}",
+            seen,
             code="samples-unreadable",
             file=reading.files[0],
             hint="correct the lines, or take them out",

@@ -12,7 +12,9 @@ import zstandard
 from crossgrade.catalog import packaged_catalog
 from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions, Scan, log_files, scan_logs
 from crossgrade.workloads.traffic import reading as module
+from crossgrade.workloads.traffic.chat import unfit
 from tests.codes import raises_code
+from tests.hostile import with_wrong_values
 
 DATA = Path(__file__).parents[3] / "data" / "traffic"
 
@@ -237,3 +239,35 @@ def test_sources_and_formats_that_are_not_there_are_errors(tmp_path: Path) -> No
 def test_folders_globs_and_files_name_each_file_once(tmp_path: Path) -> None:
     one, two = written(tmp_path / "a.jsonl", [line(0)]), written(tmp_path / "b.jsonl", [line(1)])
     assert log_files([tmp_path, tmp_path / "*.jsonl", one]) == [one, two]
+
+
+@pytest.mark.parametrize("name", sorted(each.name for each in DATA.glob("*.json*") if each.suffix != ".gz"))
+def test_a_wrong_value_in_any_place_of_a_record_costs_nothing_else(name: str, tmp_path: Path) -> None:
+    text = (DATA / name).read_text(encoding="utf-8")
+    row = json.loads(text if name.endswith(".json") else text.splitlines()[0])
+    found = scan(written(tmp_path / "log.jsonl", map(json.dumps, [row, *with_wrong_values(_first(row))])))
+    assert found.requests
+
+
+def _first(value: object) -> object:
+    """Return a document with the first two values of each list."""
+    if isinstance(value, dict):
+        return {key: _first(each) for key, each in value.items()}
+    return [_first(each) for each in value[:2]] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("wrong", [["user"], {}])
+def test_roles_and_parts_of_wrong_types_keep_a_request_from_being_asked(
+    wrong: object, tmp_path: Path
+) -> None:
+    conversations = [
+        [{"role": wrong, "content": "a"}, {"role": "user", "content": "b"}],
+        [{"role": "user", "content": "a"}, {"role": wrong, "content": "b"}],
+        [{"role": "user", "content": [{"type": wrong, "text": "a"}]}],
+    ]
+    found, problems = read(
+        written(tmp_path / "log.jsonl", (line(at, messages=each) for at, each in enumerate(conversations)))
+    )
+    assert not problems
+    assert [unfit(each) for each in found] == [3, 3, 2]
+    scan(tmp_path / "log.jsonl")

@@ -16,6 +16,7 @@ from crossgrade.errors import CrossgradeError
 from crossgrade.project import Project, read_definition
 from crossgrade.workloads.traffic import EvalDefinition, definition_of, draw_samples
 from tests.codes import listed, noted, raises_code
+from tests.hostile import VALUES, put_anywhere, with_wrong_values
 
 EVALS = Path(__file__).parents[3] / "data" / "traffic" / "samples" / "evals"
 EVAL = json.loads((EVALS / "eval.json").read_text())
@@ -100,7 +101,14 @@ def test_a_field_that_only_the_grader_sees_is_the_target() -> None:
         ("Quality", {"range": [1, 100]}),
         ("Quality", {"input": [{"role": "user", "content": "{{item.a}} {{item.b}}"}]}),
         ("Quality", {"input": [{"role": "user", "content": "{{sample.output_tools}}"}]}),
+        ("Quality", {"range": [True, 5]}),
+        ("Quality", {"range": [1, 10**400]}),
         ("Tone", {"labels": "plain"}),
+        ("Tone", {"passing_labels": ["plain", "zzz"]}),
+        ("Topic", {"operation": ["eq"]}),
+        ("Topic", {"operation": {}}),
+        ("Topic", {"type": ["string_check"]}),
+        ("Topic", {"type": {"a": 1}}),
     ],
 )
 def test_what_has_no_counterpart_is_said(criterion: str, changes: dict[str, Any]) -> None:
@@ -179,26 +187,45 @@ def test_the_command_writes_the_workload(
             assert "these pass: plain." in str(workload.scorer.options["criteria"])
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.just("{{item.headline}}"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
 @given(data=st.data(), criterion=st.sampled_from(["Topic", "Tone", "Quality"]))
 def test_any_value_in_any_place_is_read_or_refused(data: st.DataObject, criterion: str) -> None:
     trees = deepcopy([EVAL, RUN])
-    place: Any = trees[data.draw(st.integers(0, 1))]
-    while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
-            place[key] = data.draw(VALUES)
-            break
-        place = place[key]
+    put_anywhere(data, trees[data.draw(st.integers(0, 1))], VALUES | st.just("{{item.headline}}"))
     code = None
     try:
         definition_of(trees, criterion=criterion)
     except CrossgradeError as error:
         code = error.code
     assert code is None or code in listed()
+
+
+@pytest.mark.parametrize("criterion", ["Topic", "Tone", "Quality"])
+def test_a_wrong_value_in_any_place_is_read_or_refused(criterion: str) -> None:
+    for each in with_wrong_values([EVAL, RUN]):
+        if not all(isinstance(tree, dict) for tree in each):
+            continue  # which `read_definition` refuses
+        code = None
+        try:
+            definition_of(each, criterion=criterion)
+        except CrossgradeError as error:
+            code = error.code
+        assert code is None or code in listed(), each
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "eval.json"
+    path.write_text('{"testing_criteria": [{"name": "c",\n"type": "string_check", "type": "python"}]}')
+    with raises_code("json-key-repeated", "type"):
+        read_definition([path])
+
+
+def test_where_no_item_has_a_field_the_error_names_it(tmp_path: Path) -> None:
+    with raises_code("log-unreadable", "item.nope"):
+        draw_samples(
+            [EVALS / "items.jsonl"],
+            "headlines",
+            catalog=packaged_catalog(),
+            today=date(2026, 11, 25),
+            subject_key=b"k" * 32,
+            formats=defined(reference="{{item.nope}}").formats({}),
+        )

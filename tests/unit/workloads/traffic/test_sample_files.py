@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.catalog import packaged_catalog
+from crossgrade.errors import CrossgradeError
 from crossgrade.project import Project, create_workload
 from crossgrade.workloads.traffic import LOG_FORMATS, Drawn, Reading, draw_samples, scan_logs
-from tests.codes import raises_code
+from tests.codes import listed, raises_code
+from tests.hostile import put_anywhere, with_wrong_values
 
 SAMPLES = Path(__file__).parents[3] / "data" / "traffic" / "samples"
 FILES = {
@@ -148,6 +150,15 @@ def test_several_right_answers_survive_labelling(tmp_path: Path) -> None:
     assert sample.target == ["12", "13"]
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "../x", "a\0b", "", "\N{GREEK SMALL LETTER ALPHA}"])
+def test_a_name_that_no_workload_can_have_is_refused_before_any_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / "crossgrade.yaml").write_text(CONFIG)
+    found = drawn(SAMPLES / "ideal.jsonl")
+    with raises_code("name-invalid"):
+        create_workload(tmp_path / "crossgrade.yaml", found, name=name, candidates=["new"], incumbent="old")
+    assert [each.name for each in tmp_path.iterdir()] == ["crossgrade.yaml"]
+
+
 def test_the_log_names_its_own_incumbent(tmp_path: Path) -> None:
     (tmp_path / "crossgrade.yaml").write_text(CONFIG)
     row = {"model": "gpt-4o", "provider": "openai", "messages": [{"role": "user", "content": "?"}]}
@@ -158,27 +169,49 @@ def test_the_log_names_its_own_incumbent(tmp_path: Path) -> None:
         )
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=6,
-)
-
-
 @given(name=st.sampled_from(sorted(FILES)), data=st.data())
 def test_any_value_in_any_place_is_read_or_counted(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     row = msgspec.json.decode((SAMPLES / name).read_bytes().splitlines()[-1])
-    place: Any = row
-    while True:
-        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        if not isinstance(place[key], dict | list) or not place[key] or data.draw(st.booleans()):
-            place[key] = data.draw(VALUES)
-            break
-        place = place[key]
+    put_anywhere(data, row)
     path = written(tmp_path_factory.mktemp("hostile"), row)
     reading = Reading(files=[path])
     read = len(list(reading.requests()))
     assert read + sum(reading.problems.counts.values()) == 1
     assert set(reading.rows) <= set(LOG_FORMATS)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_wrong_value_in_any_place_costs_a_line_alone_or_is_an_error(name: str, tmp_path: Path) -> None:
+    row = msgspec.json.decode((SAMPLES / name).read_bytes().splitlines()[-1])
+    rows = [*with_wrong_values(row)]
+    for each in rows:
+        code = None
+        try:
+            drawn(written(tmp_path, each))
+        except CrossgradeError as error:
+            code = error.code
+        assert code is None or code in listed(), each
+    reading = Reading(files=[written(tmp_path, *rows)])
+    assert len(list(reading.requests())) + sum(reading.problems.counts.values()) == len(rows)
+
+
+@pytest.mark.parametrize("role", [["user"], {}, 5, True])
+@pytest.mark.parametrize(
+    "sample",
+    [
+        lambda message: {"messages": [message, {"role": "assistant", "content": "b"}]},
+        lambda message: {"item": {"input": [message]}},
+        lambda message: {"input": [message], "ideal": "b"},
+    ],
+)
+def test_a_role_that_is_no_text_makes_a_line_unreadable(sample: Any, role: Any, tmp_path: Path) -> None:
+    good, bad = (sample({"role": each, "content": "a"}) for each in ("user", role))
+    with raises_code("samples-unreadable", "samples.jsonl:2"):
+        drawn(written(tmp_path, good, bad))
+
+
+def test_where_no_line_can_be_read_the_error_says_why(tmp_path: Path) -> None:
+    with raises_code("log-unreadable", "item.input"):
+        drawn(written(tmp_path, {"item": {"input": 5}}))

@@ -126,7 +126,7 @@ def unpack(value: Any, formats: Mapping[str, LogFormat] = LOG_FORMATS) -> list[A
         return [value]
     if "resourceSpans" in value:
         return list(otel.spans(value))
-    if "object" in value and value["object"] not in {"list", "page"}:
+    if "object" in value and value["object"] not in ("list", "page"):
         return [value]
     for name in _WRAPPERS:
         inner = value.get(name)

@@ -24,7 +24,7 @@ _STATUS = re.compile(r"\b([45]\d\d)\b")
 
 def langfuse(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None:
     """Read an observation; only calls of models are requests. Counts leave out cached and reasoning."""
-    if row.get("type") not in {"GENERATION", "EMBEDDING"}:
+    if row.get("type") not in ("GENERATION", "EMBEDDING"):
         return None
     metadata, usage = mapping(row.get("metadata")), mapping(row.get("usage_details"))
     start, tags = moment(row.get("start_time")), listing(row.get("tags"))

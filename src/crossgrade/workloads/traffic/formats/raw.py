@@ -234,7 +234,7 @@ def _take_parts(found: LoggedRequest, got: Mapping[str, Any]) -> None:
         for part in map(mapping, parts)
         if (tool := mapping(part.get("toolUse")) or part).get("name")
     ]
-    texts = [mapping(part) for part in parts if mapping(part).get("type") not in {"reasoning", "thinking"}]
+    texts = [mapping(part) for part in parts if mapping(part).get("type") not in ("reasoning", "thinking")]
     if parts:
         found.completion, found.tool_calls = plain(texts), calls or None
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.workloads.traffic.chat import plain, take_request
+from crossgrade.workloads.traffic.chat import plain, role_of, take_request
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest, text
 
 _ANSWER = "assistant"
@@ -12,7 +12,7 @@ _ANSWER = "assistant"
 def fine_tuning(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
     """Read a conversation of a fine-tuning file: the last message is the right answer to those before it."""
     messages = asked_messages(row.get("messages"), "messages")
-    answer = messages[-1] if messages[-1].get("role") == _ANSWER else None
+    answer = messages[-1] if role_of(messages[-1]) == _ANSWER else None
     found = _asked("openai-fine-tuning", messages if answer is None else messages[:-1], row, texts=texts)
     if texts and answer is not None:
         _take_target(found, answer)
@@ -61,6 +61,8 @@ def asked_messages(value: Any, where: str) -> list[Any]:
         return [{"role": "user", "content": value}]
     if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         raise BadValueError(f"`{where}` is neither a text nor a list of messages")
+    if not all(isinstance(each.get("role"), str | None) for each in value):
+        raise BadValueError(f"a role in `{where}` is no text")
     return value
 
 
