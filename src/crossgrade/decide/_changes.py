@@ -102,7 +102,10 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         yield _audited(one, f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.")
         return
     pairs = "" if advice.paired is None else f" {found.incumbent} answers about {advice.paired:,} of them."
-    if advice.planned is not None:
+    sealed = found.view.settings.baseline is not None
+    if sealed:
+        pairs = f" They must be fresh rows, sealed while {found.incumbent} can be asked."
+    elif advice.planned is not None:
         pairs += f" A run plans for them where `planned` is larger by about {advice.planned:,}."
     yield Remark(
         "more-labels" if advice.kind == "labels" else "more-samples",
@@ -110,7 +113,7 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )
-    if not found.view.goes_on and advice.kind == "samples":
+    if not found.view.goes_on and advice.kind == "samples" and not sealed:
         alpha = found.view.settings.alpha
         yield Remark(
             "testing-again",
