@@ -1,5 +1,6 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
+from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
@@ -26,16 +27,30 @@ from crossgrade.evaluate._prepare import (
 )
 from crossgrade.evaluate._prompt import (
     logged_response,
+    may_answer,
     opening_of,
     request_bytes,
     request_digests,
     request_text,
     uncarried,
 )
+from crossgrade.evaluate._reasking import (
+    SEALED_STATES,
+    AskedAgain,
+    SealedChoice,
+    SealedItem,
+    SealedLook,
+    ask_again,
+    draw_look,
+    recorded_looks,
+    requests_of_looks,
+    sealed_choices,
+)
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate._sealed import (
+    SealedOutcomes,
     SealedProvider,
     check_samples_sealed,
     check_sealed,
@@ -52,7 +67,9 @@ __all__ = [
     "CORRELATION",
     "GRACE_S",
     "SCORERS",
+    "SEALED_STATES",
     "AskModel",
+    "AskedAgain",
     "CallEstimate",
     "CostOf",
     "EmbedTexts",
@@ -60,6 +77,7 @@ __all__ = [
     "ExpectedUse",
     "Judges",
     "Need",
+    "OpenVariant",
     "PairScorer",
     "Progress",
     "RunEstimate",
@@ -67,13 +85,19 @@ __all__ = [
     "Scorer",
     "ScorerCalls",
     "ScorerKind",
+    "SealedChoice",
+    "SealedItem",
+    "SealedLook",
+    "SealedOutcomes",
     "SealedProvider",
     "StoppingRule",
+    "ask_again",
     "askable_samples",
     "build_scorer",
     "check_samples_sealed",
     "check_sealed",
     "check_versions",
+    "draw_look",
     "estimate_run",
     "estimate_scorer",
     "expected_use",
@@ -81,20 +105,24 @@ __all__ = [
     "idle_samples",
     "lacks_live",
     "logged_response",
+    "may_answer",
     "new_design",
     "opening_of",
     "options_schema",
     "planned_samples",
+    "recorded_looks",
     "replanned",
     "request_bytes",
     "request_digests",
     "request_text",
+    "requests_of_looks",
     "rescore",
     "run_settings",
     "run_workload",
     "scorer_kind",
     "scorer_kinds",
     "seal",
+    "sealed_choices",
     "sealed_design",
     "sealed_outcomes",
     "uncarried",
