@@ -25,10 +25,10 @@ _HEADERS = (
 )  # fmt: skip
 _NUMBERS = ("audits", "held", "floor", _SEEN, "e_claim", "e_change", "waiting")
 _SEALED_HEADERS = (
-    "route", "segment", "sealed", "looks", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting",
-    "cost", "next look",
+    "route", "segment", "sealed", "rounds", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting",
+    "cost", "next round",
 )  # fmt: skip
-_SEALED_NUMBERS = ("looks", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting", "cost")
+_SEALED_NUMBERS = ("rounds", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting", "cost")
 _GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
 _GROWTH_WORDS = {
     "growing": "growing",
@@ -126,7 +126,7 @@ def _sealed_row(each: "SealedStanding") -> list[object]:
         each.route,
         each.segment,
         each.status,
-        each.looks,
+        each.rounds,
         each.asked,
         each.samples,
         each.floor,
@@ -135,7 +135,7 @@ def _sealed_row(each: "SealedStanding") -> list[object]:
         _evidence(each.e_change, each.e_change_at),
         each.waiting,
         "unknown" if each.cost_usd is None else f"${each.cost_usd:,.4f}",
-        None if each.next_look_at is None else each.next_look_at.isoformat(timespec="minutes"),
+        None if each.next_round_at is None else each.next_round_at.isoformat(timespec="minutes"),
     ]
     return [_shown(cell) for cell in cells]
 

@@ -1,8 +1,8 @@
 """Sealed samples that a candidate is asked again and again, after the incumbent has ended.
 
-A look is a draw of some sealed samples and the candidate's fresh answers to them. It is recorded before
-anything is asked, and the digest of each answer is made of the look and the sample. So a look that was
-interrupted goes on with what it has, while neither another look nor a run ever takes its answers: a run that
+A round is a draw of some sealed samples and the candidate's fresh answers to them. It is recorded before
+anything is asked, and the digest of each answer is made of the round and the sample. So a round that was
+interrupted goes on with what it has, while neither another round nor a run ever takes its answers: a run that
 did would compare a candidate with the baseline twice and pay for it once.
 """
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from crossgrade.store import Baseline, Store
 
 SEALED_STATES = "sealed:"
-"""How the keys begin under which the store has looks at sealed samples; the baseline's id follows."""
+"""How the keys begin under which the store has rounds at sealed samples; the baseline's id follows."""
 
 
 class SealedItem(NamedTuple):
-    """A sample of a look, the epoch of the incumbent's answer beside it, and its weight in (0, 1].
+    """A sample of a round, the epoch of the incumbent's answer beside it, and its weight in (0, 1].
 
     The weight is relative to the heaviest sample that could be drawn.
     """
@@ -48,8 +48,8 @@ class SealedChoice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SealedLook:
-    """The samples that a candidate is asked together, out of `choices`. `number` counts looks from 1."""
+class SealedRound:
+    """The samples that a candidate is asked together, out of `choices`. `number` counts rounds from 1."""
 
     id: str
     number: int
@@ -58,7 +58,7 @@ class SealedLook:
     items: tuple[SealedItem, ...]
 
     def tree(self) -> dict[str, JSON]:
-        """Return the look as JSON, as `read` takes it."""
+        """Return the round as JSON, as `read` takes it."""
         return {
             "id": self.id,
             "number": self.number,
@@ -69,7 +69,7 @@ class SealedLook:
 
     @classmethod
     def read(cls, tree: Mapping[str, Any]) -> Self:
-        """Return the look that `tree` wrote."""
+        """Return the round that `tree` wrote."""
         return cls(
             id=tree["id"],
             number=tree["number"],
@@ -86,7 +86,7 @@ class SealedLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedAgain:
-    """The outcomes of a look by sample: its answer, or the error that its request always ends in.
+    """The outcomes of a round by sample: its answer, or the error that its request always ends in.
 
     `failed` are the errors of other calls that failed, by sample. `unaffordable` samples were not asked.
     """
@@ -122,49 +122,51 @@ def sealed_choices(
     ]
 
 
-def draw_look(
-    choices: Sequence[SealedChoice], items: int, *, number: int, at: datetime, look_id: str | None = None
-) -> SealedLook:
-    """Draw a look: each set of so many samples has the same probability, whatever was drawn before.
+def draw_round(
+    choices: Sequence[SealedChoice], items: int, *, number: int, at: datetime, round_id: str | None = None
+) -> SealedRound:
+    """Draw a round: each set of so many samples has the same probability, whatever was drawn before.
 
-    The look's id, which is random, alone decides: whoever has the choices can draw it again.
+    The round's id, which is random, alone decides: whoever has the choices can draw it again.
     """
-    look_id = look_id or new_id()
-    order = sorted(choices, key=lambda each: position(f"{look_id}/{each.sample.id}", "sealed"))
+    round_id = round_id or new_id()
+    order = sorted(choices, key=lambda each: position(f"{round_id}/{each.sample.id}", "sealed"))
     heaviest = max((each.sample.weight for each in choices), default=1.0)
-    drawn = []
+    picked = []
     for sample, epochs in order[:items]:
-        place = position(f"{look_id}/{sample.id}", "sealed-epoch")
-        drawn.append(SealedItem(sample.id, epochs[int(place * len(epochs))], sample.weight / heaviest))
-    return SealedLook(id=look_id, number=number, at=at, choices=len(choices), items=tuple(drawn))
+        place = position(f"{round_id}/{sample.id}", "sealed-epoch")
+        picked.append(SealedItem(sample.id, epochs[int(place * len(epochs))], sample.weight / heaviest))
+    return SealedRound(id=round_id, number=number, at=at, choices=len(choices), items=tuple(picked))
 
 
-def recorded_looks(store: "Store") -> list[SealedLook]:
-    """Return all looks at sealed samples that the store has, oldest first."""
+def recorded_rounds(store: "Store") -> list[SealedRound]:
+    """Return all rounds at sealed samples that the store has, oldest first."""
     states = store.alarms.states_under(SEALED_STATES)
-    return [SealedLook.read(tree) for state in states if isinstance(tree := state.state.get("look"), Mapping)]
+    return [
+        SealedRound.read(tree) for state in states if isinstance(tree := state.state.get("round"), Mapping)
+    ]
 
 
-def requests_of_looks(store: "Store", samples: Collection[str]) -> list[str]:
-    """Return the digests of what looks asked about some samples."""
+def requests_of_rounds(store: "Store", samples: Collection[str]) -> list[str]:
+    """Return the digests of what rounds asked about some samples."""
     return [
         request
-        for look in recorded_looks(store)
-        for sample, request in look.requests.items()
+        for drawn in recorded_rounds(store)
+        for sample, request in drawn.requests.items()
         if sample in samples
     ]
 
 
 async def ask_again(
-    variant: OpenVariant, look: SealedLook, samples: Iterable[Sample], *, store: "Store", budget: Budget
+    variant: OpenVariant, drawn: SealedRound, samples: Iterable[Sample], *, store: "Store", budget: Budget
 ) -> AskedAgain:
-    """Ask a candidate about these samples of a look, without those that it has answered in this look.
+    """Ask a candidate about these samples of a round, without those that it has answered in this round.
 
     An answer is committed before it counts. What the budget has no room for is not asked. Raises `DataError`
     for a sample that the prompt cannot use, and `StoreError` if the store cannot keep an answer.
     """
     journal = Journal(store)
-    calls, requests = Calls(journal, budget), look.requests
+    calls, requests = Calls(journal, budget), drawn.requests
     asked = {
         sample.id: Call(model=variant.model, request=variant.request(sample), digest=requests[sample.id])
         for sample in samples

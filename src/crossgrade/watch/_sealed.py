@@ -10,17 +10,17 @@ the traffic. That draw is not repeated, and no new traffic is in it. So this evi
 traffic that has changed, nor for a part that grows, and it never enters the claim's e-process of live pairs.
 It has a process of its own, with the same error rate, and the alarm `sealed`.
 
-What makes it valid: given everything before a look, each set of m samples is drawn with the same probability.
-Let x be the factor 1 + f g by which a bet f multiplies its capital, at its mean over the candidate's answers
-to a sample. The mean product over a drawn set is then e_m(x) / C(N, m), e_m the elementary symmetric
-polynomial over the N samples, and at most (the mean of x)^m, which is at most 1 under the claim (C.
-Maclaurin, Phil. Trans. 36 (1729) 59-96). So a look counts as one set, when all of it is there. Asking every
-sample once before any is asked again would not do: after a good beginning what is left is worse than the
-mean, which looks like a fall. Hence looks are drawn independently of each other, and only within a look no
-sample comes twice.
+What makes it valid: given everything before a round, each set of m samples is drawn with the same
+probability. Let x be the factor 1 + f g by which a bet f multiplies its capital, at its mean over the
+candidate's answers to a sample. The mean product over a drawn set is then e_m(x) / C(N, m), e_m the
+elementary symmetric polynomial over the N samples, and at most (the mean of x)^m, which is at most 1 under
+the claim (C. Maclaurin, Phil. Trans. 36 (1729) 59-96). So a round counts as one set, when all of it is there.
+Asking every sample once before any is asked again would not do: after a good beginning what is left is worse
+than the mean, which looks like a fall. Hence rounds are drawn independently of each other, and only within a
+round no sample comes twice.
 
-A call that fails for now is made again at the next check. Once the next look is due, it counts as a run would
-count it, unless the candidate answered nothing of the look: then nothing of it counts.
+A call that fails for now is made again at the next check. Once the next round is due, it counts as a run
+would count it, unless the candidate answered nothing of the round: then nothing of it counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,17 +37,17 @@ from crossgrade.watch._conditions import Broken
 from crossgrade.watch._monitor import MEAN_AUDITS
 
 SEALED_VERSION = 1
-"""The version of the recorded states. One of another version is ignored, and looks begin again."""
+"""The version of the recorded states. One of another version is ignored, and rounds begin again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedStanding:
     """The state of a claim on sealed samples. No result of a single sample is in it.
 
-    `samples` is how many the claim is about, `looks` how many draws were counted, and `asked` how many scored
-    answers were in them. `waiting` is the number of drawn samples without an outcome yet. `retention` is that
+    `samples` is how many the claim is about, `rounds` how many draws were counted, and `asked` how many
+    scored answers were in them. `waiting` is the number of drawn samples without an outcome yet. `retention` is that
     of the answers so far, without an error rate. `e_claim` is the e-value against the claim and `e_change`
-    that of a change for the worse; each raises an alarm at the value beside it. `next_look_at` is when more
+    that of a change for the worse; each raises an alarm at the value beside it. `next_round_at` is when more
     are drawn, and `cost_usd` what answers and judges have cost so far. None is unknown.
     """
 
@@ -57,7 +57,7 @@ class SealedStanding:
     floor: float
     baseline_id: str | None = None
     samples: int | None = None
-    looks: int = 0
+    rounds: int = 0
     asked: int = 0
     waiting: int = 0
     retention: float | None = None
@@ -65,7 +65,7 @@ class SealedStanding:
     e_claim_at: float | None = None
     e_change: float | None = None
     e_change_at: float | None = None
-    next_look_at: datetime | None = None
+    next_round_at: datetime | None = None
     cost_usd: Decimal | None = Decimal(0)
     reason: str | None = None
     reason_code: str | None = None
@@ -81,7 +81,7 @@ class SealedFinding:
 
 
 class SealedMonitor:
-    """An e-process and an e-detector on a claim about sealed samples; a look is one set of losses.
+    """An e-process and an e-detector on a claim about sealed samples; a round is one set of losses.
 
     `count` is the number of such claims of a route, which share its error rate and its mean number of answers
     to a false alarm.
@@ -90,7 +90,7 @@ class SealedMonitor:
     def __init__(self, claim: LiveClaim, *, count: int) -> None:
         self.process = ClaimProcess(claim.floor, claim.alpha / count)
         self.detector = ChangeDetector(claim.floor, MEAN_AUDITS * count)
-        self.looks = self.asked = 0
+        self.rounds = self.asked = 0
         self.cost_usd: Decimal | None = Decimal(0)
         self.alarm: tuple[str, Detection] | None = None
         self._floor = claim.floor
@@ -103,7 +103,7 @@ class SealedMonitor:
         return candidate / incumbent if incumbent > 0 else None
 
     def count(self, audits: Sequence[Audit], cost_usd: Decimal | None) -> None:
-        """Count a look whose samples all have their outcome, and what it cost (None: unknown)."""
+        """Count a round whose samples all have their outcome, and what it cost (None: unknown)."""
         lost = []
         for audit in audits:
             if audit.incumbent is None or audit.candidate is None:
@@ -114,7 +114,7 @@ class SealedMonitor:
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
         if not lost:
             return
-        self.looks += 1
+        self.rounds += 1
         self.asked += len(lost)
         found = {"claim": self.process.take(*lost), "change": self.detector.take(*lost)}
         for test, alarm in found.items():
@@ -125,7 +125,7 @@ class SealedMonitor:
         """Return what `restore` needs to go on from here, as plain JSON."""
         return {
             "version": SEALED_VERSION,
-            "looks": self.looks,
+            "rounds": self.rounds,
             "asked": self.asked,
             "sums": list(self._sums),
             "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
@@ -135,7 +135,7 @@ class SealedMonitor:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a recorded state."""
-        self.looks, self.asked = int(state["looks"]), int(state["asked"])
+        self.rounds, self.asked = int(state["rounds"]), int(state["asked"])
         self._sums = [float(each) for each in state["sums"]]
         self.cost_usd = None if state["cost_usd"] is None else Decimal(state["cost_usd"])
         self.process.restore(state["claim"])

@@ -19,12 +19,12 @@ from crossgrade.evaluate import (
     OpenVariant,
     SealedChoice,
     SealedItem,
-    SealedLook,
+    SealedRound,
     ask_again,
-    draw_look,
+    draw_round,
     forgotten_samples,
     opening_of,
-    recorded_looks,
+    recorded_rounds,
     sealed_choices,
     sealed_design,
     sealed_outcomes,
@@ -54,7 +54,7 @@ def look_at_sealed(
     *,
     now: datetime,
 ) -> list[SealedFinding]:
-    """Test the claims of a route on sealed samples; ask its candidate where a look is due and may be paid.
+    """Test the claims of a route on sealed samples; ask its candidate where a round is due and may be paid.
 
     A claim on the whole of a router's split has no finding, because the incumbent answered a part of it.
     An error on one claim is its finding's problem, and raises no alarm.
@@ -137,7 +137,7 @@ class SealedClaim:
         self._now = now
         self._key = f"{SEALED_STATES}{baseline.id}"
         self._monitor = SealedMonitor(claim, count=count)
-        self._look: SealedLook | None = None
+        self._round: SealedRound | None = None
         self._last_audit = 0
 
     def look(self) -> SealedFinding:
@@ -156,7 +156,7 @@ class SealedClaim:
                 audits = self._audits()
         except CrossgradeError as error:
             problem = Reason(error.code, error.message)
-        if self._look is not None and self._is_over(audits):
+        if self._round is not None and self._is_over(audits):
             self._monitor.count(audits, self._cost_usd(audits))
         alarm = self._monitor.alarm
         if alarm is not None:
@@ -175,11 +175,11 @@ class SealedClaim:
 
     @property
     def _is_due(self) -> bool:
-        return self._look is None or self._now >= self._look.at + self._every
+        return self._round is None or self._now >= self._round.at + self._every
 
     def _is_over(self, audits: Sequence[Audit]) -> bool:
-        """Return whether every sample of the look has its outcome; True before the first look."""
-        return self._look is None or len(audits) >= len(self._look.items)
+        """Return whether every sample of the round has its outcome; True before the first round."""
+        return self._round is None or len(audits) >= len(self._round.items)
 
     def _restore(self) -> None:
         claim = self._claim
@@ -189,21 +189,21 @@ class SealedClaim:
         if state is None or state.state.get("version") != SEALED_VERSION:
             return
         self._monitor.restore(state.state)
-        tree: Any = state.state["look"]
-        self._look = SealedLook.read(tree)
+        tree: Any = state.state["round"]
+        self._round = SealedRound.read(tree)
         self._last_audit = state.last_audit
 
     def _audits(self) -> list[Audit]:
-        """Return the outcomes of the look, in the order of their recording."""
-        if self._look is None:
+        """Return the outcomes of the round, in the order of their recording."""
+        if self._round is None:
             return []
         found = self._project.store.pairs.audits(
             self._claim.route, verdict_id=self._claim.verdict_id, after=self._last_audit
         )
-        return [each for each in found if each.source == "sealed" and each.conversation == self._look.id]
+        return [each for each in found if each.source == "sealed" and each.conversation == self._round.id]
 
     def _draw(self, audits: Sequence[Audit]) -> None:
-        """Draw the next look and record it, with what the monitor has counted before."""
+        """Draw the next round and record it, with what the monitor has counted before."""
         choices = self._choices()
         if not choices:
             raise NotFoundError(
@@ -212,11 +212,11 @@ class SealedClaim:
                 code="sealed-empty",
                 hint=f"seal fresh rows: `crossgrade freeze {self._workload.name}`",
             )
-        if self._look is not None:
+        if self._round is not None:
             self._monitor.count(audits, self._cost_usd(audits))
             self._last_audit = max([self._last_audit, *(each.id for each in audits)])
-        number = 1 if self._look is None else self._look.number + 1
-        self._look = draw_look(choices, self._settings.items, number=number, at=self._now)
+        number = 1 if self._round is None else self._round.number + 1
+        self._round = draw_round(choices, self._settings.items, number=number, at=self._now)
         claim = self._claim
         self._project.store.alarms.append_state(
             WatchState(
@@ -225,7 +225,7 @@ class SealedClaim:
                 segment=claim.segment,
                 scorer_digest=self._key,
                 last_audit=self._last_audit,
-                state={**self._monitor.state(), "look": self._look.tree()},
+                state={**self._monitor.state(), "round": self._round.tree()},
                 at=self._now,
             )
         )
@@ -255,23 +255,23 @@ class SealedClaim:
         return self._claim.segment in (None, sample.segment)
 
     def _ask(self, audits: Sequence[Audit]) -> tuple[Reason | None, Broken | None]:
-        """Ask and score what the look still lacks; return why something is left, and a changed version."""
-        project, look = self._project, self._look
-        assert look is not None
-        open_items = {item.sample_id: item for item in look.items}
+        """Ask and score what the round still lacks; return why something is left, and a changed version."""
+        project, drawn = self._project, self._round
+        assert drawn is not None
+        open_items = {item.sample_id: item for item in drawn.items}
         for audit in audits:
-            open_items.pop(audit.source_id.removeprefix(f"{look.id}:"), None)
+            open_items.pop(audit.source_id.removeprefix(f"{drawn.id}:"), None)
         limit = self._settings.max_usd_per_day
         left = None if limit is None else Decimal(str(limit)) - self._spent_in_a_day()
         outcomes = sealed_outcomes(project.store, self._baseline)
         problem = judge_over_budget(project, self._workload)
         if problem is not None:
             return problem, None
-        return anyio.run(partial(self._asked, look, open_items, outcomes, left, has_audits=bool(audits)))
+        return anyio.run(partial(self._asked, drawn, open_items, outcomes, left, has_audits=bool(audits)))
 
     async def _asked(
         self,
-        look: SealedLook,
+        drawn: SealedRound,
         items: Mapping[str, SealedItem],
         incumbent: "SealedOutcomes",
         left_usd: Decimal | None,
@@ -290,18 +290,22 @@ class SealedClaim:
             )
             model = OpenModel.of(variant.offer, provider, CallLimiters(_PATIENCE), price, name=variant.name)
             asked = await ask_again(
-                OpenVariant(variant=variant, model=model), look, samples, store=store, budget=Budget(left_usd)
+                OpenVariant(variant=variant, model=model),
+                drawn,
+                samples,
+                store=store,
+                budget=Budget(left_usd),
             )
             scorer = await stack.enter_async_context(open_scorer(project, workload))
             outcomes: dict[str, Response | CrossgradeError | None] = {
                 **asked.outcomes,
                 **{each: None for each in items if each not in dataset},
             }
-            if self._now >= look.at + self._every:
+            if self._now >= drawn.at + self._every:
                 answered = has_audits or bool(asked.outcomes)
                 outcomes |= asked.failed if answered else dict.fromkeys(asked.failed)
             scorer = await stack.enter_async_context(open_scorer(project, workload))
-            audit = partial(self._audit, look, scorer)
+            audit = partial(self._audit, drawn, scorer)
             audits = await all_audits(
                 partial(audit, items[each], sample=dataset.get(each), sealed=incumbent, outcome=outcome)
                 for each, outcome in outcomes.items()
@@ -311,7 +315,7 @@ class SealedClaim:
 
     async def _audit(
         self,
-        look: SealedLook,
+        drawn: SealedRound,
         scorer: AnyScorer,
         item: SealedItem,
         *,
@@ -334,15 +338,15 @@ class SealedClaim:
         return Audit(
             route=claim.route,
             source="sealed",
-            source_id=f"{look.id}:{item.sample_id}",
+            source_id=f"{drawn.id}:{item.sample_id}",
             scorer_digest=f"{SEALED_STATES}{scorer.digest}",
             incumbent=scores[0].value,
             candidate=scores[1].value,
             verdict_id=claim.verdict_id,
             segment=None if sample is None else sample.segment,
             weight=item.weight,
-            conversation=look.id,
-            asked_at=look.at,
+            conversation=drawn.id,
+            asked_at=drawn.at,
             cost_usd=None if None in costs else sum((cost for cost in costs if cost), Decimal(0)),
         )
 
@@ -360,7 +364,7 @@ class SealedClaim:
         return variant
 
     def _why_left(self, asked: AskedAgain) -> Reason | None:
-        """Return why samples of the look were not answered (None: all were)."""
+        """Return why samples of the round were not answered (None: all were)."""
         if asked.failed:
             error = next(iter(asked.failed.values()))
             return Reason(
@@ -389,7 +393,7 @@ class SealedClaim:
         """Return what answers about sealed samples of all routes cost since a day; raises if unknown."""
         since = datetime.now(UTC) - timedelta(days=1)
         store = self._project.store
-        requests = [request for look in recorded_looks(store) for request in look.requests.values()]
+        requests = [request for drawn in recorded_rounds(store) for request in drawn.requests.values()]
         costs = [each.cost_usd for each in store.answers.paid(requests).values() if each.at >= since]
         if None in costs:
             raise NotFoundError(
@@ -401,41 +405,41 @@ class SealedClaim:
         return sum((cost for cost in costs if cost is not None), Decimal(0))
 
     def _cost_usd(self, audits: Sequence[Audit]) -> Decimal | None:
-        """Return what the look has cost so far: its answers, and their judge."""
-        if self._look is None:
+        """Return what the round has cost so far: its answers, and their judge."""
+        if self._round is None:
             return Decimal(0)
-        paid = self._project.store.answers.paid(self._look.requests.values())
+        paid = self._project.store.answers.paid(self._round.requests.values())
         costs = [*(each.cost_usd for each in paid.values()), *(each.cost_usd for each in audits)]
         return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
 
     def _standing(self, audits: Sequence[Audit], problem: Reason | None) -> SealedStanding:
-        monitor, look = self._monitor, self._look
+        monitor, drawn = self._monitor, self._round
         is_over = self._is_over(audits)
         cost_usd = monitor.cost_usd
-        if look is not None and not is_over and cost_usd is not None:
+        if drawn is not None and not is_over and cost_usd is not None:
             part = self._cost_usd(audits)
             cost_usd = None if part is None else cost_usd + part
         status: Status = "watching"
         if monitor.alarm is not None:
             status = "alarm"
         elif problem is not None:
-            status = "waiting" if monitor.looks else "unmeasurable"
+            status = "waiting" if monitor.rounds else "unmeasurable"
         return SealedStanding(
             route=self._claim.route,
             segment=self._claim.segment,
             status=status,
             floor=self._claim.floor,
             baseline_id=self._baseline.id,
-            samples=None if look is None else look.choices,
-            looks=monitor.looks,
+            samples=None if drawn is None else drawn.choices,
+            rounds=monitor.rounds,
             asked=monitor.asked,
-            waiting=0 if look is None or is_over else len(look.items) - len(audits),
+            waiting=0 if drawn is None or is_over else len(drawn.items) - len(audits),
             retention=monitor.retention,
             e_claim=monitor.process.e_value,
             e_claim_at=monitor.process.threshold,
             e_change=monitor.detector.e_value,
             e_change_at=monitor.detector.threshold,
-            next_look_at=self._now if look is None else look.at + self._every,
+            next_round_at=self._now if drawn is None else drawn.at + self._every,
             cost_usd=cost_usd,
             reason=None if problem is None else problem.text,
             reason_code=None if problem is None else problem.code,
