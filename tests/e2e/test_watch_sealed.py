@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from crossgrade.evaluate import recorded_rounds, requests_of_rounds
 from crossgrade.project import Project as Opened
 from crossgrade.project import subject_key
+from crossgrade.routing import Policy, Router, route_table_digest, threshold_name
 from crossgrade.testing import Fault, ReceivedRequest, Reply
 from crossgrade.watch import Look, SealedStanding, look
 from crossgrade.workloads.traffic import subject_of
@@ -186,6 +188,44 @@ def test_a_changed_document_is_said(served: Project) -> None:
     assert not served.fake.requests
 
 
+ODD = threshold_name(0.1)
+SPLITS = {
+    "segment": (Policy(kind="split", incumbent="old", candidate="new", segments=("odd",)), None),
+    "score": (
+        Policy(
+            kind="split", incumbent="old", candidate="new", segments=(ODD,), fact="score", least_score=0.1
+        ),
+        Router(stake=0.9, segments={"odd": 0.2, "even": -0.2}, thresholds=(0.1,)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fact", SPLITS)
+def test_a_split_is_tested_on_the_samples_that_move(
+    cli: CommandLine, project: Project, script: dict[str, Script], fact: str
+) -> None:
+    project.dataset(120, kind=lambda n: "odd" if n % 2 else "even")
+    project.change("    scorer:", "    segment_field: kind\n    scorer:")
+    serve(cli, project, script)
+    policy, router = SPLITS[fact]
+    with Opened.open(project.config) as opened:
+        table = opened.store.routes.current()
+        assert table is not None
+        route = replace(table.by_name["echo"], policy=policy, router=router)
+        digest = route_table_digest(table)
+        opened.store.publish_route(table.replacing(route, previous=digest), digest)
+    for days in range(5):
+        found = looked(project, days)
+        assert not found.problems
+        assert standing(found).segment == policy.segments[0]
+    asked = [int(prompt.split()[-1]) for prompt in project.asked("new-model")]
+    assert len(asked) == 100
+    assert {n % 2 for n in asked} == {1}
+    samples = standing(found).samples
+    assert samples is not None
+    assert 30 < samples < 70
+
+
 def test_an_interval_asks_once(served: Project) -> None:
     for hours in (0, 1, 23.9):
         looked(served, hours / 24)
@@ -224,6 +264,16 @@ def test_calls_that_fail_for_now_are_no_evidence(served: Project, script: dict[s
     found = looked(served)
     assert (standing(found).rounds, standing(found).waiting) == (0, 20)
     assert len(found.problems) == 1
+    tried = len(served.asked("new-model"))
+    found = looked(served, 0.1)
+    assert (found.problems, standing(found).status, bool(standing(found).reason)) == (
+        [],
+        "unmeasurable",
+        True,
+    )
+    assert len(served.asked("new-model")) == tried, "not at every check"
+    looked(served, 0.2)
+    assert len(served.asked("new-model")) == 2 * tried
     found = looked(served, 1.1)
     assert (standing(found).rounds, standing(found).asked, found.alarms) == (0, 0, [])
     script["new-model"] = honest

@@ -15,12 +15,12 @@ probability. Let x be the factor 1 + f g by which a bet f multiplies its capital
 candidate's answers to a sample. The mean product over a drawn set is then e_m(x) / C(N, m), e_m the
 elementary symmetric polynomial over the N samples, and at most (the mean of x)^m, which is at most 1 under
 the claim (C. Maclaurin, Phil. Trans. 36 (1729) 59-96). So a round counts as one set, when all of it is there.
-Asking every sample once before any is asked again would not do: after a good beginning what is left is worse
-than the mean, which looks like a fall. Hence rounds are drawn independently of each other, and only within a
-round no sample comes twice.
+Asking every sample once before any is asked again has no such bound: after a good beginning what is left is
+worse than the mean. So rounds are drawn independently of each other, and only within a round no sample comes
+twice.
 
-A call that fails for now is made again at the next check. Once the next round is due, it counts as a run
-would count it, unless the candidate answered nothing of the round: then nothing of it counts.
+A call that fails for now is made again, at most eight times in all. Once the next round is due, it counts as
+a run would count it, unless the candidate answered nothing of the round: then nothing of it counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,10 +45,10 @@ class SealedStanding:
     """The state of a claim on sealed samples. No result of a single sample is in it.
 
     `samples` is how many the claim is about, `rounds` how many draws were counted, and `asked` how many
-    scored answers were in them. `waiting` is the number of drawn samples without an outcome yet. `retention` is that
-    of the answers so far, without an error rate. `e_claim` is the e-value against the claim and `e_change`
-    that of a change for the worse; each raises an alarm at the value beside it. `next_round_at` is when more
-    are drawn, and `cost_usd` what answers and judges have cost so far. None is unknown.
+    scored answers were in them. `waiting` is the number of drawn samples without an outcome yet. `retention`
+    is that of the answers so far, without an error rate. `e_claim` is the e-value against the claim and
+    `e_change` that of a change for the worse; each raises an alarm at the value beside it. `next_round_at` is
+    when more are drawn, and `cost_usd` what answers and judges have cost so far. None is unknown.
     """
 
     route: str

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from crossgrade.evaluate import SealedOutcomes
     from crossgrade.store import Baseline
 
+_TRIES = 8
+"""How often the calls of a round are made at most until the next one is due, evenly spread."""
+
 _PATIENCE = Patience(attempts=2, longest_pause_s=5.0, throttled_s=15.0)
-"""Short, because other routes wait, and what fails is asked again at the next check."""
+"""Short, because other routes wait, and what fails is asked again later."""
 
 
 def look_at_sealed(
@@ -139,6 +142,8 @@ class SealedClaim:
         self._monitor = SealedMonitor(claim, count=count)
         self._round: SealedRound | None = None
         self._last_audit = 0
+        self._waits: Reason | None = None
+        self._again_at: datetime | None = None
 
     def look(self) -> SealedFinding:
         """Count what is there, draw and ask what is due, and return what was found."""
@@ -150,7 +155,7 @@ class SealedClaim:
             if self._is_over(audits) and self._is_due:
                 self._draw(audits)
                 audits = []
-            if not self._is_over(audits):
+            if not self._is_over(audits) and self._may_try:
                 problem, changed = self._ask(audits)
                 broken += [changed] if changed else []
                 audits = self._audits()
@@ -177,6 +182,11 @@ class SealedClaim:
     def _is_due(self) -> bool:
         return self._round is None or self._now >= self._round.at + self._every
 
+    @property
+    def _may_try(self) -> bool:
+        """Return whether what failed may be asked now: an answer that cannot be read may cost, each time."""
+        return self._again_at is None or self._now >= self._again_at or self._is_due
+
     def _is_over(self, audits: Sequence[Audit]) -> bool:
         """Return whether every sample of the round has its outcome; True before the first round."""
         return self._round is None or len(audits) >= len(self._round.items)
@@ -191,6 +201,10 @@ class SealedClaim:
         self._monitor.restore(state.state)
         tree: Any = state.state["round"]
         self._round = SealedRound.read(tree)
+        waits: Any = state.state["waits"]
+        if waits is not None:
+            self._waits = Reason(waits["code"], waits["text"])
+            self._again_at = datetime.fromisoformat(waits["at"]) + self._every / _TRIES
         self._last_audit = state.last_audit
 
     def _audits(self) -> list[Audit]:
@@ -216,8 +230,17 @@ class SealedClaim:
             self._monitor.count(audits, self._cost_usd(audits))
             self._last_audit = max([self._last_audit, *(each.id for each in audits)])
         number = 1 if self._round is None else self._round.number + 1
+        self._waits = self._again_at = None
         self._round = draw_round(choices, self._settings.items, number=number, at=self._now)
-        claim = self._claim
+        self._record()
+
+    def _record(self) -> None:
+        """Record the round, with what the monitor counted before it and why some of it waits."""
+        claim, drawn, waits = self._claim, self._round, self._waits
+        assert drawn is not None
+        told: dict[str, JSON] | None = None
+        if waits is not None:
+            told = {"code": waits.code, "text": waits.text, "at": self._now.isoformat()}
         self._project.store.alarms.append_state(
             WatchState(
                 route=claim.route,
@@ -225,7 +248,7 @@ class SealedClaim:
                 segment=claim.segment,
                 scorer_digest=self._key,
                 last_audit=self._last_audit,
-                state={**self._monitor.state(), "round": self._round.tree()},
+                state={**self._monitor.state(), "round": drawn.tree(), "waits": told},
                 at=self._now,
             )
         )
@@ -311,7 +334,10 @@ class SealedClaim:
                 for each, outcome in outcomes.items()
             )
         store.pairs.append_audits(audits)
-        return self._why_left(asked), self._changed(asked)
+        self._waits = self._why_left(asked)
+        if self._waits is not None:
+            self._record()
+        return self._waits, self._changed(asked)
 
     async def _audit(
         self,
@@ -415,6 +441,7 @@ class SealedClaim:
     def _standing(self, audits: Sequence[Audit], problem: Reason | None) -> SealedStanding:
         monitor, drawn = self._monitor, self._round
         is_over = self._is_over(audits)
+        why = problem or (None if is_over else self._waits)
         cost_usd = monitor.cost_usd
         if drawn is not None and not is_over and cost_usd is not None:
             part = self._cost_usd(audits)
@@ -422,7 +449,7 @@ class SealedClaim:
         status: Status = "watching"
         if monitor.alarm is not None:
             status = "alarm"
-        elif problem is not None:
+        elif why is not None:
             status = "waiting" if monitor.rounds else "unmeasurable"
         return SealedStanding(
             route=self._claim.route,
@@ -441,8 +468,8 @@ class SealedClaim:
             e_change_at=monitor.detector.threshold,
             next_round_at=self._now if drawn is None else drawn.at + self._every,
             cost_usd=cost_usd,
-            reason=None if problem is None else problem.text,
-            reason_code=None if problem is None else problem.code,
+            reason=None if why is None else why.text,
+            reason_code=None if why is None else why.code,
         )
 
 
