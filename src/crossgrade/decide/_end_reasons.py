@@ -12,10 +12,12 @@ def end_reasons(found: Findings) -> Iterator[Remark]:
     if known is None:
         return
     if known.retires_on is not None and found.gone_on is None:
+        sealed = found.view.settings.baseline is not None
+        then = "its sealed answers are what is left" if sealed else "nothing can be compared with it"
         yield Remark(
             "incumbent-ends",
             f"{known.model} ends on {known.retires_on.isoformat()}{known.origin}. "
-            "After that day it answers nothing, and nothing can be compared with it.",
+            f"After that day it answers nothing, and {then}.",
         )
     if known.tried is not None:
         yield Remark(

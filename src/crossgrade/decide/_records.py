@@ -36,7 +36,8 @@ class ModelFacts:
     """What is known of an offer besides its scores; None is unknown.
 
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
-    which price catalogues no longer had the offer.
+    which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
+    data.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelFacts:
     open_weights: bool | None = None
     price_source: str | None = None
     delisted_on: date | None = None
+    trained_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,8 @@ class DecisionSettings:
     nothing was looked up.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
     models' providers that have a minimum, by the model. `baseline` is the sealed baseline whose answers are
-    the incumbent's, and what the candidates may spend of its error rate. With `grow` what a router moves is
+    the incumbent's, and what the candidates may spend of its error rate. `public_since` is the day on which
+    the samples became public. With `grow` what a router moves is
     certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
     there.
     """
@@ -139,6 +142,7 @@ class DecisionSettings:
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     grow: bool = False
     baseline: BaselineTest | None = None
+    public_since: date | None = None
 
     @property
     def workloads(self) -> int:

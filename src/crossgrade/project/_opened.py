@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
 from crossgrade.domain import Clause, Offer, Price, RouteSpec, Workload
-from crossgrade.errors import ConfigError, NotFoundError, closest
+from crossgrade.errors import ConfigError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
@@ -250,8 +250,16 @@ class OpenProject:
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        Rows that ask the same become one sample with the sum of their weights, unless `copies`.
+        Rows that ask the same become one sample with the sum of their weights, unless `copies`. Raises
+        UsageError once their texts may no longer be kept (`texts_until`).
         """
+        until = workload.texts_until
+        if until is not None and datetime.now(UTC).date() > until and not copies:  # which are read to erase
+            raise UsageError(
+                f"the texts of workload {workload.name!r} may be kept until {until}",
+                code="texts-expired",
+                hint=f"delete {workload.dataset.name}; recorded verdicts and their numbers stay",
+            )
         from crossgrade.workloads import read_dataset, without_copies
 
         dataset = read_dataset(

@@ -66,6 +66,22 @@ def test_a_verdict_outlives_an_incumbent_that_is_gone_and_says_so(
     assert not verify(verdict, evidence)
 
 
+@pytest.mark.parametrize(
+    ("trained", "status"), [(date(2024, 12, 31), "pass"), (date(2025, 1, 1), "warn"), (None, "warn")]
+)
+def test_a_candidate_that_was_trained_after_the_samples_were_public_may_know_them(
+    equal: Evidence, now: datetime, trained: date | None, status: str
+) -> None:
+    facts = (ModelFacts(model="a"), ModelFacts(model="b", trained_until=trained))
+    settings = DecisionSettings(facts=facts, public_since=date(2025, 1, 1))
+    verdict = decide_policy(equal, settings, now=now)
+    (guard,) = (each for each in verdict.guards if each.name == "contamination")
+    assert (guard.status, guard.candidate) == (status, "b")
+    assert names(guard.seen, "2025-01-01")
+    private = decide_policy(equal, DecisionSettings(facts=facts), now=now)
+    assert not [each for each in private.guards if each.name == "contamination"]
+
+
 def test_every_policy_says_what_it_keeps(make: Make, now: datetime) -> None:
     segment = ["easy"] * 100 + ["hard"] * 100
     incumbent = [1.0] * 90 + [0.0] * 10 + [1.0] * 90 + [0.0] * 10
