@@ -97,6 +97,7 @@ SECTIONS = {
     "TierRuleSection": "`serve.issuers[].rules[]`",
     "StoredResponsesSection": "`serve.stored_responses`",
     "WatchSection": "`watch`",
+    "SealedWatchSection": "`watch.sealed`",
     "TeamSection": "`team`",
     "PermissionSection": "`team.permitted[]`",
     "ContractSection": "`team.contracts[]`",

@@ -268,17 +268,27 @@ def _store(config: "Config | None") -> list[Check]:
 
 
 def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
-    """Look for live routes that today's method would not certify; the store is only read."""
+    """Look for live routes that today's method would not certify, or that nothing measures any more.
+
+    The store is only read.
+    """
     if config is None or not _is_readable(config):
         return []
     from crossgrade.project import Project
 
     with Project(config, environ) as project:
         found = [each.words for each in project.outdated_routes()]
-    if not found:
-        return []
+        unmeasured = project.baselines.unmeasured(datetime.now(UTC).date())
     hint = "decide again on today's samples, or `crossgrade route abort` until then"
-    return [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
+    checks = [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
+    hint = "see `watch.sealed`; without it the certificate runs until it expires"
+    return [
+        *checks,
+        *(
+            Check(name="routes", status="warn", seen=f"{why.text} [{why.code}]", hint=hint)
+            for why in unmeasured
+        ),
+    ]
 
 
 def _records(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:

@@ -12,9 +12,10 @@ from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
 
 if TYPE_CHECKING:
+    from crossgrade.domain import Reason
     from crossgrade.project import Project
     from crossgrade.store import Alarm
-    from crossgrade.watch import Ending, Look, ThresholdEvidence
+    from crossgrade.watch import Ending, Look, SealedStanding, ThresholdEvidence
 
 EXIT_ALARM = 1
 _SEEN = "retention (no error rate)"
@@ -23,6 +24,11 @@ _HEADERS = (
     "waiting", "valid_until", "reason",
 )  # fmt: skip
 _NUMBERS = ("audits", "held", "floor", _SEEN, "e_claim", "e_change", "waiting")
+_SEALED_HEADERS = (
+    "route", "segment", "sealed", "rounds", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting",
+    "cost", "next round",
+)  # fmt: skip
+_SEALED_NUMBERS = ("rounds", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting", "cost")
 _GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
 _GROWTH_WORDS = {
     "growing": "growing",
@@ -48,7 +54,8 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
     """Check live pairs against certificates; step routes back on alarm.
 
     Scores the pairs that the gateway's shadow left in the store, and looks at dates, prices and
-    versions, every `watch.interval_s` seconds. An alarm takes the traffic back to the incumbent,
+    versions, every `watch.interval_s` seconds. Once an incumbent has ended, it asks the candidate
+    about sealed samples, where `watch.sealed` is set. An alarm takes the traffic back to the incumbent,
     is recorded, and is posted to `watch.webhook_url`.
 
     The evidence is in `e_claim` and `e_change`, each beside the e-value that raises an alarm. The
@@ -80,7 +87,7 @@ def _go_on(project: "Project", found: "Look") -> None:
     from crossgrade.watch import Look, look
 
     _print(found)
-    warned: set[tuple[str, int]] = set()
+    warned: set[tuple[str, int | str]] = set()
     while True:
         _log(found, warned)
         time.sleep(project.config.watching.interval_s)
@@ -105,9 +112,32 @@ def _print(found: "Look") -> None:
         rows.append([_shown(cell) for cell in row])
     if rows:
         print_table(_HEADERS, rows, right=_NUMBERS)
+    sealed = [_sealed_row(each) for each in found.sealed if each.baseline_id is not None]
+    if sealed:
+        print_table(_SEALED_HEADERS, sealed, right=_SEALED_NUMBERS)
     if any(each.steps for each in found.growth):
         steps = [_growth_row(each.route, step) for each in found.growth for step in each.steps]
         print_table(_GROWTH_HEADERS, steps, right=_GROWTH_NUMBERS)
+
+
+def _sealed_row(each: "SealedStanding") -> list[object]:
+    """Return how a claim stands on sealed samples, without the result of any of them."""
+    cells = [
+        each.route,
+        each.segment,
+        each.status,
+        each.rounds,
+        each.asked,
+        each.samples,
+        each.floor,
+        each.retention,
+        _evidence(each.e_claim, each.e_claim_at),
+        _evidence(each.e_change, each.e_change_at),
+        each.waiting,
+        "unknown" if each.cost_usd is None else f"${each.cost_usd:,.4f}",
+        None if each.next_round_at is None else each.next_round_at.isoformat(timespec="minutes"),
+    ]
+    return [_shown(cell) for cell in cells]
 
 
 def _growth_row(route: str, step: "ThresholdEvidence") -> list[object]:
@@ -163,8 +193,8 @@ def _shown(cell: object) -> object:
     return f"{cell:%Y-%m-%d}" if hasattr(cell, "strftime") else cell
 
 
-def _log(found: "Look", warned: set[tuple[str, int]]) -> None:
-    """Write alarms, problems and new warnings of a model's end to stderr as lines of a log."""
+def _log(found: "Look", warned: set[tuple[str, int | str]]) -> None:
+    """Write alarms, problems and new warnings to stderr as lines of a log."""
     from crossgrade.telemetry import log_line
 
     at = found.at.timestamp()
@@ -184,6 +214,10 @@ def _log(found: "Look", warned: set[tuple[str, int]]) -> None:
                 retires_on=each.retires_on.isoformat(), routes=each.routes, successor=each.successor,
             )  # fmt: skip
             note(line)
+    for why in _unmeasured(found):
+        if (why.text, why.code) not in warned:
+            warned.add((why.text, why.code))
+            note(log_line("unmeasured", at=at, level="warning", code=why.code, error=why.text))
     for problem in found.problems:
         note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
 
@@ -197,12 +231,26 @@ def _tell(found: "Look", label_file: Path | None) -> None:
         note(f"{found.at.isoformat(timespec='seconds')} ALARM {_sentence(alarm)}: stepped back", code="alarm")
     for each in found.endings:
         note(_ending(each), code="model-ends")
+    for why in _unmeasured(found):
+        note(why.text, code=why.code)
     for problem in found.problems:
         note(f"problem: {problem.text}", code=problem.code)
     if label_file is not None and not found.labels and not found.waiting:
         note(f"no pairs wait for people; {label_file} has no rows", code="no-pairs-wait")
     elif found.labels or found.waiting:
         note(f"{found.labels} labels read; {found.waiting} pairs wait for people", code="labels-read")
+
+
+def _unmeasured(found: "Look") -> "list[Reason]":
+    """Return of each route why nothing measures its claims, once its incumbent has ended."""
+    from crossgrade.domain import Reason
+
+    seen = {
+        (each.route, each.reason_code): each.reason
+        for each in found.sealed
+        if each.baseline_id is None and each.reason_code not in {problem.code for problem in found.problems}
+    }
+    return [Reason(code or "", f"route {route}: {text}") for (route, code), text in seen.items()]
 
 
 def _ending(each: "Ending") -> str:
@@ -221,6 +269,8 @@ def _sentence(alarm: "Alarm") -> str:
     words = {
         "claim": "its certificate is not right: e-value {e_value:.3g} of {threshold:.0f}, {audits} audits",
         "change": "quality fell: e-value {e_value:.3g} of {threshold:.0f}, {audits} audits",
+        "sealed": "fell below {floor} on sealed samples ({test}): e-value {e_value:.3g} of {threshold:.0f}, "
+        "{audits} answers",
         "expired": "its certificate expired on {valid_until}",
         "price": "{model} costs {per_mtok_usd_now} dollars per million tokens, not {per_mtok_usd_then}",
         "retired": "{model} retires on {retires_on}",

@@ -23,6 +23,7 @@ from crossgrade.domain import (
     Limit,
     Offer,
     RouteSpec,
+    SealedWatching,
     Serving,
     Shadow,
     StoredResponses,
@@ -118,7 +119,8 @@ class ServingResolver:
                     "name the variable that holds a secret of yours",
                     code="webhook-unsigned",
                 )
-        return Watching(**values(section))
+        sealed = None if section.sealed is None else SealedWatching(**values(section.sealed))
+        return Watching(**{**values(section), "sealed": sealed})
 
     def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
         self.problems.append(self.tree.error(where, message, hint, code=code))

@@ -234,6 +234,21 @@ class ServeSection(Section):
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
 
 
+class SealedWatchSection(Section):
+    """How a candidate is asked about sealed samples once the incumbent has ended. Each call costs money."""
+
+    items: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=20, description="Number of sealed samples that are drawn and asked each time, for each claim."
+    )
+    every_hours: Annotated[float, Field(ge=1, le=8_760)] = Field(
+        default=24.0, description="Hours between two draws."
+    )
+    max_usd_per_day: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        default=None,
+        description="Maximum dollars per day for the answers, over all routes. Null means no limit.",
+    )
+
+
 class WatchSection(Section):
     """How live pairs are checked, how many of them people label, and where alarms are sent."""
 
@@ -259,4 +274,9 @@ class WatchSection(Section):
     )
     keep_text_days: Annotated[int, Field(ge=0, le=3650)] = Field(
         default=30, description="Days after which the texts of live pairs are erased. Scores stay."
+    )
+    sealed: SealedWatchSection | None = Field(
+        default=None,
+        description="Ask the candidates of routes whose incumbent has ended about samples of the sealed "
+        "baseline. By default nothing is asked, and nothing measures these claims.",
     )

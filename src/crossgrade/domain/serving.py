@@ -168,13 +168,27 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealedWatching:
+    """How the candidate of a route whose incumbent has ended is asked about sealed samples.
+
+    `items` are drawn every `every_hours`, for each claim. `max_usd_per_day` bounds what the answers to all of
+    them cost (None: no bound).
+    """
+
+    items: int = 20
+    every_hours: float = 24.0
+    max_usd_per_day: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """The `watch` section: how often live pairs are looked at, who labels some, who is told of alarms.
 
     The webhook's secret stays in the environment: `webhook_secret_env` names the variable.
     `label_share` of the pairs are put before people; `max_usd_per_day` bounds what judges cost
     (None: no bound). A price that rose by the share `price_rise` and a retirement within
-    `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`.
+    `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`. Without `sealed` nobody is
+    asked about sealed samples.
     """
 
     interval_s: float = 60.0
@@ -185,3 +199,4 @@ class Watching:
     price_rise: float = 0.1
     retirement_days: int = 14
     keep_text_days: int = 30
+    sealed: SealedWatching | None = None

@@ -1,5 +1,6 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
+from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
@@ -26,16 +27,30 @@ from crossgrade.evaluate._prepare import (
 )
 from crossgrade.evaluate._prompt import (
     logged_response,
+    may_answer,
     opening_of,
     request_bytes,
     request_digests,
     request_text,
     uncarried,
 )
+from crossgrade.evaluate._reasking import (
+    SEALED_STATES,
+    AskedAgain,
+    SealedChoice,
+    SealedItem,
+    SealedRound,
+    ask_again,
+    draw_round,
+    recorded_rounds,
+    requests_of_rounds,
+    sealed_choices,
+)
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate._sealed import (
+    SealedOutcomes,
     SealedProvider,
     check_clock,
     check_samples_sealed,
@@ -54,7 +69,9 @@ __all__ = [
     "CORRELATION",
     "GRACE_S",
     "SCORERS",
+    "SEALED_STATES",
     "AskModel",
+    "AskedAgain",
     "CallEstimate",
     "CostOf",
     "EmbedTexts",
@@ -62,6 +79,7 @@ __all__ = [
     "ExpectedUse",
     "Judges",
     "Need",
+    "OpenVariant",
     "PairScorer",
     "Progress",
     "RunEstimate",
@@ -69,14 +87,20 @@ __all__ = [
     "Scorer",
     "ScorerCalls",
     "ScorerKind",
+    "SealedChoice",
+    "SealedItem",
+    "SealedOutcomes",
     "SealedProvider",
+    "SealedRound",
     "StoppingRule",
+    "ask_again",
     "askable_samples",
     "build_scorer",
     "check_clock",
     "check_samples_sealed",
     "check_sealed",
     "check_versions",
+    "draw_round",
     "estimate_run",
     "estimate_scorer",
     "expected_use",
@@ -84,20 +108,24 @@ __all__ = [
     "idle_samples",
     "lacks_live",
     "logged_response",
+    "may_answer",
     "new_design",
     "opening_of",
     "options_schema",
     "planned_samples",
+    "recorded_rounds",
     "replanned",
     "request_bytes",
     "request_digests",
     "request_text",
+    "requests_of_rounds",
     "rescore",
     "run_settings",
     "run_workload",
     "scorer_kind",
     "scorer_kinds",
     "seal",
+    "sealed_choices",
     "sealed_design",
     "sealed_outcomes",
     "uncarried",

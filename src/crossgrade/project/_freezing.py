@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.domain import Workload
-from crossgrade.errors import NotFoundError, UsageError
+from crossgrade.domain import Reason, Workload
+from crossgrade.errors import CrossgradeError, NotFoundError, UsageError
 from crossgrade.project._baselines import in_force, tried_candidates
 from crossgrade.project._freeze_plans import MOST_PLANS, FreezeOptions, FreezePlan, answers_first, plan_freeze
 from crossgrade.project._measured import price_words
@@ -180,6 +180,42 @@ class ProjectBaselines:
             buy_first(first)
             plan, design = plan_freeze(evaluation, options)
         return design
+
+    def why_unmeasured(self, workload: Workload, candidate: str) -> Reason | None:
+        """Return why nothing measures a claim about a candidate once the incumbent has ended (None: `watch`).
+
+        Raises StoreError for a changed document.
+        """
+        nothing = f"nothing measures {candidate} on {workload.name} any more"
+        if self._project.store.baselines.newest(workload.name) is None:
+            return Reason("baseline-missing", f"{nothing}: {workload.name} has no sealed baseline")
+        if self._project.config.watching.sealed is None:
+            return Reason(
+                "sealed-off", f"{nothing}: set `watch.sealed` to ask {candidate} about sealed samples"
+            )
+        return None
+
+    def unmeasured(self, today: date) -> list[Reason]:
+        """Return why nothing measures the certificates of routes whose incumbent has ended, a reason a route.
+
+        Only routes that move traffic have a certificate to measure.
+        """
+        project, found = self._project, []
+        table = project.store.routes.current()
+        for route in () if table is None else table.routes:
+            spec = project.config.routes.get(route.name)
+            workload = project.config.workloads.get(spec.workload or "") if spec else None
+            offer = project.config.offers.get(route.targets[route.policy.incumbent])
+            day = None if offer is None else project.ends_on(offer, today)
+            if route.policy.candidate is None or workload is None or day is None or day > today:
+                continue
+            try:
+                why = self.why_unmeasured(workload, route.policy.candidate)
+            except CrossgradeError as error:
+                why = Reason(error.code, error.message)
+            if why is not None:
+                found.append(Reason(why.code, f"route {route.name}: {why.text}"))
+        return found
 
     def _evaluation(self, workload: Workload) -> "Evaluation":
         """Return what a run of the workload needs; raises UsageError for rows that are sealed already."""

@@ -386,7 +386,7 @@ class Routing:
 
     def _is_on_same_evidence(self, alarm: "Alarm", stored: "StoredVerdict") -> bool:
         """Return whether an alarm on a claim was raised under a verdict on the evidence of another."""
-        if alarm.verdict_id is None or alarm.kind not in {"claim", "change"}:
+        if alarm.verdict_id is None or alarm.kind not in {"claim", "change", "sealed"}:
             return False
         with suppress(NotFoundError):
             other = self._store.verdicts.get(alarm.verdict_id).verdict

@@ -310,11 +310,12 @@ def _is_of(row: Mapping[str, Any], subject: str) -> bool:
 
 def _requests(project: OpenProject, name: str, samples: set[str]) -> list[str]:
     """Return the digests of what a run would ask about some samples, whoever was asked."""
-    from crossgrade.evaluate import request_digests
+    from crossgrade.evaluate import request_digests, requests_of_rounds
 
     workload = project.workload(name)
     wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
-    return [digest for each in wanted for digest in request_digests(workload, each)]
+    asked = [digest for each in wanted for digest in request_digests(workload, each)]
+    return [*asked, *requests_of_rounds(project.store, samples)]
 
 
 def _forget_labels(dataset: Path, kept: set[Any]) -> None:

@@ -146,6 +146,13 @@ class Alarms:
             row = connection.execute(query).first()
         return None if row is None else _state(row)
 
+    def states_under(self, prefix: str) -> list[WatchState]:
+        """Return all states whose scorer digest begins with a prefix, of any route, oldest first."""
+        s = t.watch_states.c
+        query = select(t.watch_states).where(s.scorer_digest.startswith(prefix, autoescape=True))
+        with self._database.reading() as connection:
+            return [_state(row) for row in connection.execute(query.order_by(s.id))]
+
     def states(self, route: str, *, verdict_id: str, segment: str) -> dict[str, WatchState]:
         """Return the newest state of a claim's monitors for each scorer, by its digest."""
         s = t.watch_states.c

@@ -15,11 +15,11 @@ from crossgrade.store._records import new_id, utc_now
 Side: TypeAlias = Literal["incumbent", "candidate"]
 """One of the two models of a route."""
 
-AuditSource: TypeAlias = Literal["pair", "label", "feedback"]
-"""The source of an audit's scores: a scorer, a person, or a delayed outcome."""
+AuditSource: TypeAlias = Literal["pair", "label", "feedback", "sealed"]
+"""The source of an audit's scores: a scorer, a person, a delayed outcome, or a scorer on a sealed sample."""
 
-AlarmKind: TypeAlias = Literal["claim", "change", "expired", "price", "retired", "version"]
-"""The reason of an alarm: the two monitors, then the conditions of a certificate."""
+AlarmKind: TypeAlias = Literal["claim", "change", "sealed", "expired", "price", "retired", "version"]
+"""The reason of an alarm: the monitors of live and of sealed samples, then a certificate's conditions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +120,10 @@ class WaitingPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """One observation of a route's claim: the scores of both models on a live request.
+    """One observation of a route's claim: the scores of both models on a live request or a sealed sample.
 
-    `source_id` is the id of the pair or the response, which counts once for each scorer. A score of None
+    `source_id` is the id of the pair or the response, or of the look and the sealed sample. It counts once
+    for each scorer. A score of None
     is unscored. `weight` is 1 divided by the probability that the request is audited. `conversation` and
     `asked_at` are the pair's. Audits of one conversation are one observation. `id` numbers audits in the
     order of their recording, in which monitors read them (0 before that).
@@ -149,7 +150,8 @@ class Audit:
 class WatchState:
     """The state of one claim's monitors after the audit `last_audit`, which can be computed again.
 
-    The segment None is the whole route.
+    The segment None is the whole route. A state of a monitor of sealed samples also has the samples that were
+    drawn next, which cannot be computed again.
     """
 
     route: str

@@ -4,6 +4,7 @@ from crossgrade.watch._conditions import Ending
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._growth import GrowthStanding, ThresholdEvidence
 from crossgrade.watch._look import Look, Standing, look
+from crossgrade.watch._sealed import SealedStanding
 from crossgrade.watch._webhook import SIGNATURE_HEADER, signature
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Ending",
     "GrowthStanding",
     "Look",
+    "SealedStanding",
     "Standing",
     "ThresholdEvidence",
     "look",

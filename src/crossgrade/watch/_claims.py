@@ -14,6 +14,9 @@ from crossgrade.store import Audit
 By: TypeAlias = Literal["scorer", "judge", "people", "outcomes"]
 """The source of the scores of live answers."""
 
+Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
+"""`waiting`: audits do not count until `reason` is resolved. `unmeasurable`: there is no evidence."""
+
 PEOPLE = "people"
 """The scorer digest of audits by people."""
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import anyio
 
@@ -17,7 +16,7 @@ from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
 from crossgrade.routing import Growth, Route
 from crossgrade.store import Alarm, Pair, Store
-from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, claims_of, people_signal
+from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, Status, claims_of, people_signal
 from crossgrade.watch._conditions import Broken, Ending, broken_conditions, changed_version, endings
 from crossgrade.watch._growth import GrowthStanding, RouteGrowth
 from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
@@ -29,11 +28,10 @@ from crossgrade.watch._scoring import (
     outcome_digest,
     score_pairs,
 )
+from crossgrade.watch._sealed import SealedStanding
+from crossgrade.watch._sealed_claims import look_at_sealed
 from crossgrade.watch._stepping import alarms_about, raise_alarm, step_back
 from crossgrade.watch._webhook import deliver
-
-Status: TypeAlias = Literal["watching", "waiting", "unmeasurable", "alarm"]
-"""`waiting`: audits do not count until `reason` is resolved. `unmeasurable`: there is no evidence."""
 
 _RECENTLY = timedelta(hours=24)
 
@@ -73,12 +71,14 @@ class Look:
 
     `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
     written for people. `growth` is how far routes that grow have come, and `grown` names those that moved
-    more just now. `endings` are the models that routes ask and that end within 90 days.
+    more just now. `sealed` is how claims stand on sealed samples whose incumbent has ended. `endings` are the
+    models that routes ask and that end within 90 days.
     """
 
     at: datetime
     standings: list[Standing] = field(default_factory=list)
     growth: list[GrowthStanding] = field(default_factory=list)
+    sealed: list[SealedStanding] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     problems: list[Reason] = field(default_factory=list)
@@ -256,6 +256,8 @@ class _RouteLook:
             ]
             for claim, signals in tests:
                 self._test(claim, signals, sum(len(each) for _, each in tests), why_not)
+            if self._gone is not None and len(self._found.alarms) == before:
+                self._look_at_sealed(watched.verdict, watched.workload)
             if watched.route.growth is not None and len(self._found.alarms) == before:
                 self._grow(watched.route, watched.route.growth, watched.verdict, readings, why_not)
 
@@ -338,6 +340,19 @@ class _RouteLook:
             self._found.standings.append(_standing(monitor, route, why_not, self._gone))
         if not signals:
             self._stand("unmeasurable", self._gone or why_not, segment=claim.segment)
+
+    def _look_at_sealed(self, verdict: Verdict, workload: Workload) -> None:
+        """Test the claims on sealed samples, which the candidate is asked where the user wants it."""
+        watched = self._watched
+        for each in look_at_sealed(
+            self._project, watched.route, verdict, watched.claims, workload, now=self._found.at
+        ):
+            self._found.sealed.append(each.standing)
+            if each.problem is not None:
+                text = f"route {watched.route.name}: {each.problem.text}"
+                self._found.problems.append(Reason(each.problem.code, text))
+            for broken in each.broken:
+                self._raise(broken, None if broken.kind == "version" else each.standing.segment)
 
     def _grow(
         self,

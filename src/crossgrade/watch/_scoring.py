@@ -8,11 +8,12 @@ Thompson, J. Am. Statist. Assoc. 47 (1952) 663-685). Without a canary there is n
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TypeAlias, cast
 
 import anyio
@@ -88,10 +89,12 @@ async def score_pairs(project: Project, route: str, verdict_id: str, workload: W
             digest = scorer.digest
             for _ in range(0, MOST_AT_ONCE, GROUP):
                 pairs = project.store.pairs.unscored(route, digest, verdict_id=verdict_id, limit=GROUP)
-                problem = _over_budget(project, workload) if pairs else None
+                problem = judge_over_budget(project, workload) if pairs else None
                 if problem is not None or not pairs:
                     return Scoring(digest=digest, problem=problem)
-                project.store.pairs.append_audits(await _audits(scorer, pairs, workload))
+                project.store.pairs.append_audits(
+                    await all_audits(partial(_audit, scorer, pair, workload) for pair in pairs)
+                )
     except DataError as error:
         return Scoring(digest=digest, unmeasurable=Reason(error.code, error.message))
     except CrossgradeError as error:
@@ -99,7 +102,8 @@ async def score_pairs(project: Project, route: str, verdict_id: str, workload: W
     return Scoring(digest=digest)
 
 
-def _over_budget(project: Project, workload: Workload) -> Reason | None:
+def judge_over_budget(project: Project, workload: Workload) -> Reason | None:
+    """Return why the workload's judge may not be asked now, or None: the limit of a day, or no judge."""
     cap = project.config.watching.max_usd_per_day
     if cap is None or judge_of(project, workload) is None:
         return None
@@ -113,24 +117,24 @@ def _over_budget(project: Project, workload: Workload) -> Reason | None:
     return Reason("judge-budget-spent", f"the judge has cost ${spent} in a day, of ${cap} allowed")
 
 
-async def _audits(scorer: AnyScorer, pairs: Sequence[Pair], workload: Workload) -> list[Audit]:
-    """Score pairs concurrently; the first error cancels the others."""
-    audits: list[Audit | None] = [None] * len(pairs)
+async def all_audits(jobs: Iterable[Callable[[], Awaitable[Audit]]]) -> list[Audit]:
+    """Make audits concurrently, and return them in order; the first error cancels the others."""
+    made: dict[int, Audit] = {}
     failed: list[CrossgradeError] = []
 
-    async def score(at: int, pair: Pair) -> None:
+    async def make(at: int, job: Callable[[], Awaitable[Audit]]) -> None:
         try:
-            audits[at] = await _audit(scorer, pair, workload)
+            made[at] = await job()
         except CrossgradeError as error:
             failed.append(error)
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        for at, pair in enumerate(pairs):
-            group.start_soon(score, at, pair)
+        for at, job in enumerate(jobs):
+            group.start_soon(make, at, job)
     if failed:
         raise failed[0]
-    return [audit for audit in audits if audit is not None]
+    return [made[at] for at in sorted(made)]
 
 
 async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
@@ -139,7 +143,7 @@ async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
         none = Score(value=None, explanation="its texts are not there: not kept, or erased")
         scores = none, none
     else:
-        scores = await _scored(scorer, pair, live_sample(pair, workload))
+        scores = await score_sides(scorer, live_sample(pair, workload), pair.incumbent, pair.candidate)
     incumbent, candidate = scores
     why = "; ".join(each.explanation for each in scores if each.explanation)[:2000]
     costs = incumbent.cost_usd, candidate.cost_usd
@@ -160,17 +164,20 @@ async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
     )
 
 
-async def _scored(scorer: AnyScorer, pair: Pair, sample: Sample) -> tuple[Score, Score]:
-    first, second = pair.incumbent.answer, pair.candidate.answer
+async def score_sides(
+    scorer: AnyScorer, sample: Sample, incumbent: PairAnswer, candidate: PairAnswer
+) -> tuple[Score, Score]:
+    """Return the scores of both answers to a sample; a call that failed scores 0."""
+    first, second = incumbent.answer, candidate.answer
     if hasattr(scorer, "score_pair"):
         if first is not None and second is not None:
             return await cast("PairScorer", scorer).score_pair(sample, first, second)
         won = Score(value=1.0, explanation="the call it was to be compared with failed")
         return (
-            _failed(pair.incumbent) if first is None else won,
-            _failed(pair.candidate) if second is None else won,
+            _failed(incumbent) if first is None else won,
+            _failed(candidate) if second is None else won,
         )
-    return await _single(scorer, sample, pair.incumbent), await _single(scorer, sample, pair.candidate)
+    return await _single(scorer, sample, incumbent), await _single(scorer, sample, candidate)
 
 
 async def _single(scorer: Scorer, sample: Sample, side: PairAnswer) -> Score:

@@ -115,12 +115,12 @@ def test_a_model_that_ends_is_told_once_for_each_warning(
     assert [(each["model"], each["retires_on"], each["within"]) for each in told] == [("gpt", str(day), 30)]
 
 
-@pytest.mark.parametrize("kind", ["claim", "change", "expired", "price", "retired", "version"])
+@pytest.mark.parametrize("kind", ["claim", "change", "sealed", "expired", "price", "retired", "version"])
 def test_every_kind_of_alarm_has_words(kind: str) -> None:
     from crossgrade.store import Alarm
 
     detail = {
         "e_value": 1.0, "threshold": 20.0, "audits": 1, "valid_until": "d", "model": "m", "retires_on": "d",
-        "per_mtok_usd_now": [], "per_mtok_usd_then": [], "served": "b", "measured": ["a"],
+        "per_mtok_usd_now": [], "per_mtok_usd_then": [], "served": "b", "measured": ["a"], "floor": 0.9, "test": "claim",
     }  # fmt: skip
     assert kind in command_module._sentence(Alarm(route="r", kind=kind, detail=detail, segment="s"))

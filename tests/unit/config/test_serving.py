@@ -12,6 +12,7 @@ from crossgrade.config import Config, InvalidConfigError, config_schema, load_co
 from crossgrade.domain import (
     Limit,
     RouteSpec,
+    SealedWatching,
     Serving,
     Shadow,
     StoredResponses,
@@ -74,6 +75,7 @@ watch:
   webhook_url: https://hooks.example.com/x
   webhook_secret_env: HOOK_SECRET
   keep_text_days: 7
+  sealed: {items: 5, max_usd_per_day: 2}
 """
 
 
@@ -151,6 +153,7 @@ def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
     assert config.serving.stored_responses == StoredResponses(max_count=50, max_age_s=60.0)
     assert config.watching.webhook_secret_env == "HOOK_SECRET"
     assert (config.watching.interval_s, config.watching.keep_text_days) == (10, 7)
+    assert config.watching.sealed == SealedWatching(items=5, every_hours=24, max_usd_per_day=2)
 
 
 def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
@@ -163,6 +166,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         ("IssuerSection", TokenIssuer, set()),
         ("TierRuleSection", TierRule, set()),
         ("WatchSection", Watching, set()),
+        ("SealedWatchSection", SealedWatching, set()),
     ]
     for section, kind, elsewhere in pairs:
         assert set(schema[section]["properties"]) == {field.name for field in fields(kind)} - elsewhere
@@ -353,6 +357,11 @@ def test_an_issuer_on_this_machine_may_use_http(tmp_path: Path) -> None:
             ("value-invalid", "watch.webhook_secret_env", "webhook_secret_env"),
         ),
         ("{interval_s: 0}", ("value-out-of-range", "watch.interval_s", "interval_s", "1")),
+        ("{sealed: {items: 0}}", ("value-out-of-range", "watch.sealed.items", "items", "1")),
+        (
+            "{sealed: {every_hours: 0.1}}",
+            ("value-out-of-range", "watch.sealed.every_hours", "every_hours", "1"),
+        ),
         ("{label_share: 2}", ("value-out-of-range", "watch.label_share", "label_share", "1")),
     ],
 )
