@@ -97,6 +97,7 @@ SECTIONS = {
     "TierRuleSection": "`serve.issuers[].rules[]`",
     "StoredResponsesSection": "`serve.stored_responses`",
     "WatchSection": "`watch`",
+    "RenewSection": "`watch.renew`",
     "TeamSection": "`team`",
     "PermissionSection": "`team.permitted[]`",
     "ContractSection": "`team.contracts[]`",
@@ -167,6 +168,7 @@ PYTHON_KINDS = (
     ("Probes", "ProjectProbes", "project.probes"),
     ("Live checks", "ProjectLive", "project.live"),
     ("Traffic", "ProjectTraffic", "project.traffic"),
+    ("New offers", "ProjectRenewals", "project.renewals"),
 )
 # What of `crossgrade.stats` is on the page.
 PYTHON_STATS = ("retention", "Retention", "SequentialRetention", "plan", "Plan")

@@ -22,6 +22,7 @@ from crossgrade.domain import (
     WINDOWS_S,
     Limit,
     Offer,
+    Renewal,
     RouteSpec,
     Serving,
     Shadow,
@@ -118,7 +119,7 @@ class ServingResolver:
                     "name the variable that holds a secret of yours",
                     code="webhook-unsigned",
                 )
-        return Watching(**values(section))
+        return Watching(**{**values(section), "renew": Renewal(**values(section.renew))})
 
     def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
         self.problems.append(self.tree.error(where, message, hint, code=code))
