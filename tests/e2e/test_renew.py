@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from crossgrade.project import Project as Opened
+from crossgrade.store import OnboardingStep
+from crossgrade.testing import Fault, Reply
 from tests.codes import noted
-from tests.e2e.driving import CommandLine, Project, Script
+from tests.e2e.driving import CommandLine, Project, Script, honest, number
 
 NEXT = """\
   {name}:
@@ -106,3 +109,143 @@ def test_without_tokens_nothing_is_proposed(
 def test_names_that_are_missing(cli: CommandLine) -> None:
     cli.fails("onboard", "--max-cost", "1", error=("usage", "MODEL"))
     cli.fails("onboard", "next", error=("usage", "--workload"))
+
+
+def test_a_look_tests_a_new_model_and_applies_nothing(cli: CommandLine, measured: Project) -> None:
+    found = _look(cli, "--renew", "5")["offers"]
+    assert {"offer": "next", "workload": "echo"} in found["new"]
+    (test,) = found["renewed"]["tests"]
+    assert (test["offer"], test["verdict"]["name"], test["version"]) == ("next", "switch", None)
+    assert test["days_to_verdict"] == (datetime.now(UTC) - datetime(2026, 9, 1, tzinfo=UTC)).days
+    assert 0 < float(test["spent_usd"]) < float(test["limit_usd"]) < 5
+    assert not (measured.folder / ".crossgrade" / "routes.json").exists()
+    with Opened.open(measured.config) as opened:
+        (verdict, _) = opened.store.verdicts.recent("echo")
+        assert verdict.id == test["verdict"]["id"]
+        assert str(opened.renewals.spent_usd()) == test["spent_usd"]
+
+    measured.fake.requests.clear()
+    again = _look(cli, "--renew", "5")["offers"]
+    assert (again["new"], again["renewed"]["tests"]) == ([], [])
+    assert again["renewed"]["spent_usd"] == test["spent_usd"]
+    assert again["screening"]["rejected"]["offer-tried"] == 1
+    assert not measured.fake.requests
+
+
+def test_the_rule_starts_a_canary_where_the_incumbent_answers_everything(
+    cli: CommandLine, measured: Project
+) -> None:
+    measured.change("workloads:\n", "watch: {renew: {canary: true}}\nworkloads:\n")
+    ran = cli.succeeds("watch", "--once", "--renew", "5")
+    assert noted(ran.err, "offer-tested", "next", "echo")
+    with Opened.open(measured.config) as opened:
+        table = opened.store.routes.current()
+        assert table is not None
+        route = table.by_name["echo"]
+    assert (route.policy.candidate, route.share) == ("next", 0.05)
+
+
+def test_the_rule_replaces_no_candidate_in_force(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change("requests_per_month: 100000", "requests_per_month: 10000000")
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.succeeds("route", "apply", "echo")
+    _add(project, script)
+    project.change("workloads:\n", "watch: {renew: {canary: true}}\nworkloads:\n")
+    assert _proposal(_listed(cli))["against"] == "new"
+    ran = cli.succeeds("watch", "--once", "--renew", "5")
+    assert noted(ran.err, "canary-would-replace", "new", "echo")
+    assert json.loads(cli.succeeds("route", "show", "--json").out)["routes"][0]["candidate"] == "new"
+
+
+def test_a_budget_that_is_too_small_tests_nothing_and_says_so(cli: CommandLine, measured: Project) -> None:
+    ran = cli.succeeds("watch", "--once", "--renew", "0.0001")
+    assert noted(ran.err, "renew-budget-spent", "next")
+    assert not measured.fake.requests
+    cli.fails("watch", "--label-file", "labels.csv", "--renew", "5", error=("options-conflict",))
+
+
+def test_without_a_budget_a_new_model_is_told_once(cli: CommandLine, measured: Project) -> None:
+    assert noted(cli.succeeds("watch", "--once").err, "new-offer", "next", "echo", "old")
+    assert not noted(cli.succeeds("watch", "--once").err, "new-offer")
+    assert _look(cli)["offers"]["renewed"] is None
+    measured.change("valid_from: 2026-09-01", f"valid_from: {datetime.now(UTC).date()}")
+    measured.change("input_per_mtok: 0.5", "input_per_mtok: 0.4")
+    assert _look(cli)["offers"]["new"] == []  # told today, so today's price was known
+    assert not measured.fake.requests
+
+
+def test_a_model_that_is_worse_is_tested_once(
+    cli: CommandLine, measured: Project, script: dict[str, Script]
+) -> None:
+    script["next-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
+    (test,) = _look(cli, "--renew", "5")["offers"]["renewed"]["tests"]
+    assert test["verdict"]["name"] == "keep"
+    assert _look(cli, "--renew", "5")["offers"]["renewed"]["tests"] == []
+
+
+def test_a_test_that_fails_is_told_and_what_it_cost_counts(
+    cli: CommandLine, measured: Project, script: dict[str, Script], hasty: None
+) -> None:
+    script["next-model"] = lambda _: Fault("unknown_model")
+    found = _look(cli, "--renew", "5")["offers"]
+    (test,) = found["renewed"]["tests"]
+    assert test["verdict"] is None
+    assert test["reason_code"] is not None
+    assert test["spent_usd"] == found["renewed"]["spent_usd"]
+
+
+def test_a_killed_test_counts_with_its_limit(cli: CommandLine, measured: Project) -> None:
+    with Opened.open(measured.config) as opened:
+        opened.store.onboardings.append(_begun("4.9999"))
+    ran = cli.succeeds("watch", "--once", "--renew", "5")
+    assert noted(ran.err, "renew-budget-spent", "next")
+    assert not measured.fake.requests
+
+
+def _begun(limit_usd: str) -> OnboardingStep:
+    detail = {"test": "killed", "limit_usd": limit_usd}
+    return OnboardingStep(offer="other", workload="echo", kind="renewal", detail=detail)
+
+
+def test_the_incumbent_is_gone_and_its_baseline_is_enough(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change("requests_per_month: 100000", "requests_per_month: 10000000")
+    cli.succeeds("freeze", "echo", "--samples", "100", "--yes")
+    script["old-model"] = lambda _: Fault("unknown_model")
+    script["next-model"] = honest
+    project.change(
+        "workloads:\n", NEXT.format(name="next", price="0.5").replace("URL", project.fake.base_url)
+    )
+    project.fake.requests.clear()
+    proposal = _proposal(_listed(cli))
+    assert proposal["incumbent_answers"] == "sealed"
+    (test,) = _look(cli, "--renew", "5")["offers"]["renewed"]["tests"]
+    assert test["verdict"]["name"] == "switch"
+    assert not project.asked("old-model")
+
+
+def test_a_revealed_baseline_bars_the_test(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change("requests_per_month: 100000", "requests_per_month: 10000000")
+    cli.succeeds("freeze", "echo", "--samples", "100", "--yes")
+    cli.succeeds("freeze", "reveal", "echo")
+    _add(project, script)
+    project.fake.requests.clear()
+    assert _proposal(_listed(cli))["reason_code"] == "baseline-revealed"
+    assert noted(cli.succeeds("watch", "--once", "--renew", "5").err, "baseline-revealed", "next")
+    assert not project.fake.requests
+
+
+def test_a_model_without_its_key_is_not_tested(
+    cli: CommandLine, measured: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured.change("    model: next-model", "    model: next-model\n    licence: apache-2.0")
+    text = measured.config.read_text()
+    at = text.index("next-model")
+    measured.config.write_text(text[:at] + text[at:].replace("FAKE_API_KEY", "NO_SUCH_KEY", 1))
+    assert _proposal(_listed(cli))["reason_code"] == "key-not-set"
+    assert _look(cli, "--renew", "5")["offers"]["renewed"]["tests"] == []

@@ -1,6 +1,6 @@
 """What commands say of new offers: which could save how much, what their tests cost, and what these found."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.cli._output import note, print_table
@@ -8,6 +8,7 @@ from crossgrade.cli._output import note, print_table
 if TYPE_CHECKING:
     from crossgrade.domain import Reason
     from crossgrade.project import Proposal, RenewalTest, Renewed, Screening
+    from crossgrade.watch import OfferLook
 
 _HEADERS = ("workload", "model", "saves a month", "test costs", "incumbent's answers", "listed", "state")
 _RIGHT = ("saves a month", "test costs", "listed")
@@ -49,14 +50,22 @@ def tell_rejected(screening: "Screening") -> None:
         note(f"problem: {problem.text}", code=problem.code)
 
 
-def tell_new(proposals: "Iterable[Proposal]") -> None:
-    """Say on stderr which offers are new and what they could save."""
+def tell_new(proposals: "Sequence[Proposal]") -> None:
+    """Say on stderr which offers of `models` are new and what they could save, and how many others are."""
     for each in proposals:
-        then = f"crossgrade onboard {each.offer} -w {each.workload}" if each.named else "crossgrade onboard"
+        if each.named:
+            note(
+                f"{each.offer} could save {_saving(each)} a month on {each.workload} against {each.against}; "
+                f"its test costs {_cost(each)}: `crossgrade onboard {each.offer} -w {each.workload}`",
+                code="new-offer",
+            )
+    others = [each for each in proposals if not each.named]
+    if others:
+        best = max(others, key=lambda each: each.saving.value or 0.0)
         note(
-            f"{each.offer} could save {_saving(each)} a month on {each.workload} against {each.against}; its "
-            f"test costs {_cost(each)}: `{then}`",
-            code="new-offer",
+            f"{len(others):,} new offers of the catalogue could save up to {_saving(best)} a month "
+            f"({best.offer} on {best.workload}): `crossgrade onboard` lists them",
+            code="new-listed-offers",
         )
 
 
@@ -73,6 +82,57 @@ def tell_renewed(renewed: "Renewed") -> None:
         "were spent in 30 days",
         code="renew-budget",
     )
+
+
+def tell_offers(found: "OfferLook") -> None:
+    """Say on stderr what a look for new offers found."""
+    tell_new(found.new)
+    if found.renewed is not None:
+        tell_renewed(found.renewed)
+    for problem in found.problems:
+        note(f"problem: {problem.text}", code=problem.code)
+
+
+def log_offers(found: "OfferLook") -> None:
+    """Write what a look for new offers found to stderr as lines of a log."""
+    from crossgrade.telemetry import log_line
+
+    at = found.at.timestamp()
+    for each in found.new:
+        line = log_line(
+            "new_offer", at=at, level="info", offer=each.offer, workload=each.workload,
+            saving_usd_per_month=each.saving.value, against=each.against, named=each.named,
+        )  # fmt: skip
+        note(line)
+    for test in () if found.renewed is None else found.renewed.tests:
+        line = log_line(
+            "offer_tested", at=at, level="info", offer=test.proposal.offer, workload=test.proposal.workload,
+            verdict=None if test.verdict is None else test.verdict.verdict.name,
+            verdict_id=None if test.verdict is None else test.verdict.id, version=test.version,
+            spent_usd=str(test.spent_usd), problem=None if test.problem is None else test.problem.code,
+        )  # fmt: skip
+        note(line)
+    for proposal, reason in () if found.renewed is None else found.renewed.untested:
+        line = log_line(
+            "offer_untested", at=at, level="info", offer=proposal.offer, workload=proposal.workload,
+            code=reason.code, reason=reason.text,
+        )  # fmt: skip
+        note(line)
+    for problem in found.problems:
+        note(log_line("watch_problem", at=at, level="warning", code=problem.code, error=problem.text))
+
+
+def offers_record(found: "OfferLook | None") -> dict[str, Any] | None:
+    """Return what a look for new offers found as JSON has it, None if none was made."""
+    if found is None:
+        return None
+    screening = None if found.screening is None else screening_record(found.screening)
+    return {
+        "new": [{"offer": each.offer, "workload": each.workload} for each in found.new],
+        "screening": screening,
+        "renewed": renewed_record(found.renewed),
+        "problems": [_reason_record(each) for each in found.problems],
+    }
 
 
 def screening_record(screening: "Screening") -> dict[str, Any]:

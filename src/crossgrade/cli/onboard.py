@@ -54,7 +54,7 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Bring a MODEL of the configuration from its name to a canary; without MODEL, list the new ones.
+    """Bring a MODEL of the configuration from its name to a canary.
 
     MODEL is evaluated on the workload as its only candidate, with the incumbent's prompt unless the
     workload gives it its own, then decided on, and, if certified, tried on the first share of the

@@ -160,8 +160,8 @@ class ProjectRenewals:
         most, offer = proposal.test_usd[1], proposal.offer
         own = self._project.workload(proposal.workload).max_cost_usd
         most = most if own is None else min(most, own)
-        done, problem = None, None
-        with self._counted(proposal, most) as spent:
+        done, problem, end = None, None, _End(usd=most)
+        with self._counted(proposal, end):
             try:
                 done = self._onboard(
                     offer,
@@ -172,31 +172,31 @@ class ProjectRenewals:
                     if on_progress is None
                     else lambda progress: on_progress(offer, progress),
                 )
+                end.verdict = done.verdict
             except CrossgradeError as error:
-                problem = Reason(error.code, error.message)
-        test = RenewalTest(proposal=proposal, limit_usd=most, spent_usd=spent[0], problem=problem)
+                problem = end.problem = Reason(error.code, error.message)
+        test = RenewalTest(proposal=proposal, limit_usd=most, spent_usd=end.usd, problem=problem)
         return test if done is None else self._followed(test, done)
 
     @contextmanager
-    def _counted(self, proposal: Proposal, most_usd: Decimal) -> Iterator[list[Decimal]]:
+    def _counted(self, proposal: Proposal, end: "_End") -> Iterator[None]:
         """Record the limit of a test before it spends, and what it cost whatever ends it.
 
         A process that is killed meanwhile leaves the limit, which counts as spent.
         """
         from crossgrade.store import OnboardingStep, new_id
 
-        store, test, began = self._project.store, new_id(), datetime.now(UTC)
+        store, test, began, limit = self._project.store, new_id(), datetime.now(UTC), end.usd
         step = OnboardingStep(
             offer=proposal.offer,
             workload=proposal.workload,
             kind="renewal",
-            detail={"test": test, "limit_usd": str(most_usd)},
+            detail={"test": test, "limit_usd": str(limit)},
             at=began,
         )
         store.onboardings.append(step)
-        spent = [most_usd]
         try:
-            yield spent
+            yield
         finally:
             runs = [
                 run.id
@@ -204,8 +204,14 @@ class ProjectRenewals:
                 if run.created_at >= began and _candidates(run.settings) == [proposal.offer]
             ]
             costs = [store.runs.totals(run).spent_usd for run in runs]
-            spent[0] = sum((most_usd if cost is None else cost for cost in costs), Decimal(0))
-            detail = {"test": test, "usd": str(spent[0])}
+            end.usd = sum((limit if cost is None else cost for cost in costs), Decimal(0))
+            detail = {
+                "test": test,
+                "usd": str(end.usd),
+                "verdict": None if end.verdict is None else end.verdict.id,
+                "name": None if end.verdict is None else end.verdict.verdict.name,
+                "problem": None if end.problem is None else end.problem.code,
+            }
             store.onboardings.append(replace(step, kind="spent", detail=detail, at=datetime.now(UTC)))
 
     def _followed(self, test: RenewalTest, done: Onboarded) -> RenewalTest:
@@ -225,6 +231,15 @@ class ProjectRenewals:
             return replace(test, problem=Reason(error.code, error.message))
         log.tried(stored, table)
         return replace(test, version=table.version)
+
+
+@dataclass(slots=True)
+class _End:
+    """How a test ended: what it cost, with what verdict, or why without one."""
+
+    usd: Decimal
+    verdict: "StoredVerdict | None" = None
+    problem: Reason | None = None
 
 
 def in_order(proposals: Iterable[Proposal]) -> list[Proposal]:

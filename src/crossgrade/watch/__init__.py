@@ -4,6 +4,7 @@ from crossgrade.watch._conditions import Ending
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._growth import GrowthStanding, ThresholdEvidence
 from crossgrade.watch._look import Look, Standing, look
+from crossgrade.watch._renewing import OfferLook, OfferWatch, look_for_offers
 from crossgrade.watch._webhook import SIGNATURE_HEADER, signature
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "Ending",
     "GrowthStanding",
     "Look",
+    "OfferLook",
+    "OfferWatch",
     "Standing",
     "ThresholdEvidence",
     "look",
+    "look_for_offers",
     "signature",
 ]
