@@ -2,15 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from crossgrade.dialects.stated import StatedLimits
 from crossgrade.project import Project as Opened
-from crossgrade.store import OnboardingStep
+from crossgrade.store import CompatibilityRecord, LiveCheck, OnboardingStep
 from crossgrade.testing import Fault, Reply
+from crossgrade.watch import OfferWatch
 from tests.codes import noted
-from tests.e2e.driving import CommandLine, Project, Script, honest, number
+from tests.e2e.driving import CommandLine, Gate, Project, Script, honest, number
+from tests.waiting import until
 
 NEXT = """\
   {name}:
@@ -249,3 +253,39 @@ def test_a_model_without_its_key_is_not_tested(
     measured.config.write_text(text[:at] + text[at:].replace("FAKE_API_KEY", "NO_SUCH_KEY", 1))
     assert _proposal(_listed(cli))["reason_code"] == "key-not-set"
     assert _look(cli, "--renew", "5")["offers"]["renewed"]["tests"] == []
+
+
+def test_a_watch_that_goes_on_tests_beside_its_looks(measured: Project) -> None:
+    with OfferWatch(measured.config, Decimal(5)) as offers:
+        (found,) = until(offers.found)
+    assert found.renewed is not None
+    assert [each.proposal.offer for each in found.renewed.tests] == ["next"]
+
+
+def test_a_watch_that_ends_keeps_what_its_test_paid_for(
+    measured: Project, script: dict[str, Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossgrade.evaluate._flow._PROGRESS_S", 0.0)
+    gate = script["next-model"] = Gate(honest, at=5)
+    with OfferWatch(measured.config, Decimal(5)) as offers:
+        gate.reached()
+        offers.stop()
+        gate.open()
+    with Opened.open(measured.config) as opened:
+        (step,) = opened.store.onboardings.of_kinds("spent")
+        assert step.detail["verdict"] is None
+        assert opened.renewals.spent_usd() == Decimal(str(step.detail["usd"])) > 0
+
+
+def test_an_offer_that_failed_its_live_check_is_not_proposed(cli: CommandLine, measured: Project) -> None:
+    with Opened.open(measured.config) as opened:
+        checks = (LiveCheck(name="answer", status="fails", seen="HTTP 400"),)
+        record = CompatibilityRecord.of(opened.offer("next"), checks, limits=StatedLimits())
+        opened.store.compatibility.append(record)
+    assert _listed(cli)["rejected"]["offer-check-failed"] == 1
+
+
+def test_an_offer_of_another_api_is_asked_what_that_can_express(measured: Project) -> None:
+    measured.change("    incumbent: old\n", "    incumbent: old\n    client_api: anthropic\n")
+    with Opened.open(measured.config) as opened, opened.trying("next", "echo") as tried:
+        assert tried.workload("echo").across == ("next",)

@@ -137,16 +137,15 @@ class ProjectRenewals:
         """
         store, tests = self._project.store, []
         with store.renewing():
-            left = max(budget_usd - self.spent_usd(now), Decimal(0))
+            left = self._left(budget_usd, now)
             untested: list[tuple[Proposal, Reason]] = []
             for proposal in in_order(screening.proposals):
                 reason = why_untested(proposal, left)
                 if reason is not None:
                     untested.append((proposal, reason))
                     continue
-                test = self._test(proposal, on_progress)
-                tests.append(test)
-                left = max(left - test.spent_usd, Decimal(0))
+                tests.append(self._test(proposal, on_progress))
+                left = self._left(budget_usd, now)
             return Renewed(
                 budget_usd=budget_usd,
                 spent_usd=self.spent_usd(now),
@@ -154,6 +153,10 @@ class ProjectRenewals:
                 tests=tuple(tests),
                 untested=tuple(untested),
             )
+
+    def _left(self, budget_usd: Decimal, now: datetime | None) -> Decimal:
+        """Return what is left of the budget, from the store alone, as a look after a crash would."""
+        return max(budget_usd - self.spent_usd(now), Decimal(0))
 
     def _test(self, proposal: Proposal, on_progress: "Callable[[str, Progress], None] | None") -> RenewalTest:
         assert proposal.test_usd is not None

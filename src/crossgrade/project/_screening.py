@@ -24,6 +24,7 @@ from crossgrade.project._opened import OpenProject
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
     from crossgrade.evaluate import RunEstimate
+    from crossgrade.store import CompatibilityRecord
 
 NEW_DAYS = 90
 """An offer of the catalogue is new for so many days after it was listed or its price changed."""
@@ -213,15 +214,28 @@ class _WorkloadScreen:
             measured=tokens,
         )
         rows = {row.offer: row for row in bills.offers}
+        asked = self._project.store.compatibility.newest(offers)
         found = []
         for offer in offers:
             reason = misfit(self._workload, offer, rows[offer.name], today)
+            reason = reason or self._failed(asked.get(offer.name))
             if reason is None:
                 saving = saving_estimate(bills, rows[offer.name], _owed(bills))
                 reason = unpaid(saving, self._least_usd)
             if not self._reject(offer, reason):
                 found.append((offer, saving))
         return sorted(found, key=lambda each: -(each[1].value or 0.0))
+
+    def _failed(self, record: "CompatibilityRecord | None") -> Reason | None:
+        """Return what failed, of what the workload's requests need, when an offer was asked for a record."""
+        needed = (
+            {"answer"} if self._workload.incumbent.prompt.response_schema is None else {"answer", "schema"}
+        )
+        failed = [] if record is None else [each for each in record.failing if each.name in needed]
+        if record is None or not failed:
+            return None
+        text = f"{failed[0].name} failed when it was asked on {record.at:%Y-%m-%d}: {failed[0].seen}"
+        return Reason("offer-check-failed", text)
 
     def _few(
         self, found: Sequence[tuple[Offer, Estimate]], named: Sequence[Offer]

@@ -102,8 +102,12 @@ class OfferWatch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
+        self.stop()
         self._thread.join(GRACE_S + _MORE_S)
+
+    def stop(self) -> None:
+        """End a test that runs at its next answer, and look no more."""
+        self._stop.set()
 
     def found(self) -> list[OfferLook]:
         """Return the looks that ended since the last call."""
