@@ -289,3 +289,20 @@ def test_an_offer_of_another_api_is_asked_what_that_can_express(measured: Projec
     measured.change("    incumbent: old\n", "    incumbent: old\n    client_api: anthropic\n")
     with Opened.open(measured.config) as opened, opened.trying("next", "echo") as tried:
         assert tried.workload("echo").across == ("next",)
+
+
+def test_answers_that_are_known_without_a_run_are_billed_and_not_bought(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    project.change("requests_per_month: 100000", "requests_per_month: 10000000")
+    cli.succeeds("freeze", "echo", "--samples", "120", "--yes")
+    text = project.config.read_text()
+    echo = text[text.index("  echo:") :]
+    project.config.write_text(text + echo.replace("  echo:", "  again:"))
+    _add(project, script)
+    found = _listed(cli, "--workload", "again")
+    assert _proposal(found)["incumbent_answers"] == "known"
+    project.fake.requests.clear()
+    tests = _look(cli, "--renew", "5")["offers"]["renewed"]["tests"]
+    assert {each["workload"] for each in tests} == {"echo", "again"}
+    assert not project.asked("old-model")

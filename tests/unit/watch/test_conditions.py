@@ -7,7 +7,7 @@ import pytest
 
 from crossgrade.decide import DecisionSettings, ModelFacts
 from crossgrade.domain import Offer, Price
-from crossgrade.project._measured import _price_words
+from crossgrade.project._measured import price_words
 from tests.unit.watch.conftest import GOOD, NOW, SWITCH, Site
 
 
@@ -35,7 +35,7 @@ def test_a_model_that_retires_within_two_weeks(site: Site, day: str, expected: l
 def test_a_dearer_candidate(site: Site, today: str, expected: list[str]) -> None:
     site.write(llama=f'    prices: [{{input_per_mtok: "{today}", output_per_mtok: "0.60"}}]')
     then = Price(input_per_mtok=Decimal("0.30"), output_per_mtok=Decimal("0.60"))
-    words = _price_words(Offer(name="llama", provider="groq", model="m"), then)
+    words = price_words(Offer(name="llama", provider="groq", model="m"), then)
     site.apply(settings=DecisionSettings(facts=(ModelFacts(model="llama", price_source=words),)))
     found = site.look()
     assert [alarm.kind for alarm in found.alarms] == expected
