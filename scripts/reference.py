@@ -98,6 +98,7 @@ SECTIONS = {
     "StoredResponsesSection": "`serve.stored_responses`",
     "WatchSection": "`watch`",
     "SealedWatchSection": "`watch.sealed`",
+    "RenewSection": "`watch.renew`",
     "TeamSection": "`team`",
     "PermissionSection": "`team.permitted[]`",
     "ContractSection": "`team.contracts[]`",
@@ -168,6 +169,7 @@ PYTHON_KINDS = (
     ("Probes", "ProjectProbes", "project.probes"),
     ("Live checks", "ProjectLive", "project.live"),
     ("Traffic", "ProjectTraffic", "project.traffic"),
+    ("New offers", "ProjectRenewals", "project.renewals"),
 )
 # What of `crossgrade.stats` is on the page.
 PYTHON_STATS = ("retention", "Retention", "SequentialRetention", "plan", "Plan")

@@ -14,6 +14,7 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/python.md").read_text(encodi
 TOPICS = {
     "live": api.ProjectLive,
     "probes": api.ProjectProbes,
+    "renewals": api.ProjectRenewals,
     "routing": api.Routing,
     "traffic": api.ProjectTraffic,
 }

@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from benchmarks.gateway._served import Served, metric, serving
 from crossgrade.decide import DecisionSettings, ModelFacts
 from crossgrade.domain import Offer, Price
-from crossgrade.project._measured import _price_words
+from crossgrade.project._measured import price_words
 from crossgrade.routing import Policy, route_table_digest
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import check_reason, noted
@@ -168,7 +168,7 @@ def switch(incumbent: str, candidate: str) -> Policy:
 
 @pytest.fixture(scope="module")
 def certified(gateway: Served) -> dict[str, str]:
-    words = _price_words(Offer(name="dear", provider="openai-compatible", model="new"), THEN)
+    words = price_words(Offer(name="dear", provider="openai-compatible", model="new"), THEN)
     settings = DecisionSettings(facts=(ModelFacts(model="dear", price_source=words),))
     return certify(
         gateway,

@@ -233,6 +233,24 @@ class Catalog:
         priced = (each for each in found.values() if self.list_price(each.offer(), on) is not None)
         return tuple(sorted(priced, key=lambda listing: (listing.model, listing.provider)))
 
+    def listed_on(self, offer: Offer, on: date) -> date | None:
+        """Return the first day, up to a day, on which an offer is known to have been sold, else None."""
+        return min(self._days(offer, on), default=None)
+
+    def changed_on(self, offer: Offer, on: date) -> date | None:
+        """Return the last day, up to a day, on which an offer was listed or its price changed.
+
+        None if that is unknown.
+        """
+        return max(self._days(offer, on), default=None)
+
+    def _days(self, offer: Offer, on: date) -> Iterator[date]:
+        """Yield the days of an offer's own prices and listings, else of those in the dated rates."""
+        own = [price.valid_from for price in offer.prices]
+        rates = self.rates(offer.provider, offer.model) if not own and _is_listed(offer) else ()
+        dated = (rate.seen_on for rate in rates if rate.event not in {"facts", "delisted"})
+        yield from (day for day in (*own, *dated) if day is not None and day <= on)
+
     def rates(self, provider: str, identifier: str) -> list[Rate]:
         """Return the packaged and the team's dated rates of a listing, oldest first."""
         provider = provider_name(provider)

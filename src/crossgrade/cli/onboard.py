@@ -1,4 +1,4 @@
-"""`crossgrade onboard`: a new model from its name to a canary."""
+"""`crossgrade onboard`: which new models are worth a test, and one from its name to a canary."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("offer", metavar="MODEL", shell_complete=complete_model)
+@click.argument("offer", metavar="[MODEL]", required=False, shell_complete=complete_model)
 @click.option(
     "--workload",
     "-w",
-    required=True,
     shell_complete=complete_workload,
-    help="The workload that it is tried on.",
+    help="The workload that it is tried on. Without MODEL, the one to look at.  [default: all]",
+)
+@click.option(
+    "--least-saving",
+    type=Dollars(),
+    metavar="USD",
+    help="Without MODEL: list what could save so much a month.  [default: watch.renew in crossgrade.yaml]",
 )
 @click.option("--dry-run", is_flag=True, help="Estimate calls, tokens and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before the run costs more than this.")
@@ -37,12 +42,13 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def command(
-    offer: str,
-    workload: str,
+    offer: str | None,
+    workload: str | None,
     max_cost: Decimal | None,
     resume: str | None,
     config_path: str,
     *,
+    least_saving: Decimal | None,
     dry_run: bool,
     canary: bool,
     yes: bool,
@@ -50,14 +56,26 @@ def command(
 ) -> int:
     """Bring a MODEL of the configuration from its name to a canary.
 
-    It is evaluated on the workload as its only candidate, with the incumbent's prompt unless the
+    MODEL is evaluated on the workload as its only candidate, with the incumbent's prompt unless the
     workload gives it its own, then decided on, and, if certified, tried on the first share of the
     route's `canary_steps`. The canary replaces a candidate that is in force on the route: the rest of
     its traffic goes back to the incumbent. Exits 0 when certified, 1 when not, 3 when the verdict is
     invalid.
+
+    Without MODEL it asks no model. It lists the offers of `models` and of the catalogue that are new to a
+    workload, fit it, and could save enough, each with its saving and the cost of its test. `crossgrade watch
+    --renew USD` tests them.
     """
     from crossgrade.decide import gate
     from crossgrade.project import Project
+
+    if offer is None:
+        if resume is not None or max_cost is not None:
+            raise click.MissingParameter(param_hint="MODEL", param_type="argument")
+        _list_new(config_path, workload, least_saving, as_json=as_json)
+        return 0
+    if workload is None:
+        raise click.MissingParameter(param_hint="--workload", param_type="option")
 
     with Project.open(config_path) as project:
         with project.trying(offer, workload) as tried:
@@ -94,20 +112,29 @@ def command(
     return gate(done.verdict.verdict)
 
 
+def _list_new(config_path: str, workload: str | None, least_saving: Decimal | None, *, as_json: bool) -> None:
+    from crossgrade.cli._renewals import print_proposals, screening_record
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        least = None if least_saving is None else float(least_saving)
+        found = project.renewals.screen(() if workload is None else (workload,), least_saving_usd=least)
+    if as_json:
+        print_json(screening_record(found), schema_version=1)
+    else:
+        print_proposals(found)
+
+
 def _warn_replaced(project: "Project", offer: str, workload: str) -> None:
     """Say which candidate the canary would take the traffic from."""
-    for state in project.routing.states():
-        route = state.route
-        if state.spec is None or state.spec.workload != workload or route is None:
-            continue
+    for route in project.routing.replaced_by(offer, workload):
         policy = route.policy
-        if policy.kind != "keep" and route.share and policy.candidate != offer:
-            warn(
-                f"{policy.candidate} answers {route.share:.0%} of route {route.name} now. If {offer} is "
-                f"certified, its canary replaces {policy.candidate}, and the rest of that traffic goes back "
-                f"to {policy.incumbent}. `--no-canary` leaves {policy.candidate} in force",
-                code="canary-replaces",
-            )
+        warn(
+            f"{policy.candidate} answers {route.share:.0%} of route {route.name} now. If {offer} is "
+            f"certified, its canary replaces {policy.candidate}, and the rest of that traffic goes back "
+            f"to {policy.incumbent}. `--no-canary` leaves {policy.candidate} in force",
+            code="canary-replaces",
+        )
 
 
 def _show(done: "Onboarded", *, as_json: bool) -> None:
@@ -122,7 +149,8 @@ def _show(done: "Onboarded", *, as_json: bool) -> None:
         verdict = {"id": done.verdict.id, "name": done.verdict.verdict.name}
         version = done.table.version if done.table else None
         found = {"offer": done.offer, "workload": done.workload, "verdict": verdict, "version": version}
-        print_json({**found, "steps": steps}, schema_version=1)
+        days = {"days_to_verdict": done.days_to_verdict}
+        print_json({**found, **days, "steps": steps}, schema_version=1)
         return
     from crossgrade.report import render_text
 
@@ -133,6 +161,8 @@ def _show(done: "Onboarded", *, as_json: bool) -> None:
         for step, at, after in zip(done.steps, when, after_s, strict=True)
     ]
     print_table(("step", "at", "after", "what"), rows, right=["after"])
+    if done.days_to_verdict is not None:
+        note(f"{done.days_to_verdict} days from its listing to this verdict", code="days-to-verdict")
     note(f"recorded as verdict {done.verdict.id}", code="recorded")
     if done.table is not None:
         note(
@@ -148,7 +178,16 @@ def _words(step: "OnboardingStep") -> str:
     if step.kind == "canary":
         segments = f"{', '.join(detail['segments'])} in " if detail.get("segments") else ""
         return f"{detail['share']:.0%} of {segments}{', '.join(detail['routes'])}"
-    return "first asked for here" if step.kind == "seen" else f"price listed by {detail['source']}"
+    if step.kind == "listed":
+        return f"price listed by {detail['source']}"
+    words = {
+        "seen": "first asked for here",
+        "proposed": "found to be new",
+        "renewal": "test begun, of at most ${limit_usd}",
+        "spent": "test ended, for ${usd}",
+        "delivered": "told to the webhook",
+    }
+    return words[step.kind].format(**detail)
 
 
 def _span(seconds: int) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ import click
 
 from crossgrade.cli._frame import config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
+from crossgrade.cli._spending import Dollars
 
 if TYPE_CHECKING:
     from crossgrade.domain import Reason
     from crossgrade.project import Project
     from crossgrade.store import Alarm
-    from crossgrade.watch import Ending, Look, SealedStanding, ThresholdEvidence
+    from crossgrade.watch import Ending, Look, OfferLook, SealedStanding, ThresholdEvidence
 
 EXIT_ALARM = 1
 _SEEN = "retention (no error rate)"
@@ -48,9 +50,18 @@ _GROWTH_NUMBERS = ("score from", "of traffic", "e-value", "of", "n", "saves a mo
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file of pairs that wait for people: take the scores filled in, write the next. Looks once.",
 )
+@click.option(
+    "--renew",
+    "budget_usd",
+    type=Dollars(),
+    metavar="USD",
+    help="Test new offers that could save enough, for at most this in 30 days.",
+)
 @config_option
 @json_option
-def command(label_file: Path | None, config_path: str, *, once: bool, as_json: bool) -> int | None:
+def command(
+    label_file: Path | None, config_path: str, *, budget_usd: Decimal | None, once: bool, as_json: bool
+) -> int | None:
     """Check live pairs against certificates; step routes back on alarm.
 
     Scores the pairs that the gateway's shadow left in the store, and looks at dates, prices and
@@ -60,41 +71,71 @@ def command(label_file: Path | None, config_path: str, *, once: bool, as_json: b
 
     The evidence is in `e_claim` and `e_change`, each beside the e-value that raises an alarm. The
     retention is that of the audits so far. It has no error rate, so no alarm rests on it.
+
+    Once a day it looks for new offers, as `crossgrade onboard` without a model does, and says once
+    which could save enough. With `--renew` it tests those that `models` names, the cheapest test for its
+    saving first, and records verdicts. Nothing is applied unless `watch.renew.canary` is true.
     """
     from crossgrade.errors import UsageError
     from crossgrade.project import Project
     from crossgrade.watch import look
 
+    if label_file is not None and budget_usd is not None:
+        raise UsageError(
+            "`--label-file` looks once at pairs", code="options-conflict", hint="leave out one of the two"
+        )
+    looks_for_offers = label_file is None
     once = once or label_file is not None
     if as_json and not once:
         raise UsageError("`--json` prints one look", code="option-missing", hint="add `--once`")
     with Project.open(config_path) as project:
         found = look(project, label_file=label_file)
         if not once:
-            _go_on(project, found)  # until interrupted
+            _go_on(project, found, config_path, budget_usd)  # until interrupted
+        offers = _offers(project, budget_usd) if looks_for_offers else None
     if as_json:
-        print_json({"look": found}, schema_version=2)
+        from crossgrade.cli._renewals import offers_record
+
+        print_json({"look": found, "offers": offers_record(offers)}, schema_version=2)
     else:
         _print(found)
     _tell(found, label_file)
+    if offers is not None:
+        from crossgrade.cli._renewals import tell_offers
+
+        tell_offers(offers)
     return EXIT_ALARM if found.alarms else None
 
 
-def _go_on(project: "Project", found: "Look") -> None:
+def _offers(project: "Project", budget_usd: Decimal | None) -> "OfferLook":
+    """Look for new offers once; Ctrl-C during a test leaves what it paid for."""
+    from crossgrade.cli._interrupt import ends_at_second_interrupt
+    from crossgrade.evaluate import GRACE_S
+    from crossgrade.watch import look_for_offers
+
+    with ends_at_second_interrupt(GRACE_S) as arm:
+        return look_for_offers(project, budget_usd=budget_usd, on_asked=arm)
+
+
+def _go_on(project: "Project", found: "Look", config_path: str, budget_usd: Decimal | None) -> None:
     """Look again and again, until interrupted; the store's troubles pass, so they are told and outlived."""
+    from crossgrade.cli._renewals import log_offers
     from crossgrade.domain import Reason
     from crossgrade.errors import CrossgradeError
-    from crossgrade.watch import Look, look
+    from crossgrade.watch import Look, OfferWatch, look
 
     _print(found)
     warned: set[tuple[str, int | str]] = set()
-    while True:
-        _log(found, warned)
-        time.sleep(project.config.watching.interval_s)
-        try:
-            found = look(project)
-        except CrossgradeError as error:
-            found = Look(at=datetime.now(UTC), problems=[Reason(error.code, error.message)])
+    with OfferWatch(config_path, budget_usd) as offers:
+        while True:
+            _log(found, warned)
+            for each in offers.found():
+                log_offers(each)
+            time.sleep(project.config.watching.interval_s)
+            try:
+                found = look(project)
+            except CrossgradeError as error:
+                found = Look(at=datetime.now(UTC), problems=[Reason(error.code, error.message)])
 
 
 def _print(found: "Look") -> None:

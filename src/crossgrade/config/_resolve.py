@@ -15,7 +15,7 @@ from crossgrade.config._schema import (
 )
 from crossgrade.config._section import Section, values
 from crossgrade.config._yaml import YamlTree
-from crossgrade.dialects import CLIENTS, Host
+from crossgrade.dialects import CLIENTS, Host, speaks_another_api
 from crossgrade.domain import (
     PLACEHOLDER,
     Contract,
@@ -259,13 +259,8 @@ class Resolver:
 
     def _across(self, section: WorkloadSection, candidates: Sequence[Variant]) -> tuple[str, ...]:
         """Return the candidates that speak another API than the workload's clients."""
-        if section.client_api is None:
-            return ()
         return tuple(
-            each.name
-            for each in candidates
-            if (host := self.hosts.get(each.offer.provider)) is not None
-            and host.dialect != section.client_api
+            each.name for each in candidates if speaks_another_api(each.offer, section.client_api, self.hosts)
         )
 
     def _variant(

@@ -22,6 +22,7 @@ from crossgrade.domain import (
     WINDOWS_S,
     Limit,
     Offer,
+    Renewal,
     RouteSpec,
     SealedWatching,
     Serving,
@@ -120,7 +121,8 @@ class ServingResolver:
                     code="webhook-unsigned",
                 )
         sealed = None if section.sealed is None else SealedWatching(**values(section.sealed))
-        return Watching(**{**values(section), "sealed": sealed})
+        renew = Renewal(**values(section.renew))
+        return Watching(**{**values(section), "sealed": sealed, "renew": renew})
 
     def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
         self.problems.append(self.tree.error(where, message, hint, code=code))

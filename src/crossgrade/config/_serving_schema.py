@@ -249,6 +249,19 @@ class SealedWatchSection(Section):
     )
 
 
+class RenewSection(Section):
+    """Which new offers are proposed for a test, and what follows from one that is certified."""
+
+    least_saving_usd_per_month: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        default=10.0, description="Dollars a month that an offer must be able to save to be proposed."
+    )
+    canary: bool = Field(
+        default=False,
+        description="Start a canary of a model that `crossgrade watch --renew` certified, on a route whose "
+        "incumbent answers everything. By default only the verdict is recorded.",
+    )
+
+
 class WatchSection(Section):
     """How live pairs are checked, how many of them people label, and where alarms are sent."""
 
@@ -279,4 +292,7 @@ class WatchSection(Section):
         default=None,
         description="Ask the candidates of routes whose incumbent has ended about samples of the sealed "
         "baseline. By default nothing is asked, and nothing measures these claims.",
+    )
+    renew: RenewSection = Field(
+        default=RenewSection(), description="Rules for new offers: what is proposed, and what is applied."
     )

@@ -55,6 +55,7 @@ from crossgrade.decide._records import (
     shown_first,
 )
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
+from crossgrade.decide._requirements import missing_evidence
 from crossgrade.decide._router import train_router
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._thresholds import LEAST_ALPHA
@@ -125,6 +126,7 @@ __all__ = [
     "growth_mark",
     "growth_steps",
     "make_design",
+    "missing_evidence",
     "moments",
     "pairs_for",
     "passed_steps",

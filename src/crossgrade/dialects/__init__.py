@@ -55,6 +55,7 @@ from crossgrade.dialects.hosts import (
     key_variable,
     key_variables,
     register_hosts,
+    speaks_another_api,
 )
 
 BUILT_IN_DIALECTS: Mapping[str, str] = {
@@ -126,5 +127,6 @@ __all__ = [
     "read_number",
     "register_hosts",
     "secret_of",
+    "speaks_another_api",
     "uncarried",
 ]

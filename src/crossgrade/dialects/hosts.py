@@ -239,6 +239,12 @@ def key_variable(offer: Offer, environ: Mapping[str, str]) -> str | None:
     return found
 
 
+def speaks_another_api(offer: Offer, client_api: str | None, hosts: Mapping[str, Host] | None = None) -> bool:
+    """Return whether an offer's host speaks another API than a workload's clients (None: not known)."""
+    host = (HOSTS if hosts is None else hosts).get(offer.provider)
+    return client_api is not None and host is not None and host.dialect != client_api
+
+
 def host_named(name: str) -> Host:
     """Return a row of the table. Raises `UsageError` naming the nearest when there is none."""
     host = HOSTS.get(name)

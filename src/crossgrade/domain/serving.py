@@ -181,14 +181,25 @@ class SealedWatching:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What new offers must promise to be proposed, and whether one that is certified starts a canary.
+
+    An offer that could save less than `least_saving_usd_per_month` is not proposed.
+    """
+
+    least_saving_usd_per_month: float = 10.0
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """The `watch` section: how often live pairs are looked at, who labels some, who is told of alarms.
 
     The webhook's secret stays in the environment: `webhook_secret_env` names the variable.
     `label_share` of the pairs are put before people; `max_usd_per_day` bounds what judges cost
     (None: no bound). A price that rose by the share `price_rise` and a retirement within
-    `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`. Without `sealed` nobody is
-    asked about sealed samples.
+    `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`. Without `sealed` no model
+    is asked about sealed samples. `renew` is the rule for new offers.
     """
 
     interval_s: float = 60.0
@@ -200,3 +211,4 @@ class Watching:
     retirement_days: int = 14
     keep_text_days: int = 30
     sealed: SealedWatching | None = None
+    renew: Renewal = field(default_factory=Renewal)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
     from crossgrade.project._ray import NodeFacts, RayCluster, on_ray
+    from crossgrade.project._renewing import ProjectRenewals, RenewalTest, Renewed
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
     from crossgrade.project._traffic import (
@@ -59,14 +61,19 @@ __all__ = [
     "ProjectBaselines",
     "ProjectLive",
     "ProjectProbes",
+    "ProjectRenewals",
     "ProjectTraffic",
+    "Proposal",
     "Publication",
     "RayCluster",
+    "RenewalTest",
+    "Renewed",
     "Rescoring",
     "Rest",
     "ResultOptions",
     "RouteState",
     "Routing",
+    "Screening",
     "ShownVerdict",
     "Succession",
     "Verification",
@@ -96,9 +103,11 @@ _LATE = {
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
     **dict.fromkeys(("NodeFacts", "RayCluster", "on_ray"), "_ray"),
+    **dict.fromkeys(("ProjectRenewals", "RenewalTest", "Renewed"), "_renewing"),
     "Rescoring": "_rescoring",
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
+    **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(

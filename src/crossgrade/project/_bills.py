@@ -148,7 +148,7 @@ def cheapest_move(bills: Bills, commitment: Commitment, costs: MovingCosts) -> O
         return None
     saving, calls = saving_of(bills, rival, commitment), bills.traffic.calls_per_month
     leaves = rival.provider != now.provider
-    found = _saving(bills, rival, commitment)
+    found = saving_estimate(bills, rival, commitment)
     owed = commitment.minimum_usd_per_month if leaves else Decimal(0)
     return OfferMove(
         to=rival.offer,
@@ -188,7 +188,7 @@ def _beyond_thrift(bills: Bills, rival: OfferBill, commitment: Commitment) -> De
     return kept - then - owed.usd
 
 
-def _saving(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
+def saving_estimate(bills: Bills, rival: OfferBill, commitment: Commitment) -> Estimate:
     """Return the saving a month with the interval of the mean call; none for stated tokens.
 
     If both are billed for the same calls, the interval is paired. A rival that was billed for its own

@@ -1,5 +1,6 @@
 """How a model came from its name to a canary, step by step, and when each step was reached."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from crossgrade.domain import Offer
 
 if TYPE_CHECKING:
+    from crossgrade.catalog import Catalog
     from crossgrade.routing import RouteTable
     from crossgrade.store import OnboardingKind, OnboardingStep, Store, StoredVerdict
 
@@ -24,6 +26,18 @@ class Onboarded:
     table: "RouteTable | None"
     steps: "tuple[OnboardingStep, ...]"
 
+    @property
+    def days_to_verdict(self) -> int | None:
+        """Days from the offer's first listing to its newest verdict here; None if no listing is known."""
+        return days_to_verdict(self.steps)
+
+
+def days_to_verdict(steps: "Sequence[OnboardingStep]") -> int | None:
+    """Return the days from an offer's first listing to its newest verdict, None if either is unknown."""
+    listed = next((step.at for step in steps if step.kind == "listed"), None)
+    decided = next((step.at for step in reversed(steps) if step.kind == "verdict"), None)
+    return None if listed is None or decided is None else (decided.date() - listed.date()).days
+
 
 class OnboardingLog:
     """The recorded steps of one offer on one workload."""
@@ -37,13 +51,14 @@ class OnboardingLog:
         """Return all recorded steps, from earlier tries too."""
         return tuple(self._onboardings.steps(self._offer, self._workload))
 
-    def begin(self, offer: Offer) -> None:
+    def begin(self, offer: Offer, catalog: "Catalog") -> None:
         """At the first try, record since when the offer is listed, and that it is asked for now."""
-        if self.steps():
+        if any(step.kind == "seen" for step in self.steps()):
             return
-        days = [price.valid_from for price in offer.prices if price.valid_from is not None]
-        if days:
-            self._reach("listed", datetime.combine(min(days), time(), UTC), source=offer.prices[0].source)
+        today = datetime.now(UTC).date()
+        listed, price = catalog.listed_on(offer, today), catalog.price(offer, today)
+        if listed is not None and price is not None:
+            self._reach("listed", datetime.combine(listed, time(), UTC), source=price.source)
         self._reach("seen")
 
     def decided(self, stored: "StoredVerdict") -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.project._baselines import Comparison, against_baseline, as_run, check_withheld, is_withheld
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
+    from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
@@ -82,7 +84,9 @@ class Project(OpenProject):
             )
         own = {variant.name: variant for variant in wanted.candidates}
         variant = own.get(offer) or replace(wanted.incumbent, offer=found)
-        workloads = {**self.config.workloads, workload: replace(wanted, candidates=(variant,))}
+        across = (offer,) if speaks_another_api(found, wanted.client_api) else ()
+        alone = replace(wanted, candidates=(variant,), across=across)
+        workloads = {**self.config.workloads, workload: alone}
         return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def clauses(self, name: str) -> tuple[Clause, ...]:
@@ -404,6 +408,20 @@ class Project(OpenProject):
         return ProjectBaselines(self, self.evaluation)
 
     @property
+    def renewals(self) -> "ProjectRenewals":
+        """New offers: screen them for every workload, test those that could save most within a budget."""
+        from crossgrade.project._renewing import ProjectRenewals
+
+        return ProjectRenewals(self, self._estimate_test, self.onboard)
+
+    def _estimate_test(self, offer: Offer, workload: str) -> "RunEstimate":
+        """Estimate what onboarding an offer, which `models` need not name, would ask and cost."""
+        offers = {**self.config.offers, offer.name: offer}
+        beside = type(self)(replace(self.config, offers=offers), self.environ)
+        with beside.trying(offer.name, workload) as tried:
+            return tried.estimate(workload)
+
+    @property
     def probes(self) -> "ProjectProbes":
         """Probes of how long a model's context holds: plan, run, compare with RULER."""
         from crossgrade.project._probes import ProjectProbes
@@ -447,7 +465,7 @@ class Project(OpenProject):
 
         with self.trying(offer, workload) as tried:
             log = OnboardingLog(tried.store, offer, workload)
-            log.begin(tried.offer(offer))
+            log.begin(tried.offer(offer), tried.catalog)
             result = tried.evaluate(
                 workload, max_cost_usd=max_cost_usd, resume=resume, on_progress=on_progress
             )

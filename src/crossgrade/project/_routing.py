@@ -1,6 +1,6 @@
 """The routes of a project: put a verdict in force, widen it step by step, take it back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -152,6 +152,15 @@ class Routing:
     def _blocking(self, model: str) -> Clause | None:
         """Return the gravest clause that keeps traffic from a model."""
         return next((clause for clause in self._clauses_of(model) if clause.blocks), None)
+
+    def replaced_by(self, candidate: str, workload: str) -> Iterator[Route]:
+        """Yield the routes of a workload whose candidate in force a canary of another would replace."""
+        for state in self.states():
+            route = state.route
+            if state.spec is None or state.spec.workload != workload or route is None:
+                continue
+            if route.policy.kind != "keep" and route.share and route.policy.candidate != candidate:
+                yield route
 
     def history(self) -> list[Publication]:
         """Return every table that was published, oldest first."""

@@ -3,18 +3,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 
 from crossgrade.domain import JSON
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import utc_now
 
-OnboardingKind: TypeAlias = Literal["listed", "seen", "verdict", "canary"]
-"""The offer was listed in the catalogue, first requested here, got a verdict, or got a canary."""
+OnboardingKind: TypeAlias = Literal[
+    "listed", "seen", "verdict", "canary", "proposed", "renewal", "spent", "delivered"
+]
+"""The offer was listed in the catalogue, first requested here, got a verdict, or got a canary.
+
+Where it was found to be new, it was proposed for a test; the test began with a limit on its cost (`renewal`)
+and ended with what it cost (`spent`), which the webhook was told (`delivered`).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +57,25 @@ class Onboardings:
         s = t.onboarding_steps.c
         query = select(t.onboarding_steps).where(s.offer == offer, s.workload == workload).order_by(s.id)
         with self._database.reading() as connection:
-            return [
-                OnboardingStep(
-                    offer=row.offer,
-                    workload=row.workload,
-                    kind=row.kind,
-                    detail=msgspec.json.decode(row.detail),
-                    at=datetime.fromisoformat(row.at),
-                )
-                for row in connection.execute(query)
-            ]
+            return [_step(row) for row in connection.execute(query)]
+
+    def of_kinds(self, *kinds: OnboardingKind, after: datetime | None = None) -> list[OnboardingStep]:
+        """Return the steps of all offers of some kinds, in the order of their recording.
+
+        With `after` only those that were reached later.
+        """
+        s = t.onboarding_steps.c
+        query = select(t.onboarding_steps).where(s.kind.in_(kinds)).order_by(s.id)
+        with self._database.reading() as connection:
+            found = [_step(row) for row in connection.execute(query)]
+        return [each for each in found if after is None or each.at > after]
+
+
+def _step(row: Row[Any]) -> OnboardingStep:
+    return OnboardingStep(
+        offer=row.offer,
+        workload=row.workload,
+        kind=row.kind,
+        detail=msgspec.json.decode(row.detail),
+        at=datetime.fromisoformat(row.at),
+    )

@@ -1,7 +1,7 @@
 """Opens the store: a project's database and its folder."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -71,11 +71,7 @@ class Store:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Lock the scoring of live pairs during a `with` block. Raises `StoreError` if it is locked."""
-        if self._database.engine.dialect.name == "postgresql":
-            lock = session_lock(self._database, "crossgrade watch")
-        else:
-            lock = file_lock(self.folder / "locks" / "watch.lock", wait=False)
-        with lock as free:
+        with self._locked("watch") as free:
             if not free:
                 raise StoreError(
                     "another process is watching this project",
@@ -83,6 +79,23 @@ class Store:
                     hint="wait for it to end, or stop it",
                 )
             yield
+
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        """Lock the budget for tests of new offers during a `with` block. Raises `StoreError` if locked."""
+        with self._locked("renew") as free:
+            if not free:
+                raise StoreError(
+                    "another process is testing new offers for this project",
+                    code="renew-locked",
+                    hint="wait for it to end, or stop it",
+                )
+            yield
+
+    def _locked(self, name: str) -> AbstractContextManager[bool]:
+        if self._database.engine.dialect.name == "postgresql":
+            return session_lock(self._database, f"crossgrade {name}")
+        return file_lock(self.folder / "locks" / f"{name}.lock", wait=False)
 
     def forget(self, workload: str, samples: Collection[str], requests: Collection[str] = ()) -> "Erased":
         """Remove some samples of a workload, and the answers to `requests` (digests); see `erase_samples`."""

@@ -4,6 +4,7 @@ from crossgrade.watch._conditions import Ending
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._growth import GrowthStanding, ThresholdEvidence
 from crossgrade.watch._look import Look, Standing, look
+from crossgrade.watch._renewing import OfferLook, OfferWatch, look_for_offers
 from crossgrade.watch._sealed import SealedStanding
 from crossgrade.watch._webhook import SIGNATURE_HEADER, signature
 
@@ -13,9 +14,12 @@ __all__ = [
     "Ending",
     "GrowthStanding",
     "Look",
+    "OfferLook",
+    "OfferWatch",
     "SealedStanding",
     "Standing",
     "ThresholdEvidence",
     "look",
+    "look_for_offers",
     "signature",
 ]

@@ -1,4 +1,4 @@
-"""Sends alarms to a webhook, signed so that the receiver can check their origin and age.
+"""Sends alarms and tests of new offers to a webhook, signed for the receiver to check origin and age.
 
 The header `Crossgrade-Signature` is `t=SECONDS,v1=HEX`. HEX is the HMAC-SHA256, under the shared secret, of
 the seconds, a full stop and the body. The receiver should compare it in constant time, and refuse a message
@@ -8,6 +8,7 @@ that is older than a few minutes, because it may be a replay.
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import aiohttp
@@ -15,7 +16,7 @@ import msgspec
 
 from crossgrade.domain import Reason, Watching
 from crossgrade.errors import UsageError
-from crossgrade.store import Alarm, Store
+from crossgrade.store import Alarm, OnboardingStep, Store
 
 SIGNATURE_HEADER = "Crossgrade-Signature"
 TIMEOUT_S = 10.0
@@ -33,14 +34,15 @@ def signature(secret: str, body: bytes, at: datetime) -> str:
 async def deliver(
     store: Store, watching: Watching, environ: Mapping[str, str], *, now: datetime
 ) -> Sequence[Reason]:
-    """Send the alarms that were not delivered yet, and return the failures.
+    """Send the alarms and the tests of new offers that were not delivered yet, and return the failures.
 
     Raises `UsageError` if the environment variable of the secret is not set.
     """
     if watching.webhook_url is None:
         return []
     alarms = [each for each in store.alarms.without_event("delivered") if each.at > now - KEPT_FOR]
-    if not alarms:
+    tests = _untold_tests(store, after=now - KEPT_FOR)
+    if not alarms and not tests:
         return []
     secret = environ.get(watching.webhook_secret_env or "")
     if not secret:
@@ -54,14 +56,53 @@ async def deliver(
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         for alarm in alarms:
-            error = await _post(session, watching.webhook_url, secret, alarm, now)
+            error = await _post(session, watching.webhook_url, secret, alarm_body(alarm), now)
             if error is None:
                 store.alarms.append_event(alarm.id, "delivered")
                 continue
             problems.append(Reason("alarm-undelivered", f"alarm {alarm.id} was not delivered: {error}"))
             if alarm.id in unmarked:  # the failure is recorded once, though every check tries again
                 store.alarms.append_event(alarm.id, "undelivered", {"error": error})
+        for body, told in tests:
+            error = await _post(session, watching.webhook_url, secret, body, now)
+            if error is None:
+                store.onboardings.append(replace(told, at=now))
+            else:
+                text = f"the test of {told.offer} on {told.workload} was not delivered: {error}"
+                problems.append(Reason("test-undelivered", text))
     return problems
+
+
+def _untold_tests(store: Store, *, after: datetime) -> list[tuple[bytes, OnboardingStep]]:
+    """Return the body of each test of a new offer that was not delivered, and the step to record then."""
+    steps = store.onboardings.of_kinds("spent", "canary", "delivered", after=after)
+    told = {str(step.detail["test"]) for step in steps if step.kind == "delivered"}
+    found = []
+    for step in steps:
+        if step.kind != "spent" or step.detail["test"] in told:
+            continue
+        canary = any(
+            (each.kind, each.offer, each.workload) == ("canary", step.offer, step.workload)
+            and each.at >= step.at
+            for each in steps
+        )
+        body = msgspec.json.encode(
+            {
+                "schema_version": 1,
+                "id": step.detail["test"],
+                "at": step.at,
+                "kind": "renewal",
+                "offer": step.offer,
+                "workload": step.workload,
+                "verdict_id": step.detail["verdict"],
+                "verdict": step.detail["name"],
+                "problem": step.detail["problem"],
+                "spent_usd": step.detail["usd"],
+                "canary": canary,
+            }
+        )
+        found.append((body, replace(step, kind="delivered", detail={"test": step.detail["test"]})))
+    return found
 
 
 def alarm_body(alarm: Alarm) -> bytes:
@@ -81,9 +122,8 @@ def alarm_body(alarm: Alarm) -> bytes:
 
 
 async def _post(
-    session: aiohttp.ClientSession, url: str, secret: str, alarm: Alarm, now: datetime
+    session: aiohttp.ClientSession, url: str, secret: str, body: bytes, now: datetime
 ) -> str | None:
-    body = alarm_body(alarm)
     headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signature(secret, body, now)}
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:

@@ -5,11 +5,14 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from crossgrade.domain import JSON
+from crossgrade.store import OnboardingStep
 from crossgrade.watch import SIGNATURE_HEADER, signature
 from tests.codes import check_reason
 from tests.unit.watch.conftest import BAD, GOOD, NOW, Site
@@ -132,4 +135,43 @@ def test_the_signature_is_what_the_guide_says() -> None:
     at = datetime(2026, 11, 25, tzinfo=UTC)
     assert signature("s", b"{}", at) == (
         "t=1795564800,v1=" + hmac.new(b"s", b"1795564800.{}", hashlib.sha256).hexdigest()
+    )
+
+
+def test_a_test_of_a_new_offer_arrives_once(site: Site, receiver: Receiver) -> None:
+    site.environ["HOOK_SECRET"] = SECRET
+    site.write(watch=f'{{webhook_url: "{receiver.url}", webhook_secret_env: HOOK_SECRET}}')
+    detail: dict[str, JSON] = {
+        "test": "t1",
+        "usd": "1.20",
+        "verdict": "v1",
+        "name": "switch",
+        "problem": None,
+    }
+    spent = OnboardingStep(offer="next", workload="support", kind="spent", detail=detail, at=NOW)
+    with site.project() as project:
+        project.store.onboardings.append(spent)
+        project.store.onboardings.append(replace(spent, kind="canary", detail={}))
+    receiver.statuses = [500]
+    check_reason(site.look().problems[0], "test-undelivered", "next", 500)
+    assert site.look().problems == site.look().problems == []
+    assert receiver.forged == 0
+    assert (
+        receiver.bodies
+        == [
+            {
+                "schema_version": 1,
+                "id": "t1",
+                "at": "2026-11-25T12:00:00Z",
+                "kind": "renewal",
+                "offer": "next",
+                "workload": "support",
+                "verdict_id": "v1",
+                "verdict": "switch",
+                "problem": None,
+                "spent_usd": "1.20",
+                "canary": True,
+            }
+        ]
+        * 2
     )
