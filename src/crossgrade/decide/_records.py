@@ -13,6 +13,7 @@ from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.decide._observations import Blocks
+from crossgrade.decide._traffic import TrafficComparison
 from crossgrade.domain import Clause, Contract, Estimate, LoggedTraffic, PluginUse, Requirements
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
@@ -93,7 +94,8 @@ class DecisionSettings:
     incumbent, without a move.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
     models' providers that have a minimum, by the model. With `grow` what a router moves is certified by bets
-    alone, with the first start's part of alpha, so that audits in service can go on from there.
+    alone, with the first start's part of alpha, so that audits in service can go on from there. `traffic` is
+    the run's samples beside recent requests, None if there are none.
     """
 
     floor: float = 0.85
@@ -125,6 +127,7 @@ class DecisionSettings:
     clauses: tuple[Clause, ...] = ()
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     grow: bool = False
+    traffic: TrafficComparison | None = None
 
     @property
     def workloads(self) -> int:

@@ -25,8 +25,10 @@ from crossgrade.evaluate._prepare import (
     run_settings,
 )
 from crossgrade.evaluate._prompt import (
+    body_bytes,
     logged_response,
     opening_of,
+    request_about,
     request_bytes,
     request_digests,
     request_text,
@@ -57,6 +59,7 @@ __all__ = [
     "ScorerKind",
     "StoppingRule",
     "askable_samples",
+    "body_bytes",
     "build_scorer",
     "estimate_run",
     "estimate_scorer",
@@ -69,6 +72,7 @@ __all__ = [
     "options_schema",
     "planned_samples",
     "replanned",
+    "request_about",
     "request_bytes",
     "request_digests",
     "request_text",

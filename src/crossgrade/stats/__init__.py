@@ -23,6 +23,7 @@ from crossgrade.stats._retention import (
     retention,
 )
 from crossgrade.stats._sequential import EValues, SequentialRetention
+from crossgrade.stats._shares import least_difference, shares_differ
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "growth_alpha",
     "holm",
     "holm_levels",
+    "least_difference",
     "mean_interval",
     "plan",
     "proportion_interval",
@@ -60,4 +62,5 @@ __all__ = [
     "read_floor",
     "read_pairs",
     "retention",
+    "shares_differ",
 ]
