@@ -5,7 +5,7 @@ independently of the others.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +18,7 @@ from crossgrade.evaluate import body_bytes
 SHARE = 0.1
 _TOPIC = "delivery"
 _PIXEL = "data:image/png;base64,iVBORw0KGgo="
+_LONGEST, _LONG = 400, 1_000
 _SYSTEM = "You are the assistant of a shop. Answer in one short sentence, and never promise a refund."
 _OTHER_SYSTEM = "You work for a shop. Say what the customer wants, in the language of the ticket."
 _TOOL = {"type": "function", "function": {"name": "order", "parameters": {"type": "object"}}}
@@ -33,7 +34,7 @@ PROPERTIES: tuple[str, ...] = (
     "is of segment returns",
     "has code",
     "is a conversation's later turn",
-    "is three times as long",
+    "is at least 1,024 bytes",
     "is not in English",
     "asks several questions",
     "is on another topic",
@@ -47,16 +48,18 @@ def bodies(n: int, rng: np.random.Generator) -> tuple[list[tuple[bytes, str]], n
     made = []
     for row in has:
         told = dict(zip(PROPERTIES, row.tolist(), strict=True))
-        texts = topic if told["is on another topic"] else tickets
-        made.append(_body(told, lambda texts=texts: str(rng.choice(texts)), rng))
+        made.append(_body(told, topic if told["is on another topic"] else tickets, rng))
     return made, has
 
 
-def _body(told: dict[str, bool], text: Callable[[], str], rng: np.random.Generator) -> tuple[bytes, str]:
+def _body(told: dict[str, bool], texts: Sequence[str], rng: np.random.Generator) -> tuple[bytes, str]:
+    def text() -> str:
+        return str(rng.choice(texts))
+
     said = [text() for _ in range(1 + rng.geometric(0.4))]
-    if told["is three times as long"]:
-        said += [text() for _ in range(2 * len(said) + 6)]
-    asked = " ".join(said)
+    asked = " ".join(said)[:_LONGEST]
+    while told["is at least 1,024 bytes"] and len(asked) < _LONG:
+        asked += f" {text()}"
     if told["asks several questions"]:
         asked += " Where is it? When will it come? Who can help me?"
     asked += _CODE * told["has code"] + _GERMAN * told["is not in English"]

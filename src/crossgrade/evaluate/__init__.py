@@ -27,6 +27,7 @@ from crossgrade.evaluate._prepare import (
 from crossgrade.evaluate._prompt import (
     body_bytes,
     logged_response,
+    may_answer,
     opening_of,
     request_about,
     request_bytes,
@@ -67,6 +68,7 @@ __all__ = [
     "idle_samples",
     "lacks_live",
     "logged_response",
+    "may_answer",
     "new_design",
     "opening_of",
     "options_schema",

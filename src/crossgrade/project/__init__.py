@@ -12,6 +12,7 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
+    from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._onboarding import Onboarded
@@ -54,6 +55,7 @@ __all__ = [
     "ProjectTraffic",
     "Publication",
     "RayCluster",
+    "RecentLog",
     "Rescoring",
     "Rest",
     "ResultOptions",
@@ -66,6 +68,7 @@ __all__ = [
     "decide_results",
     "find_plugins",
     "growth_findings",
+    "live_request",
     "measure_server",
     "on_ray",
     "open_judge",
@@ -77,6 +80,7 @@ __all__ = [
 
 _LATE = {
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
+    **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",

@@ -1,7 +1,6 @@
 """A project: configuration, store, providers and stages wired together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError
-from crossgrade.project._designs import draws, recorded_design
+from crossgrade.project._designs import draws, recorded_design, run_named
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._growing import growing_routes, refuse_growth
 from crossgrade.project._lengths import length_limits, with_openings
@@ -26,7 +25,7 @@ from crossgrade.project._measured import (
     thrifts_of,
     write_export,
 )
-from crossgrade.project._opened import OpenProject, run_to_end
+from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._drift import RecentLog
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
@@ -117,7 +117,7 @@ class Project(OpenProject):
         With `reuse`, answers that were paid for before cost nothing.
         """
         workload = self.workload(name)
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             evaluation = self._evaluation(workload)
             design = evaluation.design(reuse=reuse)
             scorer = run_to_end(evaluation.scorer_calls, design, reuse)
@@ -127,7 +127,7 @@ class Project(OpenProject):
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
         workload = self.workload(name)
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             evaluation = self._evaluation(workload)
             design = evaluation.design(reuse=reuse)
             return evaluation.expected(design, evaluation.estimate(design, reuse=reuse))
@@ -157,7 +157,7 @@ class Project(OpenProject):
             workload = replace(workload, max_cost_usd=max_cost_usd)
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             return run_to_end(self._evaluation(workload).run, resume, reuse, on_progress)
 
     def _evaluation(self, workload: Workload) -> Evaluation:
@@ -192,15 +192,17 @@ class Project(OpenProject):
         floor: float | None = None,
         alpha: float | None = None,
         label_file: Path | None = None,
+        recent: "RecentLog | None" = None,
         now: datetime | None = None,
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's. Such a what-if is not recorded, and its id is empty.
         `label_file` is the run's labelling file (`export_run`). People's scores in it correct the judge's,
-        and are recorded with the evidence. If the workloads share `family_alpha`, one correction covers the
-        hypotheses of all of them, each from its newest run. If the newest verdict says the same, it is
-        returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
+        and are recorded with the evidence. The samples are compared with a log of `recent` traffic, by
+        default with the live pairs since the run. If the workloads share `family_alpha`, one correction
+        covers the hypotheses of all of them, each from its newest run. If the newest verdict says the same,
+        it is returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
         measured (dataset, variants, scorer) has changed since. If the rules have changed, the guard
         `peeking` says so.
         """
@@ -208,7 +210,8 @@ class Project(OpenProject):
         workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
         case = self._case(workload, run_id, label_file)
         siblings = self._family().of_others(workload)
-        return self._decide(case, siblings, now=now or datetime.now(UTC), record=not is_what_if)
+        now = now or datetime.now(UTC)
+        return self._decide(case, siblings, now=now, record=not is_what_if, recent=recent)
 
     def decide_all(self, names: Sequence[str] = (), *, now: datetime | None = None) -> "list[StoredVerdict]":
         """Decide on several workloads (by default all) at one moment, and record the verdicts.
@@ -222,15 +225,29 @@ class Project(OpenProject):
         ]
 
     def _decide(
-        self, case: DecisionInput, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
+        self,
+        case: DecisionInput,
+        siblings: "tuple[Sibling, ...]",
+        *,
+        now: datetime,
+        record: bool,
+        recent: "RecentLog | None" = None,
     ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
+        from crossgrade.project._drift import recent_traffic
         from crossgrade.project._shown import ShownVerdict
         from crossgrade.store import StoredVerdict
 
+        workload = self.workload(case.run.workload)
+        settings = replace(
+            case.settings,
+            siblings=siblings,
+            thrifts=self._thrifts(workload),
+            traffic=recent_traffic(self, workload, case.run, recent),
+        )
         verdict = decide_policy(
             case.evidence,
-            replace(case.settings, siblings=siblings, thrifts=self._thrifts(case.run.workload)),
+            settings,
             now=now,
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
@@ -245,9 +262,8 @@ class Project(OpenProject):
         identifier = self.store.verdicts.append(verdict, case.evidence)
         return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
 
-    def _thrifts(self, name: str) -> "tuple[ThriftShare, ...]":
+    def _thrifts(self, workload: Workload) -> "tuple[ThriftShare, ...]":
         """Return how a workload's incumbent could cost less today."""
-        workload = self.workload(name)
         prices = self._prices(offers_of(workload))
         return thrifts_of(workload, prices, self.catalog, datetime.now(UTC).date())
 
@@ -258,7 +274,9 @@ class Project(OpenProject):
         self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
-        return self._case_of(workload, self.dataset(workload), self._run(workload, run_id), label_file)
+        return self._case_of(
+            workload, self.dataset(workload), run_named(self.store, workload, run_id), label_file
+        )
 
     def _case_of(
         self, workload: Workload, dataset: "Dataset", run: "Run", label_file: Path | None = None
@@ -322,7 +340,7 @@ class Project(OpenProject):
         if traffic is not None:
             bills = bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
             return self._with_boxes(bills, workload) if boxes else bills
-        run = self._run(workload, run_id)
+        run = run_named(self.store, workload, run_id)
         measured = {
             model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
             for model, each in measured_of(self.store, run, workload).items()
@@ -562,32 +580,3 @@ class Project(OpenProject):
     def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
         where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
         return self.config.error(where, error.message, error.hint, code=error.code)
-
-    def _run(self, workload: Workload, run_id: str | None) -> "Run":
-        if run_id is not None:
-            run = self.store.runs.get(run_id)
-            if run.workload != workload.name:
-                raise UsageError(
-                    f"run {run.id} is of workload {run.workload!r}, not of {workload.name!r}",
-                    code="run-of-other-workload",
-                    hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
-                )
-            return run
-        runs = self.store.runs.recent(workload.name)
-        if not runs:
-            raise NotFoundError(
-                f"workload {workload.name!r} has no run yet",
-                code="run-missing",
-                hint=f"run `crossgrade evaluate {workload.name}`",
-            )
-        return runs[0]
-
-
-@contextmanager
-def _in_file(path: Path) -> Iterator[None]:
-    """Add the file to an error about a sample, which knows only its line."""
-    try:
-        yield
-    except DataError as error:
-        error.file = error.file or str(path)
-        raise

@@ -8,6 +8,7 @@ import pytest
 
 from crossgrade.decide import (
     DecisionSettings,
+    Evidence,
     FactShare,
     Guard,
     SeenRequest,
@@ -49,14 +50,14 @@ def _of(traffic: TrafficComparison, fact: str) -> list[tuple[str, int, int, int,
     ]
 
 
-def _evidence() -> object:
+def _evidence() -> Evidence:
     rng = np.random.default_rng(1)
     incumbent, candidate = ((rng.random(400) < 0.9).astype(float) for _ in range(2))
-    return evidence(incumbent, candidate)
+    return evidence(incumbent.tolist(), candidate.tolist())
 
 
 def _decide(traffic: TrafficComparison | None) -> Verdict:
-    return decide_policy(_evidence(), DecisionSettings(traffic=traffic), now=NOW)  # type: ignore[arg-type]
+    return decide_policy(_evidence(), DecisionSettings(traffic=traffic), now=NOW)
 
 
 def _guards(verdict: Verdict) -> list[Guard]:
@@ -201,10 +202,10 @@ def test_a_comparison_is_recorded_and_computed_again() -> None:
     tree = verdict_to_json(verdict)
     read = verdict_from_json(tree)
     assert read == verdict
-    assert verify(read, _evidence()) == ()  # type: ignore[arg-type]
+    assert verify(read, _evidence()) == ()
     for share in tree["settings"]["traffic"]["shares"]:
         share["recent"] = share["frozen"] * share["recent_n"] // share["frozen_n"]
-    assert verify(verdict_from_json(tree), _evidence())  # type: ignore[arg-type]
+    assert verify(verdict_from_json(tree), _evidence())
     del tree["settings"]["traffic"]
     assert verdict_from_json(tree).settings.traffic is None
 

@@ -54,6 +54,17 @@ def audit(source_id: str, **changes: object) -> Audit:
     return Audit(**{**fields, **changes})
 
 
+def test_the_newest_pairs_of_several_routes_with_their_texts(any_store: Store) -> None:
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    old, gone, scored = pair(at=now - timedelta(days=2)), pair(at=now, request=None), pair(at=now, score=0.1)
+    mail, chat, other = pair(at=now, route="mail"), pair(at=now), pair(at=now, route="other")
+    any_store.pairs.append([old, gone, scored, mail, chat, other])
+    since = now - timedelta(days=1)
+    assert any_store.pairs.newest(["chat", "mail"], since=since, limit=9) == [chat, mail]
+    assert any_store.pairs.newest(["chat", "mail"], since=since, limit=1) == [chat]
+    assert any_store.pairs.newest([], since=since, limit=9) == []
+
+
 def test_pairs_are_read_back_as_they_were_appended(any_store: Store) -> None:
     failed = PairAnswer(model="llama", answer=None, error="HTTP 500")
     first, second = pair(), pair(candidate=failed, verdict_id="w", request=None)

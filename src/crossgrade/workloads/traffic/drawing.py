@@ -59,7 +59,8 @@ class Drawn:
     are those that the log says most requests had; `client_api` is the API that most clients spoke (None:
     unknown), and a row's `uncarried` names what keeps the request from models of other APIs; `answered`
     holds, by row, the log's request where it was sent with exactly these to the incumbent and nothing was
-    redacted: its answer is what a run would pay for.
+    redacted: its answer is what a run would pay for. `structured` says by row whether it asked for a JSON
+    schema.
     """
 
     workload: str
@@ -78,6 +79,7 @@ class Drawn:
     scorer: Mapping[str, Any]
     traffic: LoggedTraffic
     answered: tuple[LoggedRequest | None, ...]
+    structured: tuple[bool, ...] = ()
 
 
 def draw_samples(
@@ -217,6 +219,7 @@ def _drawn(
         scorer=_scorer([row["logged"] for row in rows]),
         traffic=_traffic(found),
         answered=answered,
+        structured=tuple(schema_of(request.response_format) is not None for _, request in chosen.values()),
     )
 
 
