@@ -39,6 +39,11 @@ PROPERTIES: tuple[str, ...] = (
     "asks several questions",
     "is on another topic",
 )
+PLANTED = tuple(name for name in PROPERTIES if name not in {"has an image", "asks for structured answers"})
+"""What is made to move. The two others are facts like "uses tools", and cost a part of the error rate."""
+
+TEXTS_ALONE = ("is on another topic",)
+"""What no request fact tells, only the words."""
 
 
 def bodies(n: int, rng: np.random.Generator) -> tuple[list[tuple[bytes, str]], np.ndarray]:

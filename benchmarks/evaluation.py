@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks import (
+    _drift,
     _few,
     _frugality,
     _guards,
@@ -32,6 +33,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "rules": _peer_rules.rows,
     "guards": _guards.sound,
     "faults": _guards.faulty,
+    "drift": _drift.rows,
     "tables": _real_tables.rows,
     "savings": _savings.rows,
     "runner": _runner.rows,

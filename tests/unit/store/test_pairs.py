@@ -59,10 +59,14 @@ def test_the_newest_pairs_of_several_routes_with_their_texts(any_store: Store) -
     old, gone, scored = pair(at=now - timedelta(days=2)), pair(at=now, request=None), pair(at=now, score=0.1)
     mail, chat, other = pair(at=now, route="mail"), pair(at=now), pair(at=now, route="other")
     any_store.pairs.append([old, gone, scored, mail, chat, other])
-    since = now - timedelta(days=1)
-    assert any_store.pairs.newest(["chat", "mail"], since=since, limit=9) == [chat, mail]
-    assert any_store.pairs.newest(["chat", "mail"], since=since, limit=1) == [chat]
-    assert any_store.pairs.newest([], since=since, limit=9) == []
+
+    def newest(*routes: str, limit: int = 9) -> list[str]:
+        since = now - timedelta(days=1)
+        return [each.id for each in any_store.pairs.newest(routes, since=since, limit=limit)]
+
+    assert newest("chat", "mail") == [chat.id, mail.id]
+    assert newest("chat", "mail", limit=1) == [chat.id]
+    assert newest() == []
 
 
 def test_pairs_are_read_back_as_they_were_appended(any_store: Store) -> None:
