@@ -126,8 +126,7 @@ class _Both:
             for rank, value in _values(labels[known].tolist()):
                 shown = _ranked(rank) if fact == "system" and value != NO_SYSTEM else value
                 yield self._share(fact, shown, labels == value, known)
-        for number, word in enumerate(self._words(), start=1):
-            has = np.array([word in each.words for each in self._requests], dtype=np.bool_)
+        for number, has in enumerate(self._words(), start=1):
             yield self._share(WORDS, f"word {number}", has, self._all)
 
     def left_out(self, before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[FactShare]:
@@ -151,18 +150,24 @@ class _Both:
         other, m = self._recent.counted(has[at:], known[at:])
         return FactShare(fact=fact, value=value, frozen=found, frozen_n=n, recent=other, recent_n=m)
 
-    def _words(self) -> list[int]:
-        """Return the words to compare: see `_RARE_WORDS`."""
-        found = Counter(chain.from_iterable(each.words for each in self._requests))
+    def _words(self) -> list[BoolColumn]:
+        """Return which requests have each word that is compared: see `_RARE_WORDS`."""
         n = len(self._requests)
-        share = {word: k / n for word, k in found.items() if _LEAST_WORD * n <= k <= _MOST_WORD * n}
-        rare = sorted(
-            (word for word in share if share[word] <= _COMMON), key=lambda word: (-share[word], word)
-        )
-        common = sorted(
-            (word for word in share if share[word] > _COMMON), key=lambda word: (abs(share[word] - 0.5), word)
-        )
-        return [*common[:_COMMON_WORDS], *rare[:_RARE_WORDS]]
+        words = np.fromiter(chain.from_iterable(each.words for each in self._requests), dtype=np.int64)
+        of = np.repeat(np.arange(n), [len(each.words) for each in self._requests])
+        found = np.bincount(words)
+        share = found / max(n, 1)
+        kept = np.flatnonzero((share >= _LEAST_WORD) & (share <= _MOST_WORD))
+        rare, common = kept[share[kept] <= _COMMON], kept[share[kept] > _COMMON]
+        rare = rare[np.argsort(-found[rare], kind="stable")][:_RARE_WORDS]
+        common = common[np.argsort(np.abs(2 * found[common] - n), kind="stable")][:_COMMON_WORDS]
+        chosen = np.concatenate([common, rare])
+        place = np.full(len(found), -1)
+        place[chosen] = np.arange(len(chosen))
+        has = np.zeros((len(chosen), n), dtype=np.bool_)
+        at = place[words]
+        has[at[at >= 0], of[at >= 0]] = True
+        return list(has)
 
 
 def compare_traffic(

@@ -36,8 +36,8 @@ class SeenRequest:
     """One request, as far as it is compared.
 
     `counted` and `labelled` have its facts by the names in `COUNTED` and `LABELLED`; what is unknown is left
-    out. `words` are the numbers of its words. `weight` is how many requests it stands for, relative to the
-    others. Requests with the same `conversation` are not independent.
+    out. `words` are the numbers of its words, below 2**`WORD_BITS`. `weight` is how many requests it stands
+    for, relative to the others. Requests with the same `conversation` are not independent.
     """
 
     counted: Mapping[str, int]
