@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks import (
+    _drift,
     _few,
     _frozen_kill9,
     _frozen_rows,
@@ -37,6 +38,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "frozen-shared": _frozen_rows.shared,
     "frozen-answers": _frozen_rows.planned_answers,
     "frozen-killed": _frozen_kill9.rows,
+    "drift": _drift.rows,
     "tables": _real_tables.rows,
     "savings": _savings.rows,
     "runner": _runner.rows,

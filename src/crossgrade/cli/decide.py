@@ -29,10 +29,10 @@ SCHEMA_VERSION = 1
 # What may be given beside each kind of source; anything else would be ignored, so it is refused.
 _OUTPUTS = {"as_json", "frontier", "gated", "junit", "markdown", "report", "config_path"}
 _WITH_VERDICT = _OUTPUTS | {"verify_id", "rescore"}
-_WITH_ONE_WORKLOAD = {"floors", "alpha", "run_id", "label_file"}
+_WITH_ONE_WORKLOAD = {"floors", "alpha", "run_id", "label_file", "recent_logs", "recent_name"}
 _WITH_ONE_FLOOR = {"apply_it", "gated", "junit", "markdown", "report", "verify_id", "frontier"}
 _WITH_WORKLOAD = _OUTPUTS | _WITH_ONE_WORKLOAD | {"sources", "apply_it"}
-_NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
+_NOT_WITH_FILES = {"run_id", "label_file", "recent_logs", "recent_name", "apply_it", "verify_id"}
 
 
 @click.command()
@@ -158,6 +158,16 @@ _NOT_WITH_FILES = {"run_id", "label_file", "apply_it", "verify_id"}
     "--label-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Scores by people that correct a workload's judge; `crossgrade runs --export` writes the file.",
+)
+@click.option(
+    "--recent",
+    "recent_logs",
+    multiple=True,
+    metavar="LOG",
+    help="Compare the workload's samples with this log of recent traffic. Repeat for several files.",
+)
+@click.option(
+    "--recent-name", metavar="NAME", help="The workload's name in that log.  [default: the workload's]"
 )
 @click.option(
     "--verify",
@@ -362,8 +372,14 @@ def _by_model(
 
 
 def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[Verdict]":
-    from crossgrade.project import Project
+    from crossgrade.project import Project, RecentLog
 
+    if options["recent_name"] and not options["recent_logs"]:
+        raise UsageError(
+            f"`--recent-name {options['recent_name']}` names a workload in a log, and no log is named",
+            code="recent-log-missing",
+            hint="add `--recent LOG`",
+        )
     if not Path(options["config_path"]).exists():
         raise NotFoundError(
             f"there is no file `{names[0]}`, and no {options['config_path']} with a workload of that name",
@@ -383,6 +399,8 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
         else:
             rules = {key: options[key] for key in ("alpha", "label_file", "run_id")}
             rules["floor"] = _floor(options)
+            if options["recent_logs"]:
+                rules["recent"] = RecentLog(sources=options["recent_logs"], name=options["recent_name"])
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)

@@ -59,6 +59,8 @@ from crossgrade.decide._requirements import missing_evidence
 from crossgrade.decide._router import train_router
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._thresholds import LEAST_ALPHA
+from crossgrade.decide._traffic import FactShare, TrafficComparison, compare_traffic
+from crossgrade.decide._traffic_facts import SeenRequest, seen_request
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
 from crossgrade.decide._view import View
 from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
@@ -82,6 +84,7 @@ __all__ = [
     "EveryModel",
     "Evidence",
     "EvidencePoint",
+    "FactShare",
     "GrowthStep",
     "Guard",
     "GuardKind",
@@ -104,9 +107,11 @@ __all__ = [
     "RouterScores",
     "RunDesign",
     "RungReport",
+    "SeenRequest",
     "Sibling",
     "Spent",
     "Stopping",
+    "TrafficComparison",
     "Verdict",
     "VerdictName",
     "View",
@@ -116,6 +121,7 @@ __all__ = [
     "choose_blocks",
     "cluster_sizes",
     "compare",
+    "compare_traffic",
     "confidence",
     "decide_policy",
     "error_rate",
@@ -133,6 +139,7 @@ __all__ = [
     "recompute",
     "rehearse",
     "right_or_wrong",
+    "seen_request",
     "sentences",
     "settled_by",
     "shown_first",

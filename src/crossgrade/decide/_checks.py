@@ -9,6 +9,7 @@ import numpy as np
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._evidence import Evidence, IntColumn, ModelColumns
 from crossgrade.decide._records import DecisionSettings
+from crossgrade.decide._traffic import COMPARED, FactShare
 from crossgrade.domain import REQUEST_USD
 from crossgrade.errors import DataError, UsageError
 from crossgrade.stats import read_floor
@@ -63,6 +64,18 @@ def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None
                 code="cost-invalid",
                 hint="leave it out where it is unknown",
             )
+    for share in () if settings.traffic is None else settings.traffic.shares:
+        _check_share(share)
+
+
+def _check_share(share: FactShare) -> None:
+    counts = ((share.frozen, share.frozen_n), (share.recent, share.recent_n))
+    if share.fact not in COMPARED or not all(0 <= k <= n <= limits.MOST_COMPARED for k, n in counts):
+        raise UsageError(
+            f"traffic is compared in {share.fact[:60]!r} by {counts[0]} and {counts[1]}",
+            code="traffic-invalid",
+            hint="pass what `compare_traffic` returns",
+        )
 
 
 def check_evidence(evidence: Evidence) -> None:

@@ -26,6 +26,7 @@ from crossgrade.decide import _guards_design as design
 from crossgrade.decide import _guards_judge as judge
 from crossgrade.decide import _guards_samples as samples
 from crossgrade.decide import _guards_scores as scores
+from crossgrade.decide import _guards_traffic as traffic
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 
@@ -76,6 +77,7 @@ GUARDS: Mapping[str, GuardKind] = {
         design.traffic_weights,
         design.represented,
         design.contamination,
+        traffic.drift,
         design.price_known,
     )
     for name in (look.__name__.replace("_", "-"),)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.decide._observations import Blocks
+from crossgrade.decide._traffic import TrafficComparison
 from crossgrade.domain import (
     BaselineTest,
     Clause,
@@ -108,7 +109,8 @@ class DecisionSettings:
     the incumbent's, and what the candidates may spend of its error rate. `public_since` is the day on which
     the samples became public. With `grow` what a router moves is
     certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
-    there.
+    there. `traffic` is the run's samples beside recent requests, None if there
+    are none.
     """
 
     floor: float = 0.85
@@ -143,6 +145,7 @@ class DecisionSettings:
     grow: bool = False
     baseline: BaselineTest | None = None
     public_since: date | None = None
+    traffic: TrafficComparison | None = None
 
     @property
     def workloads(self) -> int:

@@ -92,6 +92,23 @@ DRIFT_SMALL_BLOCK = 5
 DRIFT_MIN_N = 200
 """Order is looked at in 20 consecutive blocks of at least 10 pairs, and in blocks of 5."""
 
+TRAFFIC_ALPHA = 0.01
+"""Error rate of "recent traffic is not like the samples", over all facts that are compared.
+
+This only warns, so it may be wrong more often than a guard that stops a run.
+"""
+
+TRAFFIC_MOVED = 0.10
+"""More than this is shown: so much of the traffic is of a kind that the samples do not stand for. A tenth of
+the traffic on which a candidate fails takes 0.10 off its retention, of the 0.15 that the usual floor leaves.
+"""
+
+FEWEST_COMPARED = 50
+"""Fewer independent requests than this show no move that matters: at 50 a share of 10 % has to reach 40 %."""
+
+MOST_COMPARED = 10**7
+"""More requests than this are never read for a comparison; such counts are no counts."""
+
 IDS_READ = 20_000
 """Ids and inputs are searched for undeclared clusters among the first ones: enough to see a pattern."""
 

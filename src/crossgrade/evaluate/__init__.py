@@ -26,9 +26,11 @@ from crossgrade.evaluate._prepare import (
     run_settings,
 )
 from crossgrade.evaluate._prompt import (
+    body_bytes,
     logged_response,
     may_answer,
     opening_of,
+    request_about,
     request_bytes,
     request_digests,
     request_text,
@@ -95,6 +97,7 @@ __all__ = [
     "StoppingRule",
     "ask_again",
     "askable_samples",
+    "body_bytes",
     "build_scorer",
     "check_clock",
     "check_samples_sealed",
@@ -115,6 +118,7 @@ __all__ = [
     "planned_samples",
     "recorded_rounds",
     "replanned",
+    "request_about",
     "request_bytes",
     "request_digests",
     "request_text",

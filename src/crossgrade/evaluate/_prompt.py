@@ -138,7 +138,16 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
     Clients may add spaces and escapes, so a body that arrives is as long or longer. A limit in bytes thus
     never moves more than was tested.
     """
-    request = Prompt(workload.incumbent).request(sample)
+    return body_bytes(request_about(workload, sample))
+
+
+def request_about(workload: Workload, sample: Sample) -> ModelRequest:
+    """Return what the incumbent is asked about a sample. Raises `DataError` as `Template.fill` does."""
+    return Prompt(workload.incumbent).request(sample)
+
+
+def body_bytes(request: ModelRequest) -> int:
+    """Return the length of the body with a request's texts alone, written without any space."""
     if request.text is not None:
         tree: object = {"model": request.model, "prompt": request.text}
     else:
@@ -166,7 +175,7 @@ def may_answer(workload: Workload, sample: Sample, candidate: str, most_bytes: i
 
 def opening_of(workload: Workload, sample: Sample) -> str:
     """Return the opening of the conversation that asks the incumbent about a sample, as a router reads it."""
-    request = Prompt(workload.incumbent).request(sample)
+    request = request_about(workload, sample)
     if request.text is not None:
         return request.text
     return opening_text((each.role, each.content or "") for each in request.messages)
@@ -174,7 +183,7 @@ def opening_of(workload: Workload, sample: Sample) -> str:
 
 def request_text(workload: Workload, sample: Sample) -> str:
     """Return everything that the incumbent is sent about a sample, as the text whose tokens are counted."""
-    request = Prompt(workload.incumbent).request(sample)
+    request = request_about(workload, sample)
     return request.text or "\n".join(each.content or "" for each in request.messages)
 
 

@@ -12,6 +12,7 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
+    from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
@@ -66,6 +67,7 @@ __all__ = [
     "Proposal",
     "Publication",
     "RayCluster",
+    "RecentLog",
     "RenewalTest",
     "Renewed",
     "Rescoring",
@@ -83,6 +85,7 @@ __all__ = [
     "ends_at",
     "find_plugins",
     "growth_findings",
+    "live_request",
     "measure_server",
     "on_ray",
     "open_judge",
@@ -95,6 +98,7 @@ __all__ = [
 
 _LATE = {
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
+    **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),

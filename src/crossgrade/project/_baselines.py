@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class BaselineComparison:
     """A workload as its candidates are tested against a baseline, and the uses that this adds to its record.
 
     `known` is how many uses there were. Without a baseline the workload is as it was, and there are none.
@@ -49,12 +49,13 @@ def against_baseline(
     scorer: Mapping[str, Any],
     again: bool = False,
     judged: bool = False,
-) -> Comparison:
+) -> BaselineComparison:
     """Return a workload as its candidates are tested against its newest baseline.
 
     Each candidate gets its part of the baseline's error rate (`stats.shared_alpha`), the same one each time
     that it is compared as it is now. `scorer` identifies what scores the answers. With `again` the
-    candidates' calls are made once more, which is another test. Nothing is recorded: see `Comparison.spend`.
+    candidates' calls are made once more, which is another test. Nothing is recorded: see
+    `BaselineComparison.spend`.
 
     Raises UsageError if the incumbent is not the sealed one, if results were shown sample by sample before a
     new candidate came, or if the part that is left is too small for a test; StoreError if the record of what
@@ -62,7 +63,7 @@ def against_baseline(
     """
     baseline = in_force(store, workload.name)
     if baseline is None:
-        return Comparison(workload=workload)
+        return BaselineComparison(workload=workload)
     _check_incumbent(workload, baseline)
     _check_clock(baseline)
     known = store.baselines.uses(baseline.id)
@@ -72,7 +73,7 @@ def against_baseline(
         for variant in workload.candidates
     }
     uses = _with_new(baseline, workload, known, keys, again=again)
-    return Comparison(
+    return BaselineComparison(
         workload=_tested(workload, baseline, uses, keys, judged=judged),
         uses=tuple(uses[len(known) :]),
         known=len(known),

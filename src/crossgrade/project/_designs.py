@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Sample, Workload
+from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.project._measured import measured_otherwise, offers_of
 
 if TYPE_CHECKING:
@@ -305,3 +306,25 @@ def _mean_usd(
             return None
         total += usd + score_usd
     return float(total / len(samples)) if samples else None
+
+
+def run_named(store: "Store", workload: Workload, run_id: str | None) -> "Run":
+    """Return a run of a workload by its id, or the newest one. Raises NotFoundError and UsageError."""
+    if run_id is not None:
+        run = store.runs.get(run_id)
+        if run.workload != workload.name:
+            raise UsageError(
+                f"run {run.id} is of workload {run.workload!r}, not of {workload.name!r}",
+                code="run-of-other-workload",
+                hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
+            )
+        return run
+    # A run without candidates collected the answers of a baseline.
+    runs = [each for each in store.runs.recent(workload.name) if each.settings["candidates"]]
+    if not runs:
+        raise NotFoundError(
+            f"workload {workload.name!r} has no run yet",
+            code="run-missing",
+            hint=f"run `crossgrade evaluate {workload.name}`",
+        )
+    return runs[0]

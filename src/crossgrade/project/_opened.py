@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
 from crossgrade.domain import Clause, Offer, Price, RouteSpec, Workload
-from crossgrade.errors import ConfigError, NotFoundError, UsageError, closest
+from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
@@ -304,3 +304,13 @@ def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments
         return anyio.run(function, *arguments)
     with start_blocking_portal() as portal:
         return portal.call(function, *arguments)
+
+
+@contextmanager
+def in_file(path: Path) -> Iterator[None]:
+    """Add the file to an error about a sample, which knows only its line."""
+    try:
+        yield
+    except DataError as error:
+        error.file = error.file or str(path)
+        raise

@@ -1,7 +1,6 @@
 """A project: configuration, store, providers and stages wired together."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,8 +11,14 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Clause, Contract, Offer, Price, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.project._baselines import Comparison, against_baseline, as_run, check_withheld, is_withheld
-from crossgrade.project._designs import draws, recorded_design
+from crossgrade.project._baselines import (
+    BaselineComparison,
+    against_baseline,
+    as_run,
+    check_withheld,
+    is_withheld,
+)
+from crossgrade.project._designs import draws, recorded_design, run_named
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._growing import growing_routes, refuse_growth
 from crossgrade.project._lengths import length_limits, with_openings
@@ -28,7 +33,7 @@ from crossgrade.project._measured import (
     with_alternatives,
     write_export,
 )
-from crossgrade.project._opened import OpenProject, run_to_end
+from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -42,7 +47,7 @@ from crossgrade.project._verdicts import (
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
-    from crossgrade.decide import DecisionSettings, Sibling, Verdict
+    from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import (
         ExpectedUse,
         Progress,
@@ -50,6 +55,7 @@ if TYPE_CHECKING:
         RunResult,
     )
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._drift import RecentLog
     from crossgrade.project._freezing import ProjectBaselines
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
@@ -118,7 +124,7 @@ class Project(OpenProject):
         With `reuse`, answers that were paid for before cost nothing.
         """
         workload = self._against_baseline(self.workload(name), again=not reuse).workload
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
             scorer = run_to_end(evaluation.scorer_calls, design, reuse)
@@ -128,7 +134,7 @@ class Project(OpenProject):
     def expected(self, name: str, *, reuse: bool = True) -> "tuple[ExpectedUse, ...]":
         """Return what evaluating a workload will probably ask and cost, by rehearsing its rule."""
         workload = self._against_baseline(self.workload(name), again=not reuse).workload
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             evaluation = self.evaluation(workload)
             design = evaluation.design(reuse=reuse)
             return evaluation.expected(design, evaluation.estimate(design, reuse=reuse))
@@ -160,12 +166,12 @@ class Project(OpenProject):
         if every_hypothesis:
             workload = replace(workload, every_hypothesis=True)
         compared = self._against_baseline(workload, again=not reuse)
-        with _in_file(workload.dataset):
+        with in_file(workload.dataset):
             evaluation = self.evaluation(compared.workload)
             begins = partial(compared.spend, self.store)
             return run_to_end(evaluation.run, resume, reuse, on_progress, None, begins)
 
-    def _against_baseline(self, workload: Workload, *, again: bool) -> Comparison:
+    def _against_baseline(self, workload: Workload, *, again: bool) -> BaselineComparison:
         """Return a workload as it is tested against its sealed baseline, unchanged if it has none."""
         judged = self.judge(workload) is not None
         scorer = self.scorer_identity(workload)
@@ -203,15 +209,17 @@ class Project(OpenProject):
         floor: float | None = None,
         alpha: float | None = None,
         label_file: Path | None = None,
+        recent: "RecentLog | None" = None,
         now: datetime | None = None,
     ) -> "StoredVerdict":
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's. Such a what-if is not recorded, and its id is empty.
         `label_file` is the run's labelling file (`export_run`). People's scores in it correct the judge's,
-        and are recorded with the evidence. If the workloads share `family_alpha`, one correction covers the
-        hypotheses of all of them, each from its newest run. If the newest verdict says the same, it is
-        returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
+        and are recorded with the evidence. The samples are compared with a log of `recent` traffic, by
+        default with the live pairs since the run. If the workloads share `family_alpha`, one correction
+        covers the hypotheses of all of them, each from its newest run. If the newest verdict says the same,
+        it is returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
         measured (dataset, variants, scorer) has changed since. If the rules have changed, the guard
         `peeking` says so.
         """
@@ -226,7 +234,8 @@ class Project(OpenProject):
                 hint="leave out `--alpha`",
             )
         siblings = self._family().of_others(workload)
-        return self._decide(case, siblings, now=now or datetime.now(UTC), record=not is_what_if)
+        now = now or datetime.now(UTC)
+        return self._decide(case, siblings, now=now, record=not is_what_if, recent=recent)
 
     def decide_all(self, names: Sequence[str] = (), *, now: datetime | None = None) -> "list[StoredVerdict]":
         """Decide on several workloads (by default all) at one moment, and record the verdicts.
@@ -240,17 +249,30 @@ class Project(OpenProject):
         ]
 
     def _decide(
-        self, case: DecisionInput, siblings: "tuple[Sibling, ...]", *, now: datetime, record: bool
+        self,
+        case: DecisionInput,
+        siblings: "tuple[Sibling, ...]",
+        *,
+        now: datetime,
+        record: bool,
+        recent: "RecentLog | None" = None,
     ) -> "StoredVerdict":
         from crossgrade.decide import decide_policy
+        from crossgrade.project._drift import recent_traffic
         from crossgrade.project._shown import ShownVerdict
         from crossgrade.store import StoredVerdict
 
+        workload = self.workload(case.run.workload)
+        settings = replace(
+            case.settings,
+            siblings=() if case.settings.baseline else siblings,
+            traffic=recent_traffic(self, workload, case.run, recent),
+        )
+        prices, today = self._prices(offers_of(workload)), datetime.now(UTC).date()
+        settings = with_alternatives(settings, workload, prices, self.catalog, today)
         verdict = decide_policy(
             case.evidence,
-            self._with_alternatives(
-                replace(case.settings, siblings=() if case.settings.baseline else siblings), case.run.workload
-            ),
+            settings,
             now=now,
             run_id=case.run.id,
             spent_usd=self.store.runs.totals(case.run.id).spent_usd,
@@ -265,12 +287,6 @@ class Project(OpenProject):
         identifier = self.store.verdicts.append(verdict, case.evidence)
         return StoredVerdict(id=identifier, verdict=ShownVerdict.of(verdict))
 
-    def _with_alternatives(self, settings: "DecisionSettings", name: str) -> "DecisionSettings":
-        """Return settings that say how a workload's incumbent could cost less today, and when it ends."""
-        workload = self.workload(name)
-        prices = self._prices(offers_of(workload))
-        return with_alternatives(settings, workload, prices, self.catalog, datetime.now(UTC).date())
-
     def _family(self) -> Family:
         return Family(self.config.workloads.values(), self._case)
 
@@ -278,7 +294,7 @@ class Project(OpenProject):
         self, workload: Workload, run_id: str | None = None, label_file: Path | None = None
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
-        run = self._run(workload, run_id)
+        run = run_named(self.store, workload, run_id)
         return self._case_of(as_run(self.store, workload, run), self.dataset(workload), run, label_file)
 
     def _case_of(
@@ -343,7 +359,7 @@ class Project(OpenProject):
         if traffic is not None:
             bills = bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
             return self._with_boxes(bills, workload) if boxes else bills
-        run = self._run(workload, run_id)
+        run = run_named(self.store, workload, run_id)
         measured = {
             model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
             for model, each in measured_of(self.store, run, workload).items()
@@ -557,33 +573,3 @@ class Project(OpenProject):
         today = datetime.now(UTC).date()
         found = {name: self.catalog.contract(offer.provider, today) for name, offer in offers.items()}
         return {name: each for name, each in found.items() if each and each.minimum_usd_per_month}
-
-    def _run(self, workload: Workload, run_id: str | None) -> "Run":
-        if run_id is not None:
-            run = self.store.runs.get(run_id)
-            if run.workload != workload.name:
-                raise UsageError(
-                    f"run {run.id} is of workload {run.workload!r}, not of {workload.name!r}",
-                    code="run-of-other-workload",
-                    hint=f"`crossgrade runs {workload.name}` lists the workload's runs",
-                )
-            return run
-        # A run without candidates collected the answers of a baseline.
-        runs = [each for each in self.store.runs.recent(workload.name) if each.settings["candidates"]]
-        if not runs:
-            raise NotFoundError(
-                f"workload {workload.name!r} has no run yet",
-                code="run-missing",
-                hint=f"run `crossgrade evaluate {workload.name}`",
-            )
-        return runs[0]
-
-
-@contextmanager
-def _in_file(path: Path) -> Iterator[None]:
-    """Add the file to an error about a sample, which knows only its line."""
-    try:
-        yield
-    except DataError as error:
-        error.file = error.file or str(path)
-        raise

@@ -23,6 +23,7 @@ from crossgrade.stats._retention import (
     retention,
 )
 from crossgrade.stats._sequential import EValues, SequentialRetention
+from crossgrade.stats._shares import least_difference, shares_differ
 from crossgrade.stats._strata import Strata, Stratum
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "growth_alpha",
     "holm",
     "holm_levels",
+    "least_difference",
     "mean_interval",
     "pairs_to_certify",
     "plan",
@@ -63,4 +65,5 @@ __all__ = [
     "read_pairs",
     "retention",
     "shared_alpha",
+    "shares_differ",
 ]

@@ -42,6 +42,20 @@ class LivePairs:
         query = _under(query, t.pairs, verdict_id).order_by(t.pairs.c.id).limit(limit)
         return self._read(self._ids(query))
 
+    def newest(self, routes: Sequence[str], *, since: datetime, limit: int) -> list[Pair]:
+        """Return pairs of some routes asked at or after `since`, newest first.
+
+        Left out are pairs whose text is gone or was not kept, and those that a router's score had a part in.
+        """
+        p = t.pairs.c
+        query = (
+            select(p.id)
+            .where(p.route.in_(routes), p.at >= _utc(since), p.request.is_not(None), p.score.is_(None))
+            .order_by(p.id.desc())
+            .limit(limit)
+        )
+        return self._read(self._ids(query))[::-1]
+
     def unscored(
         self,
         route: str,

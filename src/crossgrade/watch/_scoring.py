@@ -8,7 +8,7 @@ Thompson, J. Am. Statist. Assoc. 47 (1952) 663-685). Without a canary there is n
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,11 +18,10 @@ from typing import TypeAlias, cast
 
 import anyio
 
-from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import PairScorer, Scorer, build_scorer, lacks_live, scorer_kind
-from crossgrade.project import Project, open_judge
+from crossgrade.project import Project, live_request, open_judge
 from crossgrade.store import Audit, Pair, PairAnswer, Store
 
 AnyScorer: TypeAlias = Scorer | PairScorer
@@ -32,13 +31,6 @@ GROUP = 40
 
 MOST_AT_ONCE = 2000
 """The most pairs of a route that one check scores, so that a backlog does not delay other routes."""
-
-_CLIENTS: Mapping[str, ClientName] = {
-    "chat/completions": "openai",
-    "completions": "openai-text",
-    "responses": "openai-responses",
-    "messages": "anthropic",
-}
 
 _OUTCOMES_AT_ONCE = 500
 
@@ -217,8 +209,7 @@ def live_sample(pair: Pair, workload: Workload) -> Sample:
 
 
 def _messages(endpoint: str, body: bytes) -> list[tuple[str, str]]:
-    client = _CLIENTS.get(endpoint.removeprefix("/v1").strip("/"), "openai")
-    request = CLIENTS[client].read_request(body).request
+    request = live_request(endpoint, body)
     if request.text is not None:
         return [("user", request.text)]
     return [(message.role, message.content or "") for message in request.messages]

@@ -54,6 +54,21 @@ def audit(source_id: str, **changes: object) -> Audit:
     return Audit(**{**fields, **changes})
 
 
+def test_the_newest_pairs_of_several_routes_with_their_texts(any_store: Store) -> None:
+    now = datetime(2026, 11, 29, tzinfo=UTC)
+    old, gone, scored = pair(at=now - timedelta(days=2)), pair(at=now, request=None), pair(at=now, score=0.1)
+    mail, chat, other = pair(at=now, route="mail"), pair(at=now), pair(at=now, route="other")
+    any_store.pairs.append([old, gone, scored, mail, chat, other])
+
+    def newest(*routes: str, limit: int = 9) -> list[str]:
+        since = now - timedelta(days=1)
+        return [each.id for each in any_store.pairs.newest(routes, since=since, limit=limit)]
+
+    assert newest("chat", "mail") == [chat.id, mail.id]
+    assert newest("chat", "mail", limit=1) == [chat.id]
+    assert newest() == []
+
+
 def test_pairs_are_read_back_as_they_were_appended(any_store: Store) -> None:
     failed = PairAnswer(model="llama", answer=None, error="HTTP 500")
     first, second = pair(), pair(candidate=failed, verdict_id="w", request=None)

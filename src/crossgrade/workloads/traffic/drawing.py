@@ -62,7 +62,8 @@ class Drawn:
     unknown), and a row's `uncarried` names what keeps the request from models of other APIs; `answered`
     holds, by row, the log's request where it was sent with exactly these to the incumbent and nothing was
     redacted: its answer is what a run would pay for. `is_traffic` is false for a file of samples with right
-    answers, such as an eval's data: it says nothing of what is asked how often, and of no model.
+    answers, such as an eval's data: it says nothing of what is asked how often, and of no model. `structured`
+    says by row whether it asked for a JSON schema.
     """
 
     workload: str
@@ -82,6 +83,7 @@ class Drawn:
     traffic: LoggedTraffic
     answered: tuple[LoggedRequest | None, ...]
     is_traffic: bool = True
+    structured: tuple[bool, ...] = ()
 
 
 def draw_samples(
@@ -261,6 +263,7 @@ def _drawn(
         traffic=_traffic(found),
         answered=answered,
         is_traffic=is_traffic,
+        structured=tuple(schema_of(request.response_format) is not None for _, request in chosen.values()),
     )
 
 
