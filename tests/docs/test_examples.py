@@ -35,7 +35,8 @@ from crossgrade.cli import _frame
 
 ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
-NEEDS = {"docs/guides/from-logs.md": ("model:smollm2-135m-instruct", "module:xllamacpp")}
+_SMALL_MODEL = ("model:smollm2-135m-instruct", "module:xllamacpp")
+NEEDS = dict.fromkeys(("docs/guides/from-logs.md", "docs/guides/model-retired.md"), _SMALL_MODEL)
 PRACTICE_PORTS = ("8398", "8399")
 
 FENCE = re.compile(

@@ -212,6 +212,13 @@ def _summary(ran: Ran) -> dict[str, Any]:
     return dict(found)
 
 
+def test_texts_that_may_no_longer_be_kept_are_not_read(cli: CommandLine, sealed: Project) -> None:
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    sealed.change("    scorer:", "    texts_until: 2026-01-31\n    scorer:")
+    cli.fails("evaluate", "echo", "--yes", error=("texts-expired", "echo", "2026-01-31"))
+    cli.succeeds("decide", "--verify", verdict["verdict_id"])
+
+
 def test_a_clock_that_was_set_back_is_noticed(
     cli: CommandLine, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

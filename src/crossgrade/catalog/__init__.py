@@ -1,16 +1,17 @@
 """Holds dated prices and facts of offers with their sources, checks them, and computes bills from them."""
 
-from crossgrade.catalog._catalog import SOON_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
+from crossgrade.catalog._catalog import SOON_DAYS, WARN_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._clauses import refuse_forbidden
 from crossgrade.catalog._ends import read_ends, read_listed
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
-from crossgrade.catalog._successors import Successor, succession, successor
+from crossgrade.catalog._successors import Successor, incumbent_end, successor
 
 __all__ = [
     "SOON_DAYS",
+    "WARN_DAYS",
     "Catalog",
     "Doubt",
     "Listing",
@@ -18,6 +19,7 @@ __all__ = [
     "Rate",
     "Successor",
     "check_catalog",
+    "incumbent_end",
     "model_name",
     "new_rates",
     "offer_doubts",
@@ -30,7 +32,6 @@ __all__ = [
     "read_litellm",
     "read_rates",
     "refuse_forbidden",
-    "succession",
     "successor",
     "validate_price",
 ]

@@ -17,6 +17,8 @@ from crossgrade.pricing.commitment import Commitment, discounted
 ValueT = TypeVar("ValueT")
 SOON_DAYS = 90
 """An offer that retires within so many days ends soon: it is not recommended, and watching warns of it."""
+WARN_DAYS = (SOON_DAYS, 30, 7)
+"""Days before a model's end at which its users are warned, the longest first."""
 
 CONFIGURED = "crossgrade.yaml"
 """The source of what a team says of an offer itself."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from crossgrade.catalog._catalog import Catalog
 from crossgrade.catalog._checks import offer_doubts, price_doubts
 from crossgrade.catalog._listed import MAKERS
-from crossgrade.domain import Offer, Price, Succession
+from crossgrade.domain import IncumbentEnd, Offer, Price
 from crossgrade.pricing import blended_per_mtok
 from crossgrade.pricing.thrift import Thrift
 
@@ -89,16 +89,16 @@ def successor(catalog: Catalog, offer: Offer, on: date, *, context: int = 0) -> 
     )
 
 
-def succession(
+def incumbent_end(
     catalog: Catalog, offer: Offer, on: date, *, among: Iterable[Offer] = (), context: int = 0
-) -> Succession:
+) -> IncumbentEnd:
     """Return when an offer ends, and which newer model of its provider is or is not `among` other offers."""
     facts, newer = catalog.facts(offer, on), successor(catalog, offer, on, context=context)
     tried = None
     if newer is not None:
         wanted = newer.offer.provider, newer.offer.model
         tried = next((each.name for each in among if (each.provider, each.model) == wanted), None)
-    return Succession(
+    return IncumbentEnd(
         model=offer.name,
         retires_on=facts.retires_on,
         source=facts.retires_source,

@@ -11,8 +11,8 @@ import numpy as np
 from crossgrade.catalog._catalog import Catalog, OfferFacts
 from crossgrade.catalog._checks import check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._listed import model_name, provider_name
-from crossgrade.catalog._successors import succession, successor
-from crossgrade.domain import Estimate, Offer, Price, Succession, Usage
+from crossgrade.catalog._successors import incumbent_end, successor
+from crossgrade.domain import Estimate, IncumbentEnd, Offer, Price, Usage
 from crossgrade.pricing import cost_usd
 from crossgrade.pricing.bill import Bill, bill, per_solved
 from crossgrade.pricing.columns import price_calls
@@ -67,8 +67,8 @@ class Bills:
     Offers with a known cost come first, cheapest first. Offers with an unknown cost follow, then those
     that are no longer sold. `moving` has the costs of a move. `boxes` has the bills of your own GPUs
     for the same work, empty if they were not asked for. `thrifts` are ways to pay the incumbent less.
-    `commitments` are the minimums that the team owes providers, by provider. `succession` is the incumbent's
-    end, and whether a run measured its provider's newer model.
+    `commitments` are the minimums that the team owes providers, by provider. `incumbent_end` is the
+    incumbent's end, and whether a run measured its provider's newer model.
     """
 
     on: date
@@ -80,7 +80,7 @@ class Bills:
     boxes: "tuple[BoxBill, ...]" = ()
     thrifts: tuple[Thrift, ...] = ()
     commitments: Mapping[str, Commitment] = field(default_factory=dict)
-    succession: Succession | None = None
+    incumbent_end: IncumbentEnd | None = None
 
     @property
     def of_incumbent(self) -> OfferBill | None:
@@ -133,9 +133,9 @@ def bill_offers(
         incumbent=incumbent,
         thrifts=() if paid is None else tuple(_thrifts(paid, traffic, catalog, on)),
         commitments=_commitments(offers, catalog, on),
-        succession=None
+        incumbent_end=None
         if paid is None
-        else succession(catalog, paid, on, among=asked, context=_longest(traffic)),
+        else incumbent_end(catalog, paid, on, among=asked, context=_longest(traffic)),
     )
 
 

@@ -10,7 +10,7 @@ from crossgrade.pricing.thrift import best_thrift
 
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills, OfferBill
-    from crossgrade.domain import Estimate, Succession
+    from crossgrade.domain import Estimate, IncumbentEnd
     from crossgrade.hosting.boxes import BoxBill
     from crossgrade.pricing.bill import Bill
     from crossgrade.pricing.commitment import Commitment
@@ -123,8 +123,8 @@ def tell_move(bills: "Bills", move: "OfferMove | None") -> None:
 
 def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
     """Yield how today's model could cost less, what the cheapest move is worth, and what would undo it."""
-    if (known := bills.succession) is not None:
-        yield from _succession_words(known)
+    if (known := bills.incumbent_end) is not None:
+        yield from _incumbent_end_words(known)
     for each in bills.thrifts:
         yield f"before any move: {_thrift_words(bills, each)}"
     if move is None:
@@ -147,14 +147,14 @@ def move_lines(bills: "Bills", move: "OfferMove | None") -> Iterator[str]:
     yield "cheaper does not mean good enough: `crossgrade evaluate` and `decide` test that"
 
 
-def _succession_words(known: "Succession") -> Iterator[str]:
+def _incumbent_end_words(known: "IncumbentEnd") -> Iterator[str]:
     """Yield the incumbent's end, and its provider's newer model as tried or not tried."""
     if known.retires_on is not None:
         yield f"{known.model} ends on {known.retires_on}{known.origin}"
     if known.tried is not None:
         yield f"{known.tried}, a newer model of its provider, was tried"
     elif known.successor is not None and known.retires_on is not None:
-        yield f"{known.successor}, a newer model of its provider, was not tried; try it before that day"
+        yield f"{known.successor}, a newer model of its provider, was not tried"
 
 
 def _thrift_words(bills: "Bills", each: "Thrift") -> str:

@@ -1,8 +1,9 @@
-"""What a check of `crossgrade doctor` is, and the checks of a cluster's nodes."""
+"""What a check of `crossgrade doctor` is, and the checks of routes' successors and of a cluster's nodes."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from crossgrade._version import __version__
 
 if TYPE_CHECKING:
+    from crossgrade.config import Config
     from crossgrade.project import NodeFacts
 
 Status = Literal["ok", "warn", "fail", "none"]
@@ -27,6 +29,27 @@ class Check:
     status: Status
     seen: str
     hint: str = ""
+
+
+def successor_checks(config: "Config", environ: Mapping[str, str]) -> list[Check]:
+    """Return a check of each route whose incumbent ends within 90 days or has ended: who answers then.
+
+    It fails where `crossgrade serve` refuses to start.
+    """
+    from crossgrade.project import Project
+
+    project, today = Project(config, environ), datetime.now(UTC).date()
+    checks = []
+    for spec in config.routes.values():
+        found = project.succession(spec, today)
+        lack, words = found.lack(today), found.words(today)
+        if lack is not None:
+            status: Status = "fail" if found.is_due(today) else "warn"
+            seen = f"{lack.message} [{lack.code}]"
+            checks.append(Check(name="successor", status=status, seen=seen, hint=lack.hint or ""))
+        elif words is not None:
+            checks.append(Check(name="successor", status="ok", seen=words))
+    return checks
 
 
 def node_checks(cluster: str, config_path: str) -> list[Check]:

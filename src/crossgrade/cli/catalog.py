@@ -210,12 +210,12 @@ def import_(
     *,
     as_json: bool,
 ) -> None:
-    """Write what LiteLLM's price JSON or a provider's list of models adds, as dated rates.
+    """Write what a price file or a list of models adds, as dated rates.
 
-    FILE is `model_prices_and_context_window.json`, or the list of models that OpenRouter, Azure OpenAI or
-    Amazon Bedrock returns, of which the days are taken on which models end. It is read as data. Rates are
-    added, never changed; put the CSV file under `price_files` of crossgrade.yaml. An entry that is wrong is
-    skipped and named.
+    FILE is LiteLLM's `model_prices_and_context_window.json`, or the list of models that OpenRouter, Azure
+    OpenAI or Amazon Bedrock returns, of which the days are taken on which models end. It is read as data.
+    Rates are added, never changed; put the CSV file under `price_files` of crossgrade.yaml. An entry that is
+    wrong is skipped and named.
     """
     from crossgrade.catalog import Listing, model_name, new_rates, rates_to_csv, read_listed, read_rates
     from crossgrade.workloads.files import whole_file

@@ -160,7 +160,7 @@ def command(
                 "incumbent": bills.incumbent,
                 "offers": [offer_record(bills, row, money) for row in bills.offers],
                 "without_moving": bills.thrifts,
-                "succession": bills.succession,
+                "incumbent_end": bills.incumbent_end,
                 "deployments": boxes,
                 "move": move,
             },

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade._version import __version__
-from crossgrade.cli._doctor_checks import MIN_FREE_BYTES, Check, Status, node_checks
+from crossgrade.cli._doctor_checks import MIN_FREE_BYTES, Check, Status, node_checks, successor_checks
 from crossgrade.cli._errors import EXIT_DONE, EXIT_FAILED
 from crossgrade.cli._frame import DEFAULT_CONFIG, cluster_option, config_option, json_option
 from crossgrade.cli._output import note, one_line, print_json, styled
@@ -145,6 +145,7 @@ def run_checks(
         lambda: _datasets(config),
         lambda: _store(config),
         lambda: _routes(config, environ),
+        lambda: [] if config is None else successor_checks(config, environ),
         lambda: _keys(config, environ),
         lambda: _local(config),
         _sandbox,

@@ -35,7 +35,8 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
     """
     now = datetime.now(UTC)
     with _project(config_path) as project:
-        rows = [_state_row(state, now) for state in _states(project, (route,) if route else ())]
+        states = _states(project, (route,) if route else ())
+        rows = [_state_row(state, now) for state in states]
         table = project.store.routes.current()
     if as_json:
         print_json({"version": table.version if table else None, "routes": rows}, schema_version=1)
@@ -46,6 +47,7 @@ def show(route: str | None, config_path: str, *, as_json: bool) -> None:
         _print_rows(shown, rows)
     else:
         note("no routes yet: add a workload, or `routes`, to the configuration", code="no-routes")
+    _note_ends(states, now)
 
 
 @command.command()
@@ -99,7 +101,7 @@ def apply(
 def promote(route: str, config_path: str, *, as_json: bool) -> None:
     """Give a ROUTE the next share of its `canary_steps`."""
     with _project(config_path) as project:
-        _say_one(project.routing.promote(route), route, as_json=as_json)
+        _say_one(project, project.routing.promote(route), route, as_json=as_json)
 
 
 @command.command()
@@ -109,7 +111,7 @@ def promote(route: str, config_path: str, *, as_json: bool) -> None:
 def abort(route: str, config_path: str, *, as_json: bool) -> None:
     """Send all traffic of a ROUTE back to the incumbent, at once."""
     with _project(config_path) as project:
-        _say_one(project.routing.abort(route), route, as_json=as_json)
+        _say_one(project, project.routing.abort(route), route, as_json=as_json)
 
 
 @command.command()
@@ -181,6 +183,7 @@ def export(
     with _project(config_path) as project:
         exporter = _exporter(project, proxy)
         offers = project.config.offers
+        states = [state.answering(now) for state in _states(project, routes)]
         plans = [
             plan_route(
                 replace(state.spec, fallbacks=state.fallbacks),
@@ -189,7 +192,7 @@ def export(
                 os.environ,
                 now=now,
             )
-            for state in _states(project, routes)
+            for state in states
             if state.spec is not None
         ]
     exported = exporter.write(plans)
@@ -203,6 +206,15 @@ def export(
         click.echo(exported.text, nl=False)
     for each in exported.notes:
         note(f"note: {each}", code="not-exported")
+    _note_ends(states, now)
+
+
+def _note_ends(states: "list[RouteState]", now: datetime) -> None:
+    """Say of each route whose incumbent ends within 90 days, or has ended, who answers then."""
+    for state in states:
+        found = state.succession
+        if found is not None and (words := found.words(now.date())) is not None:
+            note(words, code="incumbent-ends")
 
 
 def _exporter(project: "Project", proxy: str) -> "Exporter":
@@ -253,11 +265,14 @@ def _state_row(state: "RouteState", now: datetime) -> dict[str, Any]:
             )
         )
         row = {"route": state.name, **empty, "incumbent": spec.incumbent if spec else None, "segments": []}
+    ends_on = None if state.succession is None else state.succession.ends_on
     return {
         "route": state.name,
         "status": state.status(now),
         "workload": spec.workload if spec else None,
         "models": list(spec.models) if spec else [],
+        "incumbent_ends_on": None if ends_on is None else ends_on.isoformat(),
+        "successor": spec.successor if spec else None,
         **{key: value for key, value in row.items() if key != "route"},
     }
 
@@ -299,14 +314,19 @@ def _say(project: "Project", table: "RouteTable", workload: str, *, as_json: boo
         for route in table.routes
         if route.name in project.config.routes and project.config.routes[route.name].workload == workload
     ]
-    _print(table, routes, as_json=as_json)
+    _print(table, routes, _states_of(project, routes), as_json=as_json)
 
 
-def _say_one(table: "RouteTable", name: str, *, as_json: bool) -> None:
-    _print(table, [table.by_name[name]], as_json=as_json)
+def _say_one(project: "Project", table: "RouteTable", name: str, *, as_json: bool) -> None:
+    routes = [table.by_name[name]]
+    _print(table, routes, _states_of(project, routes), as_json=as_json)
 
 
-def _print(table: "RouteTable", routes: "list[Route]", *, as_json: bool) -> None:
+def _states_of(project: "Project", routes: "list[Route]") -> "list[RouteState]":
+    return _states(project, tuple(route.name for route in routes)) if routes else []
+
+
+def _print(table: "RouteTable", routes: "list[Route]", states: "list[RouteState]", *, as_json: bool) -> None:
     if as_json:
         print_json(
             {"version": table.version, "routes": [_route_row(route) for route in routes]}, schema_version=1
@@ -315,6 +335,7 @@ def _print(table: "RouteTable", routes: "list[Route]", *, as_json: bool) -> None
     for route in routes:
         click.echo(f"{route.name}: {_words(route)}")
     note(f"route table version {table.version} in force", code="route-applied")
+    _note_ends(states, datetime.now(UTC))
 
 
 def _words(route: "Route") -> str:

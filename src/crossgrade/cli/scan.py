@@ -50,6 +50,14 @@ _DETAILED = 5
 )
 @click.option("--no-text", is_flag=True, help="Read no prompt and no answer; the money part still works.")
 @click.option(
+    "--by",
+    "order",
+    type=click.Choice(["net-value", "end"]),
+    default="net-value",
+    show_default=True,
+    help="What comes first: what is worth most to find out, or the model that ends first.",
+)
+@click.option(
     "--html",
     "page",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -74,6 +82,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
     model: str | None,
     on: "tuple[datetime | str, ...]",
     label_usd: float,
+    order: str,
     page: Path | None,
     save: Path | None,
     jobs: int | None,
@@ -122,6 +131,8 @@ def command(  # noqa: PLR0917 -- click passes them by name
             code="log-unreadable",
             hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
         )
+    if order == "end":
+        scan = scan.by_end()
     if as_json:
         print_json(scan_record(scan), schema_version=1)
     else:
@@ -229,7 +240,9 @@ def _print(scan: "Scan") -> None:
         right=("", "share", "cumulated", "net value"),
     )
     click.echo("\n" + "\n".join(paragraph(NET_VALUE_WORDS, terminal_width())))
-    detailed = scan.most_of_spend() or frozenset(range(min(_DETAILED, len(rows))))
+    ending = [at for at, row in enumerate(rows) if row.ends]
+    most = scan.most_of_spend() or frozenset(range(min(_DETAILED, len(rows))))
+    detailed = most.union(ending[:_DETAILED])
     for at in sorted(detailed):
         _print_details(at + 1, rows[at])
     left = len(rows) - len(detailed)

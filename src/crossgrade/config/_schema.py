@@ -79,6 +79,9 @@ class ModelSection(Section):
     retires_on: date | None = Field(
         default=None, description="Day on which the provider stops serving the model, YYYY-MM-DD."
     )
+    trained_until: date | None = Field(
+        default=None, description="Last day of the model's training data, as its provider states it."
+    )
     max_concurrency: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=16,
         description="Maximum number of concurrent calls. The runner finds the best number up to it.",
@@ -317,6 +320,15 @@ class WorkloadSection(Section):
         default=None,
         description="Requests a month that the samples stand for, used for savings per month. Without it "
         "they are unknown.",
+    )
+    public_since: date | None = Field(
+        default=None,
+        description="Day on which the samples became public, as those of a benchmark. A candidate that was "
+        "trained later may know them (guard `contamination`).",
+    )
+    texts_until: date | None = Field(
+        default=None,
+        description="Last day on which you may keep the dataset's texts. After it the dataset is not read.",
     )
     client_api: Literal["openai", "openai-responses", "anthropic"] | None = Field(
         default=None,

@@ -155,9 +155,12 @@ class ServingResolver:
         known = [
             self._offer_exists(f"{where}.fallbacks.{i}", each) for i, each in enumerate(section.fallbacks)
         ]
+        if section.successor is not None:
+            known.append(self._offer_exists(f"{where}.successor", section.successor))
         self._check_steps(f"{where}.canary_steps", section.canary_steps)
         if incumbent is None or not all(known):
             return None
+        self._check_successor(f"{where}.successor", section.successor, incumbent, workload)
         self._check_fallbacks(where, section, incumbent, workload)
         self._check_body_bytes(where, section, incumbent, workload)
         self._check_shadow(f"{where}.shadow", section, workload)
@@ -221,11 +224,22 @@ class ServingResolver:
                 self._check_region(place, name, workload, "a fallback sends requests there")
                 self._check_replicas(name, workload)
 
+    def _check_successor(
+        self, where: str, name: str | None, incumbent: str, workload: Workload | None
+    ) -> None:
+        if name == incumbent:
+            message = f"{shown(name)} is the incumbent, in whose place another model is to answer"
+            self._refuse(where, message, "name another model", code="successor-is-incumbent")
+        elif name is not None and workload is not None:
+            self._check_region(where, name, workload, "the successor gets all its requests one day")
+            self._check_replicas(name, workload)
+
     def _check_body_bytes(
         self, where: str, section: RouteSection, incumbent: str, workload: Workload | None
     ) -> None:
         candidates = [] if workload is None else [candidate.name for candidate in workload.candidates]
-        reached = {incumbent, *section.fallbacks, *candidates}
+        successor = () if section.successor is None else (section.successor,)
+        reached = {incumbent, *section.fallbacks, *successor, *candidates}
         for name in section.max_body_bytes:
             if name not in reached:
                 message = f"{shown(name)} is never asked by this route"

@@ -54,6 +54,12 @@ class RouteSection(Section):
         description="Names from `models`, tried in order when the picked model fails before its first byte. "
         "The incumbent is always the last.",
     )
+    successor: Name | None = Field(
+        default=None,
+        description="A name from `models`: the model that takes the incumbent's place everywhere from the "
+        "day on which that ends (`retires_on` of the model, otherwise the catalogue's). To be named here "
+        "certifies nothing.",
+    )
     sticky: StickyUnit = Field(
         default="conversation", description="The unit that never changes model in the middle of a canary."
     )

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from crossgrade.decide._advice import Advice, audits_settle, others_than
 from crossgrade.decide._costs import rare_calls
+from crossgrade.decide._end_reasons import end_changes
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._succession_reasons import succession_changes
 from crossgrade.decide._words import bound, count, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
@@ -29,7 +29,7 @@ def _changes(found: Findings) -> Iterator[Remark]:
     for guard in first_failures(found):
         advice = f"{guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
         yield remark(guard, "guard-repaired", f"{place(guard)}: {advice}", guard=guard.name)
-    yield from succession_changes(found)
+    yield from end_changes(found)
     yield from _evidence_wanted(found)
     for option in found.options:
         if not option.priced:

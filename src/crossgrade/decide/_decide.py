@@ -44,7 +44,12 @@ from crossgrade.decide._records import (
     VerdictName,
     shown_first,
 )
-from crossgrade.decide._requirements import check_requirements, missing_evidence, retirement
+from crossgrade.decide._requirements import (
+    check_requirements,
+    incumbent_gone_on,
+    missing_evidence,
+    retirement,
+)
 from crossgrade.decide._router import certifying
 from crossgrade.decide._sentence import Findings, sentence
 from crossgrade.decide._view import Part, View, make_view
@@ -122,6 +127,7 @@ def decide_policy(
         advice=advice,
         pending=pending,
         costs=costs,
+        gone_on=incumbent_gone_on(view, now),
     )
     policy = keep if chosen is None else chosen.policy
     withheld = settings.baseline is not None and settings.baseline.withheld
@@ -339,11 +345,20 @@ def _unasked(view: View, part: Part, model: ModelColumns) -> int:
 
 
 def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
-    """Return when the verdict expires: after its days, or when a model it names is retired."""
-    named = {policy.incumbent, policy.candidate}
+    """Return when the verdict expires: after its days, or when a model it rests on is retired.
+
+    That is the model to which traffic moves. The incumbent's end ends no certificate of a candidate: it only
+    takes away what else could answer, which the route's `successor` replaces. It ends a verdict that keeps
+    the incumbent, and a claim on the whole, a part of which the incumbent answers. Once it has come, it ends
+    nothing.
+    """
+    named = {policy.candidate or policy.incumbent}
+    if settings.whole_floor is not None:
+        named.add(policy.incumbent)
     retired = [
         datetime.combine(facts.retires_on, time(), tzinfo=UTC)
         for facts in settings.facts
         if facts.model in named and facts.retires_on is not None
+        if facts.model != policy.incumbent or facts.retires_on > now.date()
     ]
     return max(min([now + timedelta(days=settings.valid_days), *retired]), now)

@@ -75,6 +75,7 @@ GUARDS: Mapping[str, GuardKind] = {
         design.origin,
         design.traffic_weights,
         design.represented,
+        design.contamination,
         design.price_known,
     )
     for name in (look.__name__.replace("_", "-"),)

@@ -144,6 +144,28 @@ def origin(view: View) -> Iterator[Guard]:
         )
 
 
+def contamination(view: View) -> Iterator[Guard]:
+    """A candidate that was trained after the samples became public may know them, and the incumbent not.
+
+    It says nothing of samples that are not public.
+    """
+    since = view.settings.public_since
+    if since is None:
+        return
+    trained = {each.model: each.trained_until for each in view.settings.facts}
+    for model in (each.model for each in view.evidence.candidates):
+        until = trained.get(model)
+        known = f"was trained until {until}" if until else "was trained until a day that is not known"
+        yield finding(
+            "contamination",
+            f"the samples are public since {since}, and {model} {known}",
+            "use samples of your own traffic; where the day is known, state it as `trained_until` of the "
+            "model",
+            warn=until is None or until >= since,
+            candidate=model,
+        )
+
+
 def price_known(view: View) -> Iterator[Guard]:
     """A certificate without a price is no reason to switch."""
     for model in (view.evidence.incumbent, *view.evidence.candidates):

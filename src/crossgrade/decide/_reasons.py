@@ -11,6 +11,7 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._costs import divided_rows
+from crossgrade.decide._end_reasons import end_reasons
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
@@ -18,7 +19,6 @@ from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole, without_segments
-from crossgrade.decide._succession_reasons import succession_reasons
 from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
@@ -42,7 +42,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_baseline(found),
                 *_money(found),
                 *thrift_reasons(found),
-                *succession_reasons(found),
+                *end_reasons(found),
                 *_limits(found),
                 *_doubts(found),
             ]
@@ -84,6 +84,12 @@ def _warnings(found: Findings) -> Iterator[Remark]:
                     f"keeps only {retained(one.retention)}, shown to be below the floor: "
                     "the whole passes, this part does not.",
                 )
+    if found.gone_on is not None:
+        yield Remark(
+            "incumbent-ended",
+            f"{found.incumbent} ended on {found.gone_on}, so it cannot be kept: where it would answer, the "
+            "route's `successor` does, which no certificate covers.",
+        )
     yield from _terms(found)
     yield from _field(found)
     for guard in first_failures(found):

@@ -18,10 +18,10 @@ from crossgrade.domain import (
     Clause,
     Contract,
     Estimate,
+    IncumbentEnd,
     LoggedTraffic,
     PluginUse,
     Requirements,
-    Succession,
 )
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
@@ -36,7 +36,8 @@ class ModelFacts:
     """What is known of an offer besides its scores; None is unknown.
 
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
-    which price catalogues no longer had the offer.
+    which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
+    data.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelFacts:
     open_weights: bool | None = None
     price_source: str | None = None
     delisted_on: date | None = None
+    trained_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +101,12 @@ class DecisionSettings:
     the log behind the samples says of the traffic: where a part of it is known not to be represented, a
     policy moves plain requests only. `plugins` are the scorer and the guards that are no part of Crossgrade.
     `every_model` says how the candidates were found if none was named. `thrifts` are ways to pay less for the
-    incumbent, without a move. `succession` has the incumbent's end and its provider's newer model, None if
+    incumbent, without a move. `incumbent_end` has the incumbent's end and its provider's newer model, None if
     nothing was looked up.
     `clauses` are what licences and hosts say to the team about the candidates. `contracts` are those of the
     models' providers that have a minimum, by the model. `baseline` is the sealed baseline whose answers are
-    the incumbent's, and what the candidates may spend of its error rate. With `grow` what a router moves is
+    the incumbent's, and what the candidates may spend of its error rate. `public_since` is the day on which
+    the samples became public. With `grow` what a router moves is
     certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
     there.
     """
@@ -134,11 +137,12 @@ class DecisionSettings:
     plugins: tuple[PluginUse, ...] = ()
     every_model: EveryModel | None = None
     thrifts: tuple[ThriftShare, ...] = ()
-    succession: Succession | None = None
+    incumbent_end: IncumbentEnd | None = None
     clauses: tuple[Clause, ...] = ()
     contracts: Mapping[str, Contract] = field(default_factory=dict)
     grow: bool = False
     baseline: BaselineTest | None = None
+    public_since: date | None = None
 
     @property
     def workloads(self) -> int:

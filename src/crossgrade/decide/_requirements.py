@@ -6,7 +6,7 @@ before the verdict expires gets a warning.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 
@@ -151,11 +151,23 @@ def retirement(view: View, now: datetime) -> Iterator[Guard]:
         day = facts[model].retires_on if model in facts else None
         if day is None or day > end:
             continue
-        life = f"within the {view.settings.valid_days} days of a verdict"
+        seen = f"{model} retires on {day}, within the {view.settings.valid_days} days of a verdict"
+        advice = "decide before that day which model answers then"
+        if model == incumbent and day <= now.date():
+            seen = f"{model} ended on {day}"
+            advice = "name the model that answers in its place as `successor` of the route"
         yield Guard(
             name="retirement",
             status="warn",
-            seen=f"{model} retires on {day.isoformat()}, {life}",
-            advice="decide before that day which model answers then",
+            seen=seen,
+            advice=advice,
             candidate=None if model == incumbent else model,
         )
+
+
+def incumbent_gone_on(view: View, now: datetime) -> date | None:
+    """Return the day on which the incumbent ended; None if it has not, as far as is known."""
+    facts = {each.model: each for each in view.settings.facts}
+    found = facts.get(view.evidence.incumbent.model)
+    day = None if found is None else found.retires_on
+    return day if day is not None and day <= now.date() else None

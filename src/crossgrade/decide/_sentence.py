@@ -1,6 +1,7 @@
 """The verdict in one sentence, and everything that its words are made from."""
 
 from dataclasses import dataclass
+from datetime import date
 
 from crossgrade.decide._advice import Advice, audits_settle
 from crossgrade.decide._guards import broken_segments
@@ -25,7 +26,7 @@ _CLOSE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that the words are made from."""
+    """Everything that the words are made from; `gone_on` is the day of an incumbent's end that has come."""
 
     view: View
     name: VerdictName
@@ -38,6 +39,7 @@ class Findings:
     advice: Advice | None
     pending: tuple[Certificate, ...] = ()
     costs: tuple[PolicyCost, ...] = ()
+    gone_on: date | None = None
 
     @property
     def incumbent(self) -> str:

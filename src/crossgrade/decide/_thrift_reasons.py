@@ -24,8 +24,8 @@ def thrift_reasons(found: Findings) -> Iterator[Remark]:
         listed = ", ".join(f"{each.way} ({each.reason})" for each in unknown)
         yield Remark("thrift-unknown", f"What else {found.incumbent} could save is not known: {listed}.")
     compared = {each.model for each in found.view.evidence.candidates}
-    succession = found.view.settings.succession
-    if succession is not None and succession.retires_on is not None:
+    incumbent_end = found.view.settings.incumbent_end
+    if incumbent_end is not None and incumbent_end.retires_on is not None:
         return  # its own reasons say so, with the day
     for each in ways:
         if each.offer is not None and each.offer not in compared and each.share:

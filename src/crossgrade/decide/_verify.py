@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from crossgrade.decide._decide import decide_policy, valid_until
@@ -99,7 +100,10 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
         )
         return Comparison(today=today, differences=differences)
     expected = replace(
-        today, losses=_not_erased(verdict, today, evidence), package_version=verdict.package_version
+        today,
+        losses=_not_erased(verdict, today, evidence),
+        package_version=verdict.package_version,
+        valid_until=_until(verdict, today),
     )
     recorded, computed = (verdict_to_json(each) for each in (verdict, expected))
     for was, now in zip(recorded["costs"], computed["costs"], strict=False):
@@ -117,6 +121,13 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     found = _differences("", recorded, computed)
     compared = [each for each in found if skipped.isdisjoint(re.split(r"[.\[]", each[0]))]
     return Comparison(today=today, differences=tuple(f"{place}: {what}" for place, what in compared))
+
+
+def _until(verdict: Verdict, today: Verdict) -> datetime:
+    """Return when a recorded verdict should expire. Older ones that moved ended with the incumbent."""
+    ends = {each.retires_on for each in verdict.settings.facts if each.model == verdict.incumbent}
+    was_early = verdict.valid_until < today.valid_until and verdict.valid_until.date() in ends
+    return verdict.valid_until if was_early else today.valid_until
 
 
 def _leave_out_new(recorded: Any, computed: Any) -> None:

@@ -24,10 +24,10 @@ from crossgrade.domain.exchange import (
 from crossgrade.domain.offers import (
     PLACEHOLDER,
     GenerationSettings,
+    IncumbentEnd,
     Offer,
     Price,
     PromptTemplate,
-    Succession,
     Variant,
     heads_of,
 )
@@ -89,6 +89,7 @@ __all__ = [
     "GenerationSettings",
     "GrowthBar",
     "Image",
+    "IncumbentEnd",
     "KeyTwiceError",
     "LatentAttention",
     "Limit",
@@ -122,7 +123,6 @@ __all__ = [
     "Shadow",
     "StickyUnit",
     "StoredResponses",
-    "Succession",
     "Team",
     "TierRule",
     "TokenIssuer",

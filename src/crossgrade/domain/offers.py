@@ -45,6 +45,7 @@ class Offer:
     `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the
     same model elsewhere, among which the gateway picks by their `weight` and this one's. `caller_fields`
     are fields and tools by which callers may choose another model, host or region at the provider.
+    `trained_until` is the last day of the model's training data (None: unknown).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Offer:
     open_weights: bool | None = None
     context_tokens: int | None = None
     retires_on: date | None = None
+    trained_until: date | None = None
     max_concurrency: int = 16
     timeout_s: float = 120.0
     patience_s: float = 300.0
@@ -68,7 +70,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Succession:
+class IncumbentEnd:
     """A model's end, and its provider's own newer model that costs less.
 
     `retires_on` is None if no end is known; `source` and `seen_on` say where and when it was read.

@@ -61,7 +61,9 @@ class RouteSpec:
 
     `incumbent` is the offer that answers while the table has no route of this name. `models` are the names
     under which clients may ask for it, besides its own. `fallbacks` are offers tried, in order, when the
-    picked one fails before its first byte; the incumbent is always the last. `sticky` is what a canary and a
+    picked one fails before its first byte; the incumbent is always the last. `successor` is the offer that
+    takes the incumbent's place from the day on which that ends (None: nobody does); no certificate stands
+    behind it. `sticky` is what a canary and a
     conversation stay with. `tiers` and `teams` may use the route (empty: all). `canary_steps` are the rising
     shares of `route promote`. An offer is not asked with more than its `max_body_bytes`. `outcome` names the
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
@@ -75,6 +77,7 @@ class RouteSpec:
     workload: str | None = None
     models: tuple[str, ...] = ()
     fallbacks: tuple[str, ...] = ()
+    successor: str | None = None
     sticky: StickyUnit = "conversation"
     tiers: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -87,7 +88,8 @@ class Workload:
     field `uncarried_field`, the field of its request that no other API can express: then it is not put to
     these, unless it is one of the parameters in `dropped`, which the gateway leaves out. `probes` are ids of
     context probes whose certified lengths limit what candidates may answer. `baseline` is the sealed baseline
-    whose answers are the incumbent's, which is then not asked (None: it is asked).
+    whose answers are the incumbent's, which is then not asked (None: it is asked). `public_since` is the day
+    on which the samples became public, and `texts_until` the last day on which their texts may be kept.
     """
 
     name: str
@@ -122,6 +124,8 @@ class Workload:
     dropped: frozenset[str] = frozenset()
     probes: tuple[str, ...] = ()
     baseline: BaselineTest | None = None
+    public_since: date | None = None
+    texts_until: date | None = None
     requirements: Requirements = field(default_factory=Requirements)
 
 

@@ -25,10 +25,10 @@ _MOST_PERMITS = 5_000
 class WorkerContext:
     """The routes, targets, limits and clocks that all requests of one worker share.
 
-    `routes` is replaced as a whole when the route table changes. `unpriced` says whether budgets in dollars
-    let calls pass whose price is unknown. `earlier` is None if no responses are kept. `now` is the monotonic
-    time and `wall` the time since 1970, both in seconds. `is_ready` is true while the worker accepts
-    requests.
+    `routes` is replaced as a whole when the route table changes, and when one of the offers in `ends_at` ends
+    (as `GatewaySettings` has them). `unpriced` says whether budgets in dollars let calls pass whose price is
+    unknown. `earlier` is None if no responses are kept. `now` is the monotonic time and `wall` the time since
+    1970, both in seconds. `is_ready` is true while the worker accepts requests.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class WorkerContext:
         worker: int,
         specs: Iterable[RouteSpec],
         targets: Mapping[str, TargetState],
+        ends_at: Mapping[str, float],
         limits: Limits,
         broker: BrokerLink,
         shadows: Shadows,
@@ -50,7 +51,10 @@ class WorkerContext:
         self.worker = worker
         self.specs = tuple(specs)
         self.targets = targets
-        self.routes = ServedRoutes(self.specs, targets)
+        self.now = time.monotonic
+        self.wall = time.time
+        self.ends_at = ends_at
+        self.routes = ServedRoutes(self.specs, targets, ends_at=ends_at, at=self.wall())
         self.limits = limits
         self.broker = broker
         self.shadows = shadows
@@ -59,8 +63,6 @@ class WorkerContext:
         self.unpriced = unpriced
         self.earlier = earlier
         self.is_ready = False
-        self.now = time.monotonic
-        self.wall = time.time
 
     def permit(self, principal: Principal, route: ServedRoute) -> Permit:
         """Return a new permit for a caller on a route, and keep it there.

@@ -1,9 +1,11 @@
 """Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from crossgrade.domain import RouteSpec, StickyUnit
@@ -14,7 +16,7 @@ from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
 from crossgrade.identity import Principal
-from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight
+from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, succeeded
 
 
 class Permit:
@@ -141,8 +143,10 @@ class ServedRoute:
     is in none of the workload's regions; the incumbent answers then. `permits` are those of callers, by id.
     `candidate` is the target that the policy may move requests to, None if it moves none.
     `retries` is the budget of retries, `is_single` says that none is allowed. `sizes` are what is expected
-    of each target's answers. A direct route stands for a
-    target that a request asked for by the target's own name. `grows` says that every request which the
+    of each target's answers. A direct route stands for a target that a request asked for by the target's own
+    name. `gone` is the offer of an incumbent that has ended: another one stands in its place as `incumbent`
+    and in the `table_route`, no request is of the incumbent's side, and nothing is left to compare a
+    candidate with. `grows` says that every request which the
     policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
     """
 
@@ -150,6 +154,7 @@ class ServedRoute:
         "_choices",
         "candidate",
         "fixed",
+        "gone",
         "grows",
         "headers",
         "incumbent",
@@ -172,10 +177,10 @@ class ServedRoute:
         stamp: str,
         *,
         is_direct: bool = False,
+        ended: Collection[str] = (),
     ) -> None:
         self.spec = spec
         self.name = spec.name
-        self.table_route = table_route
         self.permits: dict[str, Permit] = {}
         self.retries = RetryBudget()
         self.sizes: dict[str, Size] = {}
@@ -184,23 +189,29 @@ class ServedRoute:
         incumbent = spec.incumbent
         if table_route is not None:
             incumbent = table_route.targets[table_route.policy.incumbent]
+        self.gone: str | None = None
+        if incumbent in ended and not is_direct:
+            self.gone, incumbent = incumbent, _heir(spec, groups, ended) or incumbent
+            table_route = None if table_route is None else succeeded(table_route, incumbent)
+        self.table_route = table_route
         self.incumbent = groups[incumbent][0]
         used = {incumbent, *(() if table_route is None else table_route.targets.values())}
         self._choices = {name: self._order(name, groups) for name in used}
         self.fixed: Choice | None = None
+        stays: Side | None = "incumbent" if self.gone is None else None
         if is_direct:
             self.fixed = Choice(self._choices[incumbent], "direct", None, 1.0)
         elif table_route is None or table_route.policy.kind == "keep":
-            self.fixed = Choice(self._choices[incumbent], "keep", "incumbent", 1.0)
+            self.fixed = Choice(self._choices[incumbent], "keep", stays, 1.0)
         regions = {name: group[0].target.region for name, group in groups.items() if name in used}
         self.outside = None if table_route is None else table_route.outside(spec.regions, regions)
         if self.outside is not None:
-            self.fixed = Choice(self._choices[incumbent], "region", "incumbent", 1.0)
+            self.fixed = Choice(self._choices[incumbent], "region", stays, 1.0)
         self.candidate: TargetState | None = None
         if table_route is not None and table_route.policy.candidate is not None:
             self.candidate = self._choices[table_route.targets[table_route.policy.candidate]].plain[0]
             if self.candidate.target.blocked is not None:
-                self.fixed = Choice(self._choices[incumbent], "terms", "incumbent", 1.0)
+                self.fixed = Choice(self._choices[incumbent], "terms", stays, 1.0)
         self.grows = table_route is not None and table_route.growth is not None
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
@@ -277,7 +288,8 @@ class ServedRoute:
             reason = "not_plain"
         elif policy.kind == "split" and getattr(facts, policy.fact) is None:
             reason = "unknown_fact"
-        return Choice(self._choices[name], reason, "candidate" if moved else "incumbent", probability)
+        side: Side | None = "candidate" if moved else "incumbent"
+        return Choice(self._choices[name], reason, side if self.gone is None else None, probability)
 
     def may_move(self, choice: Choice, score: float | None, payload: Payload, now: datetime) -> bool:
         """Return whether a growing route could move a request, whichever threshold it has reached."""
@@ -311,22 +323,30 @@ class ServedRoute:
     def uses(self, target: TargetState) -> bool:
         """Return whether requests on this route may reach a target."""
         table = () if self.table_route is None else self.table_route.targets.values()
-        offers = (self.spec.incumbent, *self.spec.fallbacks, *table)
+        offers = (self.spec.incumbent, self.spec.successor, *self.spec.fallbacks, *table)
         return target.offer in offers or target.name in offers
 
     def other(self, choice: Choice) -> TargetState | None:
-        """Return the target of the policy's other model, which a shadow calls; None if there is none."""
+        """Return the target of the policy's other model, which a shadow calls; None if there is none.
+
+        There is none once the incumbent is gone: the model in its place is no other side of a comparison.
+        """
         route = self.table_route
-        if route is None or route.policy.candidate is None:
+        if route is None or route.policy.candidate is None or self.gone is not None:
             return None
         model = route.policy.incumbent if choice.side == "candidate" else route.policy.candidate
         return self._choices[route.targets[model]].plain[0]
 
 
+_NO_ENDS: Mapping[str, float] = MappingProxyType({})
+
+
 class ServedRoutes:
     """All routes at one moment, by the names under which clients ask for them.
 
-    They go on with the retries and sizes of the routes `before`.
+    They go on with the retries and sizes of the routes `before`. `ends_at` has by offer the moment at which
+    it ends, `at` is the moment now, both in seconds since 1970. From `until` on, the next of them has ended
+    and other routes hold (`later`).
     """
 
     def __init__(
@@ -336,15 +356,21 @@ class ServedRoutes:
         table: RouteTable | None = None,
         digest: str = "",
         before: "ServedRoutes | None" = None,
+        *,
+        ends_at: Mapping[str, float] = _NO_ENDS,
+        at: float = 0.0,
     ) -> None:
+        self._table, self._specs, self._targets, self._ends_at = table, tuple(specs), targets, ends_at
+        ended = frozenset(name for name, moment in ends_at.items() if moment <= at)
+        self.until = min((moment for moment in ends_at.values() if moment > at), default=math.inf)
         self.version = 0 if table is None else table.version
         self.digest = digest
         short = digest.removeprefix("sha256:")[:12]
         stamp = "" if table is None else f"{table.version}-{short}"
         groups = {name: _group(state, targets) for name, state in targets.items()}
         self.all = tuple(
-            ServedRoute(spec, None if table is None else table.route(spec.name), groups, stamp)
-            for spec in specs
+            ServedRoute(spec, None if table is None else table.route(spec.name), groups, stamp, ended=ended)
+            for spec in self._specs
         )
         self.by_name = {route.name: route for route in self.all}
         self._by_model = {name: _direct(name, groups) for name in targets}
@@ -358,6 +384,12 @@ class ServedRoutes:
             earlier = None if before is None else before.find(None, name)
             if earlier is not None:
                 route.retries, route.sizes = earlier.retries, earlier.sizes
+
+    def later(self, at: float) -> "ServedRoutes":
+        """Return the same routes as they are from a later moment on, when more offers may have ended."""
+        return ServedRoutes(
+            self._specs, self._targets, self._table, self.digest, self, ends_at=self._ends_at, at=at
+        )
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the route that the path names, else the one that the model names; None if there is none."""
@@ -380,17 +412,32 @@ def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:
     return (state, *others)
 
 
+def _heir(spec: RouteSpec, groups: Mapping[str, Group], ended: Collection[str]) -> str | None:
+    """Return the offer in whose place an incumbent was that has ended; None if all of them have ended."""
+    named = (spec.incumbent, spec.successor)
+    return next((name for name in named if name in groups and name not in ended), None)
+
+
 def _direct(name: str, groups: Mapping[str, Group]) -> ServedRoute:
     """Return the route of requests that ask for a target by its name: no policy, no fallback."""
     return ServedRoute(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
 
 
-def check_offers(table: RouteTable, specs: Iterable[RouteSpec], targets: Mapping[str, TargetState]) -> None:
-    """Raise ConfigError if the table sends a configured route to an offer that is not configured."""
+def check_offers(
+    table: RouteTable,
+    specs: Iterable[RouteSpec],
+    targets: Mapping[str, TargetState],
+    ended: Collection[str] = (),
+) -> None:
+    """Raise ConfigError if the table sends a configured route to an offer that is not configured.
+
+    An incumbent that has `ended` gets no requests and may be missing.
+    """
     names = {spec.name for spec in specs}
     for route in table.routes:
-        for offer in route.targets.values() if route.name in names else ():
-            if offer not in targets:
+        for model, offer in route.targets.items() if route.name in names else ():
+            is_gone = model == route.policy.incumbent and offer in ended
+            if offer not in targets and not is_gone:
                 raise ConfigError(
                     f"route `{route.name}` of the table goes to offer `{offer}`, which is not configured",
                     code="route-offer-missing",

@@ -60,7 +60,7 @@ class Shadows:
         assert choice is not None
         assert payload is not None
         shadow = route.spec.shadow
-        if shadow is None:
+        if shadow is None or route.gone is not None:
             return None
         if route.grows:
             return self._draw(asked, route, choice, payload)

@@ -79,6 +79,7 @@ class Worker:
             worker=number,
             specs=settings.routes,
             targets=targets,
+            ends_at=settings.ends_at,
             limits=self.limits,
             broker=self.broker,
             shadows=shadows,
@@ -102,12 +103,14 @@ class Worker:
         self._health: asyncio.Server | None = None
         self._gauges_at = 0.0
         self._failing: set[str] = set()
+        self._told_gone: set[tuple[str, str, str]] = set()
 
     async def start(self, listening: socket.socket | None = None) -> None:
         """Read the state, connect to the broker, and listen, on a given socket or on the configured port."""
         loop = asyncio.get_running_loop()
         self._reload(0.0)
-        self.sweeper.jobs += [self._reload, self._gauge]
+        self._tell_gone()
+        self.sweeper.jobs += [self._reload, self._turn, self._gauge]
         self.sweeper.start()
         self.broker.start()
         self._listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
@@ -167,9 +170,13 @@ class Worker:
     def _take_routes(self, data: bytes) -> None:
         context = self.context
         table = read_route_table(data)
-        check_offers(table, context.specs, context.targets)
+        at, ends_at = context.wall(), context.ends_at
+        ended = {name for name, moment in ends_at.items() if moment <= at}
+        check_offers(table, context.specs, context.targets, ended)
         digest = route_table_digest(table)
-        context.routes = ServedRoutes(context.specs, context.targets, table, digest, context.routes)
+        context.routes = ServedRoutes(
+            context.specs, context.targets, table, digest, context.routes, ends_at=ends_at, at=at
+        )
         self.metrics.set("crossgrade.gateway.table_version", value=table.version)
         for route in context.routes.all:
             if route.outside is not None:
@@ -189,6 +196,29 @@ class Worker:
                     route=route.name,
                     target=candidate.name,
                     clause=candidate.blocked,
+                )
+
+        self._tell_gone()
+
+    def _turn(self, now: float) -> None:  # noqa: ARG002  # the signature of the sweeper's jobs
+        """Let successors answer in place of incumbents that have ended by now."""
+        context = self.context
+        if context.wall() >= context.routes.until:
+            context.routes = context.routes.later(context.wall())
+            self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        """Say once of each route that its incumbent has ended, and which target answers in its place."""
+        for route in self.context.routes.all:
+            told = (route.name, route.gone or "", route.incumbent.name)
+            if route.gone is not None and told not in self._told_gone:
+                self._told_gone.add(told)
+                self.log(
+                    "incumbent_ended",
+                    level="warning",
+                    route=route.name,
+                    incumbent=route.gone,
+                    target=route.incumbent.name,
                 )
 
     def _take_keys(self, data: bytes) -> None:

@@ -57,7 +57,9 @@ class GatewaySettings:
     """Everything a worker needs besides the route table, the keys and the environment.
 
     `state` is the project's state folder. The files `routes.json`, `keys.json` and `jwks.json` in it are read
-    again when they change. `broker` is the path of the broker's Unix socket.
+    again when they change. `broker` is the path of the broker's Unix socket. `ends_at` has by offer the
+    moment, in seconds since 1970, from which on it is no incumbent any more and the route's successor takes
+    its place. An offer that has ended need not be among the `targets`.
     """
 
     serving: Serving
@@ -67,6 +69,7 @@ class GatewaySettings:
     broker: str
     hosts: tuple[Host, ...] = ()
     dialects: Mapping[str, str] = field(default_factory=dict)
+    ends_at: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:

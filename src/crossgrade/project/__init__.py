@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossgrade.project._routing import Publication, RouteState, Routing
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
+    from crossgrade.project._succession import Succession, ends_at
     from crossgrade.project._traffic import (
         Created,
         Forgotten,
@@ -74,10 +75,12 @@ __all__ = [
     "Routing",
     "Screening",
     "ShownVerdict",
+    "Succession",
     "Verification",
     "cheapest_move",
     "create_workload",
     "decide_results",
+    "ends_at",
     "find_plugins",
     "growth_findings",
     "measure_server",
@@ -106,6 +109,7 @@ _LATE = {
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
+    **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(
         (
             "Created",

@@ -86,7 +86,8 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
     """Return the plan of a baseline and the design of the run that collects it; asks no model.
 
     The incumbent's mean score and its correlation with a candidate's are those of the newest run that
-    measured them in the same way. Without one they are what is usual.
+    measured them in the same way. Without one they are what is usual. If no answer has to be bought, all
+    samples are taken.
     """
     from crossgrade.evaluate import new_design
     from crossgrade.stats import BETS_BELOW, plan, shared_alpha
@@ -105,10 +106,12 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
         budget=available,
     )
     needed = sized.n if workload.mode == "fixed" and alpha >= BETS_BELOW else sized.planned
-    pairs = min(options.samples or needed or available, available)
+    everything = new_design(replace(workload, planned=None), dataset)
+    is_free = not evaluation.estimate(everything).models[0].calls  # all answers are paid for, or logged
+    pairs = min(options.samples or (available if is_free else needed) or available, available)
     design = new_design(replace(workload, planned=pairs), dataset)
     estimate = evaluation.estimate(design)
-    blocks = _blocks(evaluation, estimate, known, options, pairs)
+    blocks = None if is_free else _blocks(evaluation, estimate, known, options, pairs)
     if blocks is not None:
         design = replace(design, samples=blocks.samples, first_samples=blocks.samples, blocks=blocks)
         estimate = evaluation.estimate(design)

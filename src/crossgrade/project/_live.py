@@ -123,7 +123,8 @@ class ProjectLive:
             if spec is None:
                 continue
             names = {spec.incumbent: None, **dict.fromkeys(route.targets.values() if route else ())}
-            for name in (*names, *spec.fallbacks):
+            heirs = () if spec.successor is None else (spec.successor,)
+            for name in (*names, *spec.fallbacks, *heirs):
                 if name in self._project.config.offers and state.name not in used.setdefault(name, []):
                     used[name].append(state.name)
         return used

@@ -272,6 +272,7 @@ def decision_settings(
         limit_sources=tuple(each.words for each in limits),
         grow=workload.router and bool(growing_routes(config, workload.name)),
         baseline=workload.baseline,
+        public_since=workload.public_since,
     )
 
 
@@ -293,6 +294,7 @@ def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFact
         licence=offer.licence or known.licence,
         retires_on=known.retires_on,
         delisted_on=known.delisted_on,
+        trained_until=offer.trained_until,
         open_weights=known.open_weights,
         price_source=None if price is None else price_words(offer, price),
     )
@@ -345,13 +347,13 @@ def with_alternatives(
     on: date,
 ) -> "DecisionSettings":
     """Return settings that say how the incumbent could cost less, when it ends, and what takes its place."""
-    from crossgrade.catalog import succession
+    from crossgrade.catalog import incumbent_end
 
     candidates = [each.offer for each in workload.candidates]
     return replace(
         settings,
         thrifts=thrifts_of(workload, prices, catalog, on),
-        succession=succession(catalog, workload.incumbent.offer, on, among=candidates),
+        incumbent_end=incumbent_end(catalog, workload.incumbent.offer, on, among=candidates),
     )
 
 

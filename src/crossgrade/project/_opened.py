@@ -4,15 +4,15 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
-from crossgrade.domain import Clause, Offer, Price, Workload
-from crossgrade.errors import ConfigError, NotFoundError, closest
+from crossgrade.domain import Clause, Offer, Price, RouteSpec, Workload
+from crossgrade.errors import ConfigError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
+    from crossgrade.project._succession import Succession
     from crossgrade.providers import OpenProvider
     from crossgrade.store import Store
     from crossgrade.workloads import Dataset
@@ -137,6 +138,13 @@ class OpenProject:
         words = ((offer.name, self.catalog.facts(offer, today).gone(today)) for offer in offers)
         return {name: gone for name, gone in words if gone is not None}
 
+    def ends_on(self, offer: Offer, today: date) -> date | None:
+        """Return the day on which an offer ends (00:00 UTC), as is known on a day; None if no end is known.
+
+        That is `retires_on` of the configuration, else that of the catalogue.
+        """
+        return self.catalog.facts(offer, today).retires_on
+
     def facts_of(self, offer: Offer) -> "OfferFacts":
         """Return today's facts of an offer, with the clauses of all hosts that share its requests."""
         today = datetime.now(UTC).date()
@@ -154,7 +162,17 @@ class OpenProject:
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store, self.clauses_of, self.plugins)
+        return Routing(self.config, self.store, self.clauses_of, self.plugins, self.succession)
+
+    def succession(self, spec: RouteSpec, on: date, *, incumbent: str | None = None) -> "Succession":
+        """Return who takes the place of a route's incumbent (the route table's, if given), as of a day."""
+        from crossgrade.project._succession import succession
+
+        def ends_on(model: str) -> date | None:
+            offer = self.config.offers.get(model)
+            return None if offer is None else self.ends_on(offer, on)
+
+        return succession(spec, ends_on=ends_on, clauses_of=self.clauses_of, on=on, incumbent=incumbent)
 
     def check_allowed(self, model: str) -> None:
         """Raise UsageError for a configured model that the team may not use."""
@@ -232,8 +250,16 @@ class OpenProject:
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        Rows that ask the same become one sample with the sum of their weights, unless `copies`.
+        Rows that ask the same become one sample with the sum of their weights, unless `copies`. Raises
+        UsageError once their texts may no longer be kept (`texts_until`).
         """
+        until = workload.texts_until
+        if until is not None and datetime.now(UTC).date() > until and not copies:  # which are read to erase
+            raise UsageError(
+                f"the texts of workload {workload.name!r} may be kept until {until}",
+                code="texts-expired",
+                hint=f"delete {workload.dataset.name}; recorded verdicts and their numbers stay",
+            )
         from crossgrade.workloads import read_dataset, without_copies
 
         dataset = read_dataset(

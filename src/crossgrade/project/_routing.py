@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.project._growing import refuse_growth
 from crossgrade.project._plugins import Plugins
+from crossgrade.project._succession import Succession
 from crossgrade.routing import (
     Growth,
     Policy,
@@ -23,6 +24,7 @@ from crossgrade.routing import (
     promoted,
     read_route_table,
     route_table_digest,
+    succeeded,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class RouteState:
     `spec` is None if the configuration no longer has the route. `outside` is the candidate's offer if it
     lies outside the workload's regions, `clause` what a licence or host says against the team's use of the
     candidate. With either of them, the incumbent answers. `fallbacks` are those that the team may use.
+    `succession` says who takes the incumbent's place (None without a `spec`).
     """
 
     name: str
@@ -45,9 +48,39 @@ class RouteState:
     outside: str | None = None
     clause: Clause | None = None
     fallbacks: tuple[str, ...] = ()
+    succession: Succession | None = None
 
     def status(self, now: datetime) -> str:
         """Return in words what the route does with its traffic at `now`."""
+        today = now.date()
+        found, status = self.succession, self._status(now)
+        if found is None or not found.has_ended(today):
+            return status
+        heir = found.answering(today)
+        if heir == found.incumbent:
+            return f"{status}; {heir} ended on {found.ends_on}"
+        return f"{status}; {heir} answers for {found.incumbent}"
+
+    def answering(self, now: datetime) -> "RouteState":
+        """Return the route with the model in its incumbent's place that answers there at `now`.
+
+        That is the successor once the incumbent has ended, for proxies that do not know of either.
+        """
+        found = self.succession
+        if self.spec is None or found is None or not found.has_ended(now.date()):
+            return self
+        heir, route = found.answering(now.date()), self.route
+        if route is not None:
+            answers_all = heir == route.targets.get(route.policy.candidate or "")
+            route = None if answers_all else succeeded(route, heir)
+        return replace(
+            self,
+            spec=replace(self.spec, incumbent=heir),
+            route=route,
+            fallbacks=tuple(each for each in self.fallbacks if each != heir),
+        )
+
+    def _status(self, now: datetime) -> str:
         route = self.route
         if self.spec is None:
             return "not configured"
@@ -87,11 +120,13 @@ class Routing:
         store: "Store",
         clauses_of: Callable[[str], tuple[Clause, ...]],
         plugins: Plugins,
+        succession_of: Callable[..., Succession],
     ) -> None:
         self._config = config
         self._store = store
         self._clauses_of = clauses_of
         self._plugins = plugins
+        self._succession_of = succession_of
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
@@ -102,6 +137,8 @@ class Routing:
 
     def _state(self, name: str, spec: RouteSpec | None, route: Route | None) -> RouteState:
         candidate = None if route is None else route.policy.candidate
+        incumbent = None if route is None else route.targets[route.policy.incumbent]
+        today = datetime.now(UTC).date()
         return RouteState(
             name=name,
             spec=spec,
@@ -109,6 +146,7 @@ class Routing:
             outside=self._outside(name, route),
             clause=None if candidate is None or route is None else self._blocking(route.targets[candidate]),
             fallbacks=tuple(each for each in (spec.fallbacks if spec else ()) if not self._blocking(each)),
+            succession=None if spec is None else self._succession_of(spec, today, incumbent=incumbent),
         )
 
     def _blocking(self, model: str) -> Clause | None:
@@ -295,13 +333,15 @@ class Routing:
     def _check_models(self, route: Route) -> None:
         """Raise UsageError unless the team may use each model that the route may ask beside its incumbent.
 
-        These are the candidate, which must be in the workload's regions too, and the fallbacks.
+        These are the candidate, which must be in the workload's regions too, the fallbacks, and who takes the
+        incumbent's place.
         """
         from crossgrade.catalog import refuse_forbidden
 
         spec = self._config.routes.get(route.name)
         candidate = () if route.policy.candidate is None else (route.policy.candidate,)
-        for model in (*candidate, *(() if spec is None else spec.fallbacks)):
+        heirs = () if spec is None or spec.successor is None else (spec.successor,)
+        for model in (*candidate, *(() if spec is None else spec.fallbacks), *heirs):
             refuse_forbidden(self._clauses_of(model), unknown=True)
         offer = self._outside(route.name, route)
         if offer is not None and spec is not None:

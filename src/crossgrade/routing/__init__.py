@@ -28,6 +28,7 @@ from crossgrade.routing.table import (
     held_back,
     position,
     promoted,
+    succeeded,
 )
 from crossgrade.routing.topics import WORD, Topics, scored_text, topic_words
 
@@ -60,6 +61,7 @@ __all__ = [
     "route_table_digest",
     "router_tree",
     "scored_text",
+    "succeeded",
     "text_facts",
     "threshold_name",
     "topic_words",

@@ -226,6 +226,11 @@ def aborted(route: Route) -> Route:
     return replace(route, share=0.0)
 
 
+def succeeded(route: Route, offer: str) -> Route:
+    """Return the route with another offer where its incumbent would answer."""
+    return replace(route, targets={**route.targets, route.policy.incumbent: offer})
+
+
 def grown(route: Route, least_score: float) -> Route:
     """Return a growing route that moves requests from this threshold of its router on."""
     assert route.growth is not None

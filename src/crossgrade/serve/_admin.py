@@ -223,6 +223,8 @@ def _route(state: RouteState, now: datetime, records: Mapping[str, Compatibility
         "name": state.name,
         "status": state.status(now),
         "incumbent": incumbent,
+        "incumbent_ends_on": None if state.succession is None else state.succession.ends_on,
+        "successor": state.spec.successor if state.spec else None,
         "candidate": candidate,
         "policy": route.policy.kind if route else "keep",
         "share": route.share if route else None,

@@ -1,7 +1,8 @@
 """From the project's configuration to the settings of workers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
-from crossgrade.project import Project
+from crossgrade.project import Project, ends_at
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
 
@@ -36,15 +37,22 @@ def compile_settings(
     `local_urls` are the addresses of local model servers by offer. Without them, local targets are left out,
     and their offers are returned to be started.
 
-    Raises ConfigError with the place of an offer that is a route's incumbent and has no address or key. Any
-    other such offer is left out with a warning. Raises MissingExtraError if tokens are accepted and the
+    Raises ConfigError with the place of an offer that is a route's incumbent or takes its place one day, and
+    has no address or key. Any other such offer, and an incumbent that has ended, is left out with a warning.
+    Raises ConfigError for a route whose incumbent has ended or ends within 7 days, if nobody takes its place.
+    Within 90 days that is a warning. Raises MissingExtraError if tokens are accepted and the
     library that verifies them is missing, and MissingExtraError or UsageError if limits are counted in Redis
     and no client can be created.
     """
     config = project.config
     heads = heads_of(config.offers.values())
     _check_needs(project, environ)
-    required = {route.incumbent for route in config.routes.values()}
+    today = datetime.now(UTC).date()
+    lacks = list(_lacks(project, today))
+    ends_on = {name: project.ends_on(offer, today) for name, offer in config.offers.items()}
+    ended = {name for name, day in ends_on.items() if day is not None and day <= today}
+    incumbents = {route.incumbent for route in config.routes.values()} - ended
+    successors = {route.successor for route in config.routes.values()}
     used = _used_offers(project)
     local_urls = local_urls or {}
     targets: list[Target] = []
@@ -60,9 +68,12 @@ def compile_settings(
         try:
             targets.append(_target(offer, environ, project.price_of(offer)))
         except CrossgradeError as error:
-            if offer.name in required:
+            if offer.name in incumbents | successors:
                 raise config.error(
-                    f"models.{offer.name}", error.message, error.hint, code="incumbent-without-key"
+                    f"models.{offer.name}",
+                    error.message,
+                    error.hint,
+                    code="incumbent-without-key" if offer.name in incumbents else "successor-without-key",
                 ) from error
             if offer.name in used:
                 warnings.append(f"{error.message}: it gets no requests ({error.hint})")
@@ -75,11 +86,15 @@ def compile_settings(
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
-    warnings += [*_stepped_back(project), *_not_allowed(project, blocking)]
+    warnings += [*lacks, *_stepped_back(project), *_not_allowed(project, blocking)]
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(
-            replace(route, fallbacks=tuple(name for name in route.fallbacks if name not in blocking))
+            replace(
+                route,
+                fallbacks=tuple(name for name in route.fallbacks if name not in blocking),
+                successor=None if route.successor in blocking else route.successor,
+            )
             for route in config.routes.values()
         ),
         targets=tuple(
@@ -98,8 +113,23 @@ def compile_settings(
             for name, place in project.plugins.dialects.items()
             if name in {target.dialect for target in targets}
         },
+        ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
+
+
+def _lacks(project: Project, today: date) -> Iterator[str]:
+    """Yield a warning for each route that nobody answers from a day on that is at most 90 days away.
+
+    Raises ConfigError where that is at most 7 days away, or past.
+    """
+    for spec in project.config.routes.values():
+        each = project.succession(spec, today)
+        lack = each.lack(today)
+        if lack is not None and each.is_due(today):
+            raise project.config.error(f"routes.{each.route}", lack.message, lack.hint, code=lack.code)
+        if lack is not None:
+            yield f"{lack.message}; {lack.hint}"
 
 
 def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
@@ -127,7 +157,8 @@ def _used_offers(project: Project) -> set[str]:
             names.update(variant.offer.name for variant in (workload.incumbent, *workload.candidates))
     for each in _table_routes(project):
         names.update(each.targets.values())
-    names |= {route.incumbent for route in config.routes.values()}
+    for route in config.routes.values():
+        names |= {route.incumbent} if route.successor is None else {route.incumbent, route.successor}
     return {each for name in names & set(config.offers) for each in (name, *config.offers[name].replicas)}
 
 
@@ -168,6 +199,8 @@ def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
     ]
     for route in project.config.routes.values():
         asked += [(route.name, fallback, "it is no fallback") for fallback in route.fallbacks]
+        if route.successor is not None:
+            asked.append((route.name, route.successor, "it takes no incumbent's place"))
     return [
         f"route {name}: {model} is {clause.severity} ({clause.code}), so {effect}; {clause.words} "
         f"If you may use it, say why under `team.permitted`: {clause.permission}"

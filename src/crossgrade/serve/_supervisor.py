@@ -94,7 +94,7 @@ class Serve:
                     await self._reload()
                 elif self._new_day.is_set():
                     self._new_day.clear()
-                    await self._serve_anew(await self._compile(self._project))
+                    await self._begin_day()
         finally:
             await self._stop()
         if self._useless is not None:
@@ -246,8 +246,7 @@ class Serve:
             project = Project.open(self._config_path, environ=self._environ)
             settings = await self._compile(project)
         except CrossgradeError as error:
-            place = getattr(error, "location", None)
-            self._on_event(f"not reloaded: {f'{place}: ' if place else ''}{error.message} ({error.hint})")
+            self._report_refusal(error)
             return
         serving, before = settings.serving, self._settings.serving
         if (serving.host, serving.port) != (before.host, before.port):
@@ -257,6 +256,19 @@ class Serve:
             self._on_event("reloaded: nothing changed")
         elif await self._serve_anew(settings):
             self._project = project
+
+    async def _begin_day(self) -> None:
+        """Serve at the day's prices. What is refused from a day on leaves the gateway as it is."""
+        try:
+            settings = await self._compile(self._project)
+        except CrossgradeError as error:
+            self._report_refusal(error)
+        else:
+            await self._serve_anew(settings)
+
+    def _report_refusal(self, error: CrossgradeError) -> None:
+        place = getattr(error, "location", None)
+        self._on_event(f"not reloaded: {f'{place}: ' if place else ''}{error.message} ({error.hint})")
 
     async def _serve_anew(self, settings: GatewaySettings) -> bool:
         """Replace the workers by new ones with these settings; keep the old ones if the new cannot start."""

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from crossgrade.catalog import SOON_DAYS
+from crossgrade.catalog import WARN_DAYS
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Price, Watching
 from crossgrade.routing import Route
 from crossgrade.store import AlarmKind
-
-WARN_DAYS = (SOON_DAYS, 30, 7)
-"""Days before a model's end at which watching warns, the longest first."""
 
 _RATES = re.compile(r"\$([0-9.]+) in, \$([0-9.]+) out per million tokens")
 """The prices in a verdict's `price_source`."""

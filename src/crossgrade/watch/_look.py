@@ -1,7 +1,7 @@
 """Checks every active route once: scores new pairs, tests its claims, and steps it back on an alarm."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import anyio
 
 from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Offer, Reason, RouteSpec, Workload
+from crossgrade.domain import JSON, Reason, RouteSpec, Workload
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import lacks_live
 from crossgrade.project import Project
@@ -146,14 +146,15 @@ def _step_back_again(store: Store, found: Look) -> None:
 
 
 def _endings(project: Project, today: date) -> list[Ending]:
-    """Return the models that end soon, of those that routes ask: targets, incumbents and fallbacks."""
+    """Return the models that end soon, of those that routes ask or name for an incumbent's end."""
     asked: dict[str, list[str]] = {}
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
         for model in route.targets.values():
             asked.setdefault(model, []).append(route.name)
     for spec in project.config.routes.values():
-        for model in (spec.incumbent, *spec.fallbacks):
+        heirs = () if spec.successor is None else (spec.successor,)
+        for model in (spec.incumbent, *spec.fallbacks, *heirs):
             asked.setdefault(model, []).append(spec.name)
     offers = project.config.offers
 
@@ -163,14 +164,10 @@ def _endings(project: Project, today: date) -> list[Ending]:
 
     return endings(
         {model: routes for model, routes in asked.items() if model in offers},
-        lambda model: _last_day(project, offers[model], today),
+        lambda model: project.ends_on(offers[model], today),
         newer,
         today,
     )
-
-
-def _last_day(project: Project, offer: Offer, today: date) -> date | None:
-    return project.catalog.facts(offer, today).retires_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +224,17 @@ class _RouteLook:
         self._project = project
         self._watched = watched
         self._found = found
+        self._gone = self._incumbent_gone()
+
+    def _incumbent_gone(self) -> Reason | None:
+        """Return why there are no live pairs any more, if the incumbent has ended."""
+        project, route, today = self._project, self._watched.route, self._found.at.date()
+        model = route.targets[route.policy.incumbent]
+        offer = project.config.offers.get(model)
+        day = None if offer is None else project.ends_on(offer, today)
+        if day is None or day > today:
+            return None
+        return Reason("incumbent-gone", f"live pairs cannot be measured since {day}: {model} is gone")
 
     def look(self) -> None:
         """Check the certificate's conditions, then test its claims if no condition is broken."""
@@ -259,7 +267,7 @@ class _RouteLook:
             route,
             watched.verdict,
             price=None if candidate is None else project.price_of(candidate),
-            retires_on=None if candidate is None else _last_day(project, candidate, self._found.at.date()),
+            retires_on=None if candidate is None else project.ends_on(candidate, self._found.at.date()),
             watching=project.config.watching,
             now=self._found.at,
         )
@@ -327,9 +335,9 @@ class _RouteLook:
                     "retention": monitor.retention,
                 }
                 self._raise(Broken(kind=kind, detail=detail), claim.segment)
-            self._found.standings.append(_standing(monitor, route, why_not))
+            self._found.standings.append(_standing(monitor, route, why_not, self._gone))
         if not signals:
-            self._stand("unmeasurable", why_not, segment=claim.segment)
+            self._stand("unmeasurable", self._gone or why_not, segment=claim.segment)
 
     def _grow(
         self,
@@ -342,7 +350,11 @@ class _RouteLook:
         """Count the evidence of a growing route, and move what it allows to move."""
         signal = next((each for each in readings if each.by in ("scorer", "people")), None)
         if signal is None:
-            why_not = why_not or Reason("labels-needed", "a judge's scores are no evidence without labels")
+            why_not = (
+                self._gone
+                or why_not
+                or Reason("labels-needed", "a judge's scores are no evidence without labels")
+            )
             standing = GrowthStanding(
                 route=route.name,
                 start=growth.start,
@@ -364,6 +376,10 @@ class _RouteLook:
             table = self._project.routing.grow(route, widest.least_score)
             self._found.grown.append(route.name)
             self._found.growth[-1] = evidence.standing(table.by_name[route.name])
+        if self._gone is not None:
+            self._found.growth[-1] = replace(
+                self._found.growth[-1], reason=self._gone.text, reason_code=self._gone.code
+            )
 
     def _raise(self, broken: Broken, segment: str | None) -> None:
         route = self._watched.route
@@ -393,8 +409,10 @@ class _RouteLook:
         )
 
 
-def _standing(monitor: Monitor, route: Route, why_not: Reason | None) -> Standing:
+def _standing(monitor: Monitor, route: Route, why_not: Reason | None, gone: Reason | None) -> Standing:
     status, why = _status(monitor, why_not)
+    if gone is not None and status != "alarm":
+        status, why = "unmeasurable", gone
     return Standing(
         route=route.name,
         segment=monitor.claim.segment,

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from crossgrade.catalog import (
     Catalog,
+    incumbent_end,
     new_rates,
     packaged_catalog,
     rates_to_csv,
     read_listed,
     read_rates,
-    succession,
     successor,
 )
 from crossgrade.domain import Offer
@@ -137,9 +137,9 @@ def test_a_successor_is_tried_or_not() -> None:
     catalog, old = packaged_catalog(), Offer(name="old", provider="openai", model="gpt-4o")
     newer = successor(catalog, old, DAY)
     assert newer is not None
-    found = succession(catalog, old, DAY)
+    found = incumbent_end(catalog, old, DAY)
     assert (found.retires_on, found.successor, found.tried) == (date(2027, 1, 14), newer.offer.name, None)
     assert found.seen_on == date(2026, 11, 25)
     assert "litellm" in found.origin
     mine = Offer(name="mine", provider="openai", model=newer.offer.model)
-    assert succession(catalog, old, DAY, among=[old, mine]).tried == "mine"
+    assert incumbent_end(catalog, old, DAY, among=[old, mine]).tried == "mine"

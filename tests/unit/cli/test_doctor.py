@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.codes import names, shown_codes
 
 CONFIG = """\
 models:
-  old: {provider: openai, model: gpt-4.1, api_key_env: MY_KEY}
+  old: {provider: openai, model: gpt-5.5, api_key_env: MY_KEY}
   new: {provider: local, model: smollm2-135m-instruct}
 workloads:
   support:
@@ -76,7 +77,7 @@ def test_what_is_missing_is_named_with_one_step(project: Path, capsys: pytest.Ca
 def test_prices_are_those_of_the_projects_own_files(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = (project / "crossgrade.yaml").read_text().replace("gpt-4.1", "gpt-ours")
+    config = (project / "crossgrade.yaml").read_text().replace("gpt-5.5", "gpt-ours")
     (project / "crossgrade.yaml").write_text(config + "price_files: [own.csv]\n")
     (project / "own.csv").write_text("seen_on,provider,model,input,output\n2026-11-01,openai,gpt-ours,1,2\n")
     _, checks = examine(capsys)
@@ -227,3 +228,42 @@ def test_an_offer_that_is_gone_is_said(project: Path, capsys: pytest.CaptureFixt
     (offer,) = checks["offer"]
     assert offer["status"] == "warn"
     assert "new: gone from the price catalogues since 2026-11-01" in offer["seen"]
+
+
+@pytest.mark.parametrize(
+    ("days", "successor", "status", "code"),
+    [
+        (91, False, None, None),
+        (90, False, "warn", "successor-missing"),
+        (8, False, "warn", "successor-missing"),
+        (7, False, "fail", "successor-missing"),
+        (-30, False, "fail", "successor-missing"),
+        (7, True, "ok", None),
+        (-30, True, "ok", None),
+    ],
+)
+def test_a_route_whose_incumbent_ends_names_who_takes_its_place(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+    status: str | None,
+    code: str | None,
+    *,
+    successor: bool,
+) -> None:
+    monkeypatch.setenv("MY_KEY", "k")
+    day = datetime.now(UTC).date() + timedelta(days=days)
+    named = ", successor: new" if successor else ""
+    text = CONFIG.replace("MY_KEY}", f"MY_KEY, retires_on: {day}}}")
+    text += f"routes: {{support: {{workload: support{named}}}}}\n"
+    (project / "crossgrade.yaml").write_text(text)
+    exit_code, checks = examine(capsys)
+    found = checks.get("successor", [])
+    assert [each["status"] for each in found] == ([] if status is None else [status])
+    if status == "fail":
+        assert exit_code == 3
+    for each in found:
+        assert all(names(each["seen"], part) for part in ("support", "old", day))
+        assert (each["hint"] != "") is (code is not None)
+        assert code is None or code in each["seen"]

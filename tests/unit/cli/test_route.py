@@ -19,7 +19,7 @@ from tests.codes import names, noted, raises_code, shown_codes
 
 CONFIG = """\
 models:
-  old: {provider: openai, model: gpt-4.1}
+  old: {provider: openai, model: gpt-5.5}
   new: {provider: groq, model: llama}
 workloads:
   support:
@@ -28,11 +28,11 @@ workloads:
     incumbent: old
     candidates: [new]
 routes:
-  help: {workload: support, models: [gpt-4.1], canary_steps: [0.1, 0.5, 1]}
+  help: {workload: support, models: [gpt-5.5], canary_steps: [0.1, 0.5, 1]}
   other: {incumbent: old}
 """
 SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
-MEASURED = {"name": "old", "provider": "openai", "model": "gpt-4.1", "base_url": None}
+MEASURED = {"name": "old", "provider": "openai", "model": "gpt-5.5", "base_url": None}
 CANDIDATE = {"name": "new", "provider": "groq", "model": "llama", "base_url": None}
 
 
@@ -141,7 +141,7 @@ other  no verdict applied  old        -              -  -            -
     shown = json.loads(capsys.readouterr().out)
     assert shown["version"] == 1
     help_, other = shown["routes"]
-    assert (help_["status"], help_["segments"], help_["models"]) == ("canary 10%", ["mail"], ["gpt-4.1"])
+    assert (help_["status"], help_["segments"], help_["models"]) == ("canary 10%", ["mail"], ["gpt-5.5"])
     assert (other["status"], other["incumbent"]) == ("no verdict applied", "old")
     assert run(["route", "show", "help"]) == 0
     assert "policy: split" in capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_an_unsound_verdict_is_refused(
     ("before", "after", "value"),
     [
         ("model: llama}", "model: llama-next}", "new"),
-        ("{provider: openai, model: gpt-4.1}", "{provider: azure, model: gpt-4.1}", "old"),
+        ("{provider: openai, model: gpt-5.5}", "{provider: azure, model: gpt-5.5}", "old"),
     ],
 )
 def test_other_models_than_were_measured_are_refused(
@@ -253,3 +253,75 @@ def test_export_prints_the_file_and_says_the_rest(
     assert refused(capsys, "export-unsupported", "OpenRouter")
     run(["route", "export", "--to", "litellm", "--json"])
     assert json.loads(capsys.readouterr().out)["notes"]
+
+
+HEIR = (
+    CONFIG.replace("gpt-5.5}", "gpt-5.5, retires_on: DAY}\n  next: {provider: openai, model: next}")
+    .replace("other: {incumbent: old}", "other: {incumbent: old, successor: next}")
+    .replace("workload: support,", "workload: support, successor: next,")
+)
+
+
+@pytest.mark.parametrize(("days", "ended"), [(20, False), (0, True), (-200, True)])
+def test_who_takes_the_incumbents_place_is_shown_and_is_not_called_certified(
+    decided: Verdict, project: Path, capsys: pytest.CaptureFixture[str], days: int, *, ended: bool
+) -> None:
+    day = (datetime.now(UTC) + timedelta(days=days)).date()
+    (project / "crossgrade.yaml").write_text(HEIR.replace("DAY", day.isoformat()))
+    record(decided)
+    assert run(["route", "apply", "support"]) == 0, "a verdict whose incumbent is gone holds"
+    assert noted(capsys.readouterr().err, "incumbent-ends", "help", "old", "next", "certifies nothing", day)
+    assert run(["route", "show", "--json"]) == 0
+    captured = capsys.readouterr()
+    rows = {row["route"]: row for row in json.loads(captured.out)["routes"]}
+    assert {(row["incumbent_ends_on"], row["successor"]) for row in rows.values()} == {(str(day), "next")}
+    assert [names(row["status"], "next") for row in rows.values()] == [ended, ended]
+    assert rows["help"]["status"].startswith("in force")
+    assert len(noted(captured.err, "incumbent-ends", "certifies nothing")) == 2
+    run(["route", "abort", "help"])
+    capsys.readouterr()
+    run(["route", "export", "help", "--to", "litellm"])
+    exported = capsys.readouterr()
+    assert ("openai/gpt-5.5" in exported.out) is not ended
+    assert ("openai/next" in exported.out) is ended
+
+
+def test_a_candidate_that_is_the_successor_too_is_exported_alone(
+    decided: Verdict, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (datetime.now(UTC) - timedelta(days=3)).date()
+    text = HEIR.replace("DAY", day.isoformat()).replace("successor: next", "successor: new")
+    (project / "crossgrade.yaml").write_text(text)
+    record(decided)
+    run(["route", "apply", "support", "--canary"])
+    capsys.readouterr()
+    assert run(["route", "export", "help", "--to", "envoy"]) == 0
+    exported = capsys.readouterr().out
+    assert "weight: " not in exported.replace("weight: 1000", ""), "it gets everything, and no share twice"
+    assert "name: old" not in exported
+
+
+def test_a_route_without_a_successor_says_what_to_do(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day = (datetime.now(UTC) - timedelta(days=3)).date()
+    text = (
+        HEIR.replace("DAY", day.isoformat()).replace(", successor: next", "").replace("successor: next,", "")
+    )
+    (project / "crossgrade.yaml").write_text(text)
+    assert run(["route", "show", "help"]) == 0
+    captured = capsys.readouterr()
+    assert noted(captured.err, "incumbent-ends", "old", day, "routes.help.successor")
+
+
+def test_a_successor_that_the_team_may_not_use_stops_a_verdict_as_a_fallback_does(
+    decided: Verdict, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    far = (datetime.now(UTC) + timedelta(days=400)).date()
+    scout = "next: {provider: groq, model: meta-llama/llama-4-scout-17b-16e-instruct}"
+    text = HEIR.replace("DAY", far.isoformat()).replace("next: {provider: openai, model: next}", scout)
+    allowed = "team: {country: DE, permitted: [{model: new, clause: licence-unknown, because: ours}]}\n"
+    (project / "crossgrade.yaml").write_text(text + allowed)
+    record(decided)
+    assert run(["route", "apply", "support"]) == 2
+    assert refused(capsys, "use-forbidden", "next")

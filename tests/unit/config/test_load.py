@@ -177,6 +177,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         "family_alpha",
         "across",
         "dropped",
+        "baseline",
     }
     assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
 

@@ -50,6 +50,7 @@ routes:
   raw:
     incumbent: old
     fallbacks: [far]
+    successor: new
 serve:
   host: 0.0.0.0
   port: 8080
@@ -120,7 +121,7 @@ def test_every_key_reaches_the_domain(tmp_path: Path) -> None:
             outcome="resolved",
             regions=("eu",),
         ),
-        "raw": RouteSpec(name="raw", incumbent="old", fallbacks=("far",)),
+        "raw": RouteSpec(name="raw", incumbent="old", fallbacks=("far",), successor="new"),
     }
     assert config.serving.limits == (
         Limit(scope="team", match="care", unit="usd", cap=100, window_s=86_400),
@@ -189,6 +190,12 @@ def test_the_schema_for_editors_accepts_what_loads(tmp_path: Path) -> None:
         ("{incumbent: old, fallbacks: [odd]}", ("model-undefined", "routes.r.fallbacks.0", "odd", "models")),
         ("{incumbent: old, fallbacks: [old]}", ("fallback-needless", "routes.r.fallbacks.0", "old")),
         ("{incumbent: old, fallbacks: [far, far]}", ("fallback-needless", "routes.r.fallbacks.1", "far")),
+        ("{incumbent: old, successor: odd}", ("model-undefined", "routes.r.successor", "odd", "models")),
+        ("{incumbent: old, successor: old}", ("successor-is-incumbent", "routes.r.successor", "old")),
+        (
+            "{workload: support, successor: far}",
+            ("region-forbidden", "routes.r.successor", "far", "us", "support", "eu"),
+        ),
         (
             "{workload: support, fallbacks: [far]}",
             ("region-forbidden", "routes.r.fallbacks.0", "far", "us", "support", "eu"),

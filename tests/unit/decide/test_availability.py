@@ -1,7 +1,8 @@
 """What is no longer sold is refused; what soon will not be is warned of; what a policy keeps stands by its cost."""
 
 from collections.abc import Callable
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pytest
@@ -37,10 +38,48 @@ def test_a_retirement_within_the_verdicts_life_is_warned_of(equal: Evidence, now
     assert (guard.status, guard.candidate) == ("warn", None)
     assert all(names(guard.seen, each) for each in ("a", "2027-01-14", 90))
     assert said(verdict.reasons, "guard-warned", guard.seen, guard="retirement", candidate=None)
-    assert verdict.valid_until.date() == date(2027, 1, 14)
+    assert verdict.valid_until == now + timedelta(days=90)  # the candidate answers on
+    early = replace(verdict, valid_until=datetime(2027, 1, 14, tzinfo=UTC))  # as verdicts were before
+    assert not verify(early, equal)
+    assert verify(replace(verdict, valid_until=datetime(2027, 1, 13, tzinfo=UTC)), equal)
     later = (ModelFacts(model="a", retires_on=date(2027, 12, 31)),)
     quiet = decide_policy(equal, DecisionSettings(facts=later), now=now)
     assert not [each for each in quiet.guards if each.name == "retirement"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(("days", "ended"), [(1, False), (0, True), (-200, True)])
+def test_a_verdict_outlives_an_incumbent_that_is_gone_and_says_so(
+    make: Make, equal: Evidence, now: datetime, days: int, *, ended: bool, kept: bool
+) -> None:
+    day = now.date() + timedelta(days=days)
+    settings = DecisionSettings(facts=(ModelFacts(model="a", retires_on=day), ModelFacts(model="b")))
+    evidence = make([1.0] * 180 + [0.0] * 20, [1.0] * 60 + [0.0] * 140) if kept else equal
+    verdict = decide_policy(evidence, settings, now=now)
+    assert verdict.name == ("keep" if kept else "switch")
+    assert bool(said(verdict.reasons, "incumbent-ended", "a", day)) is ended
+    (guard,) = (each for each in verdict.guards if each.name == "retirement")
+    assert names(guard.seen, day)
+    valid = timedelta(days=settings.valid_days)
+    lasts = ended or not kept
+    assert verdict.valid_until == (now + valid if lasts else datetime.combine(day, time(), tzinfo=UTC))
+    assert not verify(verdict, evidence)
+
+
+@pytest.mark.parametrize(
+    ("trained", "status"), [(date(2024, 12, 31), "pass"), (date(2025, 1, 1), "warn"), (None, "warn")]
+)
+def test_a_candidate_that_was_trained_after_the_samples_were_public_may_know_them(
+    equal: Evidence, now: datetime, trained: date | None, status: str
+) -> None:
+    facts = (ModelFacts(model="a"), ModelFacts(model="b", trained_until=trained))
+    settings = DecisionSettings(facts=facts, public_since=date(2025, 1, 1))
+    verdict = decide_policy(equal, settings, now=now)
+    (guard,) = (each for each in verdict.guards if each.name == "contamination")
+    assert (guard.status, guard.candidate) == (status, "b")
+    assert names(guard.seen, "2025-01-01")
+    private = decide_policy(equal, DecisionSettings(facts=facts), now=now)
+    assert not [each for each in private.guards if each.name == "contamination"]
 
 
 def test_every_policy_says_what_it_keeps(make: Make, now: datetime) -> None:

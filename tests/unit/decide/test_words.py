@@ -77,7 +77,8 @@ def switches(make, counts, now):
     b, c, parts = joined(counts, (900, 10, 25, 65), (40, 90, 10, 60))
     found = make(b, c, c, segment=parts, inc=DEAR, cand=CHEAP)
     cheaper = replace(found.candidates[1], cost_usd=np.full(found.n, 0.0002))
-    facts = (ModelFacts(model="b", open_weights=True), ModelFacts(model="c", open_weights=False))
+    gone = ModelFacts(model="a", retires_on=date(2026, 1, 1))
+    facts = (gone, ModelFacts(model="b", open_weights=True), ModelFacts(model="c", open_weights=False))
     others = (
         Sibling(workload="sales", share=0.25, candidate="b", p=0.01),
         Sibling(workload="idle", share=0.25),

@@ -223,6 +223,7 @@ def running(
     *,
     environ: dict[str, str] | None = None,
     key: str | None = None,
+    ends_at: dict[str, float] | None = None,
     **serving: Any,
 ) -> Iterator[World]:
     """Run a worker in a thread."""
@@ -233,6 +234,7 @@ def running(
         targets=tuple(targets),
         state=str(tmp_path),
         broker=str(tmp_path / "broker.sock"),
+        ends_at=ends_at or {},
     )
     loop = asyncio.new_event_loop()
     broker = MemoryBroker()

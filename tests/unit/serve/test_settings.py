@@ -11,7 +11,7 @@ from tests.codes import raises_code
 
 LITELLM = """\
 model_list:
-  - {model_name: gpt-4o, litellm_params: {model: openai/gpt-4o, api_key: os.environ/MY_KEY, seed: 1}}
+  - {model_name: gpt-4o, litellm_params: {model: openai/gpt-5.5, api_key: os.environ/MY_KEY, seed: 1}}
 """
 ISSUERS = """\
 models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
@@ -29,7 +29,7 @@ def test_what_a_litellm_file_has_beyond_ours_is_said(tmp_path: Path) -> None:
         compiled = compile_settings(project, {"MY_KEY": "k"})
     (warning,) = compiled.warnings
     assert warning.endswith("model_list.0.litellm_params.seed: has no counterpart here")
-    assert [target.model for target in compiled.settings.targets] == ["gpt-4o"]
+    assert [target.model for target in compiled.settings.targets] == ["gpt-5.5"]
 
 
 def test_tokens_need_what_verifies_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

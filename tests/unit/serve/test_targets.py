@@ -19,7 +19,7 @@ CONFIG = """\
 models:
   gpt:
     provider: openai
-    model: gpt-5
+    model: gpt-5.5
     timeout_s: 33
     prices:
       - {input_per_mtok: 2, output_per_mtok: 8}

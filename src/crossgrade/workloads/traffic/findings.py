@@ -1,9 +1,9 @@
 """What a scan says: a log's totals, its workloads, and what moving each may save."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -155,6 +155,12 @@ class Scan:
         return tuple(
             None if not total or each.spend_usd is None else each.spend_usd / total for each in self.findings
         )
+
+    def by_end(self) -> Self:
+        """Return the scan with the workload first whose model ends first; among equals, what costs most."""
+        ends = {one.name: min(one.ends.values(), default=date.max) for one in self.findings}
+        order = sorted(self.findings, key=lambda one: (ends[one.name], -(one.spend_usd or 0)))
+        return replace(self, findings=tuple(order))
 
     def most_of_spend(self, share: float = 0.8) -> frozenset[int]:
         """Return the places of the fewest findings that hold this share of the spend; none if unknown."""

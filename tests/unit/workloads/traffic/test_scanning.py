@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -500,6 +501,10 @@ def test_what_ends_is_said_of_every_workload(tmp_path: Path) -> None:
     rows += [row(n, route="b", model="my-own-model", messages=chat(f"q {n}")) for n in range(90, 120)]
     found = scanned(tmp_path / "log.jsonl", rows)
     ends = {each.name: each.ends for each in found.findings}
+    assert [each.name for each in replace(found, findings=found.findings[::-1]).by_end().findings] == [
+        "a",
+        "b",
+    ]
     assert ends == {"a": {"gpt-4.1-mini": date(2027, 1, 14), "gpt-4o": date(2027, 1, 14)}, "b": {}}
     shown = {each.name: each.ends for each in scan_rows(found)}
     assert shown["b"] == ()
