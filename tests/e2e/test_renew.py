@@ -306,3 +306,12 @@ def test_answers_that_are_known_without_a_run_are_billed_and_not_bought(
     tests = _look(cli, "--renew", "5")["offers"]["renewed"]["tests"]
     assert {each["workload"] for each in tests} == {"echo", "again"}
     assert not project.asked("old-model")
+
+
+def test_after_the_end_of_the_incumbent_its_successor_is_what_is_paid_now(
+    cli: CommandLine, measured: Project
+) -> None:
+    measured.change("model: old-model\n", "model: old-model\n    retires_on: 2026-01-01\n")
+    assert _proposal(_listed(cli))["against"] == "old"
+    measured.change("workloads:\n", "routes: {echo: {workload: echo, successor: new}}\nworkloads:\n")
+    assert _proposal(_listed(cli, "--least-saving", "0"))["against"] == "new"

@@ -333,22 +333,21 @@ def tokens_of(project: OpenProject, workload: Workload) -> dict[str, Measured]:
 
 
 def _present(project: OpenProject, workload: Workload, now: datetime) -> Offer:
-    """Return the model that answers a workload: a candidate with all of its routes, else the incumbent."""
-    table = project.store.routes.current()
-    routes = [
-        table.by_name.get(spec.name)
-        for spec in project.config.routes.values()
-        if table is not None and spec.workload == workload.name
-    ]
-    models = {
-        route.targets.get(route.policy.candidate or "")
-        if route is not None
-        and route.policy.kind == "switch"
-        and route.share == 1
-        and (route.valid_until is None or route.valid_until > now)
-        else None
-        for route in routes
-    }
+    """Return the model that answers a workload: a candidate with all of its routes, else the incumbent.
+
+    After the incumbent's end that is the successor which its routes name.
+    """
+    models = set()
+    for state in project.routing.states():
+        route = state.route
+        if state.spec is None or state.spec.workload != workload.name:
+            continue
+        held = state.outside is not None or state.clause is not None
+        moves = route is not None and route.policy.kind == "switch" and route.share == 1 and not held
+        if route is not None and moves and (route.valid_until is None or route.valid_until > now):
+            models.add(route.targets[route.policy.candidate or ""])
+        elif state.succession is not None:
+            models.add(state.succession.answering(now.date()))
     only = models.pop() if len(models) == 1 else None
     return project.config.offers.get(only or "", workload.incumbent.offer)
 
