@@ -218,6 +218,7 @@ def test_litellms_prices_become_the_projects(cli: CommandLine, project: Project)
     assert "2 of 2 prices are new" in ran.out
     assert noted(ran.err, "price-file-to-add", "prices.csv")
     project.change("workloads:", "price_files: [prices.csv]\nworkloads:")
+    cli.fails("catalog", "import", source, "--seen-on", "9999-12-31", error="day-in-future")
     assert "0 of 2 prices are new" in cli.succeeds("catalog", "import", source, "--seen-on", "2026-11-02").out
     shown = json.loads(cli.succeeds("catalog", "show", "gpt-oss-120b@groq", "--json").out)["offer"]
     assert shown["input"] == "9"

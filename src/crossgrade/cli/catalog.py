@@ -1,7 +1,7 @@
 """`crossgrade catalog`: what offers cost on a day, what changed, what looks wrong, and adding to it."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from crossgrade.domain import Price
 
 _MOST_SKIPPED = 20
+_FIRST_ZONE = timezone(timedelta(hours=14))
+"""Where a day begins first; a day that has begun nowhere is in the future."""
 _MONEY = ("input", "output", "cached", "batch", "3:1")
 
 
@@ -221,6 +223,12 @@ def import_(
     from crossgrade.workloads.files import whole_file
 
     today = day(seen_on)
+    if today > datetime.now(_FIRST_ZONE).date():
+        raise UsageError(
+            f"{today} is in the future: no file can be true as of then yet",
+            code="day-in-future",
+            hint="name the day on which the file was fetched",
+        )
     there = read_rates(path) if path.exists() else ()
     catalog = _with(catalog_here(config_path), there, config_path)
     wrong: list[DataError] = []

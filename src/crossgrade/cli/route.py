@@ -332,21 +332,25 @@ def _print(table: "RouteTable", routes: "list[Route]", states: "list[RouteState]
             {"version": table.version, "routes": [_route_row(route) for route in routes]}, schema_version=1
         )
         return
-    for route in routes:
-        click.echo(f"{route.name}: {_words(route)}")
+    now = datetime.now(UTC)
+    for route, state in zip(routes, states, strict=True):
+        found = state.succession
+        heir = route.policy.incumbent if found is None else found.answering(now.date())
+        click.echo(f"{route.name}: {_words(route, heir)}")
     note(f"route table version {table.version} in force", code="route-applied")
-    _note_ends(states, datetime.now(UTC))
+    _note_ends(states, now)
 
 
-def _words(route: "Route") -> str:
+def _words(route: "Route", heir: str) -> str:
+    """Say who answers what; `heir` is the model that answers where the incumbent would."""
     policy = route.policy
     if policy.kind == "keep":
-        return f"{policy.incumbent} answers everything"
+        return f"{heir} answers everything"
     if route.share == 0:
         again = f"`route promote` starts the canary of {policy.candidate} again"
-        return f"{policy.incumbent} answers everything; {again}"
+        return f"{heir} answers everything; {again}"
     if route.is_held:
-        return f"{policy.incumbent} answers everything until audits show what {policy.candidate} may take"
+        return f"{heir} answers everything until audits show what {policy.candidate} may take"
     what = "everything" if policy.kind == "switch" else _segments(policy)
     if policy.max_bytes is not None:
         what += f" up to {policy.max_bytes:,} bytes"

@@ -1,17 +1,18 @@
 """Stores answers and their scores, and reads them to resume a run, to reuse answers and to decide."""
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Row, Select, Table, and_, insert, select
+from sqlalchemy import Connection, Row, Select, Table, and_, insert, select
 
 from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage, ended_at_limit
-from crossgrade.errors import kind_of
+from crossgrade.errors import StoreError, kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import Answer, AnswerScore, Record, RecordedAnswer, Response, RunKey, RunSample
@@ -40,7 +41,7 @@ class Answers:
         """Return the newest response to each request that has one, from any run."""
         digests = list(request_digests)
         found: dict[str, Response] = {}
-        with self._database.reading() as connection:
+        with _reading(self._database) as connection:
             for start in range(0, len(digests), _LOOKUP_SIZE):
                 query = (
                     select(t.responses)
@@ -55,7 +56,7 @@ class Answers:
         """Return the responses with these ids, by id; those that are not there are left out."""
         wanted = list(ids)
         found: dict[str, Response] = {}
-        with self._database.reading() as connection:
+        with _reading(self._database) as connection:
             for start in range(0, len(wanted), _LOOKUP_SIZE):
                 query = select(t.responses).where(t.responses.c.id.in_(wanted[start : start + _LOOKUP_SIZE]))
                 found |= {row.id: _response(row) for row in connection.execute(query)}
@@ -64,7 +65,7 @@ class Answers:
     def of_run(self, run_id: str, scorer_digest: str) -> dict[RunKey, RecordedAnswer]:
         """Return the run's latest answer to each (sample id, model, epoch), with its score if it has one."""
         query = _answers_query(run_id, scorer_digest)
-        with self._database.reading() as connection:
+        with _reading(self._database) as connection:
             return {
                 (row.sample_id, row.model, row.epoch): _recorded(row) for row in connection.execute(query)
             }
@@ -97,10 +98,30 @@ class Answers:
         """
         query = _answers_query(run_id, scorer_digest)
         latest: dict[RunKey, Row[Any]] = {}
-        with self._database.reading() as connection:
+        with _reading(self._database) as connection:
             for row in connection.execute(query):
                 latest[row.sample_id, row.model, row.epoch] = row
-        return [_scored(row) for row in latest.values() if row.scorer_digest is not None or row.error_kind]
+            counted = (row for row in latest.values() if row.scorer_digest is not None or row.error_kind)
+            return [_scored(row) for row in counted]
+
+
+@contextmanager
+def as_written(what: str) -> Iterator[None]:
+    """Raise `StoreError` where a `with` block that reads rows finds something else than was written."""
+    try:
+        yield
+    except (msgspec.MsgspecError, struct.error, ValueError, TypeError, ArithmeticError) as error:
+        raise StoreError(
+            f"{what} is damaged ({error})",
+            code="database-damaged",
+            hint="restore a copy of the database from before the damage",
+        ) from error
+
+
+@contextmanager
+def _reading(database: Database) -> Iterator[Connection]:
+    with database.reading() as connection, as_written(f"an answer in {database.place}"):
+        yield connection
 
 
 def _answers_query(run_id: str, scorer_digest: str) -> Select[Any]:
@@ -148,18 +169,20 @@ def _recorded(row: Row[Any]) -> RecordedAnswer:
 
 def _response(row: Row[Any], *, cost: str | None = None) -> Response:
     text = cost if cost is not None else getattr(row, "cost_usd", None)
-    return Response(
-        id=row.id,
-        request_digest=row.request_digest,
-        offer=row.offer,
-        answer=replace(model_answer(row), vector=_vector(row.vector)),
-        cost_usd=money(text),
-        at=datetime.fromisoformat(row.at),
-    )
+    with as_written(f"response {row.id}"):
+        return Response(
+            id=row.id,
+            request_digest=row.request_digest,
+            offer=row.offer,
+            answer=replace(model_answer(row), vector=_vector(row.vector)),
+            cost_usd=money(text),
+            at=datetime.fromisoformat(row.at),
+        )
 
 
 def model_answer(row: Row[Any]) -> ModelAnswer:
-    """Return the answer in columns that `answer_row` wrote."""
+    """Return the answer in columns that `answer_row` wrote. Raises `TypeError` if one is of another type."""
+    check_types(row)
     calls = () if row.tool_calls is None else msgspec.json.decode(row.tool_calls, type=tuple[ToolCall, ...])
     return ModelAnswer(
         text=row.text,
@@ -171,6 +194,22 @@ def model_answer(row: Row[Any]) -> ModelAnswer:
         latency_ms=row.latency_ms,
         ttft_ms=row.ttft_ms,
     )
+
+
+_ANSWER_TYPES = {
+    column.name: (int, float) if column.type.python_type is float else column.type.python_type
+    for column in t.responses.c
+    if column.name in t.pair_answers.c
+}
+"""What the columns of an answer hold, which SQLite does not see to."""
+
+
+def check_types(row: Row[Any]) -> None:
+    """Raise `TypeError` if a column of an answer holds a value of another type than its own."""
+    for name, kind in _ANSWER_TYPES.items():
+        value = getattr(row, name, None)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r:.40}")
 
 
 def _vector(packed: bytes | None) -> tuple[float, ...] | None:
@@ -199,6 +238,7 @@ def _score(row: Row[Any]) -> Score:
 
 
 def _scored(row: Row[Any]) -> ScoredAnswer:
+    check_types(row)
     return ScoredAnswer(
         sample_id=row.sample_id,
         model=row.model,

@@ -11,7 +11,7 @@ from sqlalchemy import Row, and_, func, insert, select, update
 
 from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
-from crossgrade.store._answers import answer_row, model_answer, money, money_text, storable
+from crossgrade.store._answers import answer_row, as_written, model_answer, money, money_text, storable
 from crossgrade.store._database import Database
 from crossgrade.store._live import Audit, Draw, Pair, PairAnswer, Side, WaitingPair
 
@@ -296,6 +296,11 @@ def _answer_row(pair: Pair, side: Side) -> _Row:
 
 
 def _pair(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
+    with as_written(f"pair {row.id}"):
+        return _pair_of(row, answers)
+
+
+def _pair_of(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
     return Pair(
         id=row.id,
         route=row.route,

@@ -279,7 +279,7 @@ def test_who_takes_the_incumbents_place_is_shown_and_is_not_called_certified(
     assert rows["help"]["status"].startswith("in force")
     assert len(noted(captured.err, "incumbent-ends", "certifies nothing")) == 2
     run(["route", "abort", "help"])
-    capsys.readouterr()
+    assert f"help: {'next' if ended else 'old'} answers everything" in capsys.readouterr().out
     run(["route", "export", "help", "--to", "litellm"])
     exported = capsys.readouterr()
     assert ("openai/gpt-5.5" in exported.out) is not ended

@@ -13,7 +13,7 @@ from crossgrade.errors import StoreError
 from crossgrade.store import Store
 from crossgrade.store import _database as database_module
 from tests.codes import raises_code
-from tests.unit.store.conftest import answered, make_run
+from tests.unit.store.conftest import answered, make_run, scored
 
 
 def test_a_file_that_is_no_database(path: Path) -> None:
@@ -151,3 +151,49 @@ def test_a_password_stays_out_of_messages() -> None:
         Store.open("postgresql://me:hunter2@127.0.0.1:1/db?connect_timeout=1")
     assert "hunter2" not in caught.value.message
     assert "127.0.0.1:1/db" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("tool_calls", "zz"),
+        ("tool_calls", "[5]"),
+        ("at", "yesterday"),
+        ("vector", "text"),
+        ("vector", b"12345"),
+        ("cost_usd", "much"),
+        ("input_tokens", "many"),
+        ("latency_ms", "long"),
+        ("text", b"\xff"),
+    ],
+)
+def test_a_response_that_is_not_as_it_was_written(path: Path, column: str, value: object) -> None:
+    with Store.open(path) as store:
+        run = make_run()
+        store.runs.append(run)
+        records = answered(run)
+        store.answers.append(records)
+        response = records[1]
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"UPDATE responses SET {column} = ?", (value,))
+        connection.close()
+        for read in (
+            lambda: store.answers.paid(["request"]),
+            lambda: store.answers.responses([response.id]),
+            lambda: store.answers.of_run(run.id, "scorer"),
+        ):
+            with raises_code("database-damaged"):
+                read()
+
+
+@pytest.mark.parametrize(("column", "value"), [("cost_usd", "much"), ("at", "soon"), ("output_tokens", "x")])
+def test_a_scored_answer_that_is_not_as_it_was_written(path: Path, column: str, value: object) -> None:
+    with Store.open(path) as store:
+        run = make_run()
+        store.runs.append(run)
+        store.answers.append([*answered(run), scored(run)])
+        with sqlite3.connect(path) as connection:
+            connection.execute(f"UPDATE responses SET {column} = ?", (value,))
+        connection.close()
+        with raises_code("database-damaged"):
+            store.answers.scored(run.id, "scorer")

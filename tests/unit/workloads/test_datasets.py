@@ -102,7 +102,7 @@ def test_an_id_that_is_empty(tmp_path: Path) -> None:
     assert failure(jsonl(tmp_path / "d.jsonl", [{"id": ""}]), id_field="id").line == 1
 
 
-@pytest.mark.parametrize("weight", [-1, 0, "much", "nan", [1]])
+@pytest.mark.parametrize("weight", [-1, 0, "much", "nan", [1], 10**400])
 def test_weights_that_are_none(tmp_path: Path, weight: object) -> None:
     error = failure(jsonl(tmp_path / "d.jsonl", [{"x": 1, "w": weight}]), weight="w")
     check_error(error, "weight-invalid-in-data")

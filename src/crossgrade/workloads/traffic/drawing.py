@@ -147,25 +147,20 @@ def draw_samples(
 
 def _refuse_unread(reading: Reading) -> None:
     """Refuse a log of which no record can be read, and say of the first ones why."""
-    for seen in _problems(reading):
+    for kind, shown in reading.problems.examples.items():
         raise DataError(
-            f"no record could be read: {seen}",
+            f"no record could be read ({kind}): {'; '.join(shown)}",
             code="log-unreadable",
             file=reading.files[0],
             hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
         )
 
 
-def _problems(reading: Reading) -> Iterator[str]:
-    for kind, shown in reading.problems.examples.items():
-        yield f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}"
-
-
 def _check_samples(reading: Reading) -> None:
     """Refuse a file of samples of which a line cannot be read: somebody chose each of them."""
-    for seen in _problems(reading):
+    for kind, shown in reading.problems.examples.items():
         raise DataError(
-            seen,
+            f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}",
             code="samples-unreadable",
             file=reading.files[0],
             hint="correct the lines, or take them out",
