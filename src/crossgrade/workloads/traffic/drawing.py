@@ -152,7 +152,7 @@ def _refuse_unread(reading: Reading) -> None:
             f"no record could be read ({kind}): {'; '.join(shown)}",
             code="log-unreadable",
             file=reading.files[0],
-            hint="see which formats are read with `crossgrade scan --help`, or name it with `--format NAME`",
+            hint="correct the lines, or see which formats are read with `crossgrade scan --help`",
         )
 
 
