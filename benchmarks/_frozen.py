@@ -16,7 +16,6 @@ from benchmarks._frozen_data import Table, candidates, table
 from benchmarks._frugality import _plain
 from benchmarks._guard_data import columns, texts
 from crossgrade.decide import (
-    FUTILITY,
     DecisionSettings,
     Evidence,
     KnownScores,
@@ -95,9 +94,15 @@ def rules(count: int = PLANNED + LATER, answers: int = ANSWERS) -> tuple[Workloa
     with tempfile.TemporaryDirectory() as folder, Store.open(Path(folder) / "crossgrade.db") as store:
         store.baselines.append(baseline)
         return tuple(
-            against_baseline(store, replace(workload, candidates=(_variant(f"c{at}"),)), spend=True)
-            for at in range(1, count + 1)
+            _spent(store, replace(workload, candidates=(_variant(f"c{at}"),))) for at in range(1, count + 1)
         )
+
+
+def _spent(store: Store, workload: Workload) -> Workload:
+    """Return a workload as it is tested against its baseline, whose error rate its candidate has spent."""
+    compared = against_baseline(store, workload, scorer={})
+    compared.spend(store)
+    return compared.workload
 
 
 @cache
@@ -106,7 +111,7 @@ def _design(n: int) -> Design:
 
 
 def may_pass(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> bool:
-    """Return whether the rule passes a candidate if nothing is given up; what is given up passes nothing."""
+    """Return whether the rule passes a candidate."""
     n = len(incumbent)
     test = SequentialRetention(rule.floor, rule.alpha, n, anytime=rule.mode == "anytime")
     return test.update_many(incumbent, candidate) == "pass"
@@ -120,7 +125,7 @@ def follow(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> Foll
         floor=rule.floor,
         alpha=rule.alpha,
         mode=rule.mode,
-        futility=FUTILITY,
+        futility=None,  # runs against a baseline do not give up
     )
     pairs = zip(incumbent.tolist(), candidate.tolist(), strict=True)
     follower.take(AskedSample(at, b, c) for at, (b, c) in enumerate(pairs))
@@ -170,6 +175,7 @@ def compared(
             floor=rule.floor,
             alpha=rule.alpha,
             mode=rule.mode,
+            futility=None,
         )
         assert (whole.outcomes["c"], whole.incumbent_calls) == (follower.outcome, follower.test.n)
     return passed, switched

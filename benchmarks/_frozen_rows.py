@@ -51,7 +51,7 @@ _MADE = (
     "and where the table has no more models theirs dealt anew within subject and incumbent's outcome; items "
     "are drawn with replacement, the same for all candidates"
 )
-_PATH = "the rule of `against_baseline`, followed to its stop, giving up included, then `decide_policy`"
+_PATH = "the rule of `against_baseline`, followed to its stop, then `decide_policy`"
 
 
 def _found(

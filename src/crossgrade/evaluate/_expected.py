@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from crossgrade.decide import KnownScores, Rehearsed, RunDesign, rehearse, right_or_wrong
+from crossgrade.decide import FUTILITY, KnownScores, Rehearsed, RunDesign, rehearse, right_or_wrong
 from crossgrade.domain import Sample, Workload
 from crossgrade.evaluate._estimate import CallEstimate, RunEstimate
 
@@ -90,6 +90,7 @@ def _rehearsed(
         alpha=workload.alpha,
         mode=workload.mode,
         splits_only=workload.splits_only,
+        futility=FUTILITY if workload.baseline is None else None,
         every_hypothesis=workload.every_hypothesis,
     )
 
