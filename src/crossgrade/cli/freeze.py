@@ -224,19 +224,24 @@ def _tell(plan: "FreezePlan") -> None:
         if plan.basis is None
         else f"{plan.basis_answers:,} answers of run {plan.basis}"
     )
+    many = f"{wanted.candidates} candidate{'s' * (wanted.candidates != 1)}"
+    to_buy = f"{plan.calls:,} answer{'s' * (plan.calls != 1)} to buy"
+    cost = "at an unknown price" if plan.cost_usd is None else f"for {_dollars(plan.cost_usd)}"
     note(
-        f"{plan.workload}: for {wanted.candidates} candidates at an error rate of {plan.alpha_each:.3g} "
-        f"each. One that keeps {wanted.retention:g} needs {_many(plan.needed)} answers to be certified above "
-        f"{plan.floor:g} with a probability of {wanted.power:g}, if {plan.incumbent} scores "
-        f"{plan.incumbent_mean:.3f} ({source}) and the scores correlate by {plan.correlation:.2f}. "
-        f"{plan.calls:,} answers are to be bought for {_dollars(plan.cost_usd)}, and {plan.reused:,} are "
-        "there",
+        f"{plan.workload}: for {many} at an error rate of {plan.alpha_each:.3g} each. One that keeps "
+        f"{wanted.retention:g} needs {_many(plan.needed)} answers to be certified above {plan.floor:g} with "
+        f"a probability of {wanted.power:g}, if {plan.incumbent} scores {plan.incumbent_mean:.3f} ({source}) "
+        f"and the scores correlate by {plan.correlation:.2f}. There are "
+        f"{to_buy}{f' {cost}' * (plan.calls > 0)}, and {plan.reused:,} are there",
         code="freeze-plan",
     )
     if plan.needed is None or plan.needed > plan.available:
-        least = "none" if plan.separable is None else f"one that keeps {plan.separable:.3f}"
+        best = plan.separable
+        least = "no candidate" if best is None else f"only one that keeps {best:.3f} or more"
+            "no candidate" if plan.separable is None else f"only one that keeps {plan.separable:.3f} or more"
+        )
         warn(
-            f"{plan.workload} has {plan.available:,} samples: with all of them {least} is certified with "
+            f"{plan.workload} has {plan.available:,} samples. With all of them, {least} is certified with "
             "that probability. More answers to the same samples help less than more samples do",
             code="freeze-short",
         )

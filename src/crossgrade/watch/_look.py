@@ -146,7 +146,10 @@ def _step_back_again(store: Store, found: Look) -> None:
 
 
 def _endings(project: Project, today: date) -> list[Ending]:
-    """Return the models that end soon, of those that routes ask or name for an incumbent's end."""
+    """Return the models that end soon, of those that routes ask or name for an incumbent's end.
+
+    An incumbent that has ended is none of them where the route names who answers in its place.
+    """
     asked: dict[str, list[str]] = {}
     table = project.store.routes.current()
     for route in () if table is None else table.routes:
@@ -157,6 +160,11 @@ def _endings(project: Project, today: date) -> list[Ending]:
         for model in (spec.incumbent, *spec.fallbacks, *heirs):
             asked.setdefault(model, []).append(spec.name)
     offers = project.config.offers
+    for spec in project.config.routes.values():
+        day = project.ends_on(offers[spec.incumbent], today)
+        if spec.successor is not None and day is not None and day <= today:
+            asked[spec.incumbent] = [each for each in asked[spec.incumbent] if each != spec.name]
+    asked = {model: routes for model, routes in asked.items() if routes}
 
     def newer(model: str) -> str | None:
         found = successor(project.catalog, offers[model], today)

@@ -86,3 +86,10 @@ def test_a_successor_that_ends_is_told(site: Site) -> None:
     site.apply()
     (ending,) = site.look().endings
     assert (ending.model, ending.routes, ending.within) == ("judge", ("support",), 30)
+
+
+@pytest.mark.parametrize("successor", ["", "    successor: llama"])
+def test_an_ended_incumbent_is_told_until_another_takes_its_place(site: Site, successor: str) -> None:
+    ends(site, -1, route=successor)
+    site.apply()
+    assert bool(site.look().endings) == (not successor)
