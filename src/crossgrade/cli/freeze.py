@@ -238,8 +238,6 @@ def _tell(plan: "FreezePlan") -> None:
     if plan.needed is None or plan.needed > plan.available:
         best = plan.separable
         least = "no candidate" if best is None else f"only one that keeps {best:.3f} or more"
-            "no candidate" if plan.separable is None else f"only one that keeps {plan.separable:.3f} or more"
-        )
         warn(
             f"{plan.workload} has {plan.available:,} samples. With all of them, {least} is certified with "
             "that probability. More answers to the same samples help less than more samples do",
