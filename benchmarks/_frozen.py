@@ -113,6 +113,8 @@ def _design(n: int) -> Design:
 def may_pass(rule: Workload, incumbent: np.ndarray, candidate: np.ndarray) -> bool:
     """Return whether the rule passes a candidate."""
     n = len(incumbent)
+    if rule.mode == "fixed":
+        return FixedRetention(read_pairs(incumbent, candidate), rule.floor, rule.alpha).outcome == "pass"
     test = SequentialRetention(rule.floor, rule.alpha, n, anytime=rule.mode == "anytime")
     return test.update_many(incumbent, candidate) == "pass"
 
@@ -159,6 +161,10 @@ def compared(
     possible = may_pass(rule, incumbent, candidate)
     if not possible and not check:
         return False, False
+    if rule.mode == "fixed":
+        switched = switches(rule, incumbent, candidate, len(incumbent))
+        assert possible or not switched
+        return possible, switched
     follower = follow(rule, incumbent, candidate)
     passed = follower.outcome == "pass"
     assert possible or not passed
@@ -207,7 +213,7 @@ def at_floor(job: Job) -> np.ndarray:
 def good_one(job: Job) -> np.ndarray:
     """Return whether the last planned candidate, which is good, passed, and whether the verdict is a switch.
 
-    Third, whether one test of all items at its whole part of alpha passes it. The shape is (runs, 3).
+    Third, whether a test that may stop early passes it at the same part of alpha. The shape is (runs, 3).
     """
     rng = np.random.default_rng((SEED, 2, job.answers, job.batch, *job.table.encode()))
     shown, rule = table(job.table), rules(answers=job.answers)[PLANNED - 1]
@@ -216,8 +222,8 @@ def good_one(job: Job) -> np.ndarray:
     for number, run in enumerate(found):
         items = rng.integers(shown.n, size=job.answers)
         b, c = shown.incumbent[items], tried[number % len(tried)][items]
-        once = FixedRetention(read_pairs(b, c), rule.floor, rule.alpha)
-        run[:] = *compared(rule, b, c, check=not number), once.outcome == "pass"
+        early = SequentialRetention(rule.floor, rule.alpha, len(b)).update_many(b, c)
+        run[:] = *compared(rule, b, c, check=not number), early == "pass"
     return found
 
 

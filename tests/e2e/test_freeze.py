@@ -233,7 +233,7 @@ def test_every_change_of_a_test_is_another_candidate(cli: CommandLine, sealed: P
 
 def test_results_are_withheld_by_every_door(cli: CommandLine, sealed: Project) -> None:
     verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
-    assert len(verdict["path"]) == 1
+    assert len(verdict["path"]) <= 1
     runs = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     for run in runs:
         cli.fails("runs", "--export", run["run"], "--to", "out.csv", error=("baseline-withheld", "echo"))

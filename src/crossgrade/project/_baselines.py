@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.domain import BaselineTest, Variant, Workload
+from crossgrade.domain import BaselineTest, Mode, Variant, Workload
 from crossgrade.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -266,12 +266,24 @@ def _tested(
         workload,
         alpha=least,
         family_alpha=None,
-        mode="anytime" if least < BETS_BELOW and not judged else workload.mode,
+        mode=_mode(workload, baseline, bets=least < BETS_BELOW and not judged),
         seed=baseline.seed,
         epochs=baseline.epochs,
         planned=None,
         baseline=_terms(baseline, uses, numbers),
     )
+
+
+def _mode(workload: Workload, baseline: "Baseline", *, bets: bool) -> Mode:
+    """Return how a candidate is tested: once, at the end, unless only bets decide or its samples are blocks.
+
+    A test that may stop early gives half of its error rate to that. It saves answers of the candidate, which
+    are cheap, and the incumbent's are there. Power is what the sealed samples are short of.
+    """
+    if bets:
+        return "anytime"
+    stops = baseline.design.blocks is not None or workload.mode != "sequential"
+    return workload.mode if stops else "fixed"
 
 
 def _terms(baseline: "Baseline", uses: "Sequence[BaselineUse]", numbers: "dict[str, int]") -> BaselineTest:

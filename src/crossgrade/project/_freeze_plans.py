@@ -119,7 +119,7 @@ def plan_freeze(evaluation: "Evaluation", options: FreezeOptions) -> "tuple[Free
         answered = answered[: options.samples]
         design = replace(design, samples=len(answered), first_samples=len(answered), order=tuple(answered))
     estimate = evaluation.estimate(design)
-    blocks = None if is_free else _blocks(evaluation, estimate, known, options, pairs)
+    blocks = None if is_free else _blocks(evaluation, estimate, known, options)
     if blocks is not None:
         design = replace(design, samples=blocks.samples, first_samples=blocks.samples, blocks=blocks)
         estimate = evaluation.estimate(design)
@@ -178,11 +178,19 @@ def answers_first(planned: int, known: int, *, in_blocks: bool = False) -> int |
 
 
 def answers_needed(
-    workload: "Workload", options: FreezeOptions, mean: float, correlation: float, *, available: int
+    workload: "Workload",
+    options: FreezeOptions,
+    mean: float,
+    correlation: float,
+    *,
+    available: int,
+    in_blocks: bool = False,
 ) -> "tuple[int | None, Plan]":
     """Return how many answers a planned candidate's test needs (None: no number will do), and its plan.
 
-    `mean` is the incumbent's mean score, in (0, 1), and `correlation` that with a candidate's.
+    `mean` is the incumbent's mean score, in (0, 1), and `correlation` that with a candidate's. A candidate is
+    tested once, at its whole error rate. One that answers blocks, or where only bets decide, is tested as it
+    goes, with half of it for the test at the end.
     """
     from crossgrade.stats import BETS_BELOW, pairs_to_certify, plan, shared_alpha
 
@@ -196,8 +204,8 @@ def answers_needed(
         options.power,
         budget=available,
     )
-    at_the_end = alpha if workload.mode == "fixed" and alpha >= BETS_BELOW else alpha / 2
-    return pairs_to_certify(sized, at_the_end), sized
+    goes_on = in_blocks or workload.mode == "anytime" or alpha < BETS_BELOW
+    return pairs_to_certify(sized, alpha / 2 if goes_on else alpha), sized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +271,6 @@ def _blocks(
     estimate: "RunEstimate",
     known: _Known,
     options: FreezeOptions,
-    pairs: int,
 ) -> "Blocks | None":
     """Return blocks under which answers and all planned candidates cost least, None where pairs do.
 
@@ -275,6 +282,11 @@ def _blocks(
     workload, dataset = evaluation.workload, evaluation.dataset
     if evaluation.judge is not None or evaluation.scores_pairs or options.samples is not None:
         return None
+    available = len(dataset.samples)
+    needed, _ = answers_needed(
+        workload, options, known.mean, known.correlation, available=available, in_blocks=True
+    )
+    pairs = min(needed or available, available)
     if not may_spare(replace(workload, planned=pairs), dataset, estimate):
         return None
     incumbent, *others = [
@@ -286,7 +298,7 @@ def _blocks(
         candidate_usd=[options.candidates * sum(others) / len(others)],
         floor=workload.floor,
         planned=pairs,
-        available=len(dataset.samples),
+        available=available,
         pilot=0,
         source=known.run_id or "usual",
     )

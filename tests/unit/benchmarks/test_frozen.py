@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from benchmarks._frozen import PLANNED, follow, needed_in_hindsight, planned, rules, switches
+from benchmarks._frozen import PLANNED, compared, needed_in_hindsight, planned, rules
 from benchmarks._frozen_data import TABLES, Table, candidates, dealt_anew, table, with_retention
 from benchmarks._frozen_kill9 import SAMPLES, Killed, requests_in_store, sealed, write_project
 from benchmarks._frozen_rows import fewest
@@ -63,7 +63,7 @@ def test_later_candidates_get_less_and_the_last_ones_only_bets() -> None:
     assert alphas[:PLANNED] == pytest.approx([0.008] * PLANNED)
     assert sum(alphas) <= 0.05
     assert [rule.mode for rule in rules()] == [
-        "sequential" if alpha >= BETS_BELOW else "anytime" for alpha in alphas
+        "fixed" if alpha >= BETS_BELOW else "anytime" for alpha in alphas
     ]
     left = [rule.baseline.left for rule in rules() if rule.baseline is not None]
     assert left == pytest.approx(0.05 - np.cumsum(alphas))
@@ -73,10 +73,8 @@ def test_a_verdict_agrees_with_the_rule_that_stopped_the_run() -> None:
     incumbent = (RNG.random(400) < 0.8).astype(float)
     for rule in (rules()[0], rules()[-1]):
         for candidate in (incumbent, incumbent * (RNG.random(400) < 0.6)):
-            follower = follow(rule, incumbent, candidate)
-            passed = follower.outcome == "pass"
-            assert switches(rule, incumbent, candidate, follower.test.n) == passed
-            assert passed == (candidate is incumbent)
+            passed, switched = compared(rule, incumbent, candidate, check=True)
+            assert passed == switched == (candidate is incumbent)
 
 
 def test_a_plan_is_made_again_and_comes_near_what_it_would_be_in_hindsight() -> None:

@@ -52,9 +52,11 @@ def test_more_candidates_need_more_answers() -> None:
 
 
 def test_what_is_sized_is_the_test_at_the_end() -> None:
-    sequential, sized = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000)
+    once, sized = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000)
     assert sized.planned == plan(0.8, 0.3, 0.95, LOAD.floor, 0.008).planned
-    assert sequential == pairs_to_certify(sized, 0.004)
+    assert once == pairs_to_certify(sized, 0.008)
+    in_blocks, _ = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000, in_blocks=True)
+    assert in_blocks == pairs_to_certify(sized, 0.004)
 
 
 def test_a_mean_is_kept_from_its_ends() -> None:
