@@ -213,17 +213,19 @@ def at_floor(job: Job) -> np.ndarray:
 def good_one(job: Job) -> np.ndarray:
     """Return whether the last planned candidate, which is good, passed, and whether the verdict is a switch.
 
-    Third, whether a test that may stop early passes it at the same part of alpha. The shape is (runs, 3).
+    Third, whether a test that may stop early passes it at the same part of alpha. Fourth, whether one test at a
+    fifth of alpha does, which leaves nothing for candidates after the planned. The shape is (runs, 4).
     """
     rng = np.random.default_rng((SEED, 2, job.answers, job.batch, *job.table.encode()))
     shown, rule = table(job.table), rules(answers=job.answers)[PLANNED - 1]
     tried = candidates(shown, len(shown.others), GOOD, rng)
-    found = np.zeros((job.runs, 3), dtype=np.bool_)
+    found = np.zeros((job.runs, 4), dtype=np.bool_)
     for number, run in enumerate(found):
         items = rng.integers(shown.n, size=job.answers)
         b, c = shown.incumbent[items], tried[number % len(tried)][items]
         early = SequentialRetention(rule.floor, rule.alpha, len(b)).update_many(b, c)
-        run[:] = *compared(rule, b, c, check=not number), early == "pass"
+        split = FixedRetention(read_pairs(b, c), rule.floor, _workload().alpha / PLANNED)
+        run[:] = *compared(rule, b, c, check=not number), early == "pass", split.outcome == "pass"
     return found
 
 
