@@ -160,7 +160,7 @@ def _drawn_moment(url: str, chance: random.Random) -> Callable[[], bool]:
 
 def _freeze(folder: Path, moment: Callable[[], bool] | None) -> bool:
     """Freeze in a process of its own; returns whether it was killed."""
-    process = _crossgrade(folder, "freeze", WORKLOAD, "--yes")
+    process = _crossgrade(folder, "freeze", WORKLOAD, "--version", "bench", "--yes")
     while moment is not None and process.poll() is None:
         if moment():
             process.send_signal(signal.SIGKILL)

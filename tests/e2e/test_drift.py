@@ -103,7 +103,7 @@ def test_images_that_no_sample_stands_for_are_seen_in_the_log(cli: CommandLine, 
 def test_logs_that_cannot_be_compared_are_named(cli: CommandLine, evaluated: Project) -> None:
     decide = ("decide", "numbers", "--recent")
     empty = _write(evaluated.folder / "empty.jsonl", [])
-    cli.fails(*decide, empty, error=("log-workload-unknown", "numbers"))
+    cli.fails(*decide, empty, error=("log-unreadable", "empty.jsonl"))
     other = _write(evaluated.folder / "other.jsonl", _rows(1, 100, with_code=0, route="mail"))
     cli.fails(*decide, other, error=("log-workload-unknown", "numbers", "mail"))
     cli.fails(*decide, "nothing.jsonl", code=2, error=("file-missing", "nothing.jsonl"))

@@ -236,7 +236,7 @@ def test_a_revealed_baseline_bars_the_test(
 ) -> None:
     project.change("requests_per_month: 100000", "requests_per_month: 10000000")
     cli.succeeds("freeze", "echo", "--samples", "100", "--yes")
-    cli.succeeds("freeze", "reveal", "echo")
+    cli.succeeds("freeze", "reveal", "echo", "--yes")
     _add(project, script)
     project.fake.requests.clear()
     assert _proposal(_listed(cli))["reason_code"] == "baseline-revealed"
