@@ -8,8 +8,9 @@ import pytest
 
 from crossgrade.domain import ModelAnswer
 from crossgrade.store import Pair, PairAnswer, Store
+from crossgrade.testing import Reply
 from tests.codes import names
-from tests.e2e.driving import CommandLine, Project
+from tests.e2e.driving import CommandLine, Project, Script
 from tests.e2e.test_traffic import START, row
 
 SYSTEM = "Repeat the number that the user names, and say nothing else."
@@ -45,8 +46,9 @@ def _drift(cli: CommandLine, *arguments: str | Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def evaluated(cli: CommandLine, project: Project) -> Project:
+def evaluated(cli: CommandLine, project: Project, script: dict[str, Script]) -> Project:
     """A project whose workload `numbers` was drawn from a log, a tenth of it with code, and evaluated."""
+    script["new-model"] = lambda request: Reply(request.prompt.split("Say ")[1].split()[0])
     log = _write(project.folder / "before.jsonl", _rows(1000, 1200, with_code=0.1))
     cli.succeeds(
         "workload",
