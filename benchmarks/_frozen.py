@@ -100,7 +100,7 @@ def rules(count: int = PLANNED + LATER, answers: int = ANSWERS) -> tuple[Workloa
 
 def _spent(store: Store, workload: Workload) -> Workload:
     """Return a workload as it is tested against its baseline, whose error rate its candidate has spent."""
-    compared = against_baseline(store, workload, scorer={})
+    compared = against_baseline(store, workload, scorer=dict)
     compared.spend(store)
     return compared.workload
 

@@ -1,6 +1,6 @@
 """Candidates against a sealed baseline: the part of its error rate that each gets, and what is left."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -46,15 +46,15 @@ def against_baseline(
     store: "Store",
     workload: Workload,
     *,
-    scorer: Mapping[str, Any],
+    scorer: Callable[[], Mapping[str, Any]],
     again: bool = False,
     judged: bool = False,
 ) -> BaselineComparison:
     """Return a workload as its candidates are tested against its newest baseline.
 
     Each candidate gets its part of the baseline's error rate (`stats.shared_alpha`), the same one each time
-    that it is compared as it is now. `scorer` identifies what scores the answers. With `again` the
-    candidates' calls are made once more, which is another test. Nothing is recorded: see
+    that it is compared as it is now. `scorer` returns what identifies the scorer of the answers. With `again`
+    the candidates' calls are made once more, which is another test. Nothing is recorded: see
     `BaselineComparison.spend`.
 
     Raises UsageError if the incumbent is not the sealed one, if results were shown sample by sample before a
@@ -68,8 +68,9 @@ def against_baseline(
     _check_clock(baseline)
     known = store.baselines.uses(baseline.id)
     forgotten = sorted({each for use in known for each in use.samples})
+    identity = scorer()
     keys = {
-        variant.name: candidate_key(workload, variant, {**scorer, "forgotten": forgotten})
+        variant.name: candidate_key(workload, variant, {**identity, "forgotten": forgotten})
         for variant in workload.candidates
     }
     uses = _with_new(baseline, workload, known, keys, again=again)
