@@ -69,10 +69,9 @@ class ProjectBaselines:
         """Buy the incumbent's answers and seal them; those that were paid for or logged are not bought again.
 
         Where little is known of the incumbent's score, the plan is made again after 50 answers, and after
-        half of what it then plans.
-        Whatever ends it early, what was paid for is kept, and the next call goes on from there. Raises
-        UsageError for an incumbent that is gone, for answers of another model, and as `plan` does; and what
-        `evaluate` raises.
+        half of what it then plans. Whatever ends it early, what was paid for is kept, and the next call goes
+        on from there. Raises UsageError for an incumbent that is gone, for answers of another model, and as
+        `plan` does; and what `evaluate` raises.
         """
         from crossgrade.evaluate import seal
 
