@@ -88,3 +88,14 @@ def test_names_that_do_not_exist(cli: CommandLine) -> None:
     cli.fails("onboard", "next", "--workload", "eco", error=("workload-unknown", "eco"))
     cli.fails("onboard", "old", "--workload", "echo", error=("models-not-distinct", "old", "echo"))
     cli.fails("onboard", "next", error=("usage", "Missing", "--workload"))
+
+
+def test_a_prompt_that_the_gateway_does_not_send_is_said(cli: CommandLine, project: Project) -> None:
+    project.change("candidates: [new]", 'candidates: [{model: new, prompt: {user: "Please say {input}"}}]')
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert noted(cli.succeeds("route", "apply", "echo").err, "prompt-not-served", "new")
+
+
+def test_a_prompt_that_clients_send_needs_no_word(cli: CommandLine, project: Project) -> None:
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert not noted(cli.succeeds("route", "apply", "echo").err, "prompt-not-served")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._frame import Renamed, config_option, json_option
-from crossgrade.cli._output import note, print_fields, print_json, print_table
+from crossgrade.cli._output import note, print_fields, print_json, print_table, warn
 from crossgrade.cli._params import complete_route, complete_workload
 from crossgrade.errors import NotFoundError, UsageError, closest
 
@@ -92,6 +92,21 @@ def apply(
         for reason in stored.verdict.reasons:
             if reason.code == "other-api" and reason.candidate == stored.verdict.policy.candidate:
                 note(reason.text, code="not-carried")
+        _warn_of_prompts(project, workload, stored.verdict.policy.candidate)
+
+
+def _warn_of_prompts(project: "Project", workload: str, candidate: str | None) -> None:
+    """Say that the gateway passes requests on as they are, where a candidate was tested with others."""
+    wanted = project.workload(workload)
+    tested = next((each for each in wanted.candidates if each.name == candidate), None)
+    same = wanted.incumbent
+    if tested is None or (tested.prompt, tested.settings) == (same.prompt, same.settings):
+        return
+    warn(
+        f"{candidate} was tested with a prompt or settings of its own, and the gateway passes requests on as "
+        "clients send them: what is served is what was certified only if clients send these to it",
+        code="prompt-not-served",
+    )
 
 
 @command.command()
