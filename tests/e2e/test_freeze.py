@@ -292,8 +292,17 @@ def test_a_candidate_below_the_floor_is_kept_out(
     script["new-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
     verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
     assert verdict["name"] == "keep"
-    with Opened.open(sealed.config) as opened, raises_code("baseline-alpha-fixed"):
-        opened.decide("echo", alpha=0.1)
+    for rule in ("--alpha", "--floor"):
+        cli.fails("decide", "echo", rule, "0.4", error=("baseline-rules-fixed",))
+
+
+@pytest.mark.parametrize("rule", ["floor: 0.5", "mode: fixed\n    router: true", "splits_only: true"])
+def test_a_run_is_not_decided_by_other_rules_than_it_spent_its_part_on(
+    cli: CommandLine, sealed: Project, rule: str
+) -> None:
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    sealed.change("    scorer:", f"    {rule}\n    scorer:")
+    cli.fails("decide", "echo", error=("baseline-rules-changed", "echo"))
 
 
 @pytest.mark.parametrize("dear", [False, True])
