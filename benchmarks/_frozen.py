@@ -240,7 +240,8 @@ def needed_in_hindsight(name: str) -> int:
     """Return how many answers would be planned if a table's mean and correlations were known."""
     shown = table(name)
     found = [
-        answers_needed(_workload(), FreezeOptions(), shown.accuracy, each, available=shown.n)[0] or shown.n
+        answers_needed(_workload(), FreezeOptions(), shown.accuracy, each, available=shown.n).needed
+        or shown.n
         for each in good_correlations(name)
     ]
     return round(sum(found) / len(found))
@@ -250,10 +251,8 @@ def planned(shown: Table, drawn: np.ndarray) -> int:
     """Return how many of the drawn items' answers a freeze buys: its plan, made again as answers come."""
     known, mean, answers = 0, ACCURACY, len(drawn)
     for _ in range(MOST_PLANS):
-        needed, _ = answers_needed(
-            _workload(), FreezeOptions(), mean, UNSEEN_CORRELATION, available=len(drawn)
-        )
-        answers = min(needed or len(drawn), len(drawn))
+        sized = answers_needed(_workload(), FreezeOptions(), mean, UNSEEN_CORRELATION, available=len(drawn))
+        answers = min(sized.needed or len(drawn), len(drawn))
         first = answers_first(answers, known)
         if first is None:
             break

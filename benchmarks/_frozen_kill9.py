@@ -1,9 +1,10 @@
 """`kill -9` of `crossgrade freeze` while it buys: `python -m benchmarks._frozen_kill9 TIMES [SEED]` prints JSON.
 
-TIMES is the number of kills. A freeze is killed once or more and started again until it has sealed. *Lost*: answers that were in the store at a
-kill and are not there at the end, and planned ones that the baseline lacks. *Paid twice*: answers that were in the
-store at a kill and whose request reached the endpoint again afterwards. A request in flight at the kill was never
-acknowledged, so it has to be sent again; such repeats are counted apart.
+TIMES is the number of kills. A freeze is killed once or more and started again until it has sealed.
+*Lost*: answers that were in the store at a kill and are not there at the end, and planned ones that
+the baseline lacks. *Paid twice*: answers that were in the store at a kill and whose request reached
+the endpoint again afterwards. A request in flight at the kill was never acknowledged, so it has to be
+sent again. Such repeats are counted apart.
 """
 
 import json
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks._endpoint import counts, endpoint
-from benchmarks._kill9 import DELAY_S
+from benchmarks._kill9 import DELAY_S, drawn_moment
 from benchmarks._table import Row
 from crossgrade.domain import ScorerSpec
 from crossgrade.evaluate import build_scorer
@@ -126,7 +127,9 @@ def _one_project(url: str, folder: Path, chance: random.Random, number: int) -> 
         before = requests_in_store(folder)
         sent_before = counts(url)
         kill = seen.kills < _KILLS_A_PROJECT
-        killed = _freeze(folder, _drawn_moment(url, chance) if kill else None)
+        later_s = chance.uniform(0, _LATER_S) * chance.random() ** 2
+        moment = drawn_moment(url, chance, calls=_USUAL_CALLS, later_s=later_s)
+        killed = _freeze(folder, moment if kill else None)
         sent = counts(url)
         seen.paid_twice += sum(sent[request] > sent_before[request] for request in before)
         if killed:
@@ -142,20 +145,6 @@ def _one_project(url: str, folder: Path, chance: random.Random, number: int) -> 
     seen.sealed = baseline.answered
     seen.unclean = int(_crossgrade(folder, "freeze", "verify", WORKLOAD).wait() != 0)
     return seen
-
-
-def _drawn_moment(url: str, chance: random.Random) -> Callable[[], bool]:
-    """Return a function that says whether the moment to kill has come."""
-    wanted = sum(counts(url).values()) + chance.randrange(_USUAL_CALLS)
-    later_s = chance.uniform(0, _LATER_S) * chance.random() ** 2
-
-    def has_come() -> bool:
-        if sum(counts(url).values()) < wanted:
-            return False
-        time.sleep(later_s)
-        return True
-
-    return has_come
 
 
 def _freeze(folder: Path, moment: Callable[[], bool] | None) -> bool:

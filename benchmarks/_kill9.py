@@ -68,15 +68,20 @@ def _one_run(url: str, folder: Path, chance: random.Random, number: int) -> dict
     }
 
 
-def drawn_moment(url: str, chance: random.Random) -> Callable[[], bool]:
-    """Return a function that says whether the moment to kill has come."""
-    wanted = sum(counts(url).values()) + chance.randrange(2 * SAMPLES)
-    later_s = chance.uniform(0, _LATER_S)
+def drawn_moment(
+    url: str, chance: random.Random, *, calls: int = 2 * SAMPLES, later_s: float | None = None
+) -> Callable[[], bool]:
+    """Return a function that says whether the moment to kill has come.
+
+    It comes `later_s` (drawn, if None) after up to `calls` more requests, a number that is drawn.
+    """
+    wanted = sum(counts(url).values()) + chance.randrange(calls)
+    wait_s = chance.uniform(0, _LATER_S) if later_s is None else later_s
 
     def has_come() -> bool:
         if sum(counts(url).values()) < wanted:
             return False
-        time.sleep(later_s)
+        time.sleep(wait_s)
         return True
 
     return has_come

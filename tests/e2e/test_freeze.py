@@ -292,8 +292,17 @@ def test_a_candidate_below_the_floor_is_kept_out(
     script["new-model"] = lambda request: Reply("wrong" if number(request) % 2 else str(number(request)))
     verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
     assert verdict["name"] == "keep"
-    with Opened.open(sealed.config) as opened, raises_code("baseline-alpha-fixed"):
-        opened.decide("echo", alpha=0.1)
+    for rule in ("--alpha", "--floor"):
+        cli.fails("decide", "echo", rule, "0.4", error=("baseline-rules-fixed",))
+
+
+@pytest.mark.parametrize("rule", ["floor: 0.5", "mode: fixed\n    router: true", "splits_only: true"])
+def test_a_run_is_not_decided_by_other_rules_than_it_spent_its_part_on(
+    cli: CommandLine, sealed: Project, rule: str
+) -> None:
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    sealed.change("    scorer:", f"    {rule}\n    scorer:")
+    cli.fails("decide", "echo", error=("baseline-rules-changed", "echo"))
 
 
 @pytest.mark.parametrize("dear", [False, True])
@@ -365,3 +374,52 @@ def test_another_model_under_the_old_name_is_refused(project: Project) -> None:
 
 
 _HOSTED = Offer(name="old", provider="openai", model="gpt-4.1")
+
+
+def test_answers_are_bought_in_batches(cli: CommandLine, project: Project) -> None:
+    project.change(
+        "    prices: [{input_per_mtok: 10,",
+        "    batch: true\n    prices: [{batch_discount: 0.5, input_per_mtok: 10,",
+    )
+    project.change("  old:\n    provider: openai-compatible", "  old:\n    provider: openai")
+    sealed = _summary(cli.succeeds("freeze", "echo", "--samples", "120", "--yes", "--json"))
+    assert sealed["answers"] == 120
+    assert len(project.fake.requests) == 5  # the first, which tell who answers
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_another_model_that_answers_is_refused_after_the_first_five(
+    cli: CommandLine, project: Project, script: dict[str, Script], *, first: bool
+) -> None:
+    def other(request: ReceivedRequest) -> Reply:
+        served = "something-else" if first or len(project.asked("old-model")) > 60 else "old-model-2026-01-31"
+        return Reply(str(number(request)), served=served)
+
+    script["old-model"] = other
+    cli.fails("freeze", "echo", "--samples", "100", "--yes", error=("baseline-other-model", "something-else"))
+    assert (_asked(project, "old-model") == 5) == first
+    accepted = ("--version", "something-else", *(() if first else ("--version", "old-model-2026-01-31")))
+    cli.succeeds("freeze", "echo", "--samples", "100", "--yes", *accepted)
+
+
+def test_a_dated_version_is_the_model_that_was_asked_for(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda request: Reply(
+        str(number(request)), served="old-model" if number(request) % 2 else "old-model-2026-01-31"
+    )
+    ran = cli.succeeds("freeze", "echo", "--samples", "100", "--yes")
+    assert noted(ran.err, "baseline-versions", "old-model-2026-01-31")
+
+
+def test_answers_of_two_versions_are_refused_unless_both_are_named(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda request: Reply(
+        str(number(request)), served=f"old-model-2026-0{1 + number(request) % 2}-31"
+    )
+    versions = ("old-model-2026-01-31", "old-model-2026-02-31")
+    cli.fails("freeze", "echo", "--samples", "100", "--yes", error=("baseline-versions-mixed", *versions))
+    cli.succeeds(
+        "freeze", "echo", "--samples", "100", "--yes", "--version", versions[0], "--version", versions[1]
+    )

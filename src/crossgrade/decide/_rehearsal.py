@@ -79,6 +79,7 @@ def rehearse(
     splits_only: bool = False,
     futility: float | None = FUTILITY,
     every_hypothesis: bool = False,
+    alone: bool = False,
 ) -> Rehearsed:
     """Run on `samples` in the order asked, of which `design` plans some, where all scores are known.
 
@@ -95,6 +96,7 @@ def rehearse(
         mode=mode,
         splits_only=splits_only,
         futility=futility,
+        alone=alone,
         settles=None if every_hypothesis else known.dearer,
     )
     paired, asked = 0, dict.fromkeys(names, 0)

@@ -92,6 +92,7 @@ def _rehearsed(
         splits_only=workload.splits_only,
         futility=FUTILITY if workload.baseline is None else None,
         every_hypothesis=workload.every_hypothesis,
+        alone=workload.baseline is not None,
     )
 
 

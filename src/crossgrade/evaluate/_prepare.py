@@ -11,11 +11,11 @@ import numpy as np
 from crossgrade.calls import canonical_json, digest
 from crossgrade.decide import LARGEST_BLOCK, RunDesign
 from crossgrade.domain import JSON, ModelAnswer, Sample, Variant, Workload
-from crossgrade.errors import ProviderError, UsageError
+from crossgrade.errors import UsageError
 from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._prompt import may_answer, request_bytes, uncarried
 from crossgrade.evaluate.scorers import PairScorer, PythonScorer, Scorer
-from crossgrade.store import Response, Run, new_id
+from crossgrade.store import Run, new_id
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -143,44 +143,6 @@ async def check_samples(
             variant.request(sample)
         if tries_blank:
             await cast("Scorer", scorer).score(sample, blank)
-
-
-def sealed_by_request(
-    workload: Workload,
-    samples: Sequence[Sample],
-    incumbent: OpenVariant,
-    sealed: Mapping[tuple[str, int], Response | ProviderError],
-) -> dict[str, Response | ProviderError]:
-    """Return the incumbent's sealed outcomes by the digest under which a run looks for its answers."""
-    return {
-        incumbent.call(sample, epoch).digest: sealed[sample.id, epoch]
-        for sample in (samples if sealed else ())
-        for epoch in range(1, workload.epochs + 1)
-        if (sample.id, epoch) in sealed
-    }
-
-
-def check_sealed_elsewhere(
-    workload: Workload,
-    samples: Sequence[Sample],
-    incumbent: OpenVariant,
-    *,
-    store: "Store",
-    elsewhere: Mapping[str, str],
-) -> None:
-    """Raise `UsageError` if answers that the run would take are sealed in a baseline of another workload."""
-    if not elsewhere or workload.baseline is not None:
-        return
-    epochs = range(1, workload.epochs + 1)
-    paid = store.answers.paid(incumbent.call(each, epoch).digest for each in samples for epoch in epochs)
-    shared = [elsewhere[each.id] for each in paid.values() if each.id in elsewhere]
-    if shared:
-        raise UsageError(
-            f"{len(shared):,} answers of {incumbent.name} that `{workload.name}` would take are sealed in a "
-            f"baseline of `{shared[0]}`: a test on them would spend its error rate a second time",
-            code="answers-sealed",
-            hint=f"compare candidates under the workload `{shared[0]}`, or take other rows",
-        )
 
 
 def begin(

@@ -22,7 +22,7 @@ from crossgrade.calls import (
 )
 from crossgrade.decide import RunDesign
 from crossgrade.domain import JSON, Price, Workload
-from crossgrade.errors import BudgetExceededError, ProviderError, StoreError
+from crossgrade.errors import BudgetExceededError, StoreError
 from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._flow import Flow
 from crossgrade.evaluate._plan import NeverStop, Progress, RunPlan, StoppingRule
@@ -31,14 +31,13 @@ from crossgrade.evaluate._prepare import (
     begin,
     check_answerable,
     check_samples,
-    check_sealed_elsewhere,
     new_design,
-    sealed_by_request,
 )
 from crossgrade.evaluate._recording import Recording
 from crossgrade.evaluate._scoring import case_scorer
+from crossgrade.evaluate._sealed import SealedOutcomes, check_sealed_elsewhere, sealed_by_request
 from crossgrade.evaluate.scorers import PairScorer, Scorer
-from crossgrade.store import Response, Run, RunStatus
+from crossgrade.store import Run, RunStatus
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ async def run_workload(
     batches: Mapping[str, BatchProvider] | None = None,
     resume: str | None = None,
     reuse: bool = True,
-    sealed: Mapping[tuple[str, int], Response | ProviderError] | None = None,
+    sealed: SealedOutcomes | None = None,
     sealed_elsewhere: Mapping[str, str] | None = None,
     begins: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] | None = None,

@@ -24,6 +24,7 @@ from crossgrade.errors import (
     UpstreamError,
     UsageError,
 )
+from crossgrade.evaluate._case import OpenVariant
 from crossgrade.evaluate._prepare import planned_samples, run_settings
 from crossgrade.store import Response, Run, new_id
 from crossgrade.workloads import Dataset, sample_digest
@@ -82,16 +83,13 @@ def seal(
     expected_retention: float,
     power: float,
     price: str | None,
-    accepted: Iterable[str],
     seen_before: Sequence[str] = (),
     now: datetime,
 ) -> "Baseline":
     """Return the baseline of a run that collected the incumbent's answers; it is not recorded yet.
 
-    `accepted` are versions that the team has stated to be the incumbent, beside those named after it. Of the
-    calls at most `MOST_FAILED` may have failed again and again: they are sealed as failures, as a run counts
-    them. Raises UsageError if more did, if the answers are of several versions or of another model, or
-    if the clock was set back.
+    Of the calls at most `MOST_FAILED` may have failed again and again: they are sealed as failures, as a run
+    counts them. Raises UsageError if more did, or if the clock was set back.
     """
     from crossgrade.store import Baseline, SealedSample
 
@@ -105,7 +103,6 @@ def seal(
             code="baseline-incomplete",
             hint=f"run `crossgrade freeze {workload.name}` again: what was paid for is kept",
         )
-    check_versions(workload, versions_of(store, run), accepted)
     check_clock(workload.name, last, now)
     settings = run_settings(workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest)
     return Baseline(
@@ -253,6 +250,44 @@ def sealed_outcomes(store: "Store", baseline: "Baseline") -> SealedOutcomes:
             kind = _REFUSALS.get(str(each.error_kind), UpstreamError)
             found[each.sample_id, each.epoch] = kind("this call failed when the baseline was sealed")
     return found
+
+
+def sealed_by_request(
+    workload: Workload,
+    samples: Sequence[Sample],
+    incumbent: OpenVariant,
+    sealed: SealedOutcomes,
+) -> dict[str, Response | ProviderError]:
+    """Return the incumbent's sealed outcomes by the digest under which a run looks for its answers."""
+    return {
+        incumbent.call(sample, epoch).digest: sealed[sample.id, epoch]
+        for sample in (samples if sealed else ())
+        for epoch in range(1, workload.epochs + 1)
+        if (sample.id, epoch) in sealed
+    }
+
+
+def check_sealed_elsewhere(
+    workload: Workload,
+    samples: Sequence[Sample],
+    incumbent: OpenVariant,
+    *,
+    store: "Store",
+    elsewhere: Mapping[str, str],
+) -> None:
+    """Raise `UsageError` if answers that the run would take are sealed in a baseline of another workload."""
+    if not elsewhere:
+        return
+    epochs = range(1, workload.epochs + 1)
+    paid = store.answers.paid(incumbent.call(each, epoch).digest for each in samples for epoch in epochs)
+    shared = [elsewhere[each.id] for each in paid.values() if each.id in elsewhere]
+    if shared:
+        raise UsageError(
+            f"{len(shared):,} answers of {incumbent.name} that `{workload.name}` would take are sealed in a "
+            f"baseline of `{shared[0]}`: a test on them would spend its error rate a second time",
+            code="answers-sealed",
+            hint=f"compare candidates under the workload `{shared[0]}`, or take other rows",
+        )
 
 
 def check_sealed(store: "Store", baseline: "Baseline") -> Iterator[str]:

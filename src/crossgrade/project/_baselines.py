@@ -1,11 +1,11 @@
 """Candidates against a sealed baseline: the part of its error rate that each gets, and what is left."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.domain import BaselineTest, Mode, Variant, Workload
+from crossgrade.domain import BaselineTest, Mode, Workload
 from crossgrade.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class BaselineComparison:
     def spend(self, store: "Store") -> None:
         """Record the new uses; raises StoreError if another process compared something meanwhile."""
         test = self.workload.baseline
-        if test is None:
+        if test is None or not self.uses:
             return
         with store.baselines.using(test.baseline_id):
             recorded = store.baselines.uses(test.baseline_id)
@@ -61,18 +61,15 @@ def against_baseline(
     new candidate came, or if the part that is left is too small for a test; StoreError if the record of what
     was compared does not fit the runs.
     """
+    from crossgrade.evaluate import check_clock
+
     baseline = in_force(store, workload.name)
     if baseline is None:
         return BaselineComparison(workload=workload)
     _check_incumbent(workload, baseline)
-    _check_clock(baseline)
+    check_clock(workload.name, baseline.sealed_at, datetime.now(UTC))
     known = store.baselines.uses(baseline.id)
-    forgotten = sorted({each for use in known for each in use.samples})
-    identity = scorer()
-    keys = {
-        variant.name: candidate_key(workload, variant, {**identity, "forgotten": forgotten})
-        for variant in workload.candidates
-    }
+    keys = _candidate_keys(workload, known, scorer())
     uses = _with_new(baseline, workload, known, keys, again=again)
     return BaselineComparison(
         workload=_tested(workload, baseline, uses, keys, judged=judged),
@@ -120,28 +117,40 @@ def tried_candidates(baseline: "Baseline", uses: "Sequence[BaselineUse]") -> "li
     return tried
 
 
-def sealed_elsewhere(store: "Store", baseline_id: str | None) -> dict[str, str]:
-    """Return which answers are sealed in another baseline: its workload, by the response's id."""
+def sealed_answers(store: "Store") -> dict[str, str]:
+    """Return which answers are sealed: the workload of their baseline, by the response's id."""
     return {
         each.response_id: baseline.workload
         for baseline in store.baselines.recent()
-        if baseline.id != baseline_id
         for each in baseline.answers
         if each.response_id is not None
     }
 
 
-def as_run(store: "Store", workload: Workload, run: "Run") -> Workload:
+def as_run(
+    store: "Store", workload: Workload, run: "Run", *, scorer: Callable[[], Mapping[str, Any]]
+) -> Workload:
     """Return a workload as a run tested it against a baseline, unchanged for a run that asked the incumbent.
 
-    Raises StoreError as `in_force` does.
+    Raises UsageError if the workload is not what the run spent its part of the error rate on, and StoreError
+    as `in_force` does.
     """
     recorded: Any = run.settings.get("baseline")
     if recorded is None:
         return workload
     in_force(store, run.workload)
     baseline = store.baselines.get(str(recorded["id"]))
+    uses = store.baselines.uses(baseline.id)
+    tried = tried_candidates(baseline, uses)
     numbers = {str(name): int(number) for name, number in recorded["numbers"].items()}
+    keys = _candidate_keys(workload, uses, scorer())
+    if any(tried[number - 1].key != keys.get(name) for name, number in numbers.items()):
+        raise UsageError(
+            f"{workload.name!r} has other rules, candidates or samples than run {run.id} tested against "
+            f"baseline {baseline.id}",
+            code="baseline-rules-changed",
+            hint=f"bring them back, or run `crossgrade evaluate {workload.name}`, which is another test",
+        )
     return replace(
         workload,
         alpha=float(str(run.settings["alpha"])),
@@ -150,26 +159,32 @@ def as_run(store: "Store", workload: Workload, run: "Run") -> Workload:
         seed=baseline.seed,
         epochs=baseline.epochs,
         planned=None,
-        baseline=_terms(baseline, store.baselines.uses(baseline.id), numbers),
+        baseline=_terms(baseline, uses, numbers),
     )
 
 
-def candidate_key(workload: Workload, variant: Variant, more: Mapping[str, Any]) -> str:
-    """Return what makes a test of a candidate the same one: all that a verdict on it depends on."""
+def _candidate_keys(
+    workload: Workload, uses: "Iterable[BaselineUse]", scorer: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what makes a test of each candidate the same one: all that a verdict on it depends on."""
     from crossgrade.calls import digest
     from crossgrade.evaluate import run_settings
 
-    settings = run_settings(
-        replace(workload, candidates=(variant,), baseline=None), dataset_digest="", scorer_digest=""
-    )
-    for name in ("planned", "seed", "alpha", "dataset_digest", "scorer_digest"):
-        del settings[name]  # which a baseline sets
-    rules = {
+    common = {
+        **scorer,
         "router": workload.router,
         "whole_floor": workload.whole_floor,
         "dropped": sorted(workload.dropped),
+        "forgotten": sorted({each for use in uses for each in use.samples}),
     }
-    return digest({**settings, **rules, **more})
+    keys = {}
+    for variant in workload.candidates:
+        alone = replace(workload, candidates=(variant,), baseline=None)
+        settings = run_settings(alone, dataset_digest="", scorer_digest="")
+        for name in ("planned", "seed", "alpha", "dataset_digest", "scorer_digest"):
+            del settings[name]  # which a baseline sets
+        keys[variant.name] = digest({**settings, **common})
+    return keys
 
 
 def _check_incumbent(workload: Workload, baseline: "Baseline") -> None:
@@ -184,17 +199,6 @@ def _check_incumbent(workload: Workload, baseline: "Baseline") -> None:
             f"{baseline.id} was sealed on {baseline.sealed_at:%Y-%m-%d}",
             code="baseline-of-other-incumbent",
             hint="bring the incumbent back as it was",
-        )
-
-
-def _check_clock(baseline: "Baseline") -> None:
-    now = datetime.now(UTC)
-    if baseline.sealed_at > now:
-        raise UsageError(
-            f"the clock says {now:%Y-%m-%d %H:%M} UTC, and baseline {baseline.id} was sealed on "
-            f"{baseline.sealed_at:%Y-%m-%d %H:%M} UTC",
-            code="clock-set-back",
-            hint="set the clock",
         )
 
 
@@ -302,6 +306,17 @@ def _terms(baseline: "Baseline", uses: "Sequence[BaselineUse]", numbers: "dict[s
         withheld=not any(use.kind == "revealed" for use in uses),
         seen_before=baseline.seen_before,
     )
+
+
+def check_rules_free(run: "Run") -> None:
+    """Raise UsageError for a run whose floor and error rate were fixed when it was begun."""
+    if run.settings.get("baseline") is not None:
+        raise UsageError(
+            f"run {run.id} was compared with a sealed baseline, where floor and error rate are part of the "
+            "test",
+            code="baseline-rules-fixed",
+            hint="leave out `--floor` and `--alpha`",
+        )
 
 
 def is_withheld(store: "Store", run: "Run") -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price, Workload
 from crossgrade.errors import DataError, UsageError
-from crossgrade.project._baselines import sealed_elsewhere
+from crossgrade.project._baselines import sealed_answers
 from crossgrade.project._designs import blocks_from_history, may_spare, run_design, stopping_rule
 from crossgrade.project._measured import offers_of
 
@@ -133,12 +133,15 @@ class Evaluation:
         offers = offers_of(workload)
         everybody = {**offers, judge.name: judge} if judge else offers
         design = design or self.design(resume=resume, reuse=reuse)
-        sealed, test = None, workload.baseline
-        if test is not None:
+        sealed, test, elsewhere = None, workload.baseline, dict[str, str]()
+        if test is None:
+            elsewhere = sealed_answers(self.store)
+        else:
             sealed = sealed_outcomes(self.store, self.store.baselines.get(test.baseline_id))
-        elsewhere = sealed_elsewhere(self.store, None if test is None else test.baseline_id)
         # A variant whose answers are all recorded, as from a log, is not asked and needs no key.
         unasked = self._unasked(design) - {judge.name if judge else ""} if reuse else set()
+        if sealed is not None:
+            unasked.add(workload.incumbent.name)
         limiters = CallLimiters()
         judge_usd = Decimal(0)
         if workload.max_cost_usd is not None:
@@ -165,7 +168,7 @@ class Evaluation:
             batches = {
                 name: await stack.enter_async_context(open_batches(offer, environ=self.environ))
                 for name, offer in offers.items()
-                if offer.batch and name not in unasked and not (sealed and name == workload.incumbent.name)
+                if offer.batch and name not in unasked
             }
             judges = Judges(
                 everybody, providers=providers, limiters=limiters, store=self.store, prices=self.prices

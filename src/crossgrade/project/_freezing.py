@@ -97,7 +97,6 @@ class ProjectBaselines:
                 expected_retention=options.retention,
                 power=options.power,
                 price=None if price is None else price_words(offer, price),
-                accepted=options.versions,
                 seen_before=self._seen(name, store.answers.samples_of_run(run.id)),
                 now=datetime.now(UTC),
             )

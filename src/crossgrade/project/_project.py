@@ -15,6 +15,7 @@ from crossgrade.project._baselines import (
     BaselineComparison,
     against_baseline,
     as_run,
+    check_rules_free,
     check_withheld,
     is_withheld,
 )
@@ -224,15 +225,11 @@ class Project(OpenProject):
         `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None
-        workload = with_rules(self.workload(name), floor=floor, alpha=alpha)
+        workload = self.workload(name)
+        if is_what_if:
+            check_rules_free(run_named(self.store, workload, run_id))
+            workload = with_rules(workload, floor=floor, alpha=alpha)
         case = self._case(workload, run_id, label_file)
-        if alpha is not None and case.settings.baseline is not None:
-            raise UsageError(
-                f"run {case.run.id} rests on baseline {case.settings.baseline.baseline_id}, whose error rate "
-                "all candidates share",
-                code="baseline-alpha-fixed",
-                hint="leave out `--alpha`",
-            )
         siblings = self._family().of_others(workload)
         now = now or datetime.now(UTC)
         return self._decide(case, siblings, now=now, record=not is_what_if, recent=recent)
@@ -295,7 +292,8 @@ class Project(OpenProject):
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
         run = run_named(self.store, workload, run_id)
-        return self._case_of(as_run(self.store, workload, run), self.dataset(workload), run, label_file)
+        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        return self._case_of(tested, self.dataset(workload), run, label_file)
 
     def _case_of(
         self, workload: Workload, dataset: "Dataset", run: "Run", label_file: Path | None = None

@@ -13,7 +13,7 @@ from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
-from crossgrade.stats._planning import Plan, pairs_to_certify, plan
+from crossgrade.stats._planning import Plan, least_certified, pairs_to_certify, plan
 from crossgrade.stats._retention import (
     METHOD_VERSION,
     MOST_NEEDED,
@@ -55,6 +55,7 @@ __all__ = [
     "growth_alpha",
     "holm",
     "holm_levels",
+    "least_certified",
     "least_difference",
     "mean_interval",
     "pairs_to_certify",

@@ -1,6 +1,7 @@
 """How many pairs a retention test needs."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from crossgrade.errors import UsageError
@@ -97,13 +98,30 @@ def pairs_to_certify(planned: Plan, alpha: float) -> int | None:
     with its variance under the floor and its allowance for skewness.
     """
     read_rate("alpha", alpha)
-    design = _Design(
+    return _design_of(planned).pairs_passing(planned.expected_retention, alpha)
+
+
+def least_certified(planned: Plan, alpha: float, n: int) -> float | None:
+    """Return the smallest retention that `n` pairs pass at `alpha` with the power of a plan.
+
+    None if not even a candidate that is always right would. It is the inverse of `pairs_to_certify`.
+    """
+    read_rate("alpha", alpha)
+    design = _design_of(planned)
+    return design.smallest(lambda retention: _within(design.pairs_passing(retention, alpha), n))
+
+
+def _design_of(planned: Plan) -> "_Design":
+    return _Design(
         incumbent_mean=planned.incumbent_mean,
         correlation=planned.correlation,
         floor=planned.floor,
         power=planned.power,
     )
-    return design.pairs_passing(planned.expected_retention, alpha)
+
+
+def _within(needed: int | None, n: int) -> bool:
+    return needed is not None and needed <= n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,14 +173,14 @@ class _Design:
 
     def smallest_separable(self, n: int, alpha: float) -> float | None:
         """The smallest retention above the floor that `n` pairs settle."""
+        return self.smallest(lambda retention: _within(self.pairs_needed(retention, alpha), n))
+
+    def smallest(self, is_enough: Callable[[float], bool]) -> float | None:
+        """The smallest retention above the floor that is enough (None if none is)."""
         low, high = self.floor, 1 / self.incumbent_mean
-        if high <= low or not self._enough(high, n, alpha):
+        if high <= low or not is_enough(high):
             return None
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self._enough(middle, n, alpha) else (middle, high)
+            low, high = (low, middle) if is_enough(middle) else (middle, high)
         return high
-
-    def _enough(self, retention: float, n: int, alpha: float) -> bool:
-        needed = self.pairs_needed(retention, alpha)
-        return needed is not None and needed <= n

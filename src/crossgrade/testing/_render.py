@@ -66,7 +66,7 @@ def gemini_body(request: ReceivedRequest, reply: Reply) -> dict[str, Any]:
             "promptTokenCount": counts.get("prompt_tokens"),
             "candidatesTokenCount": counts.get("completion_tokens"),
         },
-        "modelVersion": request.model,
+        "modelVersion": reply.served or request.model,
     }
 
 
@@ -113,7 +113,7 @@ def _answer(request: ReceivedRequest, reply: Reply) -> ModelAnswer:
             cache_read_input_tokens=reply.cached_tokens,
             reasoning_output_tokens=reply.reasoning_tokens,
         ),
-        model=request.model,
+        model=reply.served or request.model,
     )
     choice = request.json.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "tool" and not reply.tool_calls:

@@ -37,6 +37,7 @@ class Reply:
 
     Tokens are counted in words where not given; `usage` replaces the whole usage object as sent.
     The answer waits `delay_s`, a streamed one also `token_delay_s` before each piece. `headers` are sent too.
+    `served` is the model that the answer names (None: the one that was asked for).
     """
 
     text: str = "ok"
@@ -50,6 +51,7 @@ class Reply:
     delay_s: float = 0.0
     token_delay_s: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    served: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,3 +292,20 @@ def test_a_rehearsal_asks_what_a_run_would():
     assert found.design.blocks.size > 1
     assert found.incumbent_calls < found.candidate_calls["c"]
     assert math.isclose(known.spent_usd(found), found.incumbent_calls + 0.02 * found.candidate_calls["c"])
+
+
+def test_a_rehearsal_tests_each_candidate_of_a_baseline_as_if_it_were_the_only_one() -> None:
+    samples = [Sample(id=str(at), fields={}) for at in range(300)]
+    b, c = right_or_wrong(
+        np.random.default_rng(2), 300, accuracy=0.8, retention=1.0, correlation=0.5, candidates=2
+    )
+    known = KnownScores(incumbent=b, candidates={"c": c[0], "d": c[1]})
+    design = RunDesign(samples=300, first_samples=300)
+    alone = {
+        name: rehearse(samples, KnownScores(incumbent=b, candidates={name: scores}), design)
+        for name, scores in known.candidates.items()
+    }
+    both = rehearse(samples, known, design, alone=True, every_hypothesis=True)
+    assert both.candidate_calls == {name: each.candidate_calls[name] for name, each in alone.items()}
+    shared = rehearse(samples, known, design, every_hypothesis=True)
+    assert sum(shared.candidate_calls.values()) > sum(both.candidate_calls.values())

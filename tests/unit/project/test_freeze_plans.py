@@ -8,7 +8,7 @@ import pytest
 from crossgrade.domain import Offer, PromptTemplate, ScorerSpec, Variant, Workload
 from crossgrade.project import FreezeOptions
 from crossgrade.project._freeze_plans import PILOT, answers_first, answers_needed, mean_of
-from crossgrade.stats import pairs_to_certify, plan
+from crossgrade.stats import least_certified, pairs_to_certify, plan
 
 LOAD = Workload(
     name="w",
@@ -47,16 +47,27 @@ def test_more_candidates_need_more_answers() -> None:
     one, five, twenty = (
         answers_needed(LOAD, FreezeOptions(candidates=each), 0.8, 0.3, available=1_000) for each in (1, 5, 20)
     )
-    assert (one[0] or 0) < (five[0] or 0) < (twenty[0] or 0)
-    assert [found.alpha for _, found in (one, five, twenty)] == pytest.approx([0.04, 0.008, 0.002])
+    assert (one.needed or 0) < (five.needed or 0) < (twenty.needed or 0)
+    assert [found.alpha for found in (one, five, twenty)] == pytest.approx([0.04, 0.008, 0.002])
+    assert (one.separable or 0) < (five.separable or 0) < (twenty.separable or 0)
 
 
-def test_what_is_sized_is_the_test_at_the_end() -> None:
-    once, sized = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000)
-    assert sized.planned == plan(0.8, 0.3, 0.95, LOAD.floor, 0.008).planned
-    assert once == pairs_to_certify(sized, 0.008)
-    in_blocks, _ = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000, in_blocks=True)
-    assert in_blocks == pairs_to_certify(sized, 0.004)
+def test_what_is_sized_is_the_test_that_decides() -> None:
+    sized = plan(0.8, 0.3, 0.95, LOAD.floor, 0.008)
+    once = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000)
+    assert once.needed == pairs_to_certify(sized, 0.008)
+    assert once.separable == least_certified(sized, 0.008, 1_000)
+    in_blocks = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=1_000, in_blocks=True)
+    assert in_blocks.needed == pairs_to_certify(sized, 0.004)
+    bets = answers_needed(LOAD, FreezeOptions(candidates=20), 0.8, 0.3, available=1_000)
+    assert bets.needed == pairs_to_certify(plan(0.8, 0.3, 0.95, LOAD.floor, 0.002), 0.0005)
+
+
+def test_the_least_that_is_certified_needs_all_answers() -> None:
+    found = answers_needed(LOAD, FreezeOptions(), 0.8, 0.3, available=400)
+    assert found.separable is not None
+    again = answers_needed(LOAD, FreezeOptions(retention=found.separable), 0.8, 0.3, available=400)
+    assert again.needed == pytest.approx(400, abs=1)
 
 
 def test_a_mean_is_kept_from_its_ends() -> None:
