@@ -308,6 +308,7 @@ class SealedClaim:
         price = project.price_of(variant.offer)
         check_prices([variant.name], {variant.name: price}, left_usd)
         async with AsyncExitStack() as stack:
+            scorer = await stack.enter_async_context(open_scorer(project, workload))
             provider = await stack.enter_async_context(
                 project.open_provider(variant.offer, environ=project.environ)
             )
@@ -319,7 +320,6 @@ class SealedClaim:
                 store=store,
                 budget=Budget(left_usd),
             )
-            scorer = await stack.enter_async_context(open_scorer(project, workload))
             outcomes: dict[str, Response | CrossgradeError | None] = {
                 **asked.outcomes,
                 **{each: None for each in items if each not in dataset},
@@ -327,7 +327,6 @@ class SealedClaim:
             if self._now >= drawn.at + self._every:
                 answered = has_audits or bool(asked.outcomes)
                 outcomes |= asked.failed if answered else dict.fromkeys(asked.failed)
-            scorer = await stack.enter_async_context(open_scorer(project, workload))
             audit = partial(self._audit, drawn, scorer)
             audits = await all_audits(
                 partial(audit, items[each], sample=dataset.get(each), sealed=incumbent, outcome=outcome)
