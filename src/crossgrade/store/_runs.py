@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,10 @@ import msgspec
 from sqlalchemy import Row, desc, func, insert, select
 
 from crossgrade.decide import RunDesign
-from crossgrade.domain import JSON
+from crossgrade.domain import JSON, sum_usd
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
+from crossgrade.store._answers import money
 from crossgrade.store._database import Database, file_lock, session_lock
 from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, new_id, utc_now
 
@@ -202,7 +202,7 @@ class Runs:
             answers=len(rows),
             errors=sum(row.error_kind is not None for row in rows),
             reused=sum(row.reused for row in rows),
-            spent_usd=None if None in costs else sum(map(Decimal, costs), Decimal(0)),
+            spent_usd=sum_usd(map(money, costs)),
         )
 
     def answered(self, run_id: str) -> tuple[frozenset[str], datetime | None]:

@@ -11,7 +11,7 @@ import anyio
 
 from crossgrade.calls import Budget, CallLimiters, OpenModel, Patience, check_prices
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Reason, Sample, Score, SealedWatching, Variant, Workload
+from crossgrade.domain import JSON, Reason, Sample, Score, SealedWatching, Variant, Workload, sum_usd
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import (
     SEALED_STATES,
@@ -359,7 +359,6 @@ class SealedClaim:
             scores = await score_sides(
                 scorer, sample, first, _side(self._route.policy.candidate or "", outcome)
             )
-        costs = [each.cost_usd for each in scores]
         return Audit(
             route=claim.route,
             source="sealed",
@@ -372,7 +371,7 @@ class SealedClaim:
             weight=item.weight,
             conversation=drawn.id,
             asked_at=drawn.at,
-            cost_usd=None if None in costs else sum((cost for cost in costs if cost), Decimal(0)),
+            cost_usd=sum_usd(each.cost_usd for each in scores),
         )
 
     def _variant(self) -> Variant:
@@ -419,32 +418,31 @@ class SealedClaim:
         since = datetime.now(UTC) - timedelta(days=1)
         store = self._project.store
         requests = [request for drawn in recorded_rounds(store) for request in drawn.requests.values()]
-        costs = [each.cost_usd for each in store.answers.paid(requests).values() if each.at >= since]
-        if None in costs:
+        answers = store.answers.paid(requests).values()
+        spent = sum_usd(each.cost_usd for each in answers if each.at >= since)
+        if spent is None:
             raise NotFoundError(
                 "what answers about sealed samples cost is unknown, and `watch.sealed.max_usd_per_day` "
                 "bounds it",
                 code="sealed-cost-unknown",
                 hint="drop the limit, or ask a provider that reports its usage",
             )
-        return sum((cost for cost in costs if cost is not None), Decimal(0))
+        return spent
 
     def _cost_usd(self, audits: Sequence[Audit]) -> Decimal | None:
         """Return what the round has cost so far: its answers, and their judge."""
         if self._round is None:
             return Decimal(0)
         paid = self._project.store.answers.paid(self._round.requests.values())
-        costs = [*(each.cost_usd for each in paid.values()), *(each.cost_usd for each in audits)]
-        return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
+        return sum_usd([*(each.cost_usd for each in paid.values()), *(each.cost_usd for each in audits)])
 
     def _standing(self, audits: Sequence[Audit], problem: Reason | None) -> SealedStanding:
         monitor, drawn = self._monitor, self._round
         is_over = self._is_over(audits)
         why = problem or (None if is_over else self._waits)
         cost_usd = monitor.cost_usd
-        if drawn is not None and not is_over and cost_usd is not None:
-            part = self._cost_usd(audits)
-            cost_usd = None if part is None else cost_usd + part
+        if not is_over:
+            cost_usd = sum_usd((cost_usd, self._cost_usd(audits)))
         status: Status = "watching"
         if monitor.alarm is not None:
             status = "alarm"
