@@ -1,7 +1,7 @@
 """Stores runs, their designs, events and batches, and derives their status."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from crossgrade.domain import JSON, sum_usd
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import money
-from crossgrade.store._database import Database, file_lock, session_lock
+from crossgrade.store._database import Database, process_lock
 from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, new_id, utc_now
 
 
@@ -174,7 +174,8 @@ class Runs:
         status = RunStatus.KILLED if kind is None else RunStatus(kind)
         if status is not RunStatus.RUNNING:
             return status
-        with self._lock(run_id) as free:
+        path = self._folder / "locks" / f"{run_id}.lock"
+        with process_lock(self._database, f"run {run_id}", path) as free:
             return RunStatus.KILLED if free else RunStatus.RUNNING
 
     def totals(self, run_id: str) -> RunTotals:
@@ -223,7 +224,8 @@ class Runs:
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
         """Lock the run or probe during a `with` block. Raises `StoreError` if another process has it."""
-        with self._lock(run_id) as free:
+        path = self._folder / "locks" / f"{run_id}.lock"
+        with process_lock(self._database, f"run {run_id}", path) as free:
             if not free:
                 raise StoreError(
                     f"another process is working on run {run_id}",
@@ -231,11 +233,6 @@ class Runs:
                     hint="wait for it to end, or stop it: then resume the run",
                 )
             yield
-
-    def _lock(self, run_id: str) -> AbstractContextManager[bool]:
-        if self._database.engine.dialect.name == "postgresql":
-            return session_lock(self._database, f"crossgrade run {run_id}")
-        return file_lock(self._folder / "locks" / f"{run_id}.lock", wait=False)
 
 
 def _design_row(run_id: str, design: RunDesign) -> dict[str, object]:
