@@ -225,7 +225,7 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def session_lock(database: Database, name: str) -> Iterator[bool]:
+def _session_lock(database: Database, name: str) -> Iterator[bool]:
     """Hold a PostgreSQL advisory lock during a `with` block. Yields False if another session holds it."""
     key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
     with database.reading() as connection:
@@ -248,7 +248,7 @@ def process_lock(
     Yields False if another process has it; `wait` waits for the file.
     """
     if database.engine.dialect.name == "postgresql":
-        return session_lock(database, f"crossgrade {name}")
+        return _session_lock(database, f"crossgrade {name}")
     return file_lock(path, wait=wait)
 
 
