@@ -283,6 +283,8 @@ def test_calls_that_fail_for_now_are_no_evidence(served: Project, script: dict[s
     assert len(served.asked("new-model")) == tried, "not at every check"
     looked(served, 0.2)
     assert len(served.asked("new-model")) == 2 * tried
+    with Opened.open(served.config) as opened:
+        assert len(recorded_rounds(opened.store)) == 1, "however often it was recorded that some of it waits"
     found = looked(served, 1.1)
     assert (standing(found).rounds, standing(found).asked, found.alarms) == (0, 0, [])
     script["new-model"] = honest

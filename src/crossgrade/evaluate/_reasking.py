@@ -140,11 +140,10 @@ def draw_round(
 
 
 def recorded_rounds(store: "Store") -> list[SealedRound]:
-    """Return all rounds at sealed samples that the store has, oldest first."""
-    states = store.alarms.states_under(SEALED_STATES)
-    return [
-        SealedRound.read(tree) for state in states if isinstance(tree := state.state.get("round"), Mapping)
-    ]
+    """Return all rounds at sealed samples that the store has, each once, oldest first."""
+    trees = (state.state.get("round") for state in store.alarms.states_under(SEALED_STATES))
+    rounds = [SealedRound.read(tree) for tree in trees if isinstance(tree, Mapping)]
+    return list({each.id: each for each in rounds}.values())
 
 
 def requests_of_rounds(store: "Store", samples: Collection[str]) -> list[str]:

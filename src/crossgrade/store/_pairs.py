@@ -201,7 +201,7 @@ class LivePairs:
             return {row.segment: row.number for row in connection.execute(query)}
 
     def spent_since(self, since: datetime) -> Decimal | None:
-        """Return the cost in dollars of judging live pairs since a time, or None if a cost is unknown."""
+        """Return what judging live pairs and sealed samples cost in dollars since a time. None is unknown."""
         query = select(t.audits.c.cost_usd).where(t.audits.c.at >= since.isoformat())
         with self._database.reading() as connection:
             return sum_usd(map(money, connection.execute(query).scalars()))
