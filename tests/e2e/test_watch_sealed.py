@@ -259,6 +259,15 @@ def test_a_limit_needs_a_price(served: Project) -> None:
     assert not served.fake.requests
 
 
+def test_a_judge_without_a_key_is_said_before_anybody_is_asked(served: Project) -> None:
+    judge = THIRD.replace("third", "judge").replace("URL", served.fake.base_url)
+    served.change("workloads:\n", judge.replace("FAKE_API_KEY", "NO_SUCH_KEY"))
+    served.change("{kind: exact}", "{kind: judge, options: {model: judge, criteria: It is right.}}")
+    found = looked(served)
+    assert standing(found).reason_code == "key-not-set"
+    assert not served.fake.requests
+
+
 def test_calls_that_fail_for_now_are_no_evidence(served: Project, script: dict[str, Script]) -> None:
     script["new-model"] = lambda _: Fault("server_error")
     found = looked(served)
@@ -274,6 +283,8 @@ def test_calls_that_fail_for_now_are_no_evidence(served: Project, script: dict[s
     assert len(served.asked("new-model")) == tried, "not at every check"
     looked(served, 0.2)
     assert len(served.asked("new-model")) == 2 * tried
+    with Opened.open(served.config) as opened:
+        assert len(recorded_rounds(opened.store)) == 1, "however often it was recorded that some of it waits"
     found = looked(served, 1.1)
     assert (standing(found).rounds, standing(found).asked, found.alarms) == (0, 0, [])
     script["new-model"] = honest

@@ -30,6 +30,7 @@ from crossgrade.domain.offers import (
     PromptTemplate,
     Variant,
     heads_of,
+    sum_usd,
 )
 from crossgrade.domain.serving import (
     REDIS_URL_ENV,
@@ -139,4 +140,5 @@ __all__ = [
     "heads_of",
     "keys_once",
     "no_constant",
+    "sum_usd",
 ]

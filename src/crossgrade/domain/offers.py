@@ -12,6 +12,16 @@ PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 """A dataset field's place in a prompt; other braces, as in JSON, stay as they are."""
 
 
+def sum_usd(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum of costs in dollars; None if one of them is unknown."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """Dated list price of an offer in US dollars; None is unknown, never zero.

@@ -17,7 +17,7 @@ from crossgrade.calls import (
     Provider,
     embedding_digest,
 )
-from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price
+from crossgrade.domain import JSON, ModelAnswer, ModelRequest, Offer, Price, sum_usd
 from crossgrade.errors import BadRequestError, NotFoundError
 from crossgrade.evaluate.scorers import Embedded, NoJsonError, considered, parse_json
 from crossgrade.pricing import cost_usd
@@ -104,12 +104,8 @@ class Judges:
         """Embed some texts, repeated ones only once. Raises as `Provider.embed` does."""
         offer, provider = self._named(name)
         answers = [await self._embedded(offer, provider, text) for text in texts]
-        costs = [self.cost_of(name, answer) for answer in answers]
-        known = [cost for cost in costs if cost is not None]
-        return Embedded(
-            [_vector(answer) for answer in answers],
-            sum(known, Decimal(0)) if len(known) == len(costs) else None,
-        )
+        cost_usd = sum_usd(self.cost_of(name, answer) for answer in answers)
+        return Embedded([_vector(answer) for answer in answers], cost_usd)
 
     async def _embedded(self, offer: Offer, provider: Provider, text: str) -> ModelAnswer:
         async def embed(request: ModelRequest) -> ModelAnswer:

@@ -140,11 +140,10 @@ def draw_round(
 
 
 def recorded_rounds(store: "Store") -> list[SealedRound]:
-    """Return all rounds at sealed samples that the store has, oldest first."""
-    states = store.alarms.states_under(SEALED_STATES)
-    return [
-        SealedRound.read(tree) for state in states if isinstance(tree := state.state.get("round"), Mapping)
-    ]
+    """Return all rounds at sealed samples that the store has, each once, oldest first."""
+    trees = (state.state.get("round") for state in store.alarms.states_under(SEALED_STATES))
+    rounds = [SealedRound.read(tree) for tree in trees if isinstance(tree, Mapping)]
+    return list({each.id: each for each in rounds}.values())
 
 
 def requests_of_rounds(store: "Store", samples: Collection[str]) -> list[str]:
@@ -172,47 +171,32 @@ async def ask_again(
         for sample in samples
     }
     paid = await calls.look_up(list(asked.values()))
-    unaffordable, to_ask = [], {}
-    for sample_id, call in asked.items():
-        if call.digest in paid:
-            calls.take(call, paid[call.digest])
-            continue
-        call.reserved_usd = variant.model.reserve_usd(call.request)
-        if budget.has_room_for(call.reserved_usd):
-            budget.reserve(call.reserved_usd)
-            to_ask[sample_id] = call
-        else:
-            unaffordable.append(sample_id)
-    failed = await _ask_all(to_ask, calls, journal, budget)
     outcomes: dict[str, Response | ProviderError] = {}
-    for sample_id, call in asked.items():
-        if call.response is not None:
-            outcomes[sample_id] = call.response
-        elif call.error is not None and is_of_the_request(call.error.default_code):
-            outcomes[sample_id] = call.error
-        elif call.error is not None:
-            failed.setdefault(sample_id, call.error)
-    return AskedAgain(outcomes=outcomes, failed=failed, unaffordable=tuple(unaffordable))
-
-
-async def _ask_all(
-    to_ask: Mapping[str, Call], calls: Calls, journal: Journal, budget: Budget
-) -> dict[str, CrossgradeError]:
-    """Make these calls and keep their answers; return what was raised, by sample."""
     failed: dict[str, CrossgradeError] = {}
+    unaffordable: list[str] = []
 
     async def ask(sample_id: str, call: Call) -> None:
         try:
-            await calls.ask(call)
-            await journal.committed()
+            outcomes[sample_id] = await calls.answer(call)
         except CrossgradeError as error:  # one call's trouble ends no other call, which is paid for too
-            failed[sample_id] = error
+            if isinstance(error, ProviderError) and is_of_the_request(error.default_code):
+                outcomes[sample_id] = error
+            else:
+                failed[sample_id] = error
         finally:
             budget.release(call.reserved_usd)
 
     async with anyio.create_task_group() as group:
-        for each in to_ask.items():
-            group.start_soon(ask, *each)
+        for sample_id, call in asked.items():
+            if call.digest in paid:
+                outcomes[sample_id] = paid[call.digest]
+                continue
+            call.reserved_usd = variant.model.reserve_usd(call.request)
+            if budget.has_room_for(call.reserved_usd):
+                budget.reserve(call.reserved_usd)
+                group.start_soon(ask, sample_id, call)
+            else:
+                unaffordable.append(sample_id)
     if journal.error is not None:
         raise journal.error
-    return failed
+    return AskedAgain(outcomes=outcomes, failed=failed, unaffordable=tuple(unaffordable))

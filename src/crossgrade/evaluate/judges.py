@@ -6,12 +6,11 @@ arXiv:2306.05685, section 3.3); counting a disagreement as a tie takes that pref
 
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crossgrade.domain import JSON, ModelAnswer, Sample, Score
+from crossgrade.domain import JSON, ModelAnswer, Sample, Score, sum_usd
 from crossgrade.evaluate._judge import (
     BINARY,
     LONGEST_JUDGED,
@@ -203,8 +202,8 @@ _BETTER = {"1": 1.0, "2": 0.0, "tie": 0.5}
 
 def _both(first: Opinion, second: Opinion) -> tuple[Score, Score]:
     """Return both scores from the opinion on (incumbent, candidate) and on the swapped order."""
-    costs = (first.cost_usd, second.cost_usd)
-    half = None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0)) / 2
+    both = sum_usd((first.cost_usd, second.cost_usd))
+    half = None if both is None else both / 2
     incumbent, other = (_BETTER.get((each.grade or "").lower()) for each in (first, second))
     swapped = None if other is None else 1 - other
     if incumbent is None or swapped is None:

@@ -49,12 +49,10 @@ class WorkerContext:
     ) -> None:
         self.loop = loop
         self.worker = worker
-        self.specs = tuple(specs)
         self.targets = targets
         self.now = time.monotonic
         self.wall = time.time
-        self.ends_at = ends_at
-        self.routes = ServedRoutes(self.specs, targets, ends_at=ends_at, at=self.wall())
+        self.routes = ServedRoutes(specs, targets, ends_at=ends_at, at=self.wall())
         self.limits = limits
         self.broker = broker
         self.shadows = shadows

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from crossgrade.domain import RouteSpec, StickyUnit
@@ -16,7 +15,7 @@ from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
 from crossgrade.identity import Principal
-from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, succeeded
+from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, route_table_digest, succeeded
 
 
 class Permit:
@@ -338,9 +337,6 @@ class ServedRoute:
         return self._choices[route.targets[model]].plain[0]
 
 
-_NO_ENDS: Mapping[str, float] = MappingProxyType({})
-
-
 class ServedRoutes:
     """All routes at one moment, by the names under which clients ask for them.
 
@@ -354,18 +350,17 @@ class ServedRoutes:
         specs: Iterable[RouteSpec],
         targets: Mapping[str, TargetState],
         table: RouteTable | None = None,
-        digest: str = "",
         before: "ServedRoutes | None" = None,
         *,
-        ends_at: Mapping[str, float] = _NO_ENDS,
-        at: float = 0.0,
+        ends_at: Mapping[str, float],
+        at: float,
     ) -> None:
         self._table, self._specs, self._targets, self._ends_at = table, tuple(specs), targets, ends_at
-        ended = frozenset(name for name, moment in ends_at.items() if moment <= at)
+        ended = _ended(ends_at, at)
         self.until = min((moment for moment in ends_at.values() if moment > at), default=math.inf)
         self.version = 0 if table is None else table.version
-        self.digest = digest
-        short = digest.removeprefix("sha256:")[:12]
+        self.digest = "" if table is None else route_table_digest(table)
+        short = self.digest.removeprefix("sha256:")[:12]
         stamp = "" if table is None else f"{table.version}-{short}"
         groups = {name: _group(state, targets) for name, state in targets.items()}
         self.all = tuple(
@@ -387,9 +382,18 @@ class ServedRoutes:
 
     def later(self, at: float) -> "ServedRoutes":
         """Return the same routes as they are from a later moment on, when more offers may have ended."""
-        return ServedRoutes(
-            self._specs, self._targets, self._table, self.digest, self, ends_at=self._ends_at, at=at
-        )
+        return self._next(self._table, at)
+
+    def under(self, table: RouteTable, at: float) -> "ServedRoutes":
+        """Return the same routes under another route table, as they are from a later moment on.
+
+        Raises ConfigError as `check_offers` does.
+        """
+        check_offers(table, self._specs, self._targets, _ended(self._ends_at, at))
+        return self._next(table, at)
+
+    def _next(self, table: RouteTable | None, at: float) -> "ServedRoutes":
+        return ServedRoutes(self._specs, self._targets, table, self, ends_at=self._ends_at, at=at)
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the route that the path names, else the one that the model names; None if there is none."""
@@ -404,6 +408,11 @@ class ServedRoutes:
     def names(self) -> list[str]:
         """Return every name that a request can ask for."""
         return sorted(self._by_model)
+
+
+def _ended(ends_at: Mapping[str, float], at: float) -> frozenset[str]:
+    """Return the offers that have ended at a moment."""
+    return frozenset(name for name, moment in ends_at.items() if moment <= at)
 
 
 def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:

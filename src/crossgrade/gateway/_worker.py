@@ -22,14 +22,13 @@ from crossgrade.gateway._earlier import EarlierResponses
 from crossgrade.gateway._gateway import Gateway
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._routes import ServedRoutes, check_offers
 from crossgrade.gateway._server import ClientConnection, Edge
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
 from crossgrade.identity import TokenVerifier, read_jwks, read_keyring
-from crossgrade.routing import read_route_table, route_table_digest
+from crossgrade.routing import read_route_table
 from crossgrade.telemetry import log_line
 
 DRAIN_S = 30.0
@@ -169,15 +168,8 @@ class Worker:
 
     def _take_routes(self, data: bytes) -> None:
         context = self.context
-        table = read_route_table(data)
-        at, ends_at = context.wall(), context.ends_at
-        ended = {name for name, moment in ends_at.items() if moment <= at}
-        check_offers(table, context.specs, context.targets, ended)
-        digest = route_table_digest(table)
-        context.routes = ServedRoutes(
-            context.specs, context.targets, table, digest, context.routes, ends_at=ends_at, at=at
-        )
-        self.metrics.set("crossgrade.gateway.table_version", value=table.version)
+        context.routes = context.routes.under(read_route_table(data), context.wall())
+        self.metrics.set("crossgrade.gateway.table_version", value=context.routes.version)
         for route in context.routes.all:
             if route.outside is not None:
                 allowed = ", ".join(route.spec.regions)

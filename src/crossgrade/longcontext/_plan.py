@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from crossgrade.domain import Price, Usage
+from crossgrade.domain import Price, Usage, sum_usd
 from crossgrade.longcontext._probe import ProbeSettings
 from crossgrade.longcontext._search import ALONE_TOKENS, BASE, next_of
 from crossgrade.pricing import cost_usd
@@ -70,12 +70,10 @@ def estimate_probe(
 
 
 def _cost_usd(used: _Used, prices: Sequence[Price | None], max_output_tokens: int) -> Decimal | None:
-    costs = [
+    return sum_usd(
         None if price is None else used.cost_usd(price, max_output_tokens, beside=number > 0)
         for number, price in enumerate(prices)
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known, Decimal(0)) if len(known) == len(costs) else None
+    )
 
 
 def _simulate(

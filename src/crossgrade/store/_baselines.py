@@ -18,7 +18,7 @@ from sqlalchemy import Row, desc, insert, select
 from crossgrade.decide import RunDesign
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, file_lock, session_lock
+from crossgrade.store._database import Database, process_lock
 from crossgrade.store._records import Response, utc_now
 
 BaselineUseKind: TypeAlias = Literal["candidate", "revealed", "forgotten"]
@@ -217,11 +217,8 @@ class Baselines:
     @contextmanager
     def using(self, baseline_id: str) -> Iterator[None]:
         """Lock the uses of a baseline during a `with` block. Raises `StoreError` if they are locked."""
-        if self._database.engine.dialect.name == "postgresql":
-            lock = session_lock(self._database, f"crossgrade baseline {baseline_id}")
-        else:
-            lock = file_lock(self._folder / "locks" / f"baseline-{baseline_id}.lock", wait=True)
-        with lock as free:
+        path = self._folder / "locks" / f"baseline-{baseline_id}.lock"
+        with process_lock(self._database, f"baseline {baseline_id}", path, wait=True) as free:
             if not free:
                 raise StoreError(
                     f"another process is comparing a candidate with baseline {baseline_id}",

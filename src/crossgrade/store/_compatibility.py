@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import func, insert, select
 
 from crossgrade.dialects.stated import StatedLimits
-from crossgrade.domain import Offer
+from crossgrade.domain import Offer, sum_usd
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import utc_now
@@ -84,8 +84,7 @@ class CompatibilityRecord:
     @property
     def cost_usd(self) -> Decimal | None:
         """What the calls cost, None if that of any is unknown."""
-        costs = [each.cost_usd for each in self.checks]
-        return None if None in costs else sum((each for each in costs if each is not None), Decimal(0))
+        return sum_usd(each.cost_usd for each in self.checks)
 
     def is_of(self, offer: Offer) -> bool:
         """Return whether the offer is still the model at the address that was asked."""

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def session_lock(database: Database, name: str) -> Iterator[bool]:
+def _session_lock(database: Database, name: str) -> Iterator[bool]:
     """Hold a PostgreSQL advisory lock during a `with` block. Yields False if another session holds it."""
     key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
     with database.reading() as connection:
@@ -238,6 +238,18 @@ def session_lock(database: Database, name: str) -> Iterator[bool]:
             if taken:
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
                 connection.commit()
+
+
+def process_lock(
+    database: Database, name: str, path: Path, *, wait: bool = False
+) -> AbstractContextManager[bool]:
+    """Lock among all processes that share a database: by a name on PostgreSQL, else by the file `path`.
+
+    Yields False if another process has it; `wait` waits for the file.
+    """
+    if database.engine.dialect.name == "postgresql":
+        return _session_lock(database, f"crossgrade {name}")
+    return file_lock(path, wait=wait)
 
 
 CHANNEL = "crossgrade"

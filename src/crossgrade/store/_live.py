@@ -122,11 +122,11 @@ class WaitingPair:
 class Audit:
     """One observation of a route's claim: the scores of both models on a live request or a sealed sample.
 
-    `source_id` is the id of the pair or the response, or of the look and the sealed sample. It counts once
-    for each scorer. A score of None
-    is unscored. `weight` is 1 divided by the probability that the request is audited. `conversation` and
-    `asked_at` are the pair's. Audits of one conversation are one observation. `id` numbers audits in the
-    order of their recording, in which monitors read them (0 before that).
+    `source_id` is the id of the pair or the response, or those of the round and the sealed sample. It counts
+    once for each scorer. A score of None is unscored. `weight` is 1 divided by the probability that the
+    request is audited, and of a sealed sample its weight. `conversation` and `asked_at` are the pair's, or
+    the id of the round and when it was drawn. Audits of one conversation are one observation. `id` numbers
+    audits in the order of their recording, in which monitors read them (0 before that).
     """
 
     route: str

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Row, and_, func, insert, select, update
 
+from crossgrade.domain import sum_usd
 from crossgrade.errors import kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, as_written, model_answer, money, money_text, storable
@@ -162,12 +163,7 @@ class LivePairs:
                 ),
                 *connection.execute(audits.where(*asked).group_by(a.cost_usd)),
             ]
-        total = Decimal(0)
-        for cost, times in costs:
-            if cost is None:
-                return None
-            total += Decimal(cost) * times
-        return total
+        return sum_usd(None if cost is None else Decimal(cost) * times for cost, times in costs)
 
     def append_audits(self, audits: Sequence[Audit]) -> None:
         """Commit audits in one transaction, without those whose source the scorer has audited before.
@@ -205,11 +201,10 @@ class LivePairs:
             return {row.segment: row.number for row in connection.execute(query)}
 
     def spent_since(self, since: datetime) -> Decimal | None:
-        """Return the cost in dollars of judging live pairs since a time, or None if a cost is unknown."""
+        """Return what judging live pairs and sealed samples cost in dollars since a time. None is unknown."""
         query = select(t.audits.c.cost_usd).where(t.audits.c.at >= since.isoformat())
         with self._database.reading() as connection:
-            costs = list(connection.execute(query).scalars())
-        return None if None in costs else sum(map(Decimal, costs), Decimal(0))
+            return sum_usd(map(money, connection.execute(query).scalars()))
 
     def versions(self, route: str, verdict_id: str) -> list[tuple[str, str, str]]:
         """Return the versions of models that served a route under a certificate, oldest first.

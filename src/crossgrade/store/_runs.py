@@ -1,9 +1,8 @@
 """Stores runs, their designs, events and batches, and derives their status."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import msgspec
 from sqlalchemy import Row, desc, func, insert, select
 
 from crossgrade.decide import RunDesign
-from crossgrade.domain import JSON
+from crossgrade.domain import JSON, sum_usd
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, file_lock, session_lock
+from crossgrade.store._answers import money
+from crossgrade.store._database import Database, process_lock
 from crossgrade.store._records import LATEST, Batch, ProbeStart, Run, RunStatus, RunTotals, new_id, utc_now
 
 
@@ -174,7 +174,8 @@ class Runs:
         status = RunStatus.KILLED if kind is None else RunStatus(kind)
         if status is not RunStatus.RUNNING:
             return status
-        with self._lock(run_id) as free:
+        path = self._folder / "locks" / f"{run_id}.lock"
+        with process_lock(self._database, f"run {run_id}", path) as free:
             return RunStatus.KILLED if free else RunStatus.RUNNING
 
     def totals(self, run_id: str) -> RunTotals:
@@ -202,7 +203,7 @@ class Runs:
             answers=len(rows),
             errors=sum(row.error_kind is not None for row in rows),
             reused=sum(row.reused for row in rows),
-            spent_usd=None if None in costs else sum(map(Decimal, costs), Decimal(0)),
+            spent_usd=sum_usd(map(money, costs)),
         )
 
     def answered(self, run_id: str) -> tuple[frozenset[str], datetime | None]:
@@ -223,7 +224,8 @@ class Runs:
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
         """Lock the run or probe during a `with` block. Raises `StoreError` if another process has it."""
-        with self._lock(run_id) as free:
+        path = self._folder / "locks" / f"{run_id}.lock"
+        with process_lock(self._database, f"run {run_id}", path) as free:
             if not free:
                 raise StoreError(
                     f"another process is working on run {run_id}",
@@ -231,11 +233,6 @@ class Runs:
                     hint="wait for it to end, or stop it: then resume the run",
                 )
             yield
-
-    def _lock(self, run_id: str) -> AbstractContextManager[bool]:
-        if self._database.engine.dialect.name == "postgresql":
-            return session_lock(self._database, f"crossgrade run {run_id}")
-        return file_lock(self._folder / "locks" / f"{run_id}.lock", wait=False)
 
 
 def _design_row(run_id: str, design: RunDesign) -> dict[str, object]:

@@ -12,7 +12,7 @@ from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
-from crossgrade.store._database import Database, file_lock, open_database, session_lock
+from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._keys import Keys
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
@@ -93,9 +93,7 @@ class Store:
             yield
 
     def _locked(self, name: str) -> AbstractContextManager[bool]:
-        if self._database.engine.dialect.name == "postgresql":
-            return session_lock(self._database, f"crossgrade {name}")
-        return file_lock(self.folder / "locks" / f"{name}.lock", wait=False)
+        return process_lock(self._database, name, self.folder / "locks" / f"{name}.lock")
 
     def forget(self, workload: str, samples: Collection[str], requests: Collection[str] = ()) -> "Erased":
         """Remove some samples of a workload, and the answers to `requests` (digests); see `erase_samples`."""

@@ -150,32 +150,28 @@ def _endings(project: Project, today: date) -> list[Ending]:
 
     An incumbent that has ended is none of them where the route names who answers in its place.
     """
+    config, table = project.config, project.store.routes.current()
+    specs = config.routes.values()
+    named = [
+        (each.name, model) for each in (table.routes if table else ()) for model in each.targets.values()
+    ]
+    named += [(each.name, model) for each in specs for model in (each.incumbent, *each.fallbacks)]
+    named += [(each.name, each.successor) for each in specs if each.successor is not None]
+    replaced = {
+        (each.name, each.incumbent)
+        for each in specs
+        if each.successor is not None and project.succession(each, today).has_ended(today)
+    }
     asked: dict[str, list[str]] = {}
-    table = project.store.routes.current()
-    for route in () if table is None else table.routes:
-        for model in route.targets.values():
-            asked.setdefault(model, []).append(route.name)
-    for spec in project.config.routes.values():
-        heirs = () if spec.successor is None else (spec.successor,)
-        for model in (spec.incumbent, *spec.fallbacks, *heirs):
-            asked.setdefault(model, []).append(spec.name)
-    offers = project.config.offers
-    for spec in project.config.routes.values():
-        day = project.ends_on(offers[spec.incumbent], today)
-        if spec.successor is not None and day is not None and day <= today:
-            asked[spec.incumbent] = [each for each in asked[spec.incumbent] if each != spec.name]
-    asked = {model: routes for model, routes in asked.items() if routes}
+    for route, model in named:
+        if model in config.offers and (route, model) not in replaced:
+            asked.setdefault(model, []).append(route)
 
     def newer(model: str) -> str | None:
-        found = successor(project.catalog, offers[model], today)
+        found = successor(project.catalog, config.offers[model], today)
         return None if found is None else found.offer.name
 
-    return endings(
-        {model: routes for model, routes in asked.items() if model in offers},
-        lambda model: project.ends_on(offers[model], today),
-        newer,
-        today,
-    )
+    return endings(asked, lambda model: project.ends_on(config.offers[model], today), newer, today)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

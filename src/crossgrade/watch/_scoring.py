@@ -18,7 +18,7 @@ from typing import TypeAlias, cast
 
 import anyio
 
-from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload
+from crossgrade.domain import JSON, Offer, Reason, Sample, Score, Workload, sum_usd
 from crossgrade.errors import BadRequestError, CrossgradeError, DataError
 from crossgrade.evaluate import PairScorer, Scorer, build_scorer, lacks_live, scorer_kind
 from crossgrade.project import Project, live_request, open_judge
@@ -138,7 +138,6 @@ async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
         scores = await score_sides(scorer, live_sample(pair, workload), pair.incumbent, pair.candidate)
     incumbent, candidate = scores
     why = "; ".join(each.explanation for each in scores if each.explanation)[:2000]
-    costs = incumbent.cost_usd, candidate.cost_usd
     return Audit(
         route=pair.route,
         source="pair",
@@ -152,7 +151,7 @@ async def _audit(scorer: AnyScorer, pair: Pair, workload: Workload) -> Audit:
         conversation=pair.conversation,
         asked_at=pair.at,
         explanation=why or None,
-        cost_usd=None if None in costs else sum((each for each in costs if each), Decimal(0)),
+        cost_usd=sum_usd((incumbent.cost_usd, candidate.cost_usd)),
     )
 
 

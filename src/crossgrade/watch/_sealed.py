@@ -29,7 +29,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from crossgrade.domain import JSON, Reason
+from crossgrade.domain import JSON, Reason, sum_usd
 from crossgrade.stats import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.store import Audit
 from crossgrade.watch._claims import LiveClaim, Status
@@ -111,7 +111,7 @@ class SealedMonitor:
             lost.append(audit_loss(self._floor, audit.incumbent, audit.candidate, audit.weight))
             self._sums[0] += audit.weight * audit.incumbent
             self._sums[1] += audit.weight * audit.candidate
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        self.cost_usd = sum_usd((self.cost_usd, cost_usd))
         if not lost:
             return
         self.rounds += 1

@@ -1,51 +1,40 @@
-"""Asks a candidate about sealed samples once the incumbent has ended, and tests its claims on the answers."""
+"""Draws rounds of sealed samples once an incumbent has ended, and tests the claims of its route on them."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from crossgrade.calls import Budget, CallLimiters, OpenModel, Patience, check_prices
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, Reason, Sample, Score, SealedWatching, Variant, Workload
+from crossgrade.domain import JSON, Reason, Sample, Workload, sum_usd
 from crossgrade.errors import CrossgradeError, NotFoundError
 from crossgrade.evaluate import (
-    SEALED_STATES,
-    AskedAgain,
-    OpenVariant,
     SealedChoice,
-    SealedItem,
     SealedRound,
-    ask_again,
     draw_round,
     forgotten_samples,
     opening_of,
-    recorded_rounds,
     sealed_choices,
     sealed_design,
     sealed_outcomes,
 )
 from crossgrade.project import Project
 from crossgrade.routing import Route
-from crossgrade.store import Audit, PairAnswer, Response, WatchState
+from crossgrade.store import Audit, WatchState
 from crossgrade.watch._claims import LiveClaim, Status
-from crossgrade.watch._conditions import Broken, changed_version
-from crossgrade.watch._scoring import AnyScorer, all_audits, judge_over_budget, open_scorer, score_sides
+from crossgrade.watch._conditions import Broken
+from crossgrade.watch._scoring import judge_over_budget
 from crossgrade.watch._sealed import SEALED_VERSION, SealedFinding, SealedMonitor, SealedStanding
+from crossgrade.watch._sealed_asking import SealedTest, ask_round
 
 if TYPE_CHECKING:
-    from crossgrade.evaluate import SealedOutcomes
     from crossgrade.store import Baseline
 
 _TRIES = 8
 """How often the calls of a round are made at most until the next one is due, evenly spread."""
-
-_PATIENCE = Patience(attempts=2, longest_pause_s=5.0, throttled_s=15.0)
-"""Short, because other routes wait, and what fails is asked again later."""
 
 
 def look_at_sealed(
@@ -66,44 +55,50 @@ def look_at_sealed(
     found = []
     for claim in tested:
         try:
-            why = _why_not(project, route, workload)
-            baseline = None if why else _baseline_of(project, verdict, workload)
-            settings = project.config.watching.sealed
-            if why is not None or baseline is None or settings is None:
-                found.append(SealedFinding(standing=_unmeasured(claim, why)))
-                continue
-            asking = SealedClaim(
-                project,
-                claim,
-                route=route,
-                verdict=verdict,
-                workload=workload,
-                baseline=baseline,
-                settings=settings,
-                count=len(tested),
-                now=now,
-            )
-            found.append(asking.look())
+            test = _test_of(project, route, verdict, claim, workload, now=now)
+            if isinstance(test, Reason):
+                finding = SealedFinding(standing=_unmeasured(claim, test))
+            else:
+                finding = SealedClaim(test, count=len(tested)).look()
         except CrossgradeError as error:
             why = Reason(error.code, error.message)
-            found.append(SealedFinding(standing=_unmeasured(claim, why), problem=why))
+            finding = SealedFinding(standing=_unmeasured(claim, why), problem=why)
+        found.append(finding)
     return found
 
 
-def _why_not(project: Project, route: Route, workload: Workload) -> Reason | None:
+def _test_of(
+    project: Project, route: Route, verdict: Verdict, claim: LiveClaim, workload: Workload, *, now: datetime
+) -> SealedTest | Reason:
+    """Return what a claim is tested with, or why it is not tested."""
     if route.growth is not None:
         return Reason("sealed-grows", "sealed samples are no evidence for a part that grows")
-    return project.baselines.why_unmeasured(workload, route.policy.candidate or "")
+    why = project.baselines.why_unmeasured(workload, route.policy.candidate or "")
+    if why is not None:
+        return why
+    baseline, settings = _baseline_of(project, verdict, workload), project.config.watching.sealed
+    assert baseline is not None
+    assert settings is not None
+    return SealedTest(
+        project=project,
+        route=route,
+        verdict=verdict,
+        claim=claim,
+        workload=workload,
+        baseline=baseline,
+        settings=settings,
+        now=now,
+    )
 
 
-def _unmeasured(claim: LiveClaim, why: Reason | None) -> SealedStanding:
+def _unmeasured(claim: LiveClaim, why: Reason) -> SealedStanding:
     return SealedStanding(
         route=claim.route,
         segment=claim.segment,
         status="unmeasurable",
         floor=claim.floor,
-        reason=None if why is None else why.text,
-        reason_code=None if why is None else why.code,
+        reason=why.text,
+        reason_code=why.code,
     )
 
 
@@ -114,32 +109,11 @@ def _baseline_of(project: Project, verdict: Verdict, workload: Workload) -> "Bas
 
 
 class SealedClaim:
-    """Looks at one claim of a route on the samples of a baseline."""
+    """Looks at one claim of a route on the samples of a baseline; `count` claims share its error rate."""
 
-    def __init__(
-        self,
-        project: Project,
-        claim: LiveClaim,
-        *,
-        route: Route,
-        verdict: Verdict,
-        workload: Workload,
-        baseline: "Baseline",
-        settings: SealedWatching,
-        count: int,
-        now: datetime,
-    ) -> None:
-        self._project = project
-        self._route = route
-        self._verdict = verdict
-        self._claim = claim
-        self._workload = workload
-        self._baseline = baseline
-        self._settings = settings
-        self._every = timedelta(hours=settings.every_hours)
-        self._now = now
-        self._key = f"{SEALED_STATES}{baseline.id}"
-        self._monitor = SealedMonitor(claim, count=count)
+    def __init__(self, test: SealedTest, *, count: int) -> None:
+        self._test = test
+        self._monitor = SealedMonitor(test.claim, count=count)
         self._round: SealedRound | None = None
         self._last_audit = 0
         self._waits: Reason | None = None
@@ -171,30 +145,30 @@ class SealedClaim:
                 "audits": detection.n,
                 "e_value": detection.e_value,
                 "threshold": detection.threshold,
-                "floor": self._claim.floor,
+                "floor": self._test.claim.floor,
                 "retention": self._monitor.retention,
-                "baseline": self._baseline.id,
+                "baseline": self._test.baseline.id,
             }
             broken.append(Broken(kind="sealed", detail=detail))
         return SealedFinding(standing=self._standing(audits, problem), broken=tuple(broken), problem=problem)
 
     @property
     def _is_due(self) -> bool:
-        return self._round is None or self._now >= self._round.at + self._every
+        return self._test.now >= self._test.next_round_at(self._round)
 
     @property
     def _may_try(self) -> bool:
         """Return whether what failed may be asked now: an answer that cannot be read may cost, each time."""
-        return self._again_at is None or self._now >= self._again_at or self._is_due
+        return self._again_at is None or self._test.now >= self._again_at or self._is_due
 
     def _is_over(self, audits: Sequence[Audit]) -> bool:
         """Return whether every sample of the round has its outcome; True before the first round."""
         return self._round is None or len(audits) >= len(self._round.items)
 
     def _restore(self) -> None:
-        claim = self._claim
-        state = self._project.store.alarms.state(
-            claim.route, verdict_id=claim.verdict_id, segment=claim.segment, scorer_digest=self._key
+        claim = self._test.claim
+        state = self._test.project.store.alarms.state(
+            claim.route, verdict_id=claim.verdict_id, segment=claim.segment, scorer_digest=self._test.key
         )
         if state is None or state.state.get("version") != SEALED_VERSION:
             return
@@ -204,15 +178,15 @@ class SealedClaim:
         waits: Any = state.state["waits"]
         if waits is not None:
             self._waits = Reason(waits["code"], waits["text"])
-            self._again_at = datetime.fromisoformat(waits["at"]) + self._every / _TRIES
+            self._again_at = datetime.fromisoformat(waits["at"]) + self._test.every / _TRIES
         self._last_audit = state.last_audit
 
     def _audits(self) -> list[Audit]:
         """Return the outcomes of the round, in the order of their recording."""
         if self._round is None:
             return []
-        found = self._project.store.pairs.audits(
-            self._claim.route, verdict_id=self._claim.verdict_id, after=self._last_audit
+        found = self._test.project.store.pairs.audits(
+            self._test.claim.route, verdict_id=self._test.claim.verdict_id, after=self._last_audit
         )
         return [each for each in found if each.source == "sealed" and each.conversation == self._round.id]
 
@@ -221,242 +195,98 @@ class SealedClaim:
         choices = self._choices()
         if not choices:
             raise NotFoundError(
-                f"baseline {self._baseline.id} has no sample left that "
-                f"{self._route.policy.candidate} answers on this route",
+                f"baseline {self._test.baseline.id} has no sample left that "
+                f"{self._test.candidate} answers on this route",
                 code="sealed-empty",
-                hint=f"seal fresh rows: `crossgrade freeze {self._workload.name}`",
+                hint=f"seal fresh rows: `crossgrade freeze {self._test.workload.name}`",
             )
         if self._round is not None:
             self._monitor.count(audits, self._cost_usd(audits))
             self._last_audit = max([self._last_audit, *(each.id for each in audits)])
         number = 1 if self._round is None else self._round.number + 1
         self._waits = self._again_at = None
-        self._round = draw_round(choices, self._settings.items, number=number, at=self._now)
+        self._round = draw_round(choices, self._test.settings.items, number=number, at=self._test.now)
         self._record()
 
     def _record(self) -> None:
         """Record the round, with what the monitor counted before it and why some of it waits."""
-        claim, drawn, waits = self._claim, self._round, self._waits
+        claim, drawn, waits = self._test.claim, self._round, self._waits
         assert drawn is not None
         told: dict[str, JSON] | None = None
         if waits is not None:
-            told = {"code": waits.code, "text": waits.text, "at": self._now.isoformat()}
-        self._project.store.alarms.append_state(
+            told = {"code": waits.code, "text": waits.text, "at": self._test.now.isoformat()}
+        self._test.project.store.alarms.append_state(
             WatchState(
                 route=claim.route,
                 verdict_id=claim.verdict_id,
                 segment=claim.segment,
-                scorer_digest=self._key,
+                scorer_digest=self._test.key,
                 last_audit=self._last_audit,
                 state={**self._monitor.state(), "round": drawn.tree(), "waits": told},
-                at=self._now,
+                at=self._test.now,
             )
         )
 
     def _choices(self) -> list[SealedChoice]:
         """Return the sealed samples that the claim is about; raises if they are not as they were sealed."""
-        store, baseline, policy = self._project.store, self._baseline, self._route.policy
-        dataset = self._project.dataset(self._workload)
+        store, baseline, policy = self._test.project.store, self._test.baseline, self._test.route.policy
+        dataset = self._test.project.dataset(self._test.workload)
         forgotten = forgotten_samples(store, baseline)
         sealed_design(baseline, dataset, forgotten)
         sealed_outcomes(store, baseline)
         return sealed_choices(
-            self._workload,
+            self._test.workload,
             dataset,
             baseline,
             forgotten,
-            candidate=policy.candidate or "",
+            candidate=self._test.candidate,
             max_bytes=policy.max_bytes,
             moves=self._moves,
         )
 
     def _moves(self, sample: Sample) -> bool:
         """Return whether the claim is about requests such as a sample."""
-        policy, router = self._route.policy, self._route.router
+        policy, router = self._test.route.policy, self._test.route.router
         if router is not None:
-            return policy.reaches(router.score(opening_of(self._workload, sample), sample.segment))
-        return self._claim.segment in (None, sample.segment)
+            return policy.reaches(router.score(opening_of(self._test.workload, sample), sample.segment))
+        return self._test.claim.segment in (None, sample.segment)
 
     def _ask(self, audits: Sequence[Audit]) -> tuple[Reason | None, Broken | None]:
-        """Ask and score what the round still lacks; return why something is left, and a changed version."""
-        project, drawn = self._project, self._round
-        assert drawn is not None
-        open_items = {item.sample_id: item for item in drawn.items}
-        for audit in audits:
-            open_items.pop(audit.source_id.removeprefix(f"{drawn.id}:"), None)
-        limit = self._settings.max_usd_per_day
-        left = None if limit is None else Decimal(str(limit)) - self._spent_in_a_day()
-        outcomes = sealed_outcomes(project.store, self._baseline)
-        problem = judge_over_budget(project, self._workload)
+        """Ask what the round still lacks; return why something is left, and a changed version."""
+        assert self._round is not None
+        problem = judge_over_budget(self._test.project, self._test.workload)
         if problem is not None:
             return problem, None
-        return anyio.run(partial(self._asked, drawn, open_items, outcomes, left, has_audits=bool(audits)))
-
-    async def _asked(
-        self,
-        drawn: SealedRound,
-        items: Mapping[str, SealedItem],
-        incumbent: "SealedOutcomes",
-        left_usd: Decimal | None,
-        *,
-        has_audits: bool,
-    ) -> tuple[Reason | None, Broken | None]:
-        project, workload, store = self._project, self._workload, self._project.store
-        variant = self._variant()
-        dataset = {sample.id: sample for sample in project.dataset(workload).samples}
-        samples = [dataset[each] for each in items if each in dataset]
-        price = project.price_of(variant.offer)
-        check_prices([variant.name], {variant.name: price}, left_usd)
-        async with AsyncExitStack() as stack:
-            provider = await stack.enter_async_context(
-                project.open_provider(variant.offer, environ=project.environ)
-            )
-            model = OpenModel.of(variant.offer, provider, CallLimiters(_PATIENCE), price, name=variant.name)
-            asked = await ask_again(
-                OpenVariant(variant=variant, model=model),
-                drawn,
-                samples,
-                store=store,
-                budget=Budget(left_usd),
-            )
-            scorer = await stack.enter_async_context(open_scorer(project, workload))
-            outcomes: dict[str, Response | CrossgradeError | None] = {
-                **asked.outcomes,
-                **{each: None for each in items if each not in dataset},
-            }
-            if self._now >= drawn.at + self._every:
-                answered = has_audits or bool(asked.outcomes)
-                outcomes |= asked.failed if answered else dict.fromkeys(asked.failed)
-            scorer = await stack.enter_async_context(open_scorer(project, workload))
-            audit = partial(self._audit, drawn, scorer)
-            audits = await all_audits(
-                partial(audit, items[each], sample=dataset.get(each), sealed=incumbent, outcome=outcome)
-                for each, outcome in outcomes.items()
-            )
-        store.pairs.append_audits(audits)
-        self._waits = self._why_left(asked)
+        self._waits, changed = anyio.run(partial(ask_round, self._test, self._round, audits))
         if self._waits is not None:
             self._record()
-        return self._waits, self._changed(asked)
-
-    async def _audit(
-        self,
-        drawn: SealedRound,
-        scorer: AnyScorer,
-        item: SealedItem,
-        *,
-        sample: Sample | None,
-        sealed: "SealedOutcomes",
-        outcome: Response | CrossgradeError | None,
-    ) -> Audit:
-        """Score both sides of a sample as a live pair's are scored; without an outcome it does not count.
-
-        An audit has no explanation, because results of single samples are withheld.
-        """
-        claim, failed = self._claim, isinstance(outcome, CrossgradeError)
-        scores = Score(value=None), Score(value=None)
-        if sample is not None and outcome is not None and (self._workload.errors_count_as_zero or not failed):
-            first = _side(str(self._baseline.incumbent.get("name")), sealed[item.sample_id, item.epoch])
-            scores = await score_sides(
-                scorer, sample, first, _side(self._route.policy.candidate or "", outcome)
-            )
-        costs = [each.cost_usd for each in scores]
-        return Audit(
-            route=claim.route,
-            source="sealed",
-            source_id=f"{drawn.id}:{item.sample_id}",
-            scorer_digest=f"{SEALED_STATES}{scorer.digest}",
-            incumbent=scores[0].value,
-            candidate=scores[1].value,
-            verdict_id=claim.verdict_id,
-            segment=None if sample is None else sample.segment,
-            weight=item.weight,
-            conversation=drawn.id,
-            asked_at=drawn.at,
-            cost_usd=None if None in costs else sum((cost for cost in costs if cost), Decimal(0)),
-        )
-
-    def _variant(self) -> Variant:
-        """Return the candidate as the workload asks it; raises NotFoundError, or UsageError for its terms."""
-        name = self._route.policy.candidate
-        variant = next((each for each in self._workload.candidates if each.name == name), None)
-        if variant is None:
-            raise NotFoundError(
-                f"{name} is no candidate of workload {self._workload.name!r} any more",
-                code="sealed-candidate-missing",
-                hint=f"name it under `workloads.{self._workload.name}.candidates`",
-            )
-        self._project.check_allowed(variant.offer.name)
-        return variant
-
-    def _why_left(self, asked: AskedAgain) -> Reason | None:
-        """Return why samples of the round were not answered (None: all were)."""
-        if asked.failed:
-            error = next(iter(asked.failed.values()))
-            return Reason(
-                error.code, f"{len(asked.failed)} calls about sealed samples failed: {error.message}"
-            )
-        if asked.unaffordable:
-            return Reason(
-                "sealed-budget-spent",
-                f"{len(asked.unaffordable)} drawn samples wait: `watch.sealed.max_usd_per_day` has no room "
-                "for them",
-            )
-        return None
-
-    def _changed(self, asked: AskedAgain) -> Broken | None:
-        """Return the first version that answered and was not certified, as for live pairs."""
-        run_id, name = self._verdict.run_id, self._route.policy.candidate or ""
-        measured = {} if run_id is None else self._project.store.answers.versions(run_id)
-        served = [
-            (name, each.answer.model, each.id)
-            for each in asked.outcomes.values()
-            if isinstance(each, Response) and each.answer.model is not None
-        ]
-        return changed_version(measured, served)
-
-    def _spent_in_a_day(self) -> Decimal:
-        """Return what answers about sealed samples of all routes cost since a day; raises if unknown."""
-        since = datetime.now(UTC) - timedelta(days=1)
-        store = self._project.store
-        requests = [request for drawn in recorded_rounds(store) for request in drawn.requests.values()]
-        costs = [each.cost_usd for each in store.answers.paid(requests).values() if each.at >= since]
-        if None in costs:
-            raise NotFoundError(
-                "what answers about sealed samples cost is unknown, and `watch.sealed.max_usd_per_day` "
-                "bounds it",
-                code="sealed-cost-unknown",
-                hint="drop the limit, or ask a provider that reports its usage",
-            )
-        return sum((cost for cost in costs if cost is not None), Decimal(0))
+        return self._waits, changed
 
     def _cost_usd(self, audits: Sequence[Audit]) -> Decimal | None:
         """Return what the round has cost so far: its answers, and their judge."""
         if self._round is None:
             return Decimal(0)
-        paid = self._project.store.answers.paid(self._round.requests.values())
-        costs = [*(each.cost_usd for each in paid.values()), *(each.cost_usd for each in audits)]
-        return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
+        paid = self._test.project.store.answers.paid(self._round.requests.values())
+        return sum_usd([*(each.cost_usd for each in paid.values()), *(each.cost_usd for each in audits)])
 
     def _standing(self, audits: Sequence[Audit], problem: Reason | None) -> SealedStanding:
         monitor, drawn = self._monitor, self._round
         is_over = self._is_over(audits)
         why = problem or (None if is_over else self._waits)
         cost_usd = monitor.cost_usd
-        if drawn is not None and not is_over and cost_usd is not None:
-            part = self._cost_usd(audits)
-            cost_usd = None if part is None else cost_usd + part
+        if not is_over:
+            cost_usd = sum_usd((cost_usd, self._cost_usd(audits)))
         status: Status = "watching"
         if monitor.alarm is not None:
             status = "alarm"
         elif why is not None:
             status = "waiting" if monitor.rounds else "unmeasurable"
         return SealedStanding(
-            route=self._claim.route,
-            segment=self._claim.segment,
+            route=self._test.claim.route,
+            segment=self._test.claim.segment,
             status=status,
-            floor=self._claim.floor,
-            baseline_id=self._baseline.id,
+            floor=self._test.claim.floor,
+            baseline_id=self._test.baseline.id,
             samples=None if drawn is None else drawn.choices,
             rounds=monitor.rounds,
             asked=monitor.asked,
@@ -466,14 +296,8 @@ class SealedClaim:
             e_claim_at=monitor.process.threshold,
             e_change=monitor.detector.e_value,
             e_change_at=monitor.detector.threshold,
-            next_round_at=self._now if drawn is None else drawn.at + self._every,
+            next_round_at=self._test.next_round_at(drawn),
             cost_usd=cost_usd,
             reason=None if why is None else why.text,
             reason_code=None if why is None else why.code,
         )
-
-
-def _side(model: str, outcome: Response | CrossgradeError) -> PairAnswer:
-    if isinstance(outcome, CrossgradeError):
-        return PairAnswer(model=model, answer=None, error=outcome.default_code)
-    return PairAnswer(model=model, answer=outcome.answer)
