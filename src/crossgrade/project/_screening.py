@@ -16,13 +16,10 @@ from crossgrade.decide import missing_evidence
 from crossgrade.dialects import key_variable
 from crossgrade.domain import Estimate, Offer, Reason, Workload, heads_of
 from crossgrade.errors import CrossgradeError
-from crossgrade.pricing.commitment import Commitment
-from crossgrade.pricing.usage import Traffic, UsageColumns
-from crossgrade.project._bills import measured_of, saving_estimate
+from crossgrade.project._bills import measured_of, measured_traffic, saving_estimate
 from crossgrade.project._opened import OpenProject
 
 if TYPE_CHECKING:
-    from crossgrade.catalog.bills import Bills
     from crossgrade.evaluate import RunEstimate
     from crossgrade.store import CompatibilityRecord
 
@@ -220,7 +217,7 @@ class _WorkloadScreen:
             reason = misfit(self._workload, offer, rows[offer.name], today)
             reason = reason or self._failed(asked.get(offer.name))
             if reason is None:
-                saving = saving_estimate(bills, rows[offer.name], _owed(bills))
+                saving = saving_estimate(bills, rows[offer.name], bills.agreed)
                 reason = unpaid(saving, self._least_usd)
             if not self._reject(offer, reason):
                 found.append((offer, saving))
@@ -325,10 +322,7 @@ def tokens_of(project: OpenProject, workload: Workload) -> dict[str, Measured]:
     usages = [each for each in usages if each.input_tokens is not None]
     if not usages:
         return {}
-    calls = None if workload.requests_per_month is None else Decimal(workload.requests_per_month)
-    traffic = Traffic(
-        usage=UsageColumns.of(usages), calls_per_month=calls, measured=True, source="answers in the store"
-    )
+    traffic = measured_traffic(workload, usages, "answers in the store")
     return {workload.incumbent.name: Measured(traffic=traffic, scores=np.full(len(usages), np.nan))}
 
 
@@ -372,11 +366,6 @@ def _is_same(project: OpenProject, run_id: str | None, offer: Offer) -> bool:
         and (each["name"], each["provider"], each["model"]) == (offer.name, offer.provider, offer.model)
         for each in candidates
     )
-
-
-def _owed(bills: "Bills") -> Commitment:
-    now = bills.of_incumbent
-    return Commitment() if now is None else bills.commitments.get(now.provider, Commitment())
 
 
 def _to_add(project: OpenProject, offer: Offer) -> str:
