@@ -1,10 +1,12 @@
 """Screens new offers for every workload: what could take its traffic for less, and what a test would cost."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -21,7 +23,7 @@ from crossgrade.project._opened import OpenProject
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import RunEstimate
-    from crossgrade.store import CompatibilityRecord
+    from crossgrade.store import CompatibilityRecord, StoredVerdict
 
 NEW_DAYS = 90
 """An offer of the catalogue is new for so many days after it was listed or its price changed."""
@@ -59,11 +61,6 @@ class Proposal:
     days_listed: int | None = None
     blocked: Reason | None = None
     add: str | None = None
-
-    @property
-    def is_testable(self) -> bool:
-        """Whether a test can begin as things are, at a known cost."""
-        return self.named and self.blocked is None and self.test_usd is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,10 +189,23 @@ class _WorkloadScreen:
             return Reason("offer-compared", "it answers the workload's requests already")
         if offer.name in {workload.incumbent.name, *(each.name for each in workload.candidates)}:
             return Reason("offer-compared", "the workload names it already")
-        decided = _decided_on(self._project, workload.name, offer)
+        decided = self._decided_on(offer)
         if decided is None or (changed is not None and changed > decided):
             return None
         return Reason("offer-tried", f"a verdict of {decided} is on it, and it has not changed since")
+
+    @cached_property
+    def _verdicts(self) -> "list[StoredVerdict]":
+        """All verdicts on the workload, the newest first: an old one too spares a test that costs money."""
+        return self._project.store.verdicts.recent(self._workload.name, limit=sys.maxsize)
+
+    def _decided_on(self, offer: Offer) -> date | None:
+        """Return the day of the newest verdict on an offer as it is now, None if there is none."""
+        for stored in self._verdicts:
+            verdict = stored.verdict
+            if offer.name in verdict.candidates and _is_same(self._project, verdict.run_id, offer):
+                return verdict.decided_at.astimezone(UTC).date()
+        return None
 
     def _affordable(
         self, offers: Sequence[Offer], tokens: Mapping[str, Measured]
@@ -344,15 +354,6 @@ def _present(project: OpenProject, workload: Workload, now: datetime) -> Offer:
             models.add(state.succession.answering(now.date()))
     only = models.pop() if len(models) == 1 else None
     return project.config.offers.get(only or "", workload.incumbent.offer)
-
-
-def _decided_on(project: OpenProject, workload: str, offer: Offer) -> date | None:
-    """Return the day of the newest verdict on an offer as it is now, None if there is none."""
-    for stored in project.store.verdicts.recent(workload):
-        verdict = stored.verdict
-        if offer.name in verdict.candidates and _is_same(project, verdict.run_id, offer):
-            return verdict.decided_at.astimezone(UTC).date()
-    return None
 
 
 def _is_same(project: OpenProject, run_id: str | None, offer: Offer) -> bool:
