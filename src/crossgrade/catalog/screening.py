@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 
+from crossgrade.catalog._checks import is_callable
 from crossgrade.catalog.bills import OfferBill
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Estimate, Offer, Reason, Workload
@@ -48,7 +49,7 @@ def _sold(row: OfferBill, on: date) -> Reason | None:
 
 
 def _callable(offer: Offer) -> Reason | None:
-    if offer.base_url is not None or offer.provider in HOSTS:
+    if is_callable(offer):
         return None
     return Reason("offer-uncallable", f"Crossgrade cannot call {offer.provider}")
 
