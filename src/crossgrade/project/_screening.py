@@ -341,17 +341,11 @@ def _present(project: OpenProject, workload: Workload, now: datetime) -> Offer:
 
     After the incumbent's end that is the successor which its routes name.
     """
-    models = set()
-    for state in project.routing.states():
-        route = state.route
-        if state.spec is None or state.spec.workload != workload.name:
-            continue
-        held = state.outside is not None or state.clause is not None
-        moves = route is not None and route.policy.kind == "switch" and route.share == 1 and not held
-        if route is not None and moves and (route.valid_until is None or route.valid_until > now):
-            models.add(route.targets[route.policy.candidate or ""])
-        elif state.succession is not None:
-            models.add(state.succession.answering(now.date()))
+    models = {
+        state.model(now)
+        for state in project.routing.states()
+        if state.spec is not None and state.spec.workload == workload.name
+    }
     only = models.pop() if len(models) == 1 else None
     return project.config.offers.get(only or "", workload.incumbent.offer)
 
