@@ -114,6 +114,7 @@ def test_without_tokens_nothing_is_proposed(
 def test_names_that_are_missing(cli: CommandLine) -> None:
     cli.fails("onboard", "--max-cost", "1", error=("usage", "MODEL"))
     cli.fails("onboard", "next", error=("usage", "--workload"))
+    cli.fails("onboard", "next", "-w", "echo", "--least-saving", "1", error=("options-conflict",))
 
 
 def test_a_look_tests_a_new_model_and_applies_nothing(cli: CommandLine, measured: Project) -> None:
