@@ -89,7 +89,7 @@ def _expressible(workload: Workload, offer: Offer) -> Reason | None:
     host, prompt = HOSTS.get(offer.provider), workload.incumbent.prompt
     if host is None:
         return None
-    if prompt.response_schema is not None and host.schema == "object":
+    if prompt.response_schema is not None and not host.takes(prompt.response_schema):
         return Reason("offer-schema", f"{host.name} takes no JSON schema, which the prompt has")
     if prompt.text and host.dialect != "openai":
         return Reason("offer-completion", f"{host.name} completes no raw text, as the prompt asks")
