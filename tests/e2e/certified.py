@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from benchmarks.gateway._served import Served, metric
 from crossgrade.project import Project
@@ -24,6 +27,21 @@ SWITCH = Policy(kind="switch", incumbent="old", candidate="new")
 def project_of(served: Served) -> Project:
     """Open the gateway's project in this process."""
     return Project.open(served.folder / "crossgrade.yaml")
+
+
+def change(served: Served, edit: Callable[..., object]) -> None:
+    """Edit crossgrade.yaml, as its owner would."""
+    path = served.folder / "crossgrade.yaml"
+    config = YAML(typ="safe").load(path)
+    edit(config)
+    with path.open("w") as file:
+        YAML(typ="safe").dump(config, file)
+
+
+def reload(served: Served, edit: Callable[..., object]) -> None:
+    """Edit crossgrade.yaml, and have the gateway read it again."""
+    change(served, edit)
+    served.process.send_signal(signal.SIGHUP)
 
 
 def certify(served: Served, routes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -1,20 +1,18 @@
 """A configuration that is read again under load: no request is lost, and the new one is served."""
 
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from benchmarks.gateway._served import Served, command, records, serving
 from crossgrade.project import Project
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
-from tests.e2e.certified import ask
+from tests.e2e.certified import ask, reload
 from tests.e2e.traffic import Traffic, priced_model
 from tests.waiting import until
 
@@ -32,15 +30,6 @@ def gateway(tmp_path: Path) -> Iterator[Served]:
         }
         with serving(tmp_path, config) as served:
             yield served
-
-
-def change(served: Served, edit: Any) -> None:
-    path = served.folder / "crossgrade.yaml"
-    config = YAML(typ="safe").load(path)
-    edit(config)
-    with path.open("w") as file:
-        YAML(typ="safe").dump(config, file)
-    served.process.send_signal(signal.SIGHUP)
 
 
 def test_regions_made_narrower_send_certified_traffic_home(tmp_path: Path) -> None:
@@ -70,7 +59,7 @@ def test_regions_made_narrower_send_certified_traffic_home(tmp_path: Path) -> No
             with Project.open(tmp_path / "crossgrade.yaml") as project:
                 project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
             until(lambda: ask(served, "work").target == "new")
-            change(served, narrow)
+            reload(served, narrow)
             until(lambda: ask(served, "work").target == "old")
             log = (tmp_path / "serve.log").read_text()
             assert said in log
@@ -116,14 +105,14 @@ def test_terms_that_came_to_forbid_a_candidate_send_its_traffic_home(tmp_path: P
             with Project.open(tmp_path / "crossgrade.yaml") as project:
                 project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
             until(lambda: ask(served, "work").target == "new")
-            change(served, asks_more)
+            reload(served, asks_more)
             until(lambda: ask(served, "work").target == "old")
             log = (tmp_path / "serve.log").read_text()
             assert "warning: route work: new is unknown (" in log
             assert "warning: route work: spare is unknown (" in log
             assert '"event":"not_allowed"' in log
             until(lambda: [each for each in records(served) if each["reason"] == "terms"])
-            change(served, permits)
+            reload(served, permits)
             until(lambda: ask(served, "work").target == "new")
 
 
@@ -136,11 +125,11 @@ def test_new_workers_take_over_without_losing_a_request(gateway: Served) -> None
             traffic.wait_for(60)
             before = gateway.workers
             incumbent = "new" if number % 2 else "old"
-            change(gateway, lambda config, name=incumbent: config["routes"]["support"].update(incumbent=name))
+            reload(gateway, lambda config, name=incumbent: config["routes"]["support"].update(incumbent=name))
             until(lambda number=number: log().count("reloaded: 2 new workers") == number)
             until(lambda before=before: not set(before) & set(gateway.workers))
             traffic.wait_for(60)
-        change(gateway, lambda config: config["routes"]["support"].update(incumbent="nobody"))
+        reload(gateway, lambda config: config["routes"]["support"].update(incumbent="nobody"))
         until(lambda: "not reloaded: " in log())
         traffic.wait_for(60)
     assert not traffic.refused

@@ -1,19 +1,17 @@
 """A route whose incumbent ends: who answers then, what still holds, and that nothing starts without a successor."""
 
 import json
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from benchmarks.gateway._served import Served, records, serving
 from crossgrade.testing import FakeProvider, Fault, ReceivedRequest, Reply
 from tests.codes import names, noted, shown_codes
-from tests.e2e.certified import Answered, ask, certify, project_of, run
+from tests.e2e.certified import Answered, ask, certify, change, project_of, reload, run
 from tests.unit.store.test_verdicts import make_verdict
 from tests.waiting import until
 
@@ -50,15 +48,6 @@ def config_of(fake: FakeProvider) -> dict[str, Any]:
         "routes": {**dict.fromkeys(ROUTES, route), "shadowed": {**route, "shadow": {"rate": 1.0}}},
         "serve": {"workers": 2},
     }
-
-
-def change(served: Served, edit: Any) -> None:
-    path = served.folder / "crossgrade.yaml"
-    config = YAML(typ="safe").load(path)
-    edit(config)
-    with path.open("w") as file:
-        YAML(typ="safe").dump(config, file)
-    served.process.send_signal(signal.SIGHUP)
 
 
 def ended(config: Any) -> None:
@@ -99,7 +88,7 @@ def test_the_successor_answers_from_the_incumbents_end_on(tmp_path: Path, fake: 
         assert ask(served, "shadowed").target == "new"
         until(lambda: pairs(served) == 1)
 
-        change(served, ended)
+        reload(served, ended)
         until(lambda: ask(served, "plain").target == "next")
         until(lambda: len(served.workers) == 2)  # those of before have ended
         until(lambda: all(ask(served, "plain").target == "next" for _ in range(8)))
@@ -142,19 +131,16 @@ def test_the_successor_answers_from_the_incumbents_end_on(tmp_path: Path, fake: 
         assert "old" not in {request.model for request in fake.requests}
         assert pairs(served) == 1
 
-        change(served, unnamed)
+        reload(served, unnamed)
         until(lambda: "not reloaded: " in log(tmp_path))
         assert ask(served, "plain").target == "next", "what ran goes on"
 
 
 def test_nothing_starts_that_nobody_would_answer(tmp_path: Path, fake: FakeProvider) -> None:
-    config = config_of(fake)
-    with serving(tmp_path, config) as served:
+    with serving(tmp_path, config_of(fake)) as served:
         pass
-    ended(config)
-    unnamed(config)
-    with (tmp_path / "crossgrade.yaml").open("w") as file:
-        YAML(typ="safe").dump(config, file)
+    change(served, ended)
+    change(served, unnamed)
     refused = run(served, "serve")
     assert refused.returncode == 2
     assert shown_codes(refused.stderr) == ["successor-missing"]

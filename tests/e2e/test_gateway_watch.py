@@ -21,7 +21,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from benchmarks.gateway._served import Served, metric, serving
 from crossgrade.decide import DecisionSettings, ModelFacts
@@ -30,7 +29,7 @@ from crossgrade.project._measured import price_words
 from crossgrade.routing import Policy, route_table_digest
 from crossgrade.testing import FakeProvider, ReceivedRequest, Reply
 from tests.codes import check_reason, noted
-from tests.e2e.certified import ask, certify, fetch, project_of, run
+from tests.e2e.certified import ask, certify, change, fetch, project_of, run
 from tests.e2e.raw_upstream import Pieces, RawUpstream, completion, json_answer
 from tests.waiting import until
 
@@ -208,15 +207,6 @@ def pairs(served: Served, route: str, count: int) -> None:
             return len(project.store.pairs.recent(route, limit=10_000)) >= count
 
     until(enough)
-
-
-def change(served: Served, edit: Any) -> None:
-    """Edit crossgrade.yaml, as its owner would."""
-    path = served.folder / "crossgrade.yaml"
-    config = YAML(typ="safe").load(path)
-    edit(config)
-    with path.open("w") as file:
-        YAML(typ="safe").dump(config, file)
 
 
 def report(served: Served, response_id: str, value: float) -> int:

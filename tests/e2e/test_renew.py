@@ -1,7 +1,8 @@
 """New offers: they are listed with what they could save, and tested within a budget, and nothing is applied."""
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_without_tokens_nothing_is_proposed(
 def test_names_that_are_missing(cli: CommandLine) -> None:
     cli.fails("onboard", "--max-cost", "1", error=("usage", "MODEL"))
     cli.fails("onboard", "next", error=("usage", "--workload"))
+    cli.fails("onboard", "next", "-w", "echo", "--least-saving", "1", error=("options-conflict",))
 
 
 def test_a_look_tests_a_new_model_and_applies_nothing(cli: CommandLine, measured: Project) -> None:
@@ -133,6 +135,13 @@ def test_a_look_tests_a_new_model_and_applies_nothing(cli: CommandLine, measured
     assert (again["new"], again["renewed"]["tests"]) == ([], [])
     assert again["renewed"]["spent_usd"] == test["spent_usd"]
     assert again["screening"]["rejected"]["offer-tried"] == 1
+
+    with Opened.open(measured.config) as opened:
+        (last, other) = opened.store.verdicts.recent("echo")
+        later = replace(other.verdict, decided_at=last.verdict.decided_at + timedelta(seconds=1))
+        for _ in range(101):
+            opened.store.verdicts.append(later)
+    assert _listed(cli)["rejected"]["offer-tried"] == 1
     assert not measured.fake.requests
 
 

@@ -3,7 +3,7 @@
 from crossgrade.catalog._catalog import SOON_DAYS, WARN_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
 from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
 from crossgrade.catalog._clauses import refuse_forbidden
-from crossgrade.catalog._ends import read_ends, read_listed
+from crossgrade.catalog._ends import read_listed
 from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates, read_litellm
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
@@ -27,7 +27,6 @@ __all__ = [
     "price_doubts",
     "provider_name",
     "rates_to_csv",
-    "read_ends",
     "read_listed",
     "read_litellm",
     "read_rates",

@@ -108,6 +108,11 @@ def price_doubts(catalog: Catalog, on: date) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
+def is_callable(offer: Offer) -> bool:
+    """Return whether Crossgrade can call an offer: at its own address, or at a host that it knows."""
+    return offer.base_url is not None or offer.provider in HOSTS
+
+
 def offer_doubts(
     offer: Offer, facts: OfferFacts, on: date, doubts: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
@@ -118,12 +123,11 @@ def offer_doubts(
     listing = f"{model_name(offer.model)}@{provider_name(offer.provider)}"
     found = () if offer.prices else doubts.get(listing, ())
     ends = facts.ends_soon(on)
-    callable_ = offer.base_url is not None or offer.provider in HOSTS
     return (
         *(each.text for each in facts.clauses if each.blocks),
         *found,
         *((ends,) if ends else ()),
-        *(() if callable_ else (f"Crossgrade cannot call {offer.provider}",)),
+        *(() if is_callable(offer) else (f"Crossgrade cannot call {offer.provider}",)),
     )
 
 

@@ -1,39 +1,45 @@
-"""Reads providers' own lists of models for the day on which each model ends.
+"""Reads what adds to the catalogue: price files, and providers' lists of models for the day each ends.
 
 Only fields that the provider's documentation calls the end are read. The lists of OpenAI, Anthropic, Google,
 Together and Groq have none. Mistral's has `deprecation`, which its documentation does not call the end.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from crossgrade.catalog._litellm import read_json_object, read_litellm
+from crossgrade.catalog._litellm import litellm_rates, read_json_object
 from crossgrade.catalog._rates import Rate
 from crossgrade.errors import DataError
 
 _FIRST_YEAR, _LAST_YEAR = 2020, 2100
+_LISTS = ("data", "modelSummaries")
+"""The fields that hold a provider's list of models; LiteLLM's price file has no such list."""
 
 
-def is_models_list(tree: Mapping[str, Any]) -> bool:
-    """Return whether a JSON object is a provider's list of models, and no price file."""
-    return any(isinstance(tree.get(name), list) for name in ("data", "modelSummaries"))
-
-
-def read_ends(
+def read_listed(
     path: Path, *, seen_on: date, on_wrong: Callable[[DataError], None] | None = None
 ) -> tuple[Rate, ...]:
-    """Return the ends that a provider's list of models states, as rates without prices.
+    """Return what a file adds to the catalogue: LiteLLM's prices, or the ends in a provider's list of models.
 
     The lists of OpenRouter (`expiration_date`), Azure OpenAI (`deprecation.inference`) and Amazon Bedrock
-    (`modelLifecycle.endOfLifeTime`) state one. An entry that is wrong is passed to `on_wrong` and left out.
-    Raises `DataError` for a file of another form, for a list that states no end, and for a wrong entry if
-    there is no `on_wrong`.
+    (`modelLifecycle.endOfLifeTime`) state ends, which are rates without prices. An entry that is wrong is
+    passed to `on_wrong` and left out. Raises `DataError` as `read_litellm` does, for a list that states no
+    end, and for a wrong entry of a list if there is no `on_wrong`.
     """
     tree = read_json_object(path)
+    entries = next((tree[name] for name in _LISTS if isinstance(tree.get(name), list)), None)
+    if entries is None:
+        return litellm_rates(tree, path, seen_on, on_wrong)
+    return _ends(entries, path, seen_on, on_wrong)
+
+
+def _ends(
+    entries: Sequence[Any], path: Path, seen_on: date, on_wrong: Callable[[DataError], None] | None
+) -> tuple[Rate, ...]:
     found: list[Rate] = []
-    for entry in tree.get("data") or tree.get("modelSummaries") or ():
+    for entry in entries:
         if not isinstance(entry, Mapping):
             continue
         for provider, name, value, source in _stated(entry):
@@ -97,14 +103,3 @@ def _day(path: Path, name: str, value: Any) -> date:
         message = f"the end is {str(value)[:40]!r}, a date from {_FIRST_YEAR} to {_LAST_YEAR} is expected"
         raise DataError(message, code="date-invalid", file=path, where=name[:80]) from error
     return found
-
-
-def read_listed(
-    path: Path, *, seen_on: date, on_wrong: Callable[[DataError], None] | None = None
-) -> tuple[Rate, ...]:
-    """Return what a file adds to the catalogue: LiteLLM's prices, or the ends in a list of models.
-
-    Raises as `read_litellm` and `read_ends` do.
-    """
-    read = read_ends if is_models_list(read_json_object(path)) else read_litellm
-    return read(path, seen_on=seen_on, on_wrong=on_wrong)

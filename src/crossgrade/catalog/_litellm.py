@@ -1,7 +1,7 @@
 """Reads LiteLLM's price file without importing LiteLLM, and keeps the rates that are new."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -31,7 +31,13 @@ def read_litellm(
     passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for a
     wrong entry if there is no `on_wrong` or no other entry.
     """
-    entries = read_json_object(path)
+    return litellm_rates(read_json_object(path), path, seen_on, on_wrong)
+
+
+def litellm_rates(
+    entries: Mapping[str, Any], path: Path, seen_on: date, on_wrong: Callable[[DataError], None] | None
+) -> tuple[Rate, ...]:
+    """Return the rates of what was read of LiteLLM's file; see `read_litellm`."""
     found: list[Rate] = []
     wrong: DataError | None = None
     for name, entry in entries.items():
@@ -73,10 +79,10 @@ def read_json_object(path: Path) -> dict[str, Any]:
         return msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DataError(
-            f"not LiteLLM's price file: {error}",
+            f"neither LiteLLM's price file nor a list of models: {error}",
             code="price-file-invalid",
             file=path,
-            hint="it is a JSON object of models, `model_prices_and_context_window.json`",
+            hint="both are a JSON object: `model_prices_and_context_window.json`, or what a provider answers",
         ) from error
 
 

@@ -88,6 +88,12 @@ class Bills:
         return next((each for each in self.offers if each.offer == self.incumbent), None)
 
     @property
+    def agreed(self) -> Commitment:
+        """What the team's contract with the incumbent's provider says; nothing if there is none."""
+        now = self.of_incumbent
+        return Commitment() if now is None else self.commitments.get(now.provider, Commitment())
+
+    @property
     def rival(self) -> OfferBill | None:
         """The bill of the cheapest other offer that can be recommended."""
         return next(

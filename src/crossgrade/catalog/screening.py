@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import date
 
+from crossgrade.catalog._checks import is_callable
 from crossgrade.catalog.bills import OfferBill
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Estimate, Offer, Reason, Workload
@@ -48,7 +49,7 @@ def _sold(row: OfferBill, on: date) -> Reason | None:
 
 
 def _callable(offer: Offer) -> Reason | None:
-    if offer.base_url is not None or offer.provider in HOSTS:
+    if is_callable(offer):
         return None
     return Reason("offer-uncallable", f"Crossgrade cannot call {offer.provider}")
 
@@ -88,7 +89,7 @@ def _expressible(workload: Workload, offer: Offer) -> Reason | None:
     host, prompt = HOSTS.get(offer.provider), workload.incumbent.prompt
     if host is None:
         return None
-    if prompt.response_schema is not None and host.schema == "object":
+    if prompt.response_schema is not None and not host.takes(prompt.response_schema):
         return Reason("offer-schema", f"{host.name} takes no JSON schema, which the prompt has")
     if prompt.text and host.dialect != "openai":
         return Reason("offer-completion", f"{host.name} completes no raw text, as the prompt asks")

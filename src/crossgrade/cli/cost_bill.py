@@ -280,11 +280,9 @@ def _commitment(bills: "Bills", options: Mapping[str, Any]) -> "Commitment":
     """Return what is owed to the incumbent's provider: as the options say, else by the team's contract."""
     from crossgrade.pricing.commitment import Commitment
 
-    now = bills.of_incumbent
-    agreed = Commitment() if now is None else bills.commitments.get(now.provider, Commitment())
     stated = options["committed_usd"]
     return replace(
-        agreed if stated is None else Commitment(minimum_usd_per_month=stated),
+        bills.agreed if stated is None else Commitment(minimum_usd_per_month=stated),
         discount=Decimal(repr(options["discount"] or 0)),
     )
 

@@ -10,6 +10,7 @@ from crossgrade.cli._output import note, print_json, print_table, warn
 from crossgrade.cli._params import complete_model, complete_workload
 from crossgrade.cli._progress import followed
 from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses, tell_left_out
+from crossgrade.errors import UsageError
 
 if TYPE_CHECKING:
     from crossgrade.project import Onboarded, Project
@@ -74,6 +75,10 @@ def command(
             raise click.MissingParameter(param_hint="MODEL", param_type="argument")
         _list_new(config_path, workload, least_saving, as_json=as_json)
         return 0
+    if least_saving is not None:
+        raise UsageError(
+            "`--least-saving` lists new models", code="options-conflict", hint="leave out one of the two"
+        )
     if workload is None:
         raise click.MissingParameter(param_hint="--workload", param_type="option")
 

@@ -99,8 +99,8 @@ def _warn_of_prompts(project: "Project", workload: str, candidate: str | None) -
     """Say that the gateway passes requests on as they are, where a candidate was tested with others."""
     wanted = project.workload(workload)
     tested = next((each for each in wanted.candidates if each.name == candidate), None)
-    same = wanted.incumbent
-    if tested is None or (tested.prompt, tested.settings) == (same.prompt, same.settings):
+    usual = wanted.incumbent
+    if tested is None or (tested.prompt, tested.settings) == (usual.prompt, usual.settings):
         return
     warn(
         f"{candidate} was tested with a prompt or settings of its own, and the gateway passes requests on as "
@@ -329,25 +329,22 @@ def _say(project: "Project", table: "RouteTable", workload: str, *, as_json: boo
         for route in table.routes
         if route.name in project.config.routes and project.config.routes[route.name].workload == workload
     ]
-    _print(table, routes, _states_of(project, routes), as_json=as_json)
+    _print(project, table, routes, as_json=as_json)
 
 
 def _say_one(project: "Project", table: "RouteTable", name: str, *, as_json: bool) -> None:
-    routes = [table.by_name[name]]
-    _print(table, routes, _states_of(project, routes), as_json=as_json)
+    _print(project, table, [table.by_name[name]], as_json=as_json)
 
 
-def _states_of(project: "Project", routes: "list[Route]") -> "list[RouteState]":
-    return _states(project, tuple(route.name for route in routes)) if routes else []
-
-
-def _print(table: "RouteTable", routes: "list[Route]", states: "list[RouteState]", *, as_json: bool) -> None:
+def _print(project: "Project", table: "RouteTable", routes: "list[Route]", *, as_json: bool) -> None:
     if as_json:
         print_json(
             {"version": table.version, "routes": [_route_row(route) for route in routes]}, schema_version=1
         )
         return
     now = datetime.now(UTC)
+    known = {state.name: state for state in project.routing.states()}
+    states = [known[route.name] for route in routes]
     for route, state in zip(routes, states, strict=True):
         found = state.succession
         heir = route.policy.incumbent if found is None else found.answering(now.date())

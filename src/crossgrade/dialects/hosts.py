@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from crossgrade.domain import DialectName, Offer
+from crossgrade.domain import JSON, DialectName, Offer
 from crossgrade.errors import AuthError, ConfigError, UsageError, closest
 
 SchemaSupport = Literal["strict", "plain", "object"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
+
+ANY_OBJECT: JSON = {"type": "object"}
+"""The schema of any JSON object, for which OpenAI's API has a mode of its own."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Z_|]+)\}")
 _OWN_DOMAIN = re.compile(r"https?://([^/:{}]+)(?=[:/]|\Z)")
@@ -66,6 +69,10 @@ class Host:
     def is_placed_by_environment(self) -> bool:
         """Return whether the address depends on environment variables."""
         return self.base_url is not None and _PLACEHOLDER.search(self.base_url) is not None
+
+    def takes(self, schema: JSON) -> bool:
+        """Return whether answers can be bound to a JSON schema; to that of any object they always can."""
+        return self.schema != "object" or schema == ANY_OBJECT
 
     def url(self, environ: Mapping[str, str]) -> str:
         """Return the base URL with its variables filled in. Raises `UsageError` if one is not set."""

@@ -1,5 +1,6 @@
 """The gateway: one worker process per core between clients and providers."""
 
+from crossgrade.gateway._head import client_of
 from crossgrade.gateway._messages import (
     ADMIN,
     DENIED,
@@ -76,6 +77,7 @@ __all__ = [
     "Survey",
     "Target",
     "Welcome",
+    "client_of",
     "read_settings",
     "socket_address",
     "write_settings",

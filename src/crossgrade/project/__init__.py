@@ -12,6 +12,7 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
+    from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
@@ -28,15 +29,7 @@ if TYPE_CHECKING:
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
-    from crossgrade.project._traffic import (
-        Created,
-        Forgotten,
-        ProjectTraffic,
-        Rest,
-        create_workload,
-        read_definition,
-        subject_key,
-    )
+    from crossgrade.project._traffic import Forgotten, ProjectTraffic, Rest, subject_key
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -98,6 +91,7 @@ __all__ = [
 
 _LATE = {
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
+    **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
@@ -114,18 +108,7 @@ _LATE = {
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
-    **dict.fromkeys(
-        (
-            "Created",
-            "Forgotten",
-            "ProjectTraffic",
-            "Rest",
-            "create_workload",
-            "read_definition",
-            "subject_key",
-        ),
-        "_traffic",
-    ),
+    **dict.fromkeys(("Forgotten", "ProjectTraffic", "Rest", "subject_key"), "_traffic"),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from crossgrade.catalog import model_name
 from crossgrade.catalog.bills import Bills, Measured, OfferBill
-from crossgrade.domain import Architecture, Estimate, Offer, RouteSpec, ScoredAnswer, Workload
+from crossgrade.domain import Architecture, Estimate, Offer, RouteSpec, ScoredAnswer, Usage, Workload
 from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.hosting import (
     Deployment,
@@ -50,19 +50,19 @@ def measured_of(store: "Store", run: "Run", workload: Workload) -> dict[str, Mea
     for answer in answers:
         if answer.usage.input_tokens is not None:
             by_model.setdefault(answer.model, []).append(answer)
-    calls = None if workload.requests_per_month is None else Decimal(workload.requests_per_month)
     return {
         model: Measured(
-            traffic=Traffic(
-                usage=UsageColumns.of(answer.usage for answer in theirs),
-                calls_per_month=calls,
-                measured=True,
-                source=f"run {run.id}",
-            ),
+            traffic=measured_traffic(workload, (answer.usage for answer in theirs), f"run {run.id}"),
             scores=np.array([np.nan if answer.score is None else answer.score for answer in theirs]),
         )
         for model, theirs in by_model.items()
     }
+
+
+def measured_traffic(workload: Workload, usages: Iterable[Usage], source: str) -> Traffic:
+    """Return the tokens that answers used as a workload's traffic, at its requests a month."""
+    calls = None if workload.requests_per_month is None else Decimal(workload.requests_per_month)
+    return Traffic(usage=UsageColumns.of(usages), calls_per_month=calls, measured=True, source=source)
 
 
 SHADOW_DAYS = 14

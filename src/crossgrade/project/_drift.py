@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.dialects import CLIENTS, ClientName
+from crossgrade.dialects import CLIENTS
 from crossgrade.domain import JSON, Message, ModelRequest, Role, Sample, Workload
 from crossgrade.errors import BadRequestError
+from crossgrade.gateway import client_of
 from crossgrade.project._designs import recorded_design
 from crossgrade.project._opened import OpenProject
 
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES, MOST_RECENT = 5_000, 2_000
 """So many requests of each side are compared: more find no move that matters, and take time."""
-
-_CLIENTS: Mapping[str, ClientName] = {
-    "chat/completions": "openai",
-    "completions": "openai-text",
-    "responses": "openai-responses",
-    "messages": "anthropic",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +32,7 @@ class RecentLog:
 
 def live_request(endpoint: str, body: bytes) -> ModelRequest:
     """Return the request of a live pair. Raises `BadRequestError` for fields that only its own API has."""
-    client = _CLIENTS.get(endpoint.removeprefix("/v1").strip("/"), "openai")
-    return CLIENTS[client].read_request(body).request
+    return CLIENTS[client_of(endpoint.encode())].read_request(body).request
 
 
 def recent_traffic(

@@ -1,6 +1,5 @@
 """How a model came from its name to a canary, step by step, and when each step was reached."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
@@ -29,14 +28,9 @@ class Onboarded:
     @property
     def days_to_verdict(self) -> int | None:
         """Days from the offer's first listing to its newest verdict here; None if no listing is known."""
-        return days_to_verdict(self.steps)
-
-
-def days_to_verdict(steps: "Sequence[OnboardingStep]") -> int | None:
-    """Return the days from an offer's first listing to its newest verdict, None if either is unknown."""
-    listed = next((step.at for step in steps if step.kind == "listed"), None)
-    decided = next((step.at for step in reversed(steps) if step.kind == "verdict"), None)
-    return None if listed is None or decided is None else (decided.date() - listed.date()).days
+        listed = next((step.at for step in self.steps if step.kind == "listed"), None)
+        decided = next((step.at for step in reversed(self.steps) if step.kind == "verdict"), None)
+        return None if listed is None or decided is None else (decided.date() - listed.date()).days
 
 
 class OnboardingLog:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crossgrade.domain import Reason
 from crossgrade.errors import CrossgradeError
-from crossgrade.project._onboarding import Onboarded, OnboardingLog, days_to_verdict
+from crossgrade.project._onboarding import Onboarded, OnboardingLog
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._screening import EstimateTest, Proposal, Screening, screen
 
@@ -58,15 +58,18 @@ class RenewalTest:
 class Renewed:
     """What became of new offers: the tests that were made, and why others were not.
 
-    `spent_usd` is what all tests of the last `BUDGET_DAYS` cost, those of this time too, and `left_usd` what
-    is left of the budget.
+    `spent_usd` is what all tests of the last `BUDGET_DAYS` cost, those of this time too.
     """
 
     budget_usd: Decimal
     spent_usd: Decimal
-    left_usd: Decimal
     tests: tuple[RenewalTest, ...] = ()
     untested: tuple[tuple[Proposal, Reason], ...] = ()
+
+    @property
+    def left_usd(self) -> Decimal:
+        """What is left of the budget."""
+        return _left(self.budget_usd, self.spent_usd)
 
 
 class ProjectRenewals:
@@ -137,34 +140,27 @@ class ProjectRenewals:
         """
         store, tests = self._project.store, []
         with store.renewing():
-            left = self._left(budget_usd, now)
+            # What is left comes from the store alone, as a look after a crash would have it.
+            spent = self.spent_usd(now)
             untested: list[tuple[Proposal, Reason]] = []
             for proposal in in_order(screening.proposals):
-                reason = why_untested(proposal, left)
+                reason = why_untested(proposal, _left(budget_usd, spent))
                 if reason is not None:
                     untested.append((proposal, reason))
                     continue
                 tests.append(self._test(proposal, on_progress))
-                left = self._left(budget_usd, now)
+                spent = self.spent_usd(now)
             return Renewed(
-                budget_usd=budget_usd,
-                spent_usd=self.spent_usd(now),
-                left_usd=left,
-                tests=tuple(tests),
-                untested=tuple(untested),
+                budget_usd=budget_usd, spent_usd=spent, tests=tuple(tests), untested=tuple(untested)
             )
-
-    def _left(self, budget_usd: Decimal, now: datetime | None) -> Decimal:
-        """Return what is left of the budget, from the store alone, as a look after a crash would."""
-        return max(budget_usd - self.spent_usd(now), Decimal(0))
 
     def _test(self, proposal: Proposal, on_progress: "Callable[[str, Progress], None] | None") -> RenewalTest:
         assert proposal.test_usd is not None
         most, offer = proposal.test_usd[1], proposal.offer
         own = self._project.workload(proposal.workload).max_cost_usd
         most = most if own is None else min(most, own)
-        done, problem, end = None, None, _End(usd=most)
-        with self._counted(proposal, end):
+        done = None
+        with self._counted(proposal, most) as end:
             try:
                 done = self._onboard(
                     offer,
@@ -177,19 +173,19 @@ class ProjectRenewals:
                 )
                 end.verdict = done.verdict
             except CrossgradeError as error:
-                problem = end.problem = Reason(error.code, error.message)
-        test = RenewalTest(proposal=proposal, limit_usd=most, spent_usd=end.usd, problem=problem)
+                end.problem = Reason(error.code, error.message)
+        test = RenewalTest(proposal=proposal, limit_usd=most, spent_usd=end.usd, problem=end.problem)
         return test if done is None else self._followed(test, done)
 
     @contextmanager
-    def _counted(self, proposal: Proposal, end: "_End") -> Iterator[None]:
-        """Record the limit of a test before it spends, and what it cost whatever ends it.
+    def _counted(self, proposal: Proposal, limit: Decimal) -> Iterator["_End"]:
+        """Record the limit of a test before it spends, and what it cost whatever ends it; yield its end.
 
         A process that is killed meanwhile leaves the limit, which counts as spent.
         """
         from crossgrade.store import OnboardingStep, new_id
 
-        store, test, began, limit = self._project.store, new_id(), datetime.now(UTC), end.usd
+        store, test, began, end = self._project.store, new_id(), datetime.now(UTC), _End(usd=limit)
         step = OnboardingStep(
             offer=proposal.offer,
             workload=proposal.workload,
@@ -199,7 +195,7 @@ class ProjectRenewals:
         )
         store.onboardings.append(step)
         try:
-            yield
+            yield end
         finally:
             runs = [
                 run.id
@@ -221,7 +217,7 @@ class ProjectRenewals:
         """Start a canary where the rule says so, and return the test with its verdict."""
         project, stored = self._project, done.verdict
         log = OnboardingLog(project.store, done.offer, done.workload)
-        test = replace(test, verdict=stored, days_to_verdict=days_to_verdict(done.steps))
+        test = replace(test, verdict=stored, days_to_verdict=done.days_to_verdict)
         if not project.config.watching.renew.canary or stored.verdict.policy.candidate != done.offer:
             return test
         route = next(project.routing.replaced_by(done.offer, done.workload), None)
@@ -243,6 +239,10 @@ class _End:
     usd: Decimal
     verdict: "StoredVerdict | None" = None
     problem: Reason | None = None
+
+
+def _left(budget_usd: Decimal, spent_usd: Decimal) -> Decimal:
+    return max(budget_usd - spent_usd, Decimal(0))
 
 
 def in_order(proposals: Iterable[Proposal]) -> list[Proposal]:

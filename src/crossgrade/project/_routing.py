@@ -80,6 +80,24 @@ class RouteState:
             fallbacks=tuple(each for each in self.fallbacks if each != heir),
         )
 
+    def model(self, now: datetime) -> str | None:
+        """Return the model that answers at `now`: a candidate with all of the traffic, else the last resort.
+
+        None if the route is not configured.
+        """
+        if self.succession is None:
+            return None
+        route, kept = self.route, self.outside is not None or self.clause is not None
+        if route is None or route.policy.kind != "switch" or route.share < 1:
+            return self.succession.answering(now.date())
+        if kept or route.is_held or self._is_expired(now):
+            return self.succession.answering(now.date())
+        return route.targets[route.policy.candidate or ""]
+
+    def _is_expired(self, now: datetime) -> bool:
+        until = None if self.route is None else self.route.valid_until
+        return until is not None and until <= now
+
     def _status(self, now: datetime) -> str:
         route = self.route
         if self.spec is None:
@@ -88,7 +106,7 @@ class RouteState:
             return "no verdict applied"
         if route.policy.kind == "keep":
             return "keeps"
-        if route.valid_until is not None and route.valid_until <= now:
+        if self._is_expired(now):
             return "expired"
         if self.outside is not None or self.clause is not None:
             clause = self.clause

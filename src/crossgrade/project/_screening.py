@@ -1,10 +1,12 @@
 """Screens new offers for every workload: what could take its traffic for less, and what a test would cost."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -16,15 +18,12 @@ from crossgrade.decide import missing_evidence
 from crossgrade.dialects import key_variable
 from crossgrade.domain import Estimate, Offer, Reason, Workload, heads_of
 from crossgrade.errors import CrossgradeError
-from crossgrade.pricing.commitment import Commitment
-from crossgrade.pricing.usage import Traffic, UsageColumns
-from crossgrade.project._bills import measured_of, saving_estimate
+from crossgrade.project._bills import measured_of, measured_traffic, saving_estimate
 from crossgrade.project._opened import OpenProject
 
 if TYPE_CHECKING:
-    from crossgrade.catalog.bills import Bills
     from crossgrade.evaluate import RunEstimate
-    from crossgrade.store import CompatibilityRecord
+    from crossgrade.store import CompatibilityRecord, StoredVerdict
 
 NEW_DAYS = 90
 """An offer of the catalogue is new for so many days after it was listed or its price changed."""
@@ -62,11 +61,6 @@ class Proposal:
     days_listed: int | None = None
     blocked: Reason | None = None
     add: str | None = None
-
-    @property
-    def is_testable(self) -> bool:
-        """Whether a test can begin as things are, at a known cost."""
-        return self.named and self.blocked is None and self.test_usd is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +189,23 @@ class _WorkloadScreen:
             return Reason("offer-compared", "it answers the workload's requests already")
         if offer.name in {workload.incumbent.name, *(each.name for each in workload.candidates)}:
             return Reason("offer-compared", "the workload names it already")
-        decided = _decided_on(self._project, workload.name, offer)
+        decided = self._decided_on(offer)
         if decided is None or (changed is not None and changed > decided):
             return None
         return Reason("offer-tried", f"a verdict of {decided} is on it, and it has not changed since")
+
+    @cached_property
+    def _verdicts(self) -> "list[StoredVerdict]":
+        """All verdicts on the workload, the newest first: an old one too spares a test that costs money."""
+        return self._project.store.verdicts.recent(self._workload.name, limit=sys.maxsize)
+
+    def _decided_on(self, offer: Offer) -> date | None:
+        """Return the day of the newest verdict on an offer as it is now, None if there is none."""
+        for stored in self._verdicts:
+            verdict = stored.verdict
+            if offer.name in verdict.candidates and _is_same(self._project, verdict.run_id, offer):
+                return verdict.decided_at.astimezone(UTC).date()
+        return None
 
     def _affordable(
         self, offers: Sequence[Offer], tokens: Mapping[str, Measured]
@@ -220,7 +227,7 @@ class _WorkloadScreen:
             reason = misfit(self._workload, offer, rows[offer.name], today)
             reason = reason or self._failed(asked.get(offer.name))
             if reason is None:
-                saving = saving_estimate(bills, rows[offer.name], _owed(bills))
+                saving = saving_estimate(bills, rows[offer.name], bills.agreed)
                 reason = unpaid(saving, self._least_usd)
             if not self._reject(offer, reason):
                 found.append((offer, saving))
@@ -325,10 +332,7 @@ def tokens_of(project: OpenProject, workload: Workload) -> dict[str, Measured]:
     usages = [each for each in usages if each.input_tokens is not None]
     if not usages:
         return {}
-    calls = None if workload.requests_per_month is None else Decimal(workload.requests_per_month)
-    traffic = Traffic(
-        usage=UsageColumns.of(usages), calls_per_month=calls, measured=True, source="answers in the store"
-    )
+    traffic = measured_traffic(workload, usages, "answers in the store")
     return {workload.incumbent.name: Measured(traffic=traffic, scores=np.full(len(usages), np.nan))}
 
 
@@ -337,28 +341,13 @@ def _present(project: OpenProject, workload: Workload, now: datetime) -> Offer:
 
     After the incumbent's end that is the successor which its routes name.
     """
-    models = set()
-    for state in project.routing.states():
-        route = state.route
-        if state.spec is None or state.spec.workload != workload.name:
-            continue
-        held = state.outside is not None or state.clause is not None
-        moves = route is not None and route.policy.kind == "switch" and route.share == 1 and not held
-        if route is not None and moves and (route.valid_until is None or route.valid_until > now):
-            models.add(route.targets[route.policy.candidate or ""])
-        elif state.succession is not None:
-            models.add(state.succession.answering(now.date()))
+    models = {
+        state.model(now)
+        for state in project.routing.states()
+        if state.spec is not None and state.spec.workload == workload.name
+    }
     only = models.pop() if len(models) == 1 else None
     return project.config.offers.get(only or "", workload.incumbent.offer)
-
-
-def _decided_on(project: OpenProject, workload: str, offer: Offer) -> date | None:
-    """Return the day of the newest verdict on an offer as it is now, None if there is none."""
-    for stored in project.store.verdicts.recent(workload):
-        verdict = stored.verdict
-        if offer.name in verdict.candidates and _is_same(project, verdict.run_id, offer):
-            return verdict.decided_at.astimezone(UTC).date()
-    return None
 
 
 def _is_same(project: OpenProject, run_id: str | None, offer: Offer) -> bool:
@@ -372,11 +361,6 @@ def _is_same(project: OpenProject, run_id: str | None, offer: Offer) -> bool:
         and (each["name"], each["provider"], each["model"]) == (offer.name, offer.provider, offer.model)
         for each in candidates
     )
-
-
-def _owed(bills: "Bills") -> Commitment:
-    now = bills.of_incumbent
-    return Commitment() if now is None else bills.commitments.get(now.provider, Commitment())
 
 
 def _to_add(project: OpenProject, offer: Offer) -> str:

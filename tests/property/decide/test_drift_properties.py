@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_counts_fit_and_swap_with_the_sides(one: list[SeenRequest], other: list[
 
 @given(_REQUESTS, _REQUESTS, st.randoms(use_true_random=False))
 def test_the_order_of_requests_tells_nothing(
-    one: list[SeenRequest], other: list[SeenRequest], random: "np.random.Generator"
+    one: list[SeenRequest], other: list[SeenRequest], random: Random
 ) -> None:
     even = [replace(each, weight=1.0) for each in one]
     mixed = list(even)

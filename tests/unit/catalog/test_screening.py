@@ -36,6 +36,7 @@ WORKLOAD = Workload(
     candidates=(),
     scorer=ScorerSpec(kind="exact"),
 )
+SCHEMA = {"type": "object", "required": ["city"]}
 TRAFFIC = Traffic(
     usage=UsageColumns.from_tokens(np.array([500, 3000]), np.array([10, 20])),
     calls_per_month=Decimal(1000),
@@ -69,7 +70,7 @@ def test_an_offer_that_fits() -> None:
     assert reason_of() is None
     wanted = asking(regions=("eu", "us"), licences=("mit",), context_tokens=4000)
     assert reason_of(replace(NEW, licence="mit", context_tokens=4000), wanted) is None
-    assert reason_of(workload=prompting(response_schema={"type": "object"})) is None
+    assert reason_of(workload=prompting(response_schema=SCHEMA)) is None
     assert reason_of(workload=prompting(text=True)) is None
 
 
@@ -89,7 +90,8 @@ def test_an_offer_that_fits() -> None:
         (replace(NEW, context_tokens=999), asking(context_tokens=1000), "offer-context"),
         (replace(NEW, context_tokens=3019), WORKLOAD, "offer-context"),
         (replace(NEW, context_tokens=3020), WORKLOAD, None),
-        (replace(NEW, provider="deepseek"), prompting(response_schema={"type": "object"}), "offer-schema"),
+        (replace(NEW, provider="deepseek"), prompting(response_schema=SCHEMA), "offer-schema"),
+        (replace(NEW, provider="deepseek"), prompting(response_schema={"type": "object"}), None),
         (replace(NEW, provider="anthropic"), prompting(text=True), "offer-completion"),
         (replace(NEW, prices=()), WORKLOAD, "offer-price-unknown"),
         (

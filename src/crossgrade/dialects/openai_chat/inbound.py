@@ -17,7 +17,7 @@ from crossgrade.dialects._inbound import (
     read_labels,
     read_tool_choice,
 )
-from crossgrade.dialects.openai_chat.upstream import ANY_OBJECT
+from crossgrade.dialects.hosts import ANY_OBJECT
 from crossgrade.domain import JSON, GenerationSettings, Message, ModelRequest, Part, Tool, ToolCall
 from crossgrade.errors import BadRequestError
 

@@ -32,13 +32,10 @@ from crossgrade.dialects.deltas import (
     Text,
     too_many_calls,
 )
-from crossgrade.dialects.hosts import Host
+from crossgrade.dialects.hosts import ANY_OBJECT, Host
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import JSON, Image, Message, ModelAnswer, ModelRequest, Part, Tool
 from crossgrade.errors import UpstreamError
-
-ANY_OBJECT: JSON = {"type": "object"}
-"""The schema of any JSON object, for which OpenAI has a mode of its own."""
 
 _FINISH_REASONS = {
     "function_call": "tool_calls",

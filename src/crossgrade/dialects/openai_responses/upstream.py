@@ -27,8 +27,8 @@ from crossgrade.dialects.deltas import (
     Text,
     too_many_calls,
 )
-from crossgrade.dialects.hosts import Host
-from crossgrade.dialects.openai_chat.upstream import ANY_OBJECT, known_effort
+from crossgrade.dialects.hosts import ANY_OBJECT, Host
+from crossgrade.dialects.openai_chat.upstream import known_effort
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError

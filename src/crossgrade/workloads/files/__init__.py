@@ -1,7 +1,14 @@
 """Hostile files read in bounded memory: blocks, lines, tables, documents, archives; outputs."""
 
 from crossgrade.workloads.files.archive import ZipArchive
-from crossgrade.workloads.files.documents import as_number, as_text, canonical, decode_document, decode_line
+from crossgrade.workloads.files.documents import (
+    as_count,
+    as_number,
+    as_text,
+    canonical,
+    decode_document,
+    decode_line,
+)
 from crossgrade.workloads.files.limits import FileLimits
 from crossgrade.workloads.files.output import is_step_summary, whole_file
 from crossgrade.workloads.files.sheets import WORKBOOK, NumberedRows, open_parquet, open_workbook
@@ -29,6 +36,7 @@ __all__ = [
     "Lines",
     "NumberedRows",
     "ZipArchive",
+    "as_count",
     "as_number",
     "as_text",
     "canonical",

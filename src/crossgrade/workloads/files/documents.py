@@ -98,6 +98,11 @@ def as_number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def as_count(value: object) -> int | None:
+    """Return a JSON whole number from 0 on; None for anything else."""
+    return value if type(value) is int and value >= 0 else None
+
+
 def _decode(data: bytes, kind: Any, path: Path, line: int | None) -> Any:
     try:
         return msgspec.json.decode(data, type=kind)

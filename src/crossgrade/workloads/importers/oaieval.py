@@ -9,7 +9,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer, Usage
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, text_digest
-from crossgrade.workloads.files import as_number, as_text, decode_document, json_lines
+from crossgrade.workloads.files import as_count, as_number, as_text, decode_document, json_lines
 from crossgrade.workloads.importers.request import ImportRequest
 
 MATCH = "match"
@@ -130,11 +130,9 @@ def _sampled(value: object) -> str | None:
 
 
 def _usage(stated: object) -> Usage:
-    if not isinstance(stated, Mapping):
-        return Usage()
-
-    def count(name: str) -> int | None:
-        value = stated.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-    return Usage(input_tokens=count("prompt_tokens"), output_tokens=count("completion_tokens"))
+    """Return what a sample used; a count of 0 is unknown."""
+    given = stated if isinstance(stated, Mapping) else {}
+    return Usage(
+        input_tokens=as_count(given.get("prompt_tokens")) or None,
+        output_tokens=as_count(given.get("completion_tokens")) or None,
+    )

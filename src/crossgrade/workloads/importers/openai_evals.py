@@ -11,7 +11,7 @@ import msgspec
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
-from crossgrade.workloads.files import as_text, decode_document, json_lines, read_whole
+from crossgrade.workloads.files import as_count, as_text, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 OUTPUT_ITEM = re.compile(rb'"object"\s*:\s*"eval\.run\.output_item"')
@@ -190,11 +190,7 @@ def _error(sample: _Sample, output: str | None) -> str | None:
 def _usage(stated: dict[str, Any] | None, *, answered: bool) -> Usage:
     """Return what a sample used; an answer cannot have used nothing, so that all zeros are unknown."""
     names = ("prompt_tokens", "completion_tokens", "cached_tokens")
-    given, said, cached = (_count((stated or {}).get(name)) for name in names)
+    given, said, cached = (as_count((stated or {}).get(name)) for name in names)
     if answered and not given and not said:
         return Usage()
     return Usage(input_tokens=given, output_tokens=said, cache_read_input_tokens=cached)
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -9,7 +9,7 @@ import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
-from crossgrade.workloads.files import as_text, decode_document, json_lines, read_whole
+from crossgrade.workloads.files import as_count, as_text, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 
 OVERALL = "score"
@@ -189,8 +189,7 @@ def _usage(tokens: object) -> Usage:
     details = details if isinstance(details, Mapping) else {}
 
     def counted(place: Mapping[str, object], name: str) -> int | None:
-        value = place.get(name)
-        return value if isinstance(value, int) and value > 0 else None
+        return as_count(place.get(name)) or None
 
     return Usage(
         input_tokens=counted(tokens, "prompt"),

@@ -11,14 +11,20 @@ from typing import Any
 from crossgrade.errors import DataError, UsageError, closest
 from crossgrade.workloads.files import as_number, as_text
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
-from crossgrade.workloads.traffic.formats.samples import asked_messages
+from crossgrade.workloads.traffic.formats.samples import asked_messages, item_of
 from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 ITEMS = "openai-eval-data"
 _PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
-_ANSWERS = {"sample.output_text"}
+_ANSWER = "sample.output_text"
+"""What a template calls the answer."""
+
 _BEST = 10
-_REFERENCES = {"eq": "exact", "like": "includes", "ilike": "includes"}
+_SCORERS = {"eq": "exact", "like": "includes", "ilike": "includes"}
+"""The scorer that an operation of a string check corresponds to."""
+
+_Found = tuple[dict[str, Any], str | None, tuple[str, ...]]
+"""A scorer, the template of the right answer, and how the scorer differs from the criterion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +44,7 @@ class EvalDefinition:
 
     def read(self, row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
         """Read a line of eval data by the definition. Raises `BadValueError` if the item lacks a field."""
-        item = row.get("item")
-        if not isinstance(item, Mapping):
-            raise BadValueError("`item` is no object")
+        item = item_of(row)
         given = [{"role": role, "content": filled(text, item)} for role, text in self.messages]
         messages = given or asked_messages(_at(self.messages_at, item), self.messages_at)
         found = LoggedRequest(format=ITEMS, call="chat")
@@ -175,16 +179,13 @@ def _corresponding(
     )
 
 
-_Found = tuple[dict[str, Any], str | None, tuple[str, ...]]
-
-
 def _string_check(name: str, criterion: Mapping[str, Any]) -> _Found:
     compared, reference = criterion.get("input"), criterion.get("reference")
     operation = as_text(criterion.get("operation")) or "none"
     place = _PLACE.fullmatch(compared.strip()) if isinstance(compared, str) else None
-    if place is None or place[1] not in _ANSWERS:
+    if place is None or place[1] != _ANSWER:
         raise _without_counterpart(name, "string_check", f"it checks {str(compared)[:60]!r}, not the answer")
-    if operation not in _REFERENCES or not isinstance(reference, str):
+    if operation not in _SCORERS or not isinstance(reference, str):
         raise _without_counterpart(name, "string_check", f"no scorer has its operation {operation[:60]!r}")
     _check_places(reference, lambda path: path.startswith("item."))
     options: dict[str, Any] = {"ignore_case": operation == "ilike"}
@@ -192,7 +193,7 @@ def _string_check(name: str, criterion: Mapping[str, Any]) -> _Found:
     if operation == "eq":
         options["strip_punctuation"] = False
         differs = ("white space does not count",)
-    return {"kind": _REFERENCES[operation], "options": options}, reference, differs
+    return {"kind": _SCORERS[operation], "options": options}, reference, differs
 
 
 def _judged(name: str, kind: str, criterion: Mapping[str, Any], shown: set[str]) -> _Found:
@@ -200,12 +201,12 @@ def _judged(name: str, kind: str, criterion: Mapping[str, Any], shown: set[str])
     texts = [_message(each)[1] for each in given] if isinstance(given, list) else []
     rubric = "\n\n".join(texts)
     paths = dict.fromkeys(_PLACE.findall(rubric))
-    others = [path for path in paths if path not in {*_ANSWERS, *shown}]
+    others = [path for path in paths if path not in {_ANSWER, *shown}]
     if not texts or len(others) > 1 or any(not path.startswith("item.") for path in others):
         seen = ", ".join(others) or "nothing"
         reason = f"its prompt shows {seen}; a judge is shown the request, the answer and the target"
         raise _without_counterpart(name, kind, reason)
-    words = dict.fromkeys(_ANSWERS, "(the answer)") | dict.fromkeys(shown, "(the request)")
+    words = {_ANSWER: "(the answer)"} | dict.fromkeys(shown, "(the request)")
     words |= dict.fromkeys(others, "(the correct answer)")
     criteria = _PLACE.sub(lambda found: words[found[1]], rubric)
     options: dict[str, Any] = {"show_target": bool(others)}

@@ -82,8 +82,8 @@ class Drawn:
     scorer: Mapping[str, Any]
     traffic: LoggedTraffic
     answered: tuple[LoggedRequest | None, ...]
-    is_traffic: bool = True
-    structured: tuple[bool, ...] = ()
+    is_traffic: bool
+    structured: tuple[bool, ...]
 
 
 def draw_samples(
@@ -124,10 +124,7 @@ def draw_samples(
             samples = bool(reading.rows) and all(
                 each in formats and formats[each].is_samples for each in reading.rows
             )
-            if samples:
-                _check_samples(reading)
-            elif not reading.rows:
-                _refuse_unread(reading)
+            _refuse_unread(reading, samples=samples)
             rows = scanner.rows_of(name, whole=samples)
             size = n or (len(rows.positions) if samples else OF_A_LOG)
             stretches = _stretches(rows, size, np.random.default_rng(seed))
@@ -145,26 +142,28 @@ def draw_samples(
     )
 
 
-def _refuse_unread(reading: Reading) -> None:
-    """Refuse a log of which no record can be read, and say of the first ones why."""
-    for kind, shown in reading.problems.examples.items():
-        raise DataError(
-            f"no record could be read ({kind}): {'; '.join(shown)}",
-            code="log-unreadable",
-            file=reading.files[0],
-            hint="correct the lines, or see which formats are read with `crossgrade scan --help`",
-        )
+def _refuse_unread(reading: Reading, *, samples: bool) -> None:
+    """Refuse a log of which no record can be read, and a file of samples of which one line cannot.
 
-
-def _check_samples(reading: Reading) -> None:
-    """Refuse a file of samples of which a line cannot be read: somebody chose each of them."""
-    for kind, shown in reading.problems.examples.items():
+    Somebody chose each of the samples. Said is why the first ones cannot be read.
+    """
+    kind, shown = next(iter(reading.problems.examples.items()), (None, ()))
+    if kind is None or (reading.rows and not samples):
+        return
+    why = "; ".join(shown)
+    if samples:
         raise DataError(
-            f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {'; '.join(shown)}",
+            f"{reading.problems.counts[kind]:,} lines cannot be read ({kind}): {why}",
             code="samples-unreadable",
             file=reading.files[0],
             hint="correct the lines, or take them out",
         )
+    raise DataError(
+        f"no record could be read ({kind}): {why}",
+        code="log-unreadable",
+        file=reading.files[0],
+        hint="correct the lines, or see which formats are read with `crossgrade scan --help`",
+    )
 
 
 @dataclass(frozen=True, slots=True)

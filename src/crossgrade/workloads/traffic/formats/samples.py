@@ -38,12 +38,18 @@ def eval_item(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
 
     What else an item holds has names of the team's own, which no one but its eval's definition explains.
     """
-    item = row.get("item")
-    if not isinstance(item, Mapping):
-        raise BadValueError("`item` is no object")
+    item = item_of(row)
     if "input" not in item:
         raise BadValueError(f"the item has no `input`; it has {', '.join(map(str, list(item)[:6]))}")
     return _asked("openai-eval-data", asked_messages(item["input"], "item.input"), {}, texts=texts)
+
+
+def item_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the item of a line of eval data. Raises `BadValueError` for anything else."""
+    item = row.get("item")
+    if not isinstance(item, Mapping):
+        raise BadValueError("`item` is no object")
+    return item
 
 
 def ideal(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest:
