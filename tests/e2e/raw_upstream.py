@@ -76,10 +76,11 @@ def _read(connection: socket.socket) -> bytes:
     return data
 
 
-def json_answer(body: object, *headers: str, status: str = "200 OK") -> bytes:
-    """Build a whole JSON answer."""
+def json_answer(body: object, *headers: str, status: str = "200 OK", closes: bool = True) -> bytes:
+    """Build a whole JSON answer. One with `closes` says that the upstream then closes, which it always does."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(data)}", *headers]
+    lines += ["Connection: close"] if closes else []
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + data
 
 

@@ -30,7 +30,7 @@ class SlowUpstream:
     def __init__(self, *, pause_s: float = 0.0) -> None:
         self.pause_s = pause_s
         self.read = 0
-        self.answer: list[bytes] = [json_answer(completion(), "Connection: close")]
+        self.answer: list[bytes] = [json_answer(completion())]
         self.sent = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,7 +87,7 @@ def gateway(upstream: SlowUpstream, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(autouse=True)
 def quick(upstream: SlowUpstream) -> None:
     upstream.pause_s, upstream.sent = 0.0, 0
-    upstream.answer = [json_answer(completion(), "Connection: close")]
+    upstream.answer = [json_answer(completion())]
 
 
 def pieces(size: int, *, first: bool) -> Iterator[bytes]:
@@ -179,7 +179,7 @@ def test_a_client_that_reads_slowly_holds_the_provider_back(
         upstream.answer += [words] * (SIZE // len(words))
         upstream.answer += [event(finish="stop"), b"data: [DONE]\n\n"]
     else:
-        whole = json_answer(completion("b" * SIZE), "Connection: close")
+        whole = json_answer(completion("b" * SIZE))
         upstream.answer = [whole[at : at + 65_536] for at in range(0, len(whole), 65_536)]
     body = json.dumps({"model": "support", "messages": [{"role": "user", "content": "x"}], "stream": stream})
     head = (
@@ -205,5 +205,5 @@ def test_a_client_that_reads_slowly_holds_the_provider_back(
 
 
 def ask_is_served(served: Served, upstream: SlowUpstream) -> bool:
-    upstream.answer = [json_answer(completion(), "Connection: close")]
+    upstream.answer = [json_answer(completion())]
     return ask(served, "support").status == 200

@@ -16,7 +16,7 @@ from tests.waiting import until
 UPSTREAM_KEY = "0123456789abcdef0123456789abcdef"
 SCRIPT = {
     "hi": [json_answer(completion("mine"))],
-    "two answers": [json_answer(completion("mine")) + json_answer(completion("another's"))],
+    "two answers": [json_answer(completion("mine"), closes=False) + json_answer(completion("another's"))],
     "busy": [json_answer({"error": {"message": f"no room for {UPSTREAM_KEY}"}}, status="400 Bad Request")],
     "credit": [json_answer({"error": {"message": "Bad value: 'credit balance'"}}, status="400 Bad Request")],
     "hang": [20.0],

@@ -18,9 +18,9 @@ BUSY = f"no room for the project of {KEY}"
 LONG_ERROR = b"HTTP/1.1 500 No\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 STOPPED = b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":7}}\n\n'
 SCRIPT = {
-    "two answers": [json_answer(completion("mine")) + json_answer(completion("another's"))],
-    "more than promised": [json_answer(completion("mine")) + b"and more"],
-    "more after the last": [json_answer(completion("mine"), "Connection: close") + b"and more"],
+    "two answers": [json_answer(completion("mine"), closes=False) + json_answer(completion("another's"))],
+    "more than promised": [json_answer(completion("mine"), closes=False) + b"and more"],
+    "more after the last": [json_answer(completion("mine")) + b"and more"],
     "refused": [json_answer({"error": {"message": BUSY}}, status="400 Bad Request")],
     "busy": [json_answer({"error": {"message": BUSY}})],
     "cut in the key": [
