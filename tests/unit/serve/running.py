@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.waiting import until
+
 CONFIG = """\
 models:
   fake:
@@ -44,9 +46,16 @@ def redis() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL) as process:
         try:
+            until(lambda: _accepts(port))
             yield process, f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 class Gateway:

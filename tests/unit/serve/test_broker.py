@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -392,19 +391,15 @@ def test_metrics_add_up_over_workers(machines: Make) -> None:
 
 @pytest.fixture(
     params=[
-        pytest.param("redis", marks=pytest.mark.needs("module:fakeredis")),
+        pytest.param("redis", marks=pytest.mark.needs("command:redis-server", "module:redis")),
         pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
     ]
 )
 def shared(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Where brokers of several machines find each other, as variables of the environment."""
     if request.param == "redis":
-        from fakeredis import TcpFakeServer
-
-        with TcpFakeServer(("127.0.0.1", 0), server_type="redis") as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            yield {"CROSSGRADE_REDIS_URL": f"redis://127.0.0.1:{server.server_address[1]}/0"}
-            server.shutdown()
+        with redis() as (_, url):
+            yield {"CROSSGRADE_REDIS_URL": url}
         return
     yield {"CROSSGRADE_DATABASE_URL": _fresh_schema()}
 
