@@ -19,9 +19,10 @@ def logged_counts(raw: Mapping[str, Any]) -> Counts:
         from crossgrade.dialects.gemini.usage import gemini_counts  # no worker needs it
 
         return gemini_counts(raw, answered=False)
-    names = ("cache_read_input_tokens", "cache_creation_input_tokens")
-    cached, written = (count(raw.get(name)) for name in names)
-    if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
+    cached = count(raw.get("cache_read_input_tokens"))
+    written = count(raw.get("cache_creation_input_tokens"))
+    has_cache = "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw
+    if has_cache and "input_tokens" in raw and "prompt_tokens" not in raw:
         from crossgrade.dialects.anthropic.usage import anthropic_counts  # no worker needs it
 
         return anthropic_counts(raw, answered=False)
