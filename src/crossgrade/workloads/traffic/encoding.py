@@ -19,10 +19,11 @@ from crossgrade.workloads.traffic.reading import PartCounts, PartReader
 from crossgrade.workloads.traffic.request import LoggedRequest, call_of
 from crossgrade.workloads.traffic.turns import (
     has_media,
+    inferred_session,
     is_agentic,
     numbers_of,
-    session_of,
     shared_head,
+    stated_session,
     turns_of,
     unfit,
 )
@@ -154,10 +155,12 @@ class _Encoder:
             if provider and model not in self.providers:
                 self.providers[model] = provider
         calls = _mapped(_call, [*zip(stated["call"], stated["model"], stated["batch"], strict=True)])
-        read = [self._read(each, call) for each, call in zip(chunk, calls, strict=True)]
+        read = dict(zip(_READ, zip(*map(self._read, chunk, calls), strict=True), strict=True))
+        sessions = _mapped(stated_session, stated["session"])
         columns: dict[str, Sequence[Any] | Column] = {
             **{name: stated[field] for name, field in _STATED.items()},
-            **dict(zip(_READ, zip(*read, strict=True), strict=True)),
+            **read,
+            "session": [named or found for named, found in zip(sessions, read["session"], strict=True)],
             "id": numbers_of(stated["id"]),
             "output": [*map(_output, stated["output"], stated["input"], calls)],
             "model": models,
@@ -170,15 +173,22 @@ class _Encoder:
 
     def _read(self, request: LoggedRequest, call: str) -> tuple[Any, ...]:
         """Return what a request's messages say, as values of the columns `_READ`."""
-        turns = None if request.messages is None else turns_of(request.messages)
-        kind, session = self.kinds.number(request, turns, call), session_of(request, turns)
-        cause = unfit(request, turns, call)
-        if turns is None:
-            return kind, session, cause, False, False, False, 0, 0.0
+        if request.messages is None:
+            return (
+                self.kinds.number(request, None, call),
+                0,
+                unfit(request, None, call),
+                False,
+                False,
+                False,
+                0,
+                0.0,
+            )
+        turns = turns_of(request.messages)
         return (
-            kind,
-            session,
-            cause,
+            self.kinds.number(request, turns, call),
+            0 if request.session else inferred_session(request, turns),
+            unfit(request, turns, call),
             True,
             is_agentic(request, turns),
             has_media(turns),
@@ -200,7 +210,10 @@ _STATED = {
 }
 """The columns that records state as they are, and the names of these fields."""
 
-_FIELDS = (*_STATED.values(), "id", "output", "model", "provider", "route", "format", "call", "calls")
+_FIELDS = (
+    *_STATED.values(),
+    *("id", "output", "model", "provider", "route", "format", "session", "call", "calls"),
+)
 _fields_of = attrgetter(*_FIELDS)
 _READ = ("kind", "session", "unfit", "text", "agentic", "media", "prefix", "prefix_share")
 

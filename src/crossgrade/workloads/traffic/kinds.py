@@ -126,7 +126,7 @@ def schema_of(response_format: Any) -> dict[str, Any] | None:
 def _opening(question: str) -> str:
     """Return the first words, `#` for one with a number; two requests of one template begin alike."""
     words = question[:200].lower().split(maxsplit=_OPENING_WORDS)[:_OPENING_WORDS]
-    return " ".join("#" if _NUMBERED.search(word) else word[:24] for word in words)
+    return " ".join(["#" if _NUMBERED.search(word) else word[:24] for word in words])
 
 
 def words_of(kind: Kind, *, with_prompt: bool = False) -> list[str]:

@@ -1,7 +1,8 @@
 """The messages of a request: who speaks, what is asked, and whether it can be asked again as texts alone."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -21,7 +22,8 @@ CAUSES = (
 )
 """Why a request cannot be a sample, by number from 1; 0 is a request that can."""
 
-_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_ROLES = _SYSTEM_ROLES | {"user", "assistant"}
 _MEDIA = frozenset(
     {"image", "image_url", "input_image", "input_audio", "audio", "file", "input_file", "document"}
 )
@@ -42,41 +44,42 @@ class Turns:
     that every message is an object.
     """
 
-    system: str | None = None
-    question: str | None = None
-    last: str | None = None
-    characters: int = 0
-    roles: set[str | None] = field(default_factory=set)
-    parts: set[str | None] = field(default_factory=set)
-    uses_tools: bool = False
-    is_whole: bool = True
+    system: str | None
+    question: str | None
+    last: str | None
+    characters: int
+    roles: set[str | None]
+    parts: set[str | None]
+    uses_tools: bool
+    is_whole: bool
 
 
 def turns_of(messages: Iterable[Any]) -> Turns:
     """Return what messages hold."""
-    found = Turns()
-    has_system = has_question = False
+    system = question = last = None
+    has_system = has_question = uses_tools = False
+    is_whole, characters = True, 0
+    roles, parts = set[str | None](), set[str | None]()
     for at, message in enumerate(messages):
         if not isinstance(message, dict):
-            found.is_whole = False
+            is_whole = False
             continue
-        content = message.get("content")
+        content, role = message.get("content"), role_of(message)
         said = content if isinstance(content, str) else plain(content)
-        found.characters += len(said or "")
         if isinstance(content, list):
-            found.parts.update(_kind_of(part) for part in content if isinstance(part, dict))
-        role = role_of(message)
-        found.roles.add(role)
-        found.last = said if role == "user" else None
+            parts.update(_kind_of(part) for part in content if isinstance(part, dict))
+        characters += len(said or "")
+        roles.add(role)
+        last = said if role == "user" else None
         if role == "user" and not has_question and at < _QUESTION_AMONG:
-            found.question, has_question = said, True
-        elif role in {"system", "developer"} and not has_system and at < _SYSTEM_AMONG:
-            found.system, has_system = said, True
+            question, has_question = said, True
+        elif role in _SYSTEM_ROLES and not has_system and at < _SYSTEM_AMONG:
+            system, has_system = said, True
         elif role == "tool":
-            found.uses_tools = True
+            uses_tools = True
         if message.get("tool_calls"):
-            found.uses_tools = True
-    return found
+            uses_tools = True
+    return Turns(system, question, last, characters, roles, parts, uses_tools, is_whole)
 
 
 def _kind_of(part: dict[Any, Any]) -> str | None:
@@ -117,7 +120,7 @@ def asked_of(request: LoggedRequest) -> tuple[str | None, list[dict[str, str]], 
     """Return a fit request's system prompt, the earlier messages, and the text of the last one."""
     messages = request.messages or []
     system = turns_of(messages).system
-    first = next((at for at, each in enumerate(messages) if each["role"] in {"system", "developer"}), -1)
+    first = next((at for at, each in enumerate(messages) if each["role"] in _SYSTEM_ROLES), -1)
     earlier = [
         {"role": "system" if each["role"] == "developer" else each["role"], "content": text}
         for at, each in enumerate(messages[:-1])
@@ -140,15 +143,17 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def session_of(request: LoggedRequest, turns: Turns | None) -> int:
-    """Return a number for the session of a request: even where the log names it, odd where it is inferred.
+def stated_session(name: str | None) -> int:
+    """Return an even number for a session that a log names, 0 for none."""
+    return number_of(name) & ~1 or 2 if name else 0
 
-    Requests with tools or earlier turns whose conversation begins alike, by one user, are of one
-    session. 0 is none.
+
+def inferred_session(request: LoggedRequest, turns: Turns) -> int:
+    """Return an odd number for the session of a request whose log names none; 0 is none.
+
+    Requests with tools or earlier turns whose conversation begins alike, by one user, are of one session.
     """
-    if request.session:
-        return number_of(request.session) & ~1 or 2
-    if turns is None or not request.messages or not (request.tools or len(request.messages) > 2):
+    if not request.messages or not (request.tools or len(request.messages) > 2):
         return 0
     if turns.question is None or not (request.tools or turns.roles & {"assistant", "tool"}):
         return 0
@@ -159,7 +164,12 @@ def shared_head(request: LoggedRequest, turns: Turns) -> tuple[int, float]:
     """Return a number for a request's system prompt (0: none), and its share of the messages' characters."""
     if not turns.system or not request.messages or not isinstance(request.messages[0], dict):
         return 0, 0.0
-    return number_of(f"{request.model}\0{turns.system}") | 1, len(turns.system) / max(turns.characters, 1)
+    return _head_number(request.model, turns.system), len(turns.system) / max(turns.characters, 1)
+
+
+@lru_cache(maxsize=64)
+def _head_number(model: str | None, system: str) -> int:
+    return number_of(f"{model}\0{system}") | 1
 
 
 def conversation_start(request: LoggedRequest, turns: Turns) -> tuple[str, ...]:
