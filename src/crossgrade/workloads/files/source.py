@@ -198,7 +198,7 @@ class Lines:
                 if not skipping and len(line) > self._limits.line_bytes:
                     self._too_long(number)
                 elif not skipping and line and not line.isspace():
-                    yield number, self._plain(number, line)
+                    yield number, self._without_mark(line) if number == 1 else line
                 number, skipping = number + 1, False
             if not skipping:
                 carry += rest  # the line goes on in the next block
@@ -206,12 +206,13 @@ class Lines:
                     self._too_long(number)
                     carry, skipping = bytearray(), True
         if carry and not carry.isspace():
-            yield number, self._plain(number, bytes(carry))
+            line = bytes(carry)
+            yield number, self._without_mark(line) if number == 1 else line
         self.count = number if carry or skipping else number - 1
 
-    def _plain(self, number: int, line: bytes) -> bytes:
-        starts_file = number == 1 and (self._span is None or self._span[0] == 0)
-        return line.removeprefix(UTF8_BOM) if starts_file else line
+    def _without_mark(self, first: bytes) -> bytes:
+        starts_file = self._span is None or self._span[0] == 0
+        return first.removeprefix(UTF8_BOM) if starts_file else first
 
 
 def line_starts(path: Path, every: int) -> list[int]:
