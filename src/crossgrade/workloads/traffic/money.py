@@ -88,11 +88,11 @@ def costs(
     found = np.full(len(rows), np.nan)
     for start in range(0, len(rows), _CHUNK):
         part = rows[start : start + _CHUNK]
-        usage = usage_rows(columns, part)
-        found[start : start + _CHUNK] = price_calls(usage, price).usd()
-        if batch is not None and (batched := batch[part] == 1).any():
-            halved = price_calls(usage, price, batch=True).usd()
-            found[start : start + _CHUNK][batched] = halved[batched]
+        usage, cost = usage_rows(columns, part), found[start : start + _CHUNK]
+        in_batch = np.zeros(len(part), np.bool_) if batch is None else batch[part] == 1
+        for which, is_batch in ((~in_batch, False), (in_batch, True)):
+            if which.any():
+                cost[which] = price_calls(usage, price, batch=is_batch).usd()[which]
     return found
 
 
