@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Catalog, Listing, OfferFacts, offer_doubts, price_doubts
+from crossgrade.catalog import Catalog, Listing, OfferFacts, is_callable, offer_doubts, price_doubts
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing.columns import price_calls
@@ -54,14 +54,14 @@ def alternatives(catalog: Catalog, on: date, today: date) -> list[Alternative]:
     """
     found, doubts, seen_on = [], price_doubts(catalog, on), max(on, today)
     for listing in catalog.listings(on):
-        offer = listing.offer()
+        offer, call = listing.offer(), call_of(None, listing.identifier, batch=False)
+        if call not in {"chat", "embedding"} or not is_callable(offer):
+            continue
+        price = catalog.price(offer, on)
+        if price is None or not price.input_per_mtok or (call == "chat" and not price.output_per_mtok):
+            continue
         facts = catalog.facts(offer, on)
-        if facts.status(seen_on) != "on sale" or offer_doubts(offer, facts, seen_on, doubts):
-            continue
-        price, call = catalog.price(offer, on), call_of(None, listing.identifier, batch=False)
-        if price is None or not price.input_per_mtok:
-            continue
-        if call == "embedding" or (call == "chat" and price.output_per_mtok):
+        if facts.status(seen_on) == "on sale" and not offer_doubts(offer, facts, seen_on, doubts):
             found.append(Alternative(listing=listing, facts=facts, price=price, call=call))
     return found
 
