@@ -1,7 +1,14 @@
 """Holds dated prices and facts of offers with their sources, checks them, and computes bills from them."""
 
 from crossgrade.catalog._catalog import SOON_DAYS, WARN_DAYS, Catalog, Listing, OfferFacts, packaged_catalog
-from crossgrade.catalog._checks import Doubt, check_catalog, offer_doubts, price_doubts, validate_price
+from crossgrade.catalog._checks import (
+    Doubt,
+    check_catalog,
+    is_callable,
+    offer_doubts,
+    price_doubts,
+    validate_price,
+)
 from crossgrade.catalog._clauses import refuse_forbidden
 from crossgrade.catalog._ends import read_listed
 from crossgrade.catalog._listed import model_name, provider_name
@@ -20,6 +27,7 @@ __all__ = [
     "Successor",
     "check_catalog",
     "incumbent_end",
+    "is_callable",
     "model_name",
     "new_rates",
     "offer_doubts",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.domain import Price
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider
+    from genai_prices.types import MatchLogic, ModelInfo, ModelPrice, Provider
 import re
 
 from crossgrade.dialects import host_known_as
@@ -83,14 +83,36 @@ def _providers() -> "dict[str, Provider]":
 def _model(provider: str, model: str) -> "ModelInfo | None":
     from genai_prices import data_snapshot
 
-    host = _providers().get(provider)
+    host, wanted = _providers().get(provider), model.lower()
     if host is None:
         return None
+    for known, names in _names(provider):
+        if wanted in names if names is not None else known.is_match(wanted):
+            return known
     try:
         found: ModelInfo = data_snapshot.get_snapshot().find_provider_model(model, None, host.id, None)[1]
     except LookupError:
         return None
     return found
+
+
+@lru_cache(maxsize=256)
+def _names(provider: str) -> "tuple[tuple[ModelInfo, frozenset[str] | None], ...]":
+    """Return a provider's models in the order in which genai-prices looks through them, each with its names.
+
+    The names are None where a pattern says them. Few have one, and to ask each model takes ten times as long.
+    """
+    return tuple((each, _stated_names(each.match)) for each in _providers()[provider].models)
+
+
+def _stated_names(clause: "MatchLogic") -> frozenset[str] | None:
+    from genai_prices.types import ClauseEquals, ClauseOr
+
+    if isinstance(clause, ClauseEquals):
+        return frozenset({clause.equals.lower()})
+    parts = [_stated_names(each) for each in clause.or_] if isinstance(clause, ClauseOr) else [None]
+    stated = [each for each in parts if each is not None]
+    return frozenset().union(*stated) if len(stated) == len(parts) else None
 
 
 def _flat(prices: "ModelPrice", tokens: int) -> dict[str, Any]:

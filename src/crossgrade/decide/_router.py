@@ -14,10 +14,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from scipy.special import ndtr
 
 from crossgrade.decide._evidence import (
     BoolColumn,
@@ -38,13 +37,15 @@ from crossgrade.decide._guards import (
     run_guards,
     sound_candidates,
 )
-from crossgrade.decide._logistic import Features
 from crossgrade.decide._records import DecisionSettings
-from crossgrade.decide._topics import Discovered, discover
 from crossgrade.decide._view import View, make_view
 from crossgrade.domain import GrowthBar, growth_bars
 from crossgrade.errors import DataError
 from crossgrade.routing import THRESHOLD_UNITS, Router, position
+
+if TYPE_CHECKING:
+    from crossgrade.decide._logistic import Features
+    from crossgrade.decide._topics import Discovered
 
 BITS = 16
 _FOLDS = 5
@@ -76,7 +77,7 @@ class _Half:
     floor: float
     fold: FloatColumn
     whole_floor: float | None = None
-    discovered: Discovered | None = None
+    discovered: "Discovered | None" = None
 
     @property
     def n(self) -> int:
@@ -111,7 +112,9 @@ class _Half:
         return part, (1 - self.whole_floor) * b + (c - b) * moved
 
     @cached_property
-    def features(self) -> Features:
+    def features(self) -> "Features":
+        from crossgrade.decide._logistic import Features  # with SciPy, which takes half a second
+
         assert self.texts is not None
         segments = self.segments if self.known else (None,) * self.n
         return Features.of(self.texts, segments, BITS)
@@ -226,6 +229,8 @@ def train_router(
         )
     half = _half(view, model, rows, units)
     if not half.known and half.texts is not None:
+        from crossgrade.decide._topics import discover  # with SciPy
+
         asked = [units[row] for row in np.flatnonzero(rows).tolist()]
         half = replace(half, discovered=discover(half.texts, settings.seed, units=asked))
     if not half.known and half.texts is None:
@@ -386,6 +391,8 @@ def _thresholds(half: _Half, kind: RouterKind, router: Router, n: int) -> tuple[
 
 def _power(margin: FloatColumn, n: int) -> FloatColumn:
     """Return how probably n other rows show the mean of each column to be above 0, judged by these rows."""
+    from scipy.special import ndtr
+
     square = np.sqrt(np.maximum((margin**2).mean(axis=0), 1e-12))
     statistic = margin.mean(axis=0) / square * np.sqrt(n)
     found: FloatColumn = ndtr((statistic - _NOISE) / np.sqrt(1 + n / len(margin)))

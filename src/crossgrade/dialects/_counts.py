@@ -60,10 +60,15 @@ def consistent(
     *,
     answered: bool,
 ) -> Counts:
-    """Return the counts without impossible ones: a part larger than its whole, an empty prompt or answer."""
-    if prompt is not None and (prompt == 0 or (cached or 0) + (written or 0) > prompt):
+    """Return the counts without impossible ones.
+
+    These are a part larger than its whole, an empty prompt or answer, and a sum beyond `MOST_TOKENS`.
+    """
+    if prompt is not None and (not 0 < prompt <= MOST_TOKENS or (cached or 0) + (written or 0) > prompt):
         prompt = cached = written = None
-    if output is not None and ((output == 0 and answered) or (reasoning or 0) > output):
+    if output is not None and (
+        (output == 0 and answered) or output > MOST_TOKENS or (reasoning or 0) > output
+    ):
         output = reasoning = None
     return Counts(prompt, output, cached, written, reasoning)
 

@@ -13,24 +13,25 @@ def logged_counts(raw: Mapping[str, Any]) -> Counts:
     A gateway that speaks OpenAI's API may keep Anthropic's names for the cache beside its own counts, which
     then include them. Counts that are all 0 are valid in a log, because it keeps failed requests too.
     """
-    if raw and not any(_leaves(raw)):
+    if raw and not raw.get("prompt_tokens") and not any(_leaves(raw)):
         return Counts(0, 0, 0, 0, 0)
     if "promptTokenCount" in raw:
         from crossgrade.dialects.gemini.usage import gemini_counts  # no worker needs it
 
         return gemini_counts(raw, answered=False)
-    names = ("cache_read_input_tokens", "cache_creation_input_tokens")
-    cached, written = (count(raw.get(name)) for name in names)
-    if "input_tokens" in raw and "prompt_tokens" not in raw and any(name in raw for name in names):
+    if "cache_read_input_tokens" not in raw and "cache_creation_input_tokens" not in raw:
+        return openai_counts(raw, answered=False)
+    if "input_tokens" in raw and "prompt_tokens" not in raw:
         from crossgrade.dialects.anthropic.usage import anthropic_counts  # no worker needs it
 
         return anthropic_counts(raw, answered=False)
     known = openai_counts(raw, answered=False)
+    cached, written = known.cache_read_input_tokens, known.cache_creation_input_tokens
     return consistent(
         known.input_tokens,
         known.output_tokens,
-        cached if known.cache_read_input_tokens is None else known.cache_read_input_tokens,
-        written if known.cache_creation_input_tokens is None else known.cache_creation_input_tokens,
+        count(raw.get("cache_read_input_tokens")) if cached is None else cached,
+        count(raw.get("cache_creation_input_tokens")) if written is None else written,
         known.reasoning_output_tokens,
         answered=False,
     )

@@ -6,8 +6,10 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 
 from crossgrade.catalog import packaged_catalog, validate_price
+from crossgrade.catalog._listed import _model, base_listings
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import UsageError
 
@@ -117,3 +119,20 @@ def test_a_sound_price_raises_no_doubt() -> None:
 def test_impossible_prices(impossible: Price) -> None:
     with pytest.raises(UsageError):
         validate_price(impossible, today=DAY)
+
+
+def test_a_model_is_found_as_genai_prices_finds_it() -> None:
+    identifiers = [identifier for _, identifier in base_listings()][::5]
+    dated = ["gpt-5.2-20251211", "GPT-4o-2024-08-06", "claude-sonnet-4-5", "nothing-of-this-name"]
+    for provider, theirs in (
+        ("openai", "openai"),
+        ("anthropic", "anthropic"),
+        ("bedrock", "aws"),
+        ("azure", "azure"),
+    ):
+        for identifier in [*identifiers, *dated]:
+            try:
+                wanted = get_snapshot().find_provider_model(identifier, None, theirs, None)[1]
+            except LookupError:
+                wanted = None
+            assert _model(provider, identifier) is wanted, (provider, identifier)

@@ -190,25 +190,29 @@ class Lines:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         number, carry, skipping = 1, bytearray(), False
         for data in _plain_blocks(self._path, self._limits, MIB, self._span):
-            pieces = data.split(b"\n")
-            for at, piece in enumerate(pieces):
-                if not skipping:
-                    carry += piece
-                    if len(carry) > self._limits.line_bytes:
-                        self._too_long(number)
-                        carry, skipping = bytearray(), True
-                if at == len(pieces) - 1:
-                    break  # the line goes on in the next block
-                if carry and not carry.isspace():
-                    yield number, self._plain(number, carry)
-                number, carry, skipping = number + 1, bytearray(), False
+            *ends, rest = data.split(b"\n")
+            for end in ends:
+                line = end
+                if carry:
+                    line, carry = bytes(carry + end), bytearray()
+                if not skipping and len(line) > self._limits.line_bytes:
+                    self._too_long(number)
+                elif not skipping and line and not line.isspace():
+                    yield number, self._without_mark(line) if number == 1 else line
+                number, skipping = number + 1, False
+            if not skipping:
+                carry += rest  # the line goes on in the next block
+                if len(carry) > self._limits.line_bytes:
+                    self._too_long(number)
+                    carry, skipping = bytearray(), True
         if carry and not carry.isspace():
-            yield number, self._plain(number, carry)
+            line = bytes(carry)
+            yield number, self._without_mark(line) if number == 1 else line
         self.count = number if carry or skipping else number - 1
 
-    def _plain(self, number: int, line: bytearray) -> bytes:
-        starts_file = number == 1 and (self._span is None or self._span[0] == 0)
-        return bytes(line.removeprefix(UTF8_BOM) if starts_file else line)
+    def _without_mark(self, first: bytes) -> bytes:
+        starts_file = self._span is None or self._span[0] == 0
+        return first.removeprefix(UTF8_BOM) if starts_file else first
 
 
 def line_starts(path: Path, every: int) -> list[int]:

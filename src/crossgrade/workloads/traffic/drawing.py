@@ -19,7 +19,7 @@ from crossgrade.domain import LoggedTraffic
 from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
 from crossgrade.workloads.files import as_text, canonical
-from crossgrade.workloads.traffic.chat import asked_of, conversation_start, plain
+from crossgrade.workloads.traffic.chat import plain
 from crossgrade.workloads.traffic.columns import LogColumns, Run
 from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
@@ -28,6 +28,7 @@ from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
 from crossgrade.workloads.traffic.scanning import GroupRows, Scanner
+from crossgrade.workloads.traffic.turns import asked_of, conversation_start, turns_of
 
 _SCHEMA_BYTES = 32 * 1024
 OF_A_LOG = 400
@@ -303,6 +304,7 @@ def _traffic(rows: GroupRows) -> LoggedTraffic:
 
 def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, Any]:
     system, history, asked = asked_of(request)
+    turns = turns_of(request.messages or ())
     answer = plain(request.completion)
     at = request.started_at
     return {
@@ -315,7 +317,7 @@ def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, An
         "at": None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
         "model": request.model,
         "uncarried": _uncarried(request),
-        "conversation": subject_of(request.session or repr(conversation_start(request)), key),
+        "conversation": subject_of(request.session or repr(conversation_start(request, turns)), key),
         "subject": _pseudonym(key, request.user),
     }
 

@@ -4,30 +4,37 @@ A part is read alone, perhaps in another process, so its models, routes, formats
 own. `LogColumns` puts parts together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.workloads.traffic.chat import (
-    has_media,
-    is_agentic,
-    number_of,
-    session_of,
-    shared_head,
-    unfit,
-)
 from crossgrade.workloads.traffic.kinds import Kind, Kinds
 from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions
 from crossgrade.workloads.traffic.reading import PartCounts, PartReader
 from crossgrade.workloads.traffic.request import LoggedRequest, call_of
+from crossgrade.workloads.traffic.turns import (
+    has_media,
+    inferred_session,
+    is_agentic,
+    numbers_of,
+    shared_head,
+    stated_session,
+    turns_of,
+    unfit,
+)
 
 Column = NDArray[Any]
+_Value = TypeVar("_Value")
+_Result = TypeVar("_Result")
 UNKNOWN = -1
-_CHUNK = 1 << 15
+_CHUNK = 512
+"""So many requests become columns at once: few enough to stay in the caches of a core."""
+
 _MOST_NAMES = 1 << 15
 ROW = np.dtype(
     [
@@ -142,45 +149,94 @@ class _Encoder:
 
     def encode(self, chunk: Sequence[LoggedRequest], file: int) -> dict[str, Column]:
         """Return the columns of some requests."""
-        models = [self.models.number(each.model) for each in chunk]
-        heads = [shared_head(each) for each in chunk]
-        for model, each in zip(models, chunk, strict=True):
-            if each.provider and model not in self.providers:
-                self.providers[model] = each.provider
-        columns: dict[str, list[Any]] = {
-            "id": [number_of(each.id) or 1 if each.id else 0 for each in chunk],
-            "at": [each.started_at for each in chunk],
-            "latency": [each.latency_s for each in chunk],
-            "ttft": [each.ttft_s for each in chunk],
-            "input": [UNKNOWN if each.input is None else each.input for each in chunk],
-            "output": [_output(each) for each in chunk],
-            "cached": [UNKNOWN if each.cached is None else each.cached for each in chunk],
-            "written": [UNKNOWN if each.cache_written is None else each.cache_written for each in chunk],
-            "reasoning": [UNKNOWN if each.reasoning is None else each.reasoning for each in chunk],
-            "failed": [UNKNOWN if each.failed is None else each.failed for each in chunk],
+        stated = dict(zip(_FIELDS, zip(*map(_fields_of, chunk), strict=True), strict=True))
+        models = _mapped(self.models.number, stated["model"])
+        for model, provider in dict.fromkeys(zip(models, stated["provider"], strict=True)):
+            if provider and model not in self.providers:
+                self.providers[model] = provider
+        calls = _mapped(_call, [*zip(stated["call"], stated["model"], stated["batch"], strict=True)])
+        read = dict(zip(_READ, zip(*map(self._read, chunk, calls), strict=True), strict=True))
+        sessions = _mapped(stated_session, stated["session"])
+        columns: dict[str, Sequence[Any] | Column] = {
+            **{name: stated[field] for name, field in _STATED.items()},
+            **read,
+            "session": [named or found for named, found in zip(sessions, read["session"], strict=True)],
+            "id": numbers_of(stated["id"]),
+            "output": [*map(_output, stated["output"], stated["input"], calls)],
             "model": models,
-            "kind": [self.kinds.number(each) for each in chunk],
-            "route": [self.routes.number(each.route) for each in chunk],
-            "file": [file] * len(chunk),
-            "format": [self.formats.number(each.format) for each in chunk],
-            "session": [session_of(each) if each.session or each.messages else 0 for each in chunk],
-            "cost": [each.cost_usd for each in chunk],
-            "agentic": [each.messages is not None and is_agentic(each) for each in chunk],
-            "media": [each.messages is not None and has_media(each) for each in chunk],
-            "batch": [UNKNOWN if each.batch is None else each.batch for each in chunk],
-            "text": [each.messages is not None for each in chunk],
-            "unfit": [unfit(each) for each in chunk],
-            "prefix": [number for number, _ in heads],
-            "prefix_share": [share for _, share in heads],
-            "calls": [each.calls or 0 for each in chunk],
+            "route": _mapped(self.routes.number, stated["route"]),
+            "file": np.full(len(chunk), file),
+            "format": _mapped(self.formats.number, stated["format"]),
+            "calls": [each or 0 for each in stated["calls"]],
         }
-        # None becomes NaN in a column of floats.
-        return {name: np.array(values, ROW[name]) for name, values in columns.items()}
+        return {name: _column(columns[name], ROW[name]) for name in ROW.names or ()}
+
+    def _read(self, request: LoggedRequest, call: str) -> tuple[Any, ...]:
+        """Return what a request's messages say, as values of the columns `_READ`."""
+        if request.messages is None:
+            return (
+                self.kinds.number(request, None, call),
+                0,
+                unfit(request, None, call),
+                False,
+                False,
+                False,
+                0,
+                0.0,
+            )
+        turns = turns_of(request.messages)
+        return (
+            self.kinds.number(request, turns, call),
+            0 if request.session else inferred_session(request, turns),
+            unfit(request, turns, call),
+            True,
+            is_agentic(request, turns),
+            has_media(turns),
+            *shared_head(request, turns),
+        )
 
 
-def _output(request: LoggedRequest) -> int:
-    """Return a request's output tokens; a call whose answer is no text has none where none are stated."""
-    if request.output is not None:
-        return request.output
-    call = call_of(request.call, request.model, batch=False)
-    return 0 if call in {"embedding", "rerank", "moderation"} and request.input is not None else UNKNOWN
+_STATED = {
+    "at": "started_at",
+    "latency": "latency_s",
+    "ttft": "ttft_s",
+    "input": "input",
+    "cached": "cached",
+    "written": "cache_written",
+    "reasoning": "reasoning",
+    "failed": "failed",
+    "cost": "cost_usd",
+    "batch": "batch",
+}
+"""The columns that records state as they are, and the names of these fields."""
+
+_FIELDS = (
+    *_STATED.values(),
+    *("id", "output", "model", "provider", "route", "format", "session", "call", "calls"),
+)
+_fields_of = attrgetter(*_FIELDS)
+_READ = ("kind", "session", "unfit", "text", "agentic", "media", "prefix", "prefix_share")
+
+
+def _mapped(function: Callable[[_Value], _Result], values: Sequence[_Value]) -> list[_Result]:
+    """Return what a function makes of values, of which many are alike: it is called once for each."""
+    known = {value: function(value) for value in dict.fromkeys(values)}
+    return [known[value] for value in values]
+
+
+def _column(values: Sequence[Any] | Column, dtype: np.dtype[Any]) -> Column:
+    """Return values as a column; None is NaN in a column of floats, and `UNKNOWN` in one of integers."""
+    if dtype.kind == "i" and not isinstance(values, np.ndarray):
+        values = [UNKNOWN if each is None else each for each in values]
+    return np.array(values, dtype)
+
+
+def _call(named: tuple[str | None, str | None, bool | None]) -> str:
+    stated, model, batch = named
+    return call_of(stated, model, batch=bool(batch))
+
+
+def _output(stated: int | None, given: int | None, call: str) -> int | None:
+    """Return output tokens; a call whose answer is no text has none where none are stated."""
+    bare = stated is None and given is not None and call in {"embedding", "rerank", "moderation"}
+    return 0 if bare else stated

@@ -18,7 +18,6 @@ from crossgrade.pricing.commitment import Commitment, owed_anyway
 from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, mean_interval, plan, proportion_interval, quantile_interval
-from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import Kind
@@ -27,6 +26,7 @@ from crossgrade.workloads.traffic.rates import growth as growth_of
 from crossgrade.workloads.traffic.rates import monthly, no_interval
 from crossgrade.workloads.traffic.request import ASKABLE, COMPARED
 from crossgrade.workloads.traffic.saving import Thrifty
+from crossgrade.workloads.traffic.turns import CAUSES
 
 TOKENS = ("input", "output", "cached", "written", "reasoning", "media")
 _NO_SESSIONS = Reason("no-sessions", "no sessions")

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from crossgrade.workloads._redact import redact_text
-from crossgrade.workloads.traffic.chat import question_of, system_of, tool_names
-from crossgrade.workloads.traffic.request import LoggedRequest, call_of, mapping
+from crossgrade.workloads.traffic.chat import tool_names
+from crossgrade.workloads.traffic.request import LoggedRequest, mapping
+from crossgrade.workloads.traffic.turns import Turns
 
 _MOST_KINDS = 50_000
 _HEAD_CHARACTERS = 400
@@ -20,7 +21,7 @@ _OPENING_WORDS = 3
 _NAMING_WORDS = 3
 _VARIES = re.compile(r"[0-9][0-9a-fA-F:./_-]*")
 _QUOTED = re.compile(r"\"[^\"]{0,80}\"|'[^']{0,80}'|https?://\S+|\S+@\S+")
-_DIGITS = str.maketrans("0123456789", "##########")
+_NUMBERED = re.compile(r"[0-9#@]")
 _WORDS_OF_NO_HELP = (
     "a agent an and are as assistant at be by can could did do does for from given helpful how "
     "i if in into is it its me must my no not of on or our please should that the their this to us "
@@ -56,13 +57,15 @@ class Kinds:
         self._numbers: dict[Kind, int] = {}
         self._systems: dict[str, str] = {}
 
-    def number(self, request: LoggedRequest) -> int:
-        """Return the number of a request's kind, -1 where nothing tells it."""
-        call = call_of(request.call, request.model, batch=bool(request.batch))
-        bare = request.messages is None and request.tools is None and request.response_format is None
+    def number(self, request: LoggedRequest, turns: Turns | None, call: str) -> int:
+        """Return the number of a request's kind, -1 where nothing tells it.
+
+        `turns` is None where its messages are unknown, `call` the kind of call.
+        """
+        bare = turns is None and request.tools is None and request.response_format is None
         if bare and call == "chat":
             return -1
-        kind = self.kind(request)._replace(call=call)
+        kind = self._kind(request, turns, call)
         return -1 if kind == NOTHING else self.add(kind)
 
     def add(self, kind: Kind) -> int:
@@ -79,20 +82,16 @@ class Kinds:
             self.known.append(kind)
         return found
 
-    def kind(self, request: LoggedRequest) -> Kind:
+    def _kind(self, request: LoggedRequest, turns: Turns | None, call: str) -> Kind:
         """Return the facts that tell a request's kind; its route is kept apart."""
-        system, opening = None, ""
-        if request.messages:
-            system = self._head(system_of(request.messages))
-            question = question_of(request.messages)
-            if question is not None:
-                opening = _opening(question)
+        question = turns.question if turns else None
         return Kind(
             route=None,
-            system=system,
+            system=self._head(turns.system if turns else None),
             tools=tool_names(request.tools) if request.tools else (),
             shape=shape_of(request.response_format),
-            opening=opening,
+            opening="" if question is None else _opening(question),
+            call=call,
         )
 
     def _head(self, system: str | None) -> str | None:
@@ -125,9 +124,9 @@ def schema_of(response_format: Any) -> dict[str, Any] | None:
 
 
 def _opening(question: str) -> str:
-    """Return the first words, numbers as `#`; two requests of one template begin alike."""
-    words = question[:200].translate(_DIGITS).lower().split()[:_OPENING_WORDS]
-    return " ".join("#" if "#" in word or "@" in word else word[:24] for word in words)
+    """Return the first words, `#` for one with a number; two requests of one template begin alike."""
+    words = question[:200].lower().split(maxsplit=_OPENING_WORDS)[:_OPENING_WORDS]
+    return " ".join(["#" if _NUMBERED.search(word) else word[:24] for word in words])
 
 
 def words_of(kind: Kind, *, with_prompt: bool = False) -> list[str]:

@@ -7,14 +7,16 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.catalog import Catalog, Listing, OfferFacts, offer_doubts, price_doubts
+from crossgrade.catalog import Catalog, Listing, OfferFacts, is_callable, offer_doubts, price_doubts
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Offer, Price
 from crossgrade.pricing.columns import price_calls
 from crossgrade.pricing.usage import UNKNOWN, UsageColumns
 from crossgrade.workloads.traffic.request import ASKABLE, call_of
 
-_CHUNK = 1 << 17
+_CHUNK = 1 << 15
+"""So many rows are priced at once: few enough to stay in the caches of a core."""
+
 _GUESSED = ("openai", "anthropic", "gemini", "mistral", "deepseek", "xai", "cohere")
 
 
@@ -52,14 +54,14 @@ def alternatives(catalog: Catalog, on: date, today: date) -> list[Alternative]:
     """
     found, doubts, seen_on = [], price_doubts(catalog, on), max(on, today)
     for listing in catalog.listings(on):
-        offer = listing.offer()
+        offer, call = listing.offer(), call_of(None, listing.identifier, batch=False)
+        if call not in {"chat", "embedding"} or not is_callable(offer):
+            continue
+        price = catalog.price(offer, on)
+        if price is None or not price.input_per_mtok or (call == "chat" and not price.output_per_mtok):
+            continue
         facts = catalog.facts(offer, on)
-        if facts.status(seen_on) != "on sale" or offer_doubts(offer, facts, seen_on, doubts):
-            continue
-        price, call = catalog.price(offer, on), call_of(None, listing.identifier, batch=False)
-        if price is None or not price.input_per_mtok:
-            continue
-        if call == "embedding" or (call == "chat" and price.output_per_mtok):
+        if facts.status(seen_on) == "on sale" and not offer_doubts(offer, facts, seen_on, doubts):
             found.append(Alternative(listing=listing, facts=facts, price=price, call=call))
     return found
 
@@ -82,15 +84,15 @@ def costs(
     price: Price,
     batch: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """Return what some rows cost at a price, NaN where that is not known; 131,072 at a time."""
+    """Return what some rows cost at a price, NaN where that is not known; 32,768 at a time."""
     found = np.full(len(rows), np.nan)
     for start in range(0, len(rows), _CHUNK):
         part = rows[start : start + _CHUNK]
-        usage = usage_rows(columns, part)
-        found[start : start + _CHUNK] = price_calls(usage, price).usd()
-        if batch is not None and (batched := batch[part] == 1).any():
-            halved = price_calls(usage, price, batch=True).usd()
-            found[start : start + _CHUNK][batched] = halved[batched]
+        usage, cost = usage_rows(columns, part), found[start : start + _CHUNK]
+        in_batch = np.zeros(len(part), np.bool_) if batch is None else batch[part] == 1
+        for which, is_batch in ((~in_batch, False), (in_batch, True)):
+            if which.any():
+                cost[which] = price_calls(usage, price, batch=is_batch).usd()[which]
     return found
 
 

@@ -256,32 +256,30 @@ class PartReader:
         except (ArrowException, OSError) as error:
             self._problem("damaged Parquet", number, str(error))
 
-    def _read(self, line: int, row: Any) -> Iterator[LoggedRequest]:
+    def _read(self, line: int, row: Any) -> Sequence[LoggedRequest]:
+        """Return the requests of a row; what cannot be read is counted."""
         if not isinstance(row, dict):
             self._problem("no record", line, type(row).__name__)
-            return
+            return ()
         if self._named is None and row.keys() >= _OF_A_SCAN:  # its sums are no usage export
             self._problem("not a log", line, "a scan that `--output` wrote")
-            return
+            return ()
         found = self._format
         if self._named is None and (found is None or not found.marks or not found.knows(row)):
             found = self._format = recognise(row, self._options.formats)
         if found is None:
             self._problem("unknown format", line, f"fields {', '.join(map(str, list(row)[:6]))}")
-            return
+            return ()
         try:
             if found.read is not None:
                 request = found.read(row, texts=self._options.texts)
-                if request is not None:
-                    yield request
-            elif found.whole is not None:
-                yield from found.whole(row)
-            else:
-                yield from self._piece(row)
+                return () if request is None else (request,)
+            return found.whole(row) if found.whole is not None else [*self._piece(row)]
         except BadValueError as error:
             self._problem("impossible value", line, str(error))
         except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
             self._problem("unreadable record", line, f"{type(error).__name__}: {error}")
+        return ()
 
     def _piece(self, row: Mapping[str, Any]) -> Iterator[LoggedRequest]:
         """Keep a part of a request that is spread over rows, in any order, until the file ends."""

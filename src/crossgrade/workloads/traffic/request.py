@@ -109,7 +109,11 @@ def text(value: Any) -> str | None:
 
 def first_text(*values: Any) -> str | None:
     """Return the first of several values that is a text."""
-    return next((found for value in values if (found := text(value)) is not None), None)
+    for value in values:
+        found = text(value)
+        if found is not None:
+            return found
+    return None
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -137,6 +141,8 @@ def listing(value: Any) -> list[Any] | None:
 
 def number(value: Any) -> float | None:
     """Return a finite number, also one written as text."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool):
         return None
     try:
@@ -149,6 +155,8 @@ def number(value: Any) -> float | None:
 def count(value: Any) -> int | None:
     """Return a count of tokens. Raises `BadValueError` for one that cannot be."""
     if type(value) is not int:
+        if value is None:
+            return None
         found = number(value)
         if found is None:
             return None
@@ -157,7 +165,7 @@ def count(value: Any) -> int | None:
         value = int(found)
     if not 0 <= value <= MOST_TOKENS:
         raise BadValueError(f"{value:,} tokens")
-    return int(value)
+    return value  # type: ignore[no-any-return]  # an integer by now
 
 
 def dollars(value: Any) -> float | None:
@@ -181,7 +189,7 @@ def moment(value: Any) -> float | None:
     found = number(value)
     if found is None:
         return None
-    for above, per_second in _UNITS:
+    for above, per_second in _UNITS if found >= _UNITS[-1][0] else ():
         if found >= above:
             # Integers keep their last digit until the division.
             return _possible((int(value) if isinstance(value, str | int) else found) / per_second)

@@ -15,7 +15,6 @@ from crossgrade.domain import Offer, Price
 from crossgrade.errors import NotFoundError, closest
 from crossgrade.pricing.commitment import Commitment
 from crossgrade.stats import Interval
-from crossgrade.workloads.traffic.chat import CAUSES
 from crossgrade.workloads.traffic.columns import LogColumns, Run, Sorted, blocks
 from crossgrade.workloads.traffic.databases import opened_sources, without_password
 from crossgrade.workloads.traffic.encoding import UNKNOWN
@@ -29,6 +28,7 @@ from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.saving import Thrifty
+from crossgrade.workloads.traffic.turns import CAUSES
 
 LABEL_USD = 0.5
 """What labelling one sample is taken to cost where nobody says: a minute of somebody's work."""

@@ -6,7 +6,7 @@ processes. A part travels as its file's name and two numbers, and comes back as 
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -33,8 +33,9 @@ def in_processes(jobs: int) -> Iterator[Run]:
     """Yield a function that applies another to parts in `jobs` processes, in order, as `map` does.
 
     A log of one part is read in this process, and so is one with a plugin's format that cannot be sent to
-    another, such as a function inside a function. The processes are started with the first part and end with
-    the context. Raises `CrossgradeError` (`worker-lost`) if one of them is killed, as where memory runs out.
+    another, such as a function inside a function. The processes start while the first part is read here, and
+    end with the context. Raises `CrossgradeError` (`worker-lost`) if one of them is killed, as where memory
+    runs out.
     """
     if jobs == 1:
         yield map
@@ -45,7 +46,7 @@ def in_processes(jobs: int) -> Iterator[Run]:
 
     def run(function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart]) -> Iterator[ReadPart]:
         waiting = list(parts)
-        if len(waiting) == 1 or not _can_be_sent(function):
+        if len(waiting) <= 1 or not _can_be_sent(function):
             return map(function, waiting)
         return _in_processes(pool, function, waiting, AHEAD * jobs)
 
@@ -58,15 +59,16 @@ def in_processes(jobs: int) -> Iterator[Run]:
 
 
 def _in_processes(
-    pool: ProcessPoolExecutor, function: Callable[[LogPart], ReadPart], parts: Iterable[LogPart], most: int
+    pool: ProcessPoolExecutor, function: Callable[[LogPart], ReadPart], parts: Sequence[LogPart], most: int
 ) -> Iterator[ReadPart]:
     _start_server()
+    yield function(parts[0])  # here, for until the server has imported what it needs the others wait
 
     def begin(part: LogPart) -> "Future[ReadPart]":
         return pool.submit(function, part)
 
     try:
-        yield from in_order(parts, begin, Future.result, Future.cancel, most=most)
+        yield from in_order(parts[1:], begin, Future.result, Future.cancel, most=most)
     except BrokenProcessPool as error:
         raise CrossgradeError(
             "a process that read a part of the log was killed",

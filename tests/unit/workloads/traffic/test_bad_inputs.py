@@ -12,7 +12,7 @@ import zstandard
 from crossgrade.catalog import packaged_catalog
 from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions, Scan, log_files, scan_logs
 from crossgrade.workloads.traffic import reading as module
-from crossgrade.workloads.traffic.chat import unfit
+from crossgrade.workloads.traffic.turns import turns_of, unfit
 from tests.codes import raises_code
 from tests.hostile import with_wrong_values
 
@@ -269,5 +269,5 @@ def test_roles_and_parts_of_wrong_types_keep_a_request_from_being_asked(
         written(tmp_path / "log.jsonl", (line(at, messages=each) for at, each in enumerate(conversations)))
     )
     assert not problems
-    assert [unfit(each) for each in found] == [3, 3, 2]
+    assert [unfit(each, turns_of(each.messages or ()), "chat") for each in found] == [3, 3, 2]
     scan(tmp_path / "log.jsonl")

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from crossgrade.dialects import DIALECTS
-from crossgrade.domain import DialectName
+from crossgrade.domain import MOST_TOKENS, DialectName
+from crossgrade.workloads.traffic.formats.observability import langfuse
 from crossgrade.workloads.traffic.formats.openai import batch_output
 from crossgrade.workloads.traffic.request import BadValueError
 
@@ -80,6 +81,16 @@ def test_counts_may_be_text_and_cannot_be_anything() -> None:
     assert _logged({"prompt_tokens": "100", "completion_tokens": "7", "cost": 0.25})[:2] == (100, 7)
     with pytest.raises(BadValueError):
         _logged({"prompt_tokens": -1, "completion_tokens": 7})
+
+
+def test_a_sum_of_counts_that_cannot_be_is_unknown_or_refused() -> None:
+    most = {"input_tokens": MOST_TOKENS, "cache_read_input_tokens": MOST_TOKENS, "output_tokens": 7}
+    assert _logged({**most, "cache_creation_input_tokens": MOST_TOKENS}) == (None, 7, None, None, None)
+    said = {"candidatesTokenCount": MOST_TOKENS, "thoughtsTokenCount": 10}
+    assert _logged({"promptTokenCount": 5, **said}) == (5, None, None, None, None)
+    usage = {"input": 2**31 - 1, "input_cached_tokens": 1, "output": 7}
+    with pytest.raises(BadValueError):
+        langfuse({"type": "GENERATION", "usage_details": usage}, texts=False)
 
 
 def test_objects_inside_objects_are_not_followed() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from crossgrade.workloads.traffic import LoggedRequest, Reading, ReadingOptions
-from crossgrade.workloads.traffic.chat import question_of
 from crossgrade.workloads.traffic.request import call_of
+from crossgrade.workloads.traffic.turns import turns_of
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -290,7 +290,7 @@ def test_the_own_bodies_of_models_at_bedrock(tmp_path: Path) -> None:
     for found in read(tmp_path, *rows):
         assert facts(found, "completion", "finish_reason", "tool_calls") == ("A B", "stop", None), found.model
         assert facts(found, "max_tokens", "temperature", "input", "output") == (8, 0.5, 5, 2), found.model
-        assert question_of(found.messages or []) == "Q"
+        assert turns_of(found.messages or ()).question == "Q"
         is_chat = "messages" in next(body for model, body, _ in calls if model == found.model)
         assert call_of(found.call, found.model, batch=False) == ("chat" if is_chat else "completion")
     assert {facts(each, "messages", "completion") for each in read(tmp_path, *rows, texts=False)} == {

@@ -39,7 +39,7 @@ class LogFormat:
         """Return whether a row is of this format."""
         if self.only is not None and not row.keys() <= self.only:
             return False
-        return any(mark <= row.keys() for mark in self.marks)
+        return any(map(row.keys().__ge__, self.marks))
 
 
 def _marks(*sets: str) -> tuple[frozenset[str], ...]:

@@ -48,11 +48,11 @@ def langfuse(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None:
     found.cached = count(usage.get("input_cached_tokens", usage.get("cache_read_input_tokens")))
     found.cache_written = count(usage.get("cache_creation_input_tokens"))
     if fresh is not None:
-        found.input = fresh + (found.cached or 0) + (found.cache_written or 0)
+        found.input = count(fresh + (found.cached or 0) + (found.cache_written or 0))
     said = count(usage.get("output"))
     found.reasoning = count(usage.get("output_reasoning_tokens"))
     if said is not None:
-        found.output = said + (found.reasoning or 0)
+        found.output = count(said + (found.reasoning or 0))
     take_request(found, mapping(row.get("model_parameters")))
     if texts:
         asked = row.get("input")
