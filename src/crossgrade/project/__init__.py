@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
+    from crossgrade.project._labelling import (
+        MOST_NOTE_CHARS,
+        SKIP_REASONS,
+        GivenLabel,
+        LabelAgreement,
+        LabelBound,
+        LabelDesk,
+        LabelItem,
+        LabelProgress,
+        RaterDrift,
+        RaterProgress,
+        RaterStanding,
+        SkipReason,
+    )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
@@ -33,12 +47,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "MOST_NOTE_CHARS",
+    "SKIP_REASONS",
     "BaselineCheck",
     "Created",
     "Export",
     "Forgotten",
     "FreezeOptions",
     "FreezePlan",
+    "GivenLabel",
+    "LabelAgreement",
+    "LabelBound",
+    "LabelDesk",
+    "LabelItem",
+    "LabelProgress",
     "LivePlan",
     "LiveResult",
     "NodeFacts",
@@ -59,6 +81,9 @@ __all__ = [
     "ProjectTraffic",
     "Proposal",
     "Publication",
+    "RaterDrift",
+    "RaterProgress",
+    "RaterStanding",
     "RayCluster",
     "RecentLog",
     "RenewalTest",
@@ -70,6 +95,7 @@ __all__ = [
     "Routing",
     "Screening",
     "ShownVerdict",
+    "SkipReason",
     "Succession",
     "Verification",
     "cheapest_move",
@@ -96,6 +122,23 @@ _LATE = {
     "open_judge": "_evaluating",
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
+    **dict.fromkeys(
+        (
+            "GivenLabel",
+            "LabelAgreement",
+            "LabelBound",
+            "LabelDesk",
+            "LabelItem",
+            "LabelProgress",
+            "RaterDrift",
+            "RaterProgress",
+            "RaterStanding",
+            "SKIP_REASONS",
+            "MOST_NOTE_CHARS",
+            "SkipReason",
+        ),
+        "_labelling",
+    ),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
