@@ -1,8 +1,9 @@
 """The words of two texts that differ, found in time that grows hardly faster than their length.
 
 This is patience diff: what both texts have at their ends is set aside, words that occur once in both are
-matched in their longest common order, and the gaps between them are compared the same way. Between words
-that occur more than once nothing is matched, so a repetitive text shows more differences than it has.
+matched in their longest common order, and the gaps between them are compared the same way. In a gap without
+such words, those count that occur equally often in both, first with first and so on. What is then left
+unmatched is marked, so a repetitive text can show more differences than it has.
 """
 
 import re
@@ -103,11 +104,15 @@ def _matched(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]
 def _anchors(
     ours: Sequence[str], theirs: Sequence[str], here: tuple[int, int], there: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Return the words that occur once in both parts, those of the longest order that both keep."""
+    """Return the words that occur equally often in both parts, as far as both keep their order."""
     counts, other_counts = Counter(ours[slice(*here)]), Counter(theirs[slice(*there)])
-    once = {word for word, count in counts.items() if count == 1 == other_counts.get(word)}
-    places = {theirs[at]: at for at in range(*there) if theirs[at] in once}
-    candidates = [(at, places[ours[at]]) for at in range(*here) if ours[at] in once]
+    shared = {word for word, count in counts.items() if count == other_counts.get(word)}
+    kept = {word for word in shared if counts[word] == 1} or shared
+    places: dict[str, list[int]] = {}
+    for at in range(there[1] - 1, there[0] - 1, -1):
+        if theirs[at] in kept:
+            places.setdefault(theirs[at], []).append(at)
+    candidates = [(at, places[ours[at]].pop()) for at in range(*here) if ours[at] in kept]
     return _longest_rising(candidates)
 
 
