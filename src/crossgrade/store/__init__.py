@@ -2,6 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crossgrade.store._label_records import (
+    LabelAction,
+    LabelActionKind,
+    LabelDraw,
+    LabelDrawKind,
+    LabelScale,
+    Rater,
+    RaterEventKind,
+    label_item_id,
+)
 from crossgrade.store._live import (
     Alarm,
     AlarmKind,
@@ -14,16 +24,6 @@ from crossgrade.store._live import (
     Side,
     WaitingPair,
     WatchState,
-)
-from crossgrade.store._raters import (
-    DrawnItem,
-    LabelAction,
-    LabelActionKind,
-    LabelDraw,
-    LabelDrawKind,
-    LabelScale,
-    Rater,
-    RaterEventKind,
 )
 from crossgrade.store._records import (
     Answer,
@@ -71,7 +71,6 @@ __all__ = [
     "Checkpoint",
     "CompatibilityRecord",
     "Draw",
-    "DrawnItem",
     "Erased",
     "Feedback",
     "Keys",
@@ -109,6 +108,7 @@ __all__ = [
     "StoredVerdict",
     "WaitingPair",
     "WatchState",
+    "label_item_id",
     "new_id",
     "response_digest",
     "utc_now",

@@ -1,92 +1,159 @@
-"""Defines the records of labelling: draws, what raters did, and who they are. Times are in UTC.
+"""Stores who labels: raters, their one-time links and sessions, of which only digests are kept."""
 
-Each record is one row of `_tables.py`. `docs/reference/store.md` describes the columns.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, TypeAlias
+from hashlib import sha256
+from typing import Any, NamedTuple
 
-from crossgrade.domain import JSON
-from crossgrade.store._records import new_id, utc_now
+from sqlalchemy import Row, insert, select
+from sqlalchemy.exc import IntegrityError
 
-LabelDrawKind: TypeAlias = Literal["random", "residual", "live"]
-"""How items were drawn: uniformly, by the predicted residual too, or by `watch` as pairs came."""
-
-LabelScale: TypeAlias = Literal["right-wrong", "graded", "compare"]
-"""What a rater says of answers: each 0 or 1, each from 0 to 1, or which one is better."""
-
-LabelActionKind: TypeAlias = Literal["score", "skip", "undo"]
-"""What a rater did with an item."""
-
-RaterEventKind: TypeAlias = Literal["suspended", "resumed"]
-"""What the owner did with a rater."""
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._label_records import Rater, RaterEventKind
+from crossgrade.store._records import utc_now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnItem:
-    """An item that shall be labelled, and the probability in (0, 1] with which it was drawn."""
+class RaterLink(NamedTuple):
+    """A link's rater, until when it holds, and whether it was used."""
 
-    id: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelDraw:
-    """Which items of a subject (`run:ID` or `route:NAME`) shall be labelled, in the order of labelling.
-
-    `probabilities` has every item of the subject that could have been drawn, not only the drawn ones.
-    `settings` are those of the draw: for instance `overlap`, the share of items that two raters label.
-    """
-
-    subject: str
-    kind: LabelDrawKind
-    scale: LabelScale
-    seed: int
-    items: tuple[DrawnItem, ...]
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    settings: Mapping[str, JSON] = field(default_factory=dict)
-    id: str = field(default_factory=new_id)
-    at: datetime = field(default_factory=utc_now)
+    rater: Rater
+    is_used: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelAction:
-    """What a rater did with an item: gave `scores`, skipped it for a `reason`, or took an action back.
+class Raters:
+    """The raters of a store. A secret is given to the person it is for, and never stored."""
 
-    `id` is given by the page, so that an action that is sent twice is recorded once. `undoes` is the id of
-    the action that an undo takes back. `shown_at` is when the rater saw the item. `number` orders actions
-    (0 before it is recorded).
-    """
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    id: str
-    subject: str
-    item: str
-    rater_id: str
-    kind: LabelActionKind
-    scores: tuple[float, ...] | None = None
-    reason: str | None = None
-    note: str = ""
-    undoes: str | None = None
-    shown_at: datetime | None = None
-    number: int = 0
-    at: datetime = field(default_factory=utc_now)
+    def append(self, rater: Rater, link: str) -> None:
+        """Record a rater with a first link, which holds until the rater's `ends_at`."""
+        row = {
+            "id": rater.id,
+            "subject": rater.subject,
+            "name": rater.name,
+            "is_owner": rater.is_owner,
+            "quota": rater.quota,
+            "at": rater.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.label_raters), row)
+            connection.execute(insert(t.label_links), _link_row(rater.id, link, rater.ends_at))
+
+    def append_link(self, rater_id: str, link: str, ends_at: datetime) -> None:
+        """Give a rater another link, for instance for another browser."""
+        with self._database.writing() as connection:
+            connection.execute(insert(t.label_links), _link_row(rater_id, link, ends_at))
+
+    def append_event(self, rater_id: str, kind: RaterEventKind) -> None:
+        """Record that a rater was suspended or resumed."""
+        row = {"rater_id": rater_id, "kind": kind, "at": utc_now().isoformat()}
+        with self._database.writing() as connection:
+            connection.execute(insert(t.label_rater_events), row)
+
+    def of_subject(self, subject: str) -> list[Rater]:
+        """Return the raters of a subject, oldest first, each with the end of the newest link."""
+        r, links = t.label_raters.c, t.label_links.c
+        query = (
+            select(t.label_raters, links.ends_at)
+            .join(t.label_links, links.rater_id == r.id)
+            .where(r.subject == subject)
+            .order_by(r.at, r.id, links.at)
+        )
+        with self._database.reading() as connection:
+            found = {row.id: _rater(row) for row in connection.execute(query)}  # the newest link comes last
+            suspended = self._suspended(connection, list(found))
+        return [replace(each, is_suspended=each.id in suspended) for each in found.values()]
+
+    def entered(self, subject: str) -> dict[str, datetime]:
+        """Return when the raters of a subject first entered, by the rater's id."""
+        r, links, s = t.label_raters.c, t.label_links.c, t.label_sessions.c
+        query = (
+            select(r.id, s.at)
+            .join(t.label_links, links.rater_id == r.id)
+            .join(t.label_sessions, s.link_digest == links.digest)
+            .where(r.subject == subject)
+            .order_by(s.at.desc())
+        )
+        with self._database.reading() as connection:
+            return {row.id: datetime.fromisoformat(row.at) for row in connection.execute(query)}
+
+    def of_link(self, link: str) -> RaterLink | None:
+        """Return whose link this is, None if it is not known."""
+        r, links, s = t.label_raters.c, t.label_links.c, t.label_sessions.c
+        query = (
+            select(t.label_raters, links.ends_at, s.digest.label("session"))
+            .join(t.label_links, links.rater_id == r.id)
+            .join(t.label_sessions, s.link_digest == links.digest, isouter=True)
+            .where(links.digest == secret_digest(link))
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            rater = replace(_rater(row), is_suspended=bool(self._suspended(connection, [row.id])))
+        return RaterLink(rater=rater, is_used=row.session is not None)
+
+    def use_link(self, link: str, session: str) -> bool:
+        """Use up a link for a session. Return False if it was used before, even at the same moment."""
+        row = {
+            "link_digest": secret_digest(link),
+            "digest": secret_digest(session),
+            "at": utc_now().isoformat(),
+        }
+        with self._database.plainly(), self._database.engine.connect() as connection:
+            try:
+                connection.execute(insert(t.label_sessions), row)
+                connection.commit()
+            except IntegrityError:
+                return False
+        return True
+
+    def of_session(self, session: str) -> Rater | None:
+        """Return the rater of a session, None if it is not known. It ends with the link that it came from."""
+        r, links, s = t.label_raters.c, t.label_links.c, t.label_sessions.c
+        query = (
+            select(t.label_raters, links.ends_at)
+            .join(t.label_links, links.rater_id == r.id)
+            .join(t.label_sessions, s.link_digest == links.digest)
+            .where(s.digest == secret_digest(session))
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            return replace(_rater(row), is_suspended=bool(self._suspended(connection, [row.id])))
+
+    @staticmethod
+    def _suspended(connection: Any, rater_ids: list[str]) -> set[str]:
+        e = t.label_rater_events.c
+        query = select(e.rater_id, e.kind).where(e.rater_id.in_(rater_ids)).order_by(e.id)
+        newest = {row.rater_id: row.kind for row in connection.execute(query)}
+        return {rater for rater, kind in newest.items() if kind == "suspended"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rater:
-    """A person who labels a subject's items, at most `quota` of them (None: no limit).
+def secret_digest(secret: str) -> str:
+    """Return the SHA-256 of a secret, which is long and random enough to need no salt."""
+    return sha256(secret.encode()).hexdigest()
 
-    The owner sees what the labels make of the bound. Others never see it, nor which model wrote an answer.
-    `ends_at` is when the rater's link and session end. A suspended rater cannot enter.
-    """
 
-    subject: str
-    name: str
-    ends_at: datetime
-    quota: int | None = None
-    is_owner: bool = False
-    is_suspended: bool = False
-    id: str = field(default_factory=new_id)
-    at: datetime = field(default_factory=utc_now)
+def _link_row(rater_id: str, link: str, ends_at: datetime) -> dict[str, str]:
+    return {
+        "digest": secret_digest(link),
+        "rater_id": rater_id,
+        "ends_at": ends_at.isoformat(),
+        "at": utc_now().isoformat(),
+    }
+
+
+def _rater(row: Row[Any]) -> Rater:
+    return Rater(
+        id=row.id,
+        subject=row.subject,
+        name=row.name,
+        is_owner=row.is_owner,
+        quota=row.quota,
+        ends_at=datetime.fromisoformat(row.ends_at),
+        at=datetime.fromisoformat(row.at),
+    )

@@ -8,13 +8,13 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from crossgrade.errors import DataError
 from crossgrade.routing import position
+from crossgrade.store import label_item_id
 from crossgrade.workloads._results import Results
 from crossgrade.workloads.files import whole_file
 
@@ -139,16 +139,12 @@ def with_labels(results: Results, labels: Sequence[LabelScores], *, run: str, se
 
 
 def _asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """Yield the id of each sample and epoch that every model was asked, with each model's row.
-
-    The id is a digest, so that nothing in the file names a run, a sample or a model.
-    """
+    """Yield the id of each sample and epoch that every model was asked, with each model's row."""
     samples, models, epochs = results.samples, results.models, results.labels.get("epoch")
     found: dict[str, dict[str, int]] = {}
     for row in range(len(results)):
         epoch = "" if epochs is None else epochs.names[epochs.codes[row]]
-        text = f"{run}\0{samples.names[samples.codes[row]]}\0{epoch}"
-        name = sha256(text.encode()).hexdigest()[:16]
+        name = label_item_id(run, samples.names[samples.codes[row]], epoch)
         found.setdefault(name, {})[models.names[models.codes[row]]] = row
     return ((name, rows) for name, rows in found.items() if len(rows) == len(models.names))
 
