@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
+    from crossgrade.project._label_standing import (
+        LabelAgreement,
+        LabelBound,
+        LabelProgress,
+        RaterDrift,
+        RaterStanding,
+    )
     from crossgrade.project._labelling import (
         MOST_NOTE_CHARS,
         SKIP_REASONS,
         GivenLabel,
-        LabelAgreement,
-        LabelBound,
         LabelDesk,
         LabelItem,
-        LabelProgress,
-        RaterDrift,
         RaterProgress,
-        RaterStanding,
         SkipReason,
     )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
@@ -124,20 +126,18 @@ _LATE = {
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
     **dict.fromkeys(
         (
+            "MOST_NOTE_CHARS",
+            "SKIP_REASONS",
             "GivenLabel",
-            "LabelAgreement",
-            "LabelBound",
             "LabelDesk",
             "LabelItem",
-            "LabelProgress",
-            "RaterDrift",
             "RaterProgress",
-            "RaterStanding",
-            "SKIP_REASONS",
-            "MOST_NOTE_CHARS",
             "SkipReason",
         ),
         "_labelling",
+    ),
+    **dict.fromkeys(
+        ("LabelAgreement", "LabelBound", "LabelProgress", "RaterDrift", "RaterStanding"), "_label_standing"
     ),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
