@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
+    from crossgrade.project._label_draws import LabelOptions, LabelPlan, ProjectLabelling
     from crossgrade.project._label_standing import (
         LabelAgreement,
         LabelBound,
@@ -62,6 +63,8 @@ __all__ = [
     "LabelBound",
     "LabelDesk",
     "LabelItem",
+    "LabelOptions",
+    "LabelPlan",
     "LabelProgress",
     "LivePlan",
     "LiveResult",
@@ -77,6 +80,7 @@ __all__ = [
     "ProbePlan",
     "Project",
     "ProjectBaselines",
+    "ProjectLabelling",
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
@@ -139,6 +143,7 @@ _LATE = {
     **dict.fromkeys(
         ("LabelAgreement", "LabelBound", "LabelProgress", "RaterDrift", "RaterStanding"), "_label_standing"
     ),
+    **dict.fromkeys(("LabelOptions", "LabelPlan", "ProjectLabelling"), "_label_draws"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),

@@ -4,10 +4,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, Rater
+from crossgrade.store import LabelAction, LabelDraw, Rater
+
+if TYPE_CHECKING:
+    from crossgrade.store import Store
 
 IMPORTED = "imported"
 """The reason of labels that were read from a file: when they were made is not known."""
@@ -82,6 +85,19 @@ class LabelsGiven:
         return bool(self.of_item(item)) and self.scores(item) is None
 
 
+def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = None) -> LabelsGiven:
+    """Return what was said of a subject's items, going on from what is `known`, which it changes.
+
+    Everything is read again if an action was committed after one with a higher number.
+    """
+    given = LabelsGiven() if known is None else known
+    given.take(store.labels.actions(subject, after=given.number))
+    if given.count != store.labels.count(subject):
+        given = LabelsGiven()
+        given.take(store.labels.actions(subject))
+    return given
+
+
 @dataclass(slots=True)
 class Assignment:
     """Which items each rater still labels, in order, and which items wait for somebody."""
@@ -107,6 +123,12 @@ class Assigner:
         self._several = frozenset(each for each in items if position(each, f"label overlap {seed}") < overlap)
         self._seed = seed
         self._orders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+
+    @classmethod
+    def of_draw(cls, draw: LabelDraw, items: Sequence[str]) -> Self:
+        """Return the assigner of those items of a draw that are still there."""
+        overlap = draw.settings.get("overlap")
+        return cls(items, overlap=overlap if isinstance(overlap, float) else 0.0, seed=draw.seed)
 
     def wanted(self, item: str) -> int:
         """Return how many raters the design asks to label an item, if there are as many."""
@@ -221,7 +243,7 @@ def thirds_of(values: Sequence[float]) -> Thirds | None:
         sum(_variance(each, mean) / third for each, mean in zip((first, last), means, strict=True))
     )
     change = means[1] - means[0]
-    return Thirds(*means, change - _Z_95 * error, change + _Z_95 * error)
+    return Thirds(means[0], means[1], change - _Z_95 * error, change + _Z_95 * error)
 
 
 def _variance(values: Sequence[float], mean: float) -> float:

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from crossgrade.errors import AccessError, NotFoundError, UsageError
-from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of
+from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, read_labels_given
 from crossgrade.project._label_standing import RECENT, LabelBound, LabelProgress, labelled_so_far
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
@@ -94,9 +94,7 @@ class LabelDesk:
         self._chars = {
             item: len(row.request) + sum(map(len, row.answers)) for item, row in self._rows.items()
         }
-        overlap = draw.settings.get("overlap")
-        share = float(overlap) if isinstance(overlap, int | float) else 0.0
-        self._assigner = Assigner(self._items, overlap=share, seed=draw.seed)
+        self._assigner = Assigner.of_draw(draw, self._items)
         self.title = title
         self.rubric = rubric
         self._bounds = bounds
@@ -354,19 +352,6 @@ class LabelDesk:
 
     def _is_score(self, score: float) -> bool:
         return score in (0.0, 1.0) if self.scale == "right-wrong" else 0.0 <= score <= 1.0
-
-
-def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = None) -> LabelsGiven:
-    """Return what was said of a subject's items, going on from what is `known`, which it changes.
-
-    Everything is read again if an action was committed after one with a higher number.
-    """
-    given = LabelsGiven() if known is None else known
-    given.take(store.labels.actions(subject, after=given.number))
-    if given.count != store.labels.count(subject):
-        given = LabelsGiven()
-        given.take(store.labels.actions(subject))
-    return given
 
 
 def _unknown(item_id: str) -> NotFoundError:
