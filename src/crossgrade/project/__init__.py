@@ -17,18 +17,21 @@ if TYPE_CHECKING:
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
+    from crossgrade.project._label_draws import LabelOptions, LabelPlan, ProjectLabelling
+    from crossgrade.project._label_standing import (
+        LabelAgreement,
+        LabelBound,
+        LabelProgress,
+        RaterDrift,
+        RaterStanding,
+    )
     from crossgrade.project._labelling import (
         MOST_NOTE_CHARS,
         SKIP_REASONS,
         GivenLabel,
-        LabelAgreement,
-        LabelBound,
         LabelDesk,
         LabelItem,
-        LabelProgress,
-        RaterDrift,
         RaterProgress,
-        RaterStanding,
         SkipReason,
     )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
@@ -60,6 +63,8 @@ __all__ = [
     "LabelBound",
     "LabelDesk",
     "LabelItem",
+    "LabelOptions",
+    "LabelPlan",
     "LabelProgress",
     "LivePlan",
     "LiveResult",
@@ -75,6 +80,7 @@ __all__ = [
     "ProbePlan",
     "Project",
     "ProjectBaselines",
+    "ProjectLabelling",
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
@@ -124,21 +130,20 @@ _LATE = {
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
     **dict.fromkeys(
         (
+            "MOST_NOTE_CHARS",
+            "SKIP_REASONS",
             "GivenLabel",
-            "LabelAgreement",
-            "LabelBound",
             "LabelDesk",
             "LabelItem",
-            "LabelProgress",
-            "RaterDrift",
             "RaterProgress",
-            "RaterStanding",
-            "SKIP_REASONS",
-            "MOST_NOTE_CHARS",
             "SkipReason",
         ),
         "_labelling",
     ),
+    **dict.fromkeys(
+        ("LabelAgreement", "LabelBound", "LabelProgress", "RaterDrift", "RaterStanding"), "_label_standing"
+    ),
+    **dict.fromkeys(("LabelOptions", "LabelPlan", "ProjectLabelling"), "_label_draws"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),

@@ -25,7 +25,7 @@ class _Items(msgspec.Struct):
     probabilities: dict[str, float]
 
 
-class Labels:
+class LabelRecords:
     """The draws and actions of a store's labelling."""
 
     def __init__(self, database: Database) -> None:

@@ -14,7 +14,7 @@ from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._keys import Keys
-from crossgrade.store._labels import Labels
+from crossgrade.store._labels import LabelRecords
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
 from crossgrade.store._raters import Raters
@@ -42,7 +42,7 @@ class Store:
         is_shared = database.engine.dialect.name == "postgresql"
         self.routes = Routes(folder, SharedRoutes(database) if is_shared else None)
         self.pairs = LivePairs(database)
-        self.labels = Labels(database)
+        self.labels = LabelRecords(database)
         self.raters = Raters(database)
         self.feedback = FeedbackLog(database)
         self.alarms = Alarms(database)
