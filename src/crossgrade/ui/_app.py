@@ -125,11 +125,11 @@ class _LabelPages:
         item_id = request.query_params.get("id", "")
         look = TextLook.of(form.get("look", ""))
         action, at = action_of(form), shown_at(form)
+        item, given = self._desk.item(rater, item_id)
         if turn := form.get("turn"):  # a button that changes how texts are shown, and saves nothing
-            item, given = self._desk.item(rater, item_id)
             return self._page(rater, item, given, look=look.turned(turn), typed=form, action=action)
         skip = form.get("skip")
-        scores = None if skip else _scales.scores_of(self._desk.scale, form, self._desk.answers)
+        scores = None if skip else _scales.scores_of(self._desk.scale, form, len(item.answers))
         note = form.get("note", "").replace("\r\n", "\n").strip()
         done = self._desk.record(
             rater, item_id, action=action, scores=scores, skip=skip, note=note, shown_at=at
