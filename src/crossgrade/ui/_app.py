@@ -54,11 +54,7 @@ def label_app(desk: LabelDesk, *, hosts: Collection[str]) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Gate, hosts=hosts, on_error=error_page)],
-        exception_handlers={
-            CrossgradeError: _refused,
-            HTTPException: _no_such_page,
-            Exception: _broken,
-        },
+        exception_handlers={CrossgradeError: _refused, HTTPException: _no_such_page},
     )
     app.router.redirect_slashes = False
     return app
@@ -367,11 +363,4 @@ async def _no_such_page(_request: Request, error: Exception) -> Response:
         return response
     return error_page(
         NotFoundError("there is no such page", code="path-unknown", hint="go back to the items")
-    )
-
-
-async def _broken(_request: Request, _error: Exception) -> Response:
-    """Say that something is wrong here; the cause is in the log of the server."""
-    return error_page(
-        CrossgradeError("the page failed", code="page-failed", hint="go back and try once more")
     )

@@ -1,18 +1,17 @@
 """Desks on a real SQLite store, their pages on loopback, and a real Chromium that reaches nothing else."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from benchmarks._browser import launched
 from benchmarks._label_desk import invited, open_desk, served
 from crossgrade.project import LabelDesk
 from crossgrade.store import Store
-from tests.conftest import CHROMIUM_NAMES
 
 
 @pytest.fixture
@@ -30,11 +29,8 @@ def serve() -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, CHROMIUM_NAMES)))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Visit:

@@ -241,6 +241,7 @@ def test_a_failure_of_the_page_says_nothing_of_its_cause(
     monkeypatch.setattr(desk, "progress", lambda _: {}["secret"])
     response, text = caller("GET", ITEM)
     assert (response.status, "page-failed" in text, "secret" in text) == (500, True, False)
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
 
 
 def test_a_long_text_comes_in_parts_or_as_a_file(store: Store, serve: Callable[..., str]) -> None:
