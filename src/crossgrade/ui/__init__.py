@@ -1,4 +1,4 @@
-"""Web pages: the page at which raters label answers. Starlette, Jinja and htmx, and no state in the server."""
+"""Web pages: raters label answers there. Starlette, Jinja and htmx, and no state in the server."""
 
 from crossgrade.ui._app import label_app
 from crossgrade.ui._pages import entry_path

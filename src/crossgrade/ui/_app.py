@@ -25,7 +25,7 @@ from crossgrade.ui import _scales
 from crossgrade.ui._forms import action_of, new_action, read_form, shown_at
 from crossgrade.ui._gate import Gate
 from crossgrade.ui._pages import address, error_page, page, page_files
-from crossgrade.ui._shown import Look, show
+from crossgrade.ui._shown import TextLook, show
 from crossgrade.ui._texts import PART_CHARS, cut, markup, visible
 
 _Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -74,7 +74,7 @@ class _LabelPages:
         return await run_in_threadpool(self._go_on, request, self._look(request))
 
     async def show_entry(self, request: Request) -> Response:
-        """Show a button. Only pressing it uses the link up, so that what fetches links beforehand does not."""
+        """Show a button, which uses the link up when it is pressed. Fetching the link beforehand does not."""
         return page(
             "enter.html.j2", title=self._desk.title, link=request.query_params.get("link", "")[:_LONGEST_LINK]
         )
@@ -123,9 +123,9 @@ class _LabelPages:
     def _record(self, request: Request, form: Mapping[str, str]) -> Response:
         rater = self._rater(request)
         item_id = request.query_params.get("id", "")
-        look = Look.of(form.get("look", ""))
+        look = TextLook.of(form.get("look", ""))
         action, at = action_of(form), shown_at(form)
-        if turn := form.get("turn"):
+        if turn := form.get("turn"):  # a button that changes how texts are shown, and saves nothing
             item, given = self._desk.item(rater, item_id)
             return self._page(rater, item, given, look=look.turned(turn), typed=form, action=action)
         skip = form.get("skip")
@@ -146,7 +146,7 @@ class _LabelPages:
         return await run_in_threadpool(self._retried, self._undo, request, form)
 
     def _undo(self, request: Request, form: Mapping[str, str]) -> Response:
-        look = Look.of(form.get("look", ""))
+        look = TextLook.of(form.get("look", ""))
         item_id = self._desk.undo(self._rater(request), action=action_of(form))
         if item_id is None:
             return self._go_on(request, look, undone="nothing")
@@ -198,9 +198,14 @@ class _LabelPages:
         query = request.query_params
         item, _ = self._desk.item(self._rater(request), query.get("id", ""))
         known = {"request": ("Request", item.request)}
-        known |= {_scales.name_of(at).lower(): (f"Answer {_scales.name_of(at)}", text) for at, text in enumerate(item.answers)}
+        known |= {
+            _scales.name_of(at).lower(): (f"Answer {_scales.name_of(at)}", text)
+            for at, text in enumerate(item.answers)
+        }
         if (found := known.get(query.get("of", ""))) is None:
-            raise NotFoundError("the item has no such text", code="label-text-unknown", hint="go back to the item")
+            raise NotFoundError(
+                "the item has no such text", code="label-text-unknown", hint="go back to the item"
+            )
         return item, *found
 
     async def done(self, request: Request) -> Response:
@@ -228,7 +233,7 @@ class _LabelPages:
         standing = self._desk.standing()
         return page("standing.html.j2", title=self._desk.title, rater=rater, standing=standing)
 
-    def _go_on(self, request: Request, look: Look, *, after: str = "", undone: str = "") -> Response:
+    def _go_on(self, request: Request, look: TextLook, *, after: str = "", undone: str = "") -> Response:
         """Lead the rater to the next item, or to the end; htmx gets the next item at once."""
         rater = self._rater(request)
         item = self._desk.next_item(rater)
@@ -245,7 +250,7 @@ class _LabelPages:
         item: LabelItem,
         given: GivenLabel | None,
         *,
-        look: Look,
+        look: TextLook,
         said: str = "",
         typed: Mapping[str, str] | None = None,
         action: str | None = None,
@@ -270,7 +275,7 @@ class _LabelPages:
             skips=_scales.SKIPS,
         )
 
-    def _done_page(self, rater: Rater, look: Look, *, after: str) -> Response:
+    def _done_page(self, rater: Rater, look: TextLook, *, after: str) -> Response:
         return page(
             "done.html.j2",
             title=self._desk.title,
@@ -308,8 +313,8 @@ class _LabelPages:
         return self._desk.rater(session)
 
     @staticmethod
-    def _look(request: Request) -> Look:
-        return Look.of(request.query_params.get("look", ""))
+    def _look(request: Request) -> TextLook:
+        return TextLook.of(request.query_params.get("look", ""))
 
 
 def _led(where: str) -> Response:
@@ -338,7 +343,9 @@ def _cookie(request: Request) -> str:
 
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise UsageError("the place in the text is no number", code="form-invalid", hint="go back to the item")
+        raise UsageError(
+            "the place in the text is no number", code="form-invalid", hint="go back to the item"
+        )
     return int(text)
 
 
@@ -358,9 +365,13 @@ async def _no_such_page(_request: Request, error: Exception) -> Response:
         response = error_page(known)
         response.status_code = error.status_code
         return response
-    return error_page(NotFoundError("there is no such page", code="path-unknown", hint="go back to the items"))
+    return error_page(
+        NotFoundError("there is no such page", code="path-unknown", hint="go back to the items")
+    )
 
 
 async def _broken(_request: Request, _error: Exception) -> Response:
     """Say that something is wrong here; the cause is in the log of the server."""
-    return error_page(CrossgradeError("the page failed", code="page-failed", hint="go back and try once more"))
+    return error_page(
+        CrossgradeError("the page failed", code="page-failed", hint="go back and try once more")
+    )

@@ -48,7 +48,9 @@ async def read_form(request: Request, fields: Collection[str]) -> Mapping[str, s
         _refuse("a field of the form comes twice")
     if unknown := sorted(found.keys() - set(fields)):
         name = unknown[0][:40]
-        raise UsageError(f"the form has a field `{name}`, which is unknown", code="form-field-unknown", hint=_HINT)
+        raise UsageError(
+            f"the form has a field `{name}`, which is unknown", code="form-field-unknown", hint=_HINT
+        )
     return found
 
 

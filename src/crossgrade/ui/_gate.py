@@ -58,7 +58,7 @@ class Gate:
             await self._app(scope, receive, guarded)
 
     def _check(self, method: str, scheme: str, headers: Headers) -> None:
-        """Raise AccessError for a Host header that was not named, and for a change that another site asks for.
+        """Raise AccessError for a Host header that was not named, and for the form of another site.
 
         A name that an attacker points at this machine would carry the attacker's host. Browsers say in
         `Sec-Fetch-Site` where a form comes from. One that does not has to send the page's own `Origin`.

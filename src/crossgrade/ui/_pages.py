@@ -41,7 +41,7 @@ class PageFile:
 
 @cache
 def page_files() -> Mapping[str, PageFile]:
-    """Return the files of the pages by name: the stylesheet of the reports, what the page adds, two scripts."""
+    """Return the files of the pages by name: the stylesheet of the reports, one more, and two scripts."""
     here = files("crossgrade.ui").joinpath("static")
     known = [PageFile("style.css", "text/css", stylesheet().encode())]
     for name, kind in (

@@ -11,7 +11,7 @@ MOST_ANSWERS = len(ascii_uppercase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ScoreChoice:
     """A button: its form `value`, the `key` that presses it, its words, and the scores that it stands for."""
 
     value: str
@@ -21,11 +21,12 @@ class Choice:
 
 
 RIGHT_WRONG = (
-    Choice(value="1", key="r", words="Right", scores=(1.0,)),
-    Choice(value="0", key="w", words="Wrong", scores=(0.0,)),
+    ScoreChoice(value="1", key="r", words="Right", scores=(1.0,)),
+    ScoreChoice(value="0", key="w", words="Wrong", scores=(0.0,)),
 )
 GRADED = tuple(
-    Choice(value=f"{step / 4:g}", key=str(step + 1), words=f"{step / 4:g}", scores=(step / 4,)) for step in range(5)
+    ScoreChoice(value=f"{step / 4:g}", key=str(step + 1), words=f"{step / 4:g}", scores=(step / 4,))
+    for step in range(5)
 )
 SKIPS = {
     "cannot-judge": "I cannot judge it",
@@ -36,7 +37,7 @@ SKIPS = {
 
 
 def name_of(answer: int) -> str:
-    """Return the name of an answer in the order of the page: A, B, …"""
+    """Return the name of an answer by its place on the page: A, B and so on."""
     return ascii_uppercase[answer]
 
 
@@ -45,18 +46,18 @@ def field_of(answer: int) -> str:
     return f"score-{name_of(answer).lower()}"
 
 
-def each_answer(scale: LabelScale) -> tuple[Choice, ...]:
+def each_answer(scale: LabelScale) -> tuple[ScoreChoice, ...]:
     """Return what may be said of one answer; nothing on the scale `compare`."""
     return {"right-wrong": RIGHT_WRONG, "graded": GRADED, "compare": ()}[scale]
 
 
-def all_answers(scale: LabelScale, answers: int) -> tuple[Choice, ...]:
+def all_answers(scale: LabelScale, answers: int) -> tuple[ScoreChoice, ...]:
     """Return what may be said of all answers at once; nothing on the scales that score each one."""
     if scale != "compare":
         return ()
     word = "better" if answers == 2 else "best"
     best = tuple(
-        Choice(
+        ScoreChoice(
             value=name_of(at).lower(),
             key=name_of(at).lower(),
             words=f"{name_of(at)} is {word}",
@@ -67,8 +68,8 @@ def all_answers(scale: LabelScale, answers: int) -> tuple[Choice, ...]:
     both = "Both" if answers == 2 else "All"
     return (
         *best,
-        Choice(value="tie", key="t", words="Tie", scores=(1.0,) * answers),
-        Choice(value="bad", key="x", words=f"{both} bad", scores=(0.0,) * answers),
+        ScoreChoice(value="tie", key="t", words="Tie", scores=(1.0,) * answers),
+        ScoreChoice(value="bad", key="x", words=f"{both} bad", scores=(0.0,) * answers),
     )
 
 
@@ -87,7 +88,9 @@ def scores_of(scale: LabelScale, form: Mapping[str, str], answers: int) -> tuple
     scores = tuple(score for each in found for score in each.scores)
     if len(scores) != answers:
         raise UsageError(
-            "not every answer has a score", code="label-incomplete", hint="score each answer, or skip the item"
+            "not every answer has a score",
+            code="label-incomplete",
+            hint="score each answer, or skip the item",
         )
     return scores
 
@@ -95,7 +98,7 @@ def scores_of(scale: LabelScale, form: Mapping[str, str], answers: int) -> tuple
 def in_words(scale: LabelScale, scores: Sequence[float] | None, skipped: str | None) -> str:
     """Return a label in words, for instance `A right, B wrong`."""
     if scores is None:
-        return f"skipped ({SKIPS.get(skipped or '', 'no reason').lower()})"
+        return f"skipped ({SKIPS.get(skipped or '', 'no reason')})"
     for choice in all_answers(scale, len(scores)):
         if choice.scores == tuple(scores):
             return choice.words

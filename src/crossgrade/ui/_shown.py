@@ -9,21 +9,21 @@ from crossgrade.store import LabelScale
 from crossgrade.ui import _scales
 from crossgrade.ui._differences import marked
 from crossgrade.ui._markdown import formatted
-from crossgrade.ui._texts import FOLDED_CHARS, Cut, Pieces, cut, markup, visible
+from crossgrade.ui._texts import Cut, Pieces, cut, markup, visible
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class TextLook:
     """How texts are shown: `raw` without formatting, `plain` without marks of differences."""
 
     raw: bool = False
     plain: bool = False
 
     @classmethod
-    def of(cls, text: str) -> "Look":
+    def of(cls, text: str) -> "TextLook":
         """Read the look from its letters, which is how pages pass it on."""
         return cls(raw="r" in text, plain="p" in text)
 
@@ -32,9 +32,9 @@ class Look:
         """Return the look as letters: `r` for raw, `p` for plain."""
         return "r" * self.raw + "p" * self.plain
 
-    def turned(self, what: str) -> "Look":
+    def turned(self, what: str) -> "TextLook":
         """Return the look with `raw` or `plain` the other way round."""
-        return Look(raw=self.raw != (what == "raw"), plain=self.plain != (what == "plain"))
+        return TextLook(raw=self.raw != (what == "raw"), plain=self.plain != (what == "plain"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class ShownAnswer:
     name: str
     field: str
     text: ShownText
-    choices: tuple[_scales.Choice, ...]
+    choices: tuple[_scales.ScoreChoice, ...]
     chosen: str | None
 
 
@@ -64,12 +64,12 @@ class ShownItem:
     item: LabelItem
     request: ShownText
     answers: tuple[ShownAnswer, ...]
-    together: tuple[_scales.Choice, ...]
+    together: tuple[_scales.ScoreChoice, ...]
     chosen: str | None
     note: str
     said: str
     remark: str
-    look: Look
+    look: TextLook
     rubric: "Markup"
 
     @property
@@ -83,7 +83,7 @@ def show(
     given: GivenLabel | None,
     *,
     scale: LabelScale,
-    look: Look,
+    look: TextLook,
     rubric: str,
     typed: Mapping[str, str],
 ) -> ShownItem:
@@ -97,14 +97,15 @@ def show(
             field=_scales.field_of(at),
             text=text,
             choices=choices,
-            chosen=typed.get(_scales.field_of(at)) or (_chosen(choices, scores[at : at + 1]) if scores else None),
+            chosen=typed.get(_scales.field_of(at))
+            or (_chosen(choices, scores[at : at + 1]) if scores else None),
         )
         for at, text in enumerate(texts)
     )
     together = _scales.all_answers(scale, len(answers))
     return ShownItem(
         item=item,
-        request=_text(item.request, None),
+        request=_request(item.request),
         answers=answers,
         together=together,
         chosen=_chosen(together, scores) if scores else None,
@@ -122,30 +123,36 @@ def format_text(text: str) -> "Markup":
     return markup(formatted(seen) or [seen])
 
 
-def _answers(texts: Sequence[str], look: Look) -> tuple[list[ShownText], str]:
-    """Return the answers, with the differences of two marked, or why they are not."""
+def _answers(texts: Sequence[str], look: TextLook) -> tuple[list[ShownText], str]:
+    """Return the answers, with the differences of two marked, or why they are not.
+
+    All are formatted or none is: looks shall not favour one.
+    """
     parts = [cut(each) for each in texts]
     seen = [visible(each.text) for each in parts]
-    pieces: list[Pieces | None] = [None if look.raw or not part.text else formatted(each) for part, each in zip(parts, seen, strict=True)]
+    tried = [None if look.raw else formatted(each) for each in seen]
+    are_formatted = None not in tried
+    shown: list[Pieces] = [
+        own if are_formatted and own is not None else [each] for own, each in zip(tried, seen, strict=True)
+    ]
     remark = ""
-    shown = [[each] if own is None else own for own, each in zip(pieces, seen, strict=True)]
     if len(shown) == 2 and not look.plain:
         if texts[0] == texts[1]:
             remark = "Both answers are the same."
         elif (found := marked(shown[0], shown[1])) is None:
             remark = "The answers differ too much for marks to help."
         else:
-            shown = [list(each) for each in found]
+            shown = list(found)
     return [
-        ShownText(html=markup(each), formatted=own is not None, part=part)
-        for each, own, part in zip(shown, pieces, parts, strict=True)
+        ShownText(html=markup(each), formatted=are_formatted, part=part)
+        for each, part in zip(shown, parts, strict=True)
     ], remark
 
 
-def _text(text: str, pieces: Pieces | None) -> ShownText:
+def _request(text: str) -> ShownText:
     part = cut(text)
-    return ShownText(html=markup(pieces or [visible(part.text)]), formatted=pieces is not None, part=part)
+    return ShownText(html=markup([visible(part.text)]), formatted=False, part=part)
 
 
-def _chosen(choices: Sequence[_scales.Choice], scores: Sequence[float]) -> str | None:
+def _chosen(choices: Sequence[_scales.ScoreChoice], scores: Sequence[float]) -> str | None:
     return next((each.value for each in choices if each.scores == tuple(scores)), None)

@@ -21,7 +21,7 @@ FOLDED_CHARS = 1_500
 FOLDED_LINES = 24
 """A text longer than either is folded until the rater asks for all of it."""
 
-# Controls but tab and line feed; marks that reorder or hide text; private tags; halves of surrogate pairs. The
+# Controls but tab and line feed, marks that reorder or hide text, tags, and halves of surrogate pairs. The
 # joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
