@@ -1,10 +1,19 @@
 """People's labels in the store correct a judge, once all that were drawn are there, as a file's do."""
 
 import csv
+import http.cookiejar
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -179,3 +188,148 @@ def test_labels_of_a_draw_without_a_judge_are_refused(cli: CommandLine, project:
         raises_code("judge-not-named"),
     ):
         opened.labelling.plan("echo")
+
+
+@pytest.fixture
+def page(opened: crossgrade.Project) -> Iterator["Page"]:
+    """`crossgrade label` in a process of its own."""
+    page = Page(opened.config.root)
+    yield page
+    page.kill()
+
+
+class Page:
+    """A labelling page, as somebody without a script uses it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self.links: dict[str, str] = {}
+
+    def start(self, *arguments: str) -> None:
+        """Start the page, and read its links."""
+        command = [sys.executable, "-m", "crossgrade", "label", *arguments]
+        command += ["--no-browser", "--json", "--port", "0"]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self._folder,
+            env=os.environ | {"PYTHONPATH": str(Path(crossgrade.__file__).parents[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        printed = ""
+        for line in self._process.stdout:
+            printed += line
+            if line == "}\n":
+                break
+        self.links = {each["rater"]: each["link"] for each in json.loads(printed)["links"]}
+
+    def kill(self, number: int = signal.SIGKILL) -> tuple[int, str]:
+        """End the page, and return its exit code and what it wrote."""
+        if self._process is None:
+            return 0, ""
+        self._process.send_signal(number)
+        _, written = self._process.communicate()
+        code, self._process = self._process.returncode, None
+        return code, written
+
+    def enter(self, name: str) -> "Visitor":
+        """Use a rater's link."""
+        parts = urlsplit(self.links[name])
+        visitor = Visitor(f"{parts.scheme}://{parts.netloc}")
+        visitor.send("/enter", link=parse_qs(parts.query)["link"][0])
+        return visitor
+
+
+class Visitor:
+    """A browser: it keeps cookies, and sends the forms that pages have."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        self._opener = urllib.request.build_opener(cookies)
+
+    def get(self, path: str = "/") -> str:
+        with self._opener.open(f"{self._base}{path}", timeout=60) as response:
+            return str(response.read().decode())
+
+    def send(self, path: str, **fields: str) -> str:
+        request = urllib.request.Request(
+            f"{self._base}{path}",
+            data=urlencode(fields).encode(),
+            headers={"origin": self._base, "sec-fetch-site": "same-origin"},
+        )
+        with self._opener.open(request, timeout=60) as response:
+            return str(response.read().decode())
+
+
+def test_the_command_serves_a_page_that_a_kill_does_not_harm(
+    cli: CommandLine, page: Page, opened: crossgrade.Project
+) -> None:
+    page.start("echo", "--labels", "40", "--rater", "Ada", "--quota", "5")
+    assert set(page.links) == {"owner", "Ada"}
+    assert "echo" in page.enter("Ada").get()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        page.enter("Ada")
+    assert refused.value.code in {401, 403}
+
+    plan = opened.labelling.plan("echo")
+    assert (len(plan.draw.items), plan.is_new) == (40, False)
+    desk = opened.labelling.open(plan)
+    ada = next(each for each in desk.raters() if each.name == "Ada")
+    assert label_all(desk, ada) == 5
+    page.kill()
+    status = json.loads(cli.succeeds("label", "echo", "--status", "--json").out)
+    assert (status["labelled"], status["left"], status["finished"]) == (5, 35, False)
+    assert status["draw"]["settings"] == {"overlap": 0.0}
+    assert {each["rater"]["name"] for each in status["raters"]} == {"owner", "Ada"}
+
+    page.start("echo")
+    assert set(page.links) == {"owner"}
+    code, written = page.kill(signal.SIGINT)
+    assert code == 0, written
+    assert "5 of 40" in written
+
+
+def test_raters_are_suspended_and_files_exchanged(
+    cli: CommandLine, opened: crossgrade.Project, judged: Project
+) -> None:
+    file = judged.folder / "labels.csv"
+    cli.succeeds("label", "echo", "--labels", "30", "--export", file)
+    cli.fails("label", "echo", "--suspend", "Ada", error="rater-unknown")
+    file.write_text(file.read_text(encoding="utf-8").replace(",,\n", ",1,1\n"), encoding="utf-8")
+    ran = cli.succeeds("label", "echo", "--import", file, "--rater", "Ada")
+    assert noted(ran.err, "labels-imported", 30, "Ada")
+    assert noted(cli.succeeds("label", "echo", "--import", file, "--rater", "Ada").err, "labels-imported", 0)
+    cli.succeeds("label", "echo", "--suspend", "Ada")
+    printed = cli.succeeds("label", "echo", "--status").out
+    assert "suspended" in printed
+    cli.succeeds("label", "echo", "--resume", "Ada")
+    assert "suspended" not in cli.succeeds("label", "echo", "--status").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ((), "label-subject"),
+        (("echo", "--live", "chat"), "label-subject"),
+        (("--live", "chat", "--labels", "5"), "options-conflict"),
+        (("echo", "--status", "--export", "x.csv"), "options-conflict"),
+        (("--live", "chat", "--status"), "label-route-unknown"),
+        (("ecko", "--status"), "workload-unknown"),
+    ],
+)
+def test_what_cannot_be_labelled_is_refused(
+    cli: CommandLine, project: Project, arguments: tuple[str, ...], error: str
+) -> None:
+    cli.fails("label", *arguments, error=error)
+
+
+def test_a_port_that_is_taken_is_said(cli: CommandLine, opened: crossgrade.Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        cli.fails("label", "echo", "--port", port, "--no-browser", error=("port-not-free", port))

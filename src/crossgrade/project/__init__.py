@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._run_labels import finished_labels
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
@@ -109,6 +110,7 @@ __all__ = [
     "decide_results",
     "ends_at",
     "find_plugins",
+    "finished_labels",
     "growth_findings",
     "live_request",
     "measure_server",
@@ -155,6 +157,7 @@ _LATE = {
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
+    "finished_labels": "_run_labels",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(("Forgotten", "ProjectTraffic", "Rest", "subject_key"), "_traffic"),
 }

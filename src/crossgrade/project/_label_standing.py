@@ -36,6 +36,18 @@ class LabelBound:
     needed: int | None = None
     reason: str | None = None
 
+    @property
+    def words(self) -> str:
+        """The bound in a sentence without its end."""
+        if self.value is None or self.low is None or self.high is None:
+            judged = "" if self.judged is None else f", the judge alone says {self.judged:.3f}"
+            return f"{self.reason or 'not known yet'}{judged}"
+        more = f"; about {self.needed:,} labels in all would settle it" if self.needed else ""
+        return (
+            f"retention {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) at a floor of {self.floor:g} "
+            f"so far, {self.outcome}{more}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaterDrift:
@@ -72,6 +84,15 @@ class RaterStanding:
     drift: RaterDrift | None = None
     warning: str | None = None
 
+    @property
+    def state(self) -> str:
+        """Whether the rater is suspended, has not come yet, has more to do or is done."""
+        if self.rater.is_suspended:
+            return "suspended"
+        if not self.has_entered:
+            return "not entered"
+        return "labelling" if self.left else "done"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelAgreement:
@@ -81,6 +102,16 @@ class LabelAgreement:
     low: float | None
     high: float | None
     items: int
+
+    @property
+    def words(self) -> str:
+        """The agreement in a sentence without its end."""
+        if self.alpha is None or self.low is None or self.high is None:
+            return f"not defined for {self.items:,} items of several raters"
+        return (
+            f"Krippendorff's alpha {self.alpha:.2f} ({self.low:.2f} to {self.high:.2f}) on "
+            f"{self.items:,} items of several raters"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

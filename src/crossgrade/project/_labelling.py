@@ -105,6 +105,16 @@ class LabelDesk:
         self._lock = Lock()
 
     @property
+    def draw(self) -> LabelDraw:
+        """The draw whose items are labelled here."""
+        return self._draw
+
+    @property
+    def drawn(self) -> int:
+        """The number of drawn items whose texts are there."""
+        return len(self._items)
+
+    @property
     def scale(self) -> LabelScale:
         """The scale of the draw."""
         return self._draw.scale
@@ -281,6 +291,10 @@ class LabelDesk:
             ends_at=rater.ends_at,
             warning=pace_of(done, self._chars, last=RECENT).warning,
         )
+
+    def done(self) -> int:
+        """Return how many items are labelled or skipped."""
+        return self.drawn - len(self._read()[1].waiting)
 
     def standing(self) -> LabelProgress:
         """Return how far the labelling is, for the owner."""
