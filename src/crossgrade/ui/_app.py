@@ -30,6 +30,7 @@ from crossgrade.ui._texts import PART_CHARS, cut, markup, visible
 
 _Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 _LONGEST_LINK = 200
+_NOTHING = "There is nothing to take back."
 
 
 def label_app(desk: LabelDesk, *, hosts: Collection[str]) -> Starlette:
@@ -67,7 +68,10 @@ class _LabelPages:
         self._desk = desk
 
     async def start(self, request: Request) -> Response:
-        return await run_in_threadpool(self._go_on, request, self._look(request))
+        return await run_in_threadpool(self._start, request)
+
+    def _start(self, request: Request) -> Response:
+        return self._go_on(request, self._rater(request), self._look(request))
 
     async def show_entry(self, request: Request) -> Response:
         """Show a button, which uses the link up when it is pressed. Fetching the link beforehand does not."""
@@ -135,7 +139,8 @@ class _LabelPages:
             if given != GivenLabel(scores=scores, skipped=skip, note=note):
                 said = "This page was sent before, with another label. Save again to replace what is saved."
                 return self._page(rater, item, given, look=look, said=said, status=HTTPStatus.CONFLICT)
-        return self._go_on(request, look, after=item_id)
+        said = f"Saved item {item.number}: {_scales.in_words(self._desk.scale, scores, skip)}."
+        return self._go_on(request, rater, look, after=item_id, said=said)
 
     async def undo(self, request: Request) -> Response:
         form = await read_form(request, ("action", "look"))
@@ -143,9 +148,10 @@ class _LabelPages:
 
     def _undo(self, request: Request, form: Mapping[str, str]) -> Response:
         look = TextLook.of(form.get("look", ""))
-        item_id = self._desk.undo(self._rater(request), action=action_of(form))
+        rater = self._rater(request)
+        item_id = self._desk.undo(rater, action=action_of(form))
         if item_id is None:
-            return self._go_on(request, look, undone="nothing")
+            return self._go_on(request, rater, look, undone="nothing", said=_NOTHING)
         return _led(address("/item", id=item_id, look=look.letters, undone="yes"))
 
     def _retried(
@@ -229,16 +235,24 @@ class _LabelPages:
         standing = self._desk.standing()
         return page("standing.html.j2", title=self._desk.title, rater=rater, standing=standing)
 
-    def _go_on(self, request: Request, look: TextLook, *, after: str = "", undone: str = "") -> Response:
+    def _go_on(
+        self,
+        request: Request,
+        rater: Rater,
+        look: TextLook,
+        *,
+        after: str = "",
+        undone: str = "",
+        said: str = "",
+    ) -> Response:
         """Lead the rater to the next item, or to the end; htmx gets the next item at once."""
-        rater = self._rater(request)
         item = self._desk.next_item(rater)
         if item is None:
             return _led(address("/done", look=look.letters, after=after))
         where = address("/item", id=item.id, look=look.letters, after=after, undone=undone)
         if not _is_htmx(request):
             return _led(where)
-        return _placed(self._page(rater, item, None, look=look, said=self._said(rater, after, undone)), where)
+        return _placed(self._page(rater, item, None, look=look, said=said), where)
 
     def _page(
         self,
@@ -285,7 +299,7 @@ class _LabelPages:
     def _said(self, rater: Rater, after: str, undone: str) -> str:
         """Return in words what the last action did, as the store has it now."""
         if undone:
-            return "There is nothing to take back." if undone == "nothing" else "Taken back. Label it again."
+            return _NOTHING if undone == "nothing" else "Taken back. Label it again."
         if not after:
             return ""
         try:
