@@ -1,5 +1,6 @@
 """`crossgrade label`: people label answers side by side, on a page of this machine."""
 
+import sys
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -266,7 +267,7 @@ def _serve(desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None
         else:
             rows = [[each.rater, each.link, f"{each.ends_at:%Y-%m-%d %H:%M} UTC"] for each in links]
             print_table(["rater", "link", "ends"], rows)
-        click.get_text_stream("stdout").flush()
+        sys.stdout.flush()
         note("each link works once. Ctrl-C stops the page; the labels are saved", code="label-page")
         if not options["no_browser"]:
             show_in_browser(links[0].link)
