@@ -254,7 +254,7 @@ class _Caller:
         """Send the form of an item's page, and return the page of the next item."""
         fields = {
             name: page.split(f'name="{name}" value="')[1].split('"', maxsplit=1)[0]
-            for name in ("action", "shown", "look")
+            for name in ("action", "shown", "answers", "look")
         }
         path = page.split('hx-post="')[1].split('"', maxsplit=1)[0]
         response, following = self._ask("POST", path, fields | scores | {"note": ""})

@@ -102,6 +102,7 @@ class LabelDesk:
         self._now = now
         self._given = LabelsGiven()
         self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
+        self._assigned: tuple[object, Assignment] | None = None
         self._lock = Lock()
 
     @property
@@ -177,9 +178,14 @@ class LabelDesk:
 
     def next_item(self, rater: Rater) -> LabelItem | None:
         """Return the next item that a rater shall label, None if nothing is left for this rater."""
+        return self.next_step(rater)[0]
+
+    def next_step(self, rater: Rater) -> tuple[LabelItem | None, RaterProgress]:
+        """Return the next item as `next_item` does, and how far the rater is, of the same moment."""
         given, assignment = self._read()
         left = assignment.of(rater.id)
-        return self._shown(left[0], len(given.of_rater(rater.id)) + 1) if left else None
+        item = self._shown(left[0], len(given.of_rater(rater.id)) + 1) if left else None
+        return item, self._progress(rater, given, assignment)
 
     def item(self, rater: Rater, item_id: str) -> tuple[LabelItem, GivenLabel | None]:
         """Return an item of the rater, and what the rater said of it. The owner may see every item.
@@ -280,7 +286,9 @@ class LabelDesk:
 
     def progress(self, rater: Rater) -> RaterProgress:
         """Return how far a rater is."""
-        given, assignment = self._read()
+        return self._progress(rater, *self._read())
+
+    def _progress(self, rater: Rater, given: LabelsGiven, assignment: Assignment) -> RaterProgress:
         done, left = given.of_rater(rater.id), len(assignment.of(rater.id))
         labelled = sum(each.scores is not None for each in done)
         return RaterProgress(
@@ -320,7 +328,11 @@ class LabelDesk:
         raters = self.raters()
         with self._lock:
             self._given = read_labels_given(self._store, self._draw.subject, self._given)
-            return self._given, self._assigner.assign(raters, self._given, now=self._now())
+            now = self._now()
+            basis = self._given, self._given.count, raters, [each.ends_at > now for each in raters]
+            if self._assigned is None or self._assigned[0] != basis:
+                self._assigned = basis, self._assigner.assign(raters, self._given, now=now)
+            return self._given, self._assigned[1]
 
     def _shown(self, item_id: str, number: int) -> LabelItem:
         row = self._rows[item_id]

@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from crossgrade.errors import AccessError, CrossgradeError, NotFoundError, UsageError
-from crossgrade.project import GivenLabel, LabelDesk, LabelItem
+from crossgrade.project import GivenLabel, LabelDesk, LabelItem, RaterProgress
 from crossgrade.store import Rater
 from crossgrade.ui import _scales
 from crossgrade.ui._forms import action_of, new_action, read_form, shown_at
@@ -116,7 +116,16 @@ class _LabelPages:
         return _placed(shown, _address_of(request)) if _is_htmx(request) else shown
 
     async def record(self, request: Request) -> Response:
-        fields = ("action", "shown", "look", "turn", "skip", "note", *_scales.fields(self._desk.answers))
+        fields = (
+            "action",
+            "shown",
+            "answers",
+            "look",
+            "turn",
+            "skip",
+            "note",
+            *_scales.fields(self._desk.answers),
+        )
         form = await read_form(request, fields)
         return await run_in_threadpool(self._retried, self._record, request, form)
 
@@ -125,11 +134,11 @@ class _LabelPages:
         item_id = request.query_params.get("id", "")
         look = TextLook.of(form.get("look", ""))
         action, at = action_of(form), shown_at(form)
-        item, given = self._desk.item(rater, item_id)
         if turn := form.get("turn"):  # a button that changes how texts are shown, and saves nothing
+            item, given = self._desk.item(rater, item_id)
             return self._page(rater, item, given, look=look.turned(turn), typed=form, action=action)
         skip = form.get("skip")
-        scores = None if skip else _scales.scores_of(self._desk.scale, form, len(item.answers))
+        scores = None if skip else _scales.scores_of(self._desk.scale, form)
         note = form.get("note", "").replace("\r\n", "\n").strip()
         done = self._desk.record(
             rater, item_id, action=action, scores=scores, skip=skip, note=note, shown_at=at
@@ -139,7 +148,7 @@ class _LabelPages:
             if given != GivenLabel(scores=scores, skipped=skip, note=note):
                 said = "This page was sent before, with another label. Save again to replace what is saved."
                 return self._page(rater, item, given, look=look, said=said, status=HTTPStatus.CONFLICT)
-        said = f"Saved item {item.number}: {_scales.in_words(self._desk.scale, scores, skip)}."
+        said = f"Saved: {_scales.in_words(self._desk.scale, scores, skip)}."
         return self._go_on(request, rater, look, after=item_id, said=said)
 
     async def undo(self, request: Request) -> Response:
@@ -246,13 +255,13 @@ class _LabelPages:
         said: str = "",
     ) -> Response:
         """Lead the rater to the next item, or to the end; htmx gets the next item at once."""
-        item = self._desk.next_item(rater)
+        item, progress = self._desk.next_step(rater)
         if item is None:
             return _led(address("/done", look=look.letters, after=after))
         where = address("/item", id=item.id, look=look.letters, after=after, undone=undone)
         if not _is_htmx(request):
             return _led(where)
-        return _placed(self._page(rater, item, None, look=look, said=said), where)
+        return _placed(self._page(rater, item, None, look=look, said=said, progress=progress), where)
 
     def _page(
         self,
@@ -264,6 +273,7 @@ class _LabelPages:
         said: str = "",
         typed: Mapping[str, str] | None = None,
         action: str | None = None,
+        progress: RaterProgress | None = None,
         status: int = HTTPStatus.OK,
     ) -> Response:
         shown = show(
@@ -278,7 +288,7 @@ class _LabelPages:
             shown=shown,
             rubric_shown=bool(self._desk.rubric),
             said=said,
-            progress=self._desk.progress(rater),
+            progress=progress or self._desk.progress(rater),
             action=action or new_action(),
             undo_action=new_action(),
             shown_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -303,13 +313,13 @@ class _LabelPages:
         if not after:
             return ""
         try:
-            item, given = self._desk.item(rater, after)
+            _, given = self._desk.item(rater, after)
         except NotFoundError:
             return ""
         if given is None:
             return ""
         words = _scales.in_words(self._desk.scale, given.scores, given.skipped)
-        return f"Saved item {item.number}: {words}."
+        return f"Saved: {words}."
 
     def _rater(self, request: Request) -> Rater:
         session = request.cookies.get(_cookie(request), "")

@@ -78,15 +78,25 @@ def fields(answers: int) -> tuple[str, ...]:
     return ("better", *(field_of(at) for at in range(answers)))
 
 
-def scores_of(scale: LabelScale, form: Mapping[str, str], answers: int) -> tuple[float, ...]:
-    """Return the scores of a form, in the order of the page; raises UsageError `label-incomplete`."""
+def scores_of(scale: LabelScale, form: Mapping[str, str]) -> tuple[float, ...]:
+    """Return the scores of a form, in the order of the page; raises UsageError `label-incomplete`.
+
+    The form says how many `answers` the page showed.
+    """
+    count = form.get("answers", "")
+    answers = int(count) if count.isascii() and count.isdigit() and len(count) < 3 else 0
     if scale == "compare":
+        answers = min(answers, MOST_ANSWERS)
         found = [each for each in all_answers(scale, answers) if each.value == form.get("better")]
     else:
         given = {each.value: each for each in each_answer(scale)}
-        found = [given[value] for at in range(answers) if (value := form.get(field_of(at), "")) in given]
+        found = [
+            given[value]
+            for at in range(min(answers, MOST_ANSWERS))
+            if (value := form.get(field_of(at), "")) in given
+        ]
     scores = tuple(score for each in found for score in each.scores)
-    if len(scores) != answers:
+    if not scores or len(scores) != answers:
         raise UsageError(
             "not every answer has a score",
             code="label-incomplete",

@@ -60,7 +60,13 @@ def given(desk: LabelDesk) -> Any:
 
 
 def form(**changes: str) -> dict[str, str]:
-    fields = {"action": "0" * 32, "shown": "2026-11-29T12:00:00+00:00", "look": "", "note": ""}
+    fields = {
+        "action": "0" * 32,
+        "shown": "2026-11-29T12:00:00+00:00",
+        "answers": "2",
+        "look": "",
+        "note": "",
+    }
     return (
         fields
         | {"score-a": "1", "score-b": "0"}
@@ -134,6 +140,9 @@ def test_a_browser_without_fetch_metadata_sends_its_origin(desk: LabelDesk, call
         (form(shown="2026-11-29"), "form-invalid", 400),
         (form(score_b=""), "label-incomplete", 400),
         (form(score_b="0.5"), "label-incomplete", 400),
+        (form(answers="3"), "label-incomplete", 400),
+        (form(answers="99"), "label-incomplete", 400),
+        (form(answers="1", score_b=""), "label-scores-invalid", 400),
         (form(skip="boredom"), "label-skip-invalid", 400),
         (form(note="x" * 2_001), "label-note-too-long", 400),
         (form(note="x" * 70_000), "form-too-large", 400),

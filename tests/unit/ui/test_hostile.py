@@ -71,7 +71,7 @@ def test_ten_megabytes_are_cut_and_labelled(entered: Callable[..., Any]) -> None
         page.get_by_role("link", name="save the whole text of answer B").click()
     assert download.value.path().stat().st_size == len(large) - 1
     page.keyboard.press("a")
-    expect(page.locator("#said")).to_contain_text("Saved item 1")
+    expect(page.locator("#said")).to_contain_text("Saved: ")
     assert visit.complaints == []
 
 
@@ -84,7 +84,7 @@ def test_another_site_can_neither_label_nor_frame_the_page(
     found.enter(invited(desk))
     target = f"{found.base}/item?id=ticket%2F0001"
     pages = {
-        "form": f"<form method=post action='{target}'><input name=better value=a><input name=action value={'0' * 32}>"
+        "form": f"<form method=post action='{target}'><input name=better value=a><input name=answers value=2><input name=action value={'0' * 32}>"
         "<input name=shown value=2026-11-29T12:00:00Z></form><script>document.forms[0].submit()</script>",
         "frame": f"<iframe src='{target}'></iframe>",
         "fetch": f"<script>fetch('{target}', {{method: 'POST', mode: 'no-cors', credentials: 'include',"

@@ -47,7 +47,7 @@ def test_items_are_labelled_by_at_most_two_keys_each(
             page.keyboard.press(key)
     expect(page.locator("#item")).to_have_text("That was the last item")
     assert scores(desk) == expected
-    expect(page.locator("#said")).to_contain_text(f"Saved item {len(keys)}")
+    expect(page.locator("#said")).to_contain_text("Saved: ")
     assert visit.complaints == []
     assert visit.elsewhere == []
 
@@ -243,7 +243,7 @@ def test_the_page_works_without_a_script(entered: Callable[..., Any], scale: str
         expect(page.locator("input:checked")).to_have_count(2)
         page.get_by_role("button", name="Save").click()
     at(page, 2)
-    expect(page.locator("#said")).to_contain_text("Saved item 1")
+    expect(page.locator("#said")).to_contain_text("Saved: ")
     page.locator("summary", has_text="Skip").click()
     page.get_by_role("button", name="The item is broken").click()
     at(page, 3)
