@@ -30,6 +30,7 @@ from crossgrade.ui._texts import PART_CHARS, cut, markup, visible
 
 _Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 _LONGEST_LINK = 200
+_NOTHING = "There is nothing to take back."
 
 
 def label_app(desk: LabelDesk, *, hosts: Collection[str]) -> Starlette:
@@ -54,11 +55,7 @@ def label_app(desk: LabelDesk, *, hosts: Collection[str]) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[Middleware(Gate, hosts=hosts, on_error=error_page)],
-        exception_handlers={
-            CrossgradeError: _refused,
-            HTTPException: _no_such_page,
-            Exception: _broken,
-        },
+        exception_handlers={CrossgradeError: _refused, HTTPException: _no_such_page},
     )
     app.router.redirect_slashes = False
     return app
@@ -71,7 +68,10 @@ class _LabelPages:
         self._desk = desk
 
     async def start(self, request: Request) -> Response:
-        return await run_in_threadpool(self._go_on, request, self._look(request))
+        return await run_in_threadpool(self._start, request)
+
+    def _start(self, request: Request) -> Response:
+        return self._go_on(request, self._rater(request), self._look(request))
 
     async def show_entry(self, request: Request) -> Response:
         """Show a button, which uses the link up when it is pressed. Fetching the link beforehand does not."""
@@ -125,11 +125,11 @@ class _LabelPages:
         item_id = request.query_params.get("id", "")
         look = TextLook.of(form.get("look", ""))
         action, at = action_of(form), shown_at(form)
+        item, given = self._desk.item(rater, item_id)
         if turn := form.get("turn"):  # a button that changes how texts are shown, and saves nothing
-            item, given = self._desk.item(rater, item_id)
             return self._page(rater, item, given, look=look.turned(turn), typed=form, action=action)
         skip = form.get("skip")
-        scores = None if skip else _scales.scores_of(self._desk.scale, form, self._desk.answers)
+        scores = None if skip else _scales.scores_of(self._desk.scale, form, len(item.answers))
         note = form.get("note", "").replace("\r\n", "\n").strip()
         done = self._desk.record(
             rater, item_id, action=action, scores=scores, skip=skip, note=note, shown_at=at
@@ -139,7 +139,8 @@ class _LabelPages:
             if given != GivenLabel(scores=scores, skipped=skip, note=note):
                 said = "This page was sent before, with another label. Save again to replace what is saved."
                 return self._page(rater, item, given, look=look, said=said, status=HTTPStatus.CONFLICT)
-        return self._go_on(request, look, after=item_id)
+        said = f"Saved item {item.number}: {_scales.in_words(self._desk.scale, scores, skip)}."
+        return self._go_on(request, rater, look, after=item_id, said=said)
 
     async def undo(self, request: Request) -> Response:
         form = await read_form(request, ("action", "look"))
@@ -147,9 +148,10 @@ class _LabelPages:
 
     def _undo(self, request: Request, form: Mapping[str, str]) -> Response:
         look = TextLook.of(form.get("look", ""))
-        item_id = self._desk.undo(self._rater(request), action=action_of(form))
+        rater = self._rater(request)
+        item_id = self._desk.undo(rater, action=action_of(form))
         if item_id is None:
-            return self._go_on(request, look, undone="nothing")
+            return self._go_on(request, rater, look, undone="nothing", said=_NOTHING)
         return _led(address("/item", id=item_id, look=look.letters, undone="yes"))
 
     def _retried(
@@ -233,16 +235,24 @@ class _LabelPages:
         standing = self._desk.standing()
         return page("standing.html.j2", title=self._desk.title, rater=rater, standing=standing)
 
-    def _go_on(self, request: Request, look: TextLook, *, after: str = "", undone: str = "") -> Response:
+    def _go_on(
+        self,
+        request: Request,
+        rater: Rater,
+        look: TextLook,
+        *,
+        after: str = "",
+        undone: str = "",
+        said: str = "",
+    ) -> Response:
         """Lead the rater to the next item, or to the end; htmx gets the next item at once."""
-        rater = self._rater(request)
         item = self._desk.next_item(rater)
         if item is None:
             return _led(address("/done", look=look.letters, after=after))
         where = address("/item", id=item.id, look=look.letters, after=after, undone=undone)
         if not _is_htmx(request):
             return _led(where)
-        return _placed(self._page(rater, item, None, look=look, said=self._said(rater, after, undone)), where)
+        return _placed(self._page(rater, item, None, look=look, said=said), where)
 
     def _page(
         self,
@@ -289,7 +299,7 @@ class _LabelPages:
     def _said(self, rater: Rater, after: str, undone: str) -> str:
         """Return in words what the last action did, as the store has it now."""
         if undone:
-            return "There is nothing to take back." if undone == "nothing" else "Taken back. Label it again."
+            return _NOTHING if undone == "nothing" else "Taken back. Label it again."
         if not after:
             return ""
         try:
@@ -367,11 +377,4 @@ async def _no_such_page(_request: Request, error: Exception) -> Response:
         return response
     return error_page(
         NotFoundError("there is no such page", code="path-unknown", hint="go back to the items")
-    )
-
-
-async def _broken(_request: Request, _error: Exception) -> Response:
-    """Say that something is wrong here; the cause is in the log of the server."""
-    return error_page(
-        CrossgradeError("the page failed", code="page-failed", hint="go back and try once more")
     )

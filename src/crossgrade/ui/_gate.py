@@ -24,6 +24,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+_FAILED = CrossgradeError("the page failed", code="page-failed", hint="go back and try once more")
 _OnError: TypeAlias = Callable[[CrossgradeError], Response]
 
 
@@ -41,8 +42,12 @@ class Gate:
                 await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def guarded(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(raw=message["headers"])
                 for name, value in _HEADERS.items():
                     headers[name] = value
@@ -54,8 +59,13 @@ class Gate:
             self._check(scope["method"], scope["scheme"], Headers(scope=scope))
         except CrossgradeError as error:
             await self._on_error(error)(scope, receive, guarded)
-        else:
+            return
+        try:
             await self._app(scope, receive, guarded)
+        except Exception:
+            if not started:  # the cause is for the log of the server, not for the page
+                await self._on_error(_FAILED)(scope, receive, guarded)
+            raise
 
     def _check(self, method: str, scheme: str, headers: Headers) -> None:
         """Raise AccessError for a Host header that was not named, and for the form of another site.
