@@ -231,7 +231,7 @@ class Page:
         if self._process is None:
             return 0, ""
         self._process.send_signal(number)
-        _, written = self._process.communicate()
+        _, written = self._process.communicate(timeout=60)
         code, self._process = self._process.returncode, None
         return code, written
 
@@ -288,6 +288,7 @@ def test_the_command_serves_a_page_that_a_kill_does_not_harm(
 
     page.start("echo")
     assert set(page.links) == {"owner"}
+    page.enter("owner")  # it takes Ctrl-C itself once it answers
     code, written = page.kill(signal.SIGINT)
     assert code == 0, written
     assert "5 of 40" in written
@@ -319,6 +320,8 @@ def test_raters_are_suspended_and_files_exchanged(
         (("echo", "--status", "--export", "x.csv"), "options-conflict"),
         (("--live", "chat", "--status"), "label-route-unknown"),
         (("ecko", "--status"), "workload-unknown"),
+        (("echo", "--rater", "Ada\nBo"), "rater-name-invalid"),
+        (("echo", *["--rater", "A"] * 51), "label-raters-many"),
     ],
 )
 def test_what_cannot_be_labelled_is_refused(

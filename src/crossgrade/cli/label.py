@@ -1,5 +1,6 @@
 """`crossgrade label`: people label answers side by side, on a page of this machine."""
 
+import re
 import sys
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,12 +15,15 @@ from crossgrade.cli._params import complete_route, complete_workload, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from crossgrade.project import LabelDesk, LabelPlan, Project
     from crossgrade.store import Rater, RaterEventKind
 
 SCHEMA_VERSION = 1
 _OWNER = "owner"
 _MOST_RATERS = 50
+_NAME = re.compile(r"[\w.@-](?:[\w .@-]{0,58}[\w.@-])?")
 _SCALES = ("right-wrong", "graded", "compare")
 
 
@@ -154,6 +158,13 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
             code="label-raters-many",
             hint=f"name at most {_MOST_RATERS}",
         )
+    for name in options["raters"]:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name[:60]!r} is no name of a rater",
+                code="rater-name-invalid",
+                hint="use letters, digits, spaces and `.`, `-`, `_`, `@`, at most 60",
+            )
     if not instead:
         _check_extra()
 
@@ -230,7 +241,8 @@ def _imports_as(desk: "LabelDesk", options: dict[str, Any]) -> "Rater":
     if len(options["raters"]) > 1:
         raise UsageError("a file has one rater's labels", code="options-conflict", hint="give one `--rater`")
     name = options["raters"][0] if options["raters"] else _OWNER
-    _invite(desk, name, options)
+    if all(each.name != name for each in desk.raters()):
+        _invite(desk, name, options)
     return _named(desk, name)
 
 
@@ -250,34 +262,37 @@ def _invite(desk: "LabelDesk", name: str, options: dict[str, Any]) -> tuple[str,
 
 def _serve(desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
     """Serve the page until Ctrl-C; what was done is saved at once."""
+    from crossgrade.cli._loopback import listen
+
+    with listen(options["port"]) as socket, suppress(KeyboardInterrupt):
+        _serve_on(socket, desk, options, as_json=as_json)
+    note(f"{desk.done():,} of {desk.drawn:,} items are done; the same command goes on", code="label-stopped")
+
+
+def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
     import uvicorn
 
-    from crossgrade.cli._loopback import listen, show_in_browser
+    from crossgrade.cli._loopback import show_in_browser
     from crossgrade.ui import entry_path, label_app
 
-    with listen(options["port"]) as socket:
-        port = socket.getsockname()[1]
-        links: list[_Link] = []
-        for name in (_OWNER, *dict.fromkeys(options["raters"])):
-            secret, ends_at = _invite(desk, name, options)
-            links.append(_Link(name, f"http://127.0.0.1:{port}{entry_path(secret)}", ends_at))
-        if as_json:
-            given = [each._asdict() for each in links]
-            print_json({"port": port, "links": given}, schema_version=SCHEMA_VERSION)
-        else:
-            rows = [[each.rater, each.link, f"{each.ends_at:%Y-%m-%d %H:%M} UTC"] for each in links]
-            print_table(["rater", "link", "ends"], rows)
-        sys.stdout.flush()
-        note("each link works once. Ctrl-C stops the page; the labels are saved", code="label-page")
-        if not options["no_browser"]:
-            show_in_browser(links[0].link)
-        app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
-        )
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[socket])
-    note(f"{desk.done():,} of {desk.drawn:,} items are done; the same command goes on", code="label-stopped")
+    port = socket.getsockname()[1]
+    links: list[_Link] = []
+    for name in dict.fromkeys((_OWNER, *options["raters"])):
+        secret, ends_at = _invite(desk, name, options)
+        links.append(_Link(name, f"http://127.0.0.1:{port}{entry_path(secret)}", ends_at))
+    if as_json:
+        given = [each._asdict() for each in links]
+        print_json({"port": port, "links": given}, schema_version=SCHEMA_VERSION)
+    else:
+        rows = [[each.rater, each.link, f"{each.ends_at:%Y-%m-%d %H:%M} UTC"] for each in links]
+        print_table(["rater", "link", "ends"], rows)
+    sys.stdout.flush()
+    note("each link works once. Ctrl-C stops the page; the labels are saved", code="label-page")
+    if not options["no_browser"]:
+        show_in_browser(links[0].link)
+    app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
+    settings = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
+    uvicorn.Server(settings).run(sockets=[socket])
 
 
 def _print_status(desk: "LabelDesk", *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The desk hands out each item as the draw asks, keeps what raters do, and says who is too fast or drifts."""
 
+import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import ThreadPool
@@ -302,6 +303,25 @@ def test_a_label_that_a_monitor_counted_cannot_be_changed(store: Store, clock: C
         desk.undo(ada)
     with raises_code("label-counted"):
         desk.record(ada, "item-1", action="2", scores=(0, 0), skip=None, note="")
+
+
+def test_a_busy_store_loses_nothing(
+    store: Store, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crossgrade.store._database.BUSY_TIMEOUT_S", 0.05)
+    make_desk(store, clock)
+    with Store.open(tmp_path / "crossgrade.db") as hurried:
+        desk = make_desk(hurried, clock)
+        ada = invite(desk, "Ada")
+        other = sqlite3.connect(tmp_path / "crossgrade.db")
+        other.execute("BEGIN IMMEDIATE")
+        with raises_code("database-locked"):
+            desk.record(ada, "item-1", action="1", scores=(1, 0), skip=None, note="")
+        assert desk.next_item(ada) is not None  # readers do not wait
+        other.rollback()
+        other.close()
+        assert desk.record(ada, "item-1", action="1", scores=(1, 0), skip=None, note="")
+        assert not desk.record(ada, "item-1", action="1", scores=(1, 0), skip=None, note="")
 
 
 def test_items_whose_texts_were_erased_are_left_out(store: Store, clock: Clock) -> None:
