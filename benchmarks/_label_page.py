@@ -149,10 +149,12 @@ def _one_run(
         page = _entered(browser, base, path)
         killer = _Killer(child, folder, port, scale, pairs, moments)
         killer.start()
-        pressed = _label_all(page, scale, pairs, chance)
-        killer.join()
-        killer.child.kill()
-        killer.child.wait()
+        try:
+            pressed = _label_all(page, scale, pairs, chance)
+        finally:
+            killer.join()
+            killer.child.kill()
+            killer.child.wait()
         page.context.close()
     with Store.open(folder / "crossgrade.db") as store:
         actions = store.labels.actions(SUBJECT)

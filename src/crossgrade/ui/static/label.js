@@ -102,6 +102,7 @@
 
   let pressed = null
   document.addEventListener("submit", event => { pressed = event.submitter }, true)
+  // The settle delay of htmx is 0 (see the page's head): a form is bound before keys are taken again.
   document.addEventListener("htmx:beforeRequest", () => { sending = true; document.body.setAttribute("aria-busy", "true") })
   document.addEventListener("htmx:afterRequest", () => { sending = false; document.body.removeAttribute("aria-busy") })
   for (const name of ["htmx:sendError", "htmx:timeout"]) document.addEventListener(name, event => {
