@@ -72,6 +72,7 @@ def visit(browser: Browser, serve: Callable[..., str]) -> Iterator[Callable[...,
         desk: LabelDesk, *, width: int = 1280, height: int = 900, port: int | None = None, **options: Any
     ) -> Visit:
         base = serve(desk, port)
+        options.setdefault("reduced_motion", "reduce")
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         context.set_default_timeout(15_000)
         contexts.append(context)

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +69,21 @@ def test_an_item_of_each_scale(
 def test_the_other_pages(
     store: Store, visit: Callable[..., Any], scheme: str, width: int, tmp_path: Path
 ) -> None:
-    desk = open_desk(store, items=2, scale="compare", texts={1: ("why", (LONG * 10, "no"))})
+    times = (datetime.now(UTC) + timedelta(seconds=4 * number) for number in count())
+    desk = open_desk(
+        store, items=24, scale="compare", texts={1: ("why", (LONG * 10, "no"))}, now=lambda: next(times)
+    )
     found = visit(desk, width=width, color_scheme=scheme)
+    invited(desk, "Grace Hopper", owner=False, quota=13)
     path = invited(desk, "Ada Lovelace")
+    for rater, most in zip(desk.raters(), (13, 9), strict=True):
+        for number in range(most):
+            item = desk.next_item(rater)
+            scores, skip = ((1.0, 0.0), None) if number % 6 else (None, "cannot-judge")
+            action = f"{number}-{rater.id}"
+            desk.record(
+                rater, item.id, action=action, scores=scores, skip=skip, note="", shown_at=next(times)
+            )
     page = found.page
     page.goto(found.base + path)
     assert looked_at(page) == [], "enter"
