@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests."""
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks.gateway._served import Served
 from crossgrade.calls import CallLimiters, Patience
-from crossgrade.testing import FakeProvider
+from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.driving import CONFIG, KEY, CommandLine, Project, Script, honest
 
 if TYPE_CHECKING:  # most tests need neither
@@ -70,6 +71,19 @@ def project(folder: Path, monkeypatch: pytest.MonkeyPatch, script: dict[str, Scr
         made.dataset(120)
         yield made
         assert made.secrets() == []
+
+
+@pytest.fixture
+def judged(project: Project, script: dict[str, Script]) -> Project:
+    """A project whose answers a third model judges: it accepts nearly all of them."""
+    judge = f"  judge: {{provider: openai-compatible, model: judge-model, base_url: '{project.fake.base_url}', api_key_env: FAKE_API_KEY}}"
+    project.change("workloads:\n", f"{judge}\nworkloads:\n")
+    project.change("{kind: exact}", "{kind: judge, options: {model: judge, criteria: It is the number.}}")
+    project.change("    scorer:", "    mode: fixed\n    scorer:")
+    script["judge-model"] = lambda request: Reply(
+        json.dumps({"reason": "seen", "grade": 1 if "nothing" in request.prompt else 5})
+    )
+    return project
 
 
 @pytest.fixture

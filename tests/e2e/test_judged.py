@@ -6,24 +6,9 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from crossgrade.testing import Reply
 from tests.codes import names, noted
 from tests.e2e.driving import CommandLine, Project, Script
-
-
-@pytest.fixture
-def judged(project: Project, script: dict[str, Script]) -> Project:
-    """A project whose answers a third model judges: it accepts nearly all of them."""
-    judge = f"  judge: {{provider: openai-compatible, model: judge-model, base_url: '{project.fake.base_url}', api_key_env: FAKE_API_KEY}}"
-    project.change("workloads:\n", f"{judge}\nworkloads:\n")
-    project.change("{kind: exact}", "{kind: judge, options: {model: judge, criteria: It is the number.}}")
-    project.change("    scorer:", "    mode: fixed\n    scorer:")
-    script["judge-model"] = lambda request: Reply(
-        json.dumps({"reason": "seen", "grade": 1 if "nothing" in request.prompt else 5})
-    )
-    return project
 
 
 def score(file: Path) -> None:

@@ -111,6 +111,7 @@ COMMANDS = (
     Entry("workload", "Measure", "List, show, create, label, slice, reveal and forget workloads."),
     Entry("plan", "Measure", "Say how many samples a decision needs."),
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
+    Entry("label", "Measure", "Let people label answers, side by side and blind."),
     Entry("freeze", "Measure", "Seal the incumbent's answers for comparisons after it is gone."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),

@@ -404,8 +404,7 @@ def _decide_workloads(names: tuple[str, ...], options: dict[str, Any]) -> "list[
             recorded = [project.decide(names[0], **rules)]
         for each in recorded:
             _note_unfinished(project, each.verdict)
-            if options["label_file"] is None:
-                _note_labels(each.verdict)
+            _note_labels(project, each.verdict, options["label_file"])
             _tell_recorded(each)
             if options["apply_it"]:
                 table, verdict = project.apply(each.id), each.verdict
@@ -427,14 +426,33 @@ def _tell_recorded(stored: "StoredVerdict") -> None:
         note(f"recorded as verdict {stored.id}", code="recorded")
 
 
-def _note_labels(verdict: "Verdict") -> None:
-    """Say where people's scores count that were recorded with an earlier verdict."""
-    labels = max((one.retention.labels or 0 for one in verdict.certificates), default=0)
-    if labels:
+def _note_labels(project: "Project", verdict: "Verdict", label_file: Path | None) -> None:
+    """Say whose scores correct the judge where that is not what was asked for, and which are missing."""
+    used = max((one.retention.labels or 0 for one in verdict.certificates), default=0)
+    counts, run = verdict.settings.labels, verdict.run_id
+    if label_file is not None:
+        if project.store.labels.count(f"run:{run}"):
+            note(
+                f"run {run} has labels in the store too: those of {label_file} are used",
+                code="labels-of-file",
+            )
+    elif counts is None and used:
         note(
-            f"people's scores of {labels:,} samples correct the judge, as recorded with an earlier verdict "
-            f"on run {verdict.run_id}",
+            f"people's scores of {used:,} samples correct the judge, as recorded with an earlier verdict "
+            f"on run {run}",
             code="labels-recorded",
+        )
+    elif counts is not None and counts.left:
+        note(
+            f"{counts.left:,} of {counts.drawn:,} drawn items are neither labelled nor skipped, so no label "
+            f"counts yet: `crossgrade label {verdict.workload}`",
+            code="labels-left",
+        )
+    elif counts is not None:
+        note(
+            f"labels of {counts.labelled:,} items by {counts.raters:,} raters correct the judge; "
+            f"{counts.skipped:,} were skipped and count against the candidate",
+            code="labels-used",
         )
 
 

@@ -14,6 +14,7 @@ from crossgrade.decide._costs import divided_rows
 from crossgrade.decide._end_reasons import end_reasons
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
+from crossgrade.decide._label_reasons import label_reasons
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
@@ -34,6 +35,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
         dict.fromkeys(
             [
                 *_warnings(found),
+                *label_reasons(found),
                 *router_reasons(found),
                 *_quality(found),
                 *_looks(found),

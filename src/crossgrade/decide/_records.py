@@ -84,6 +84,23 @@ class EveryModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCounts:
+    """How far people's labels of the evidence's run are: all items that were drawn, in three parts.
+
+    While some are `left`, labels do not count: whoever stops when they please can stop at a verdict.
+    A `skipped` item counts against the candidates. `hasty` names the raters who labelled faster than anyone
+    can read.
+    """
+
+    drawn: int
+    labelled: int
+    skipped: int = 0
+    left: int = 0
+    raters: int = 1
+    hasty: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
     """Everything besides the evidence that a verdict depends on; kept in it, so that it can be checked.
 
@@ -110,7 +127,8 @@ class DecisionSettings:
     the samples became public. With `grow` what a router moves is
     certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
     there. `traffic` is the run's samples beside recent requests, None if there
-    are none.
+    are none. `labels` says how far people's labels in the store are, None if a judge is corrected by none
+    or by those of a file.
     """
 
     floor: float = 0.85
@@ -146,6 +164,7 @@ class DecisionSettings:
     baseline: BaselineTest | None = None
     public_since: date | None = None
     traffic: TrafficComparison | None = None
+    labels: LabelCounts | None = None
 
     @property
     def workloads(self) -> int:

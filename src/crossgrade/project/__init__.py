@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
+    from crossgrade.project._label_draws import LabelOptions, LabelPlan, ProjectLabelling
+    from crossgrade.project._label_standing import (
+        LabelAgreement,
+        LabelBound,
+        LabelProgress,
+        RaterDrift,
+        RaterStanding,
+    )
+    from crossgrade.project._labelling import (
+        MOST_NOTE_CHARS,
+        SKIP_REASONS,
+        GivenLabel,
+        LabelDesk,
+        LabelItem,
+        RaterProgress,
+        SkipReason,
+    )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
@@ -26,6 +43,7 @@ if TYPE_CHECKING:
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
+    from crossgrade.project._run_labels import finished_labels
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
@@ -33,12 +51,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CONFIG",
+    "MOST_NOTE_CHARS",
+    "SKIP_REASONS",
     "BaselineCheck",
     "Created",
     "Export",
     "Forgotten",
     "FreezeOptions",
     "FreezePlan",
+    "GivenLabel",
+    "LabelAgreement",
+    "LabelBound",
+    "LabelDesk",
+    "LabelItem",
+    "LabelOptions",
+    "LabelPlan",
+    "LabelProgress",
     "LivePlan",
     "LiveResult",
     "NodeFacts",
@@ -53,12 +81,16 @@ __all__ = [
     "ProbePlan",
     "Project",
     "ProjectBaselines",
+    "ProjectLabelling",
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
     "ProjectTraffic",
     "Proposal",
     "Publication",
+    "RaterDrift",
+    "RaterProgress",
+    "RaterStanding",
     "RayCluster",
     "RecentLog",
     "RenewalTest",
@@ -70,6 +102,7 @@ __all__ = [
     "Routing",
     "Screening",
     "ShownVerdict",
+    "SkipReason",
     "Succession",
     "Verification",
     "cheapest_move",
@@ -77,6 +110,7 @@ __all__ = [
     "decide_results",
     "ends_at",
     "find_plugins",
+    "finished_labels",
     "growth_findings",
     "live_request",
     "measure_server",
@@ -96,6 +130,22 @@ _LATE = {
     "open_judge": "_evaluating",
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
+    **dict.fromkeys(
+        (
+            "MOST_NOTE_CHARS",
+            "SKIP_REASONS",
+            "GivenLabel",
+            "LabelDesk",
+            "LabelItem",
+            "RaterProgress",
+            "SkipReason",
+        ),
+        "_labelling",
+    ),
+    **dict.fromkeys(
+        ("LabelAgreement", "LabelBound", "LabelProgress", "RaterDrift", "RaterStanding"), "_label_standing"
+    ),
+    **dict.fromkeys(("LabelOptions", "LabelPlan", "ProjectLabelling"), "_label_draws"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
@@ -107,6 +157,7 @@ _LATE = {
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
+    "finished_labels": "_run_labels",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
     **dict.fromkeys(("Forgotten", "ProjectTraffic", "Rest", "subject_key"), "_traffic"),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
     from crossgrade.pricing.thrift import ThriftShare
+    from crossgrade.project._run_labels import RunLabels
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset, Results
 
@@ -54,11 +55,14 @@ def run_evidence(
     price: Callable[[Offer, date], Price | None],
     max_bytes: Mapping[str, int],
     label_file: Path | None = None,
+    labels: "RunLabels | None" = None,
+    so_far: bool = False,
 ) -> "Evidence":
     """Return what a run measured, as evidence; `price` returns an offer's price on a day.
 
     `design` is how the run asked, `max_bytes` has the longest request that each candidate was asked.
-    `label_file` has people's scores, which correct the judge's. Without it, the scores that an earlier
+    `label_file` has people's scores, which correct the judge's. Without it, `labels` are those in the store,
+    none while items are left unless they are wanted `so_far`. Without either, the scores that an earlier
     verdict on this run used are taken from its recorded evidence.
 
     Raises UsageError if the dataset, the variants or the scorer have changed since, or if the run ended
@@ -90,6 +94,11 @@ def run_evidence(
             code="run-without-scores",
             hint=f"go on with it: `crossgrade evaluate {workload.name} --resume {run.id}`",
         )
+    labelled = None
+    if label_file is not None:
+        labelled = labels_of(run, answers, label_file, judge=judge)
+    elif labels is not None:
+        labelled = labels.columns(workload.incumbent.name, so_far=so_far)
     evidence = evidence_from_answers(
         answers,
         workload=workload.name,
@@ -101,10 +110,10 @@ def run_evidence(
         file_order=[sample.id for sample in dataset.samples],
         errors_as_zero=workload.errors_count_as_zero,
         alone=bool(workload.probes or workload.across),
-        labelled=None if label_file is None else labels_of(run, answers, label_file, judge=judge),
+        labelled=labelled,
         source=f"run {run.id}",
     )
-    if label_file is None and judge is not None:
+    if label_file is None and labels is None and judge is not None:
         evidence = with_recorded_labels(store, run, evidence)
     evidence = with_cache_savings(evidence, answers, offers_of(workload), price)
     evidence = with_limits(evidence, workload, samples)

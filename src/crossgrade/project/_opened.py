@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
-from crossgrade.domain import Clause, Offer, Price, RouteSpec, Workload
+from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 
@@ -194,6 +194,18 @@ class OpenProject:
             rates = [rate for path in self.config.price_files for rate in read_rates(path)]
             self._catalog = Catalog(rates, self.config.team)
         return self._catalog
+
+    def _prices(self, offers: Mapping[str, Offer]) -> dict[str, Price | None]:
+        return {name: self.price_of(offer) for name, offer in offers.items()}
+
+    def _known(self, offers: Mapping[str, Offer]) -> "dict[str, OfferFacts]":
+        return {name: self.facts_of(offer) for name, offer in offers.items()}
+
+    def _contracts(self, offers: Mapping[str, Offer]) -> dict[str, Contract]:
+        """Return the contracts with a minimum of the offers' providers, by the offer's name."""
+        today = datetime.now(UTC).date()
+        found = {name: self.catalog.contract(offer.provider, today) for name, offer in offers.items()}
+        return {name: each for name, each in found.items() if each and each.minimum_usd_per_month}
 
     def judge(self, workload: Workload) -> Offer | None:
         """Return the offer that a workload's scorer asks, None if it asks none."""

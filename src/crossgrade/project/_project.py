@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.dialects import speaks_another_api
-from crossgrade.domain import Clause, Contract, Offer, Price, Workload
+from crossgrade.domain import Clause, Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.project._baselines import (
     BaselineComparison,
@@ -35,6 +35,7 @@ from crossgrade.project._measured import (
     write_export,
 )
 from crossgrade.project._opened import OpenProject, in_file, run_to_end
+from crossgrade.project._run_labels import labels_in_store
 from crossgrade.project._verdicts import (
     DecisionInput,
     Family,
@@ -46,7 +47,6 @@ from crossgrade.project._verdicts import (
 )
 
 if TYPE_CHECKING:
-    from crossgrade.catalog import OfferFacts
     from crossgrade.catalog.bills import Bills, Measured
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import (
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._freezing import ProjectBaselines
+    from crossgrade.project._label_draws import ProjectLabelling
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probes import ProjectProbes
@@ -216,13 +217,14 @@ class Project(OpenProject):
         """Decide on a workload from a run (by default its newest), and record verdict and evidence.
 
         `floor` and `alpha` override the workload's. Such a what-if is not recorded, and its id is empty.
-        `label_file` is the run's labelling file (`export_run`). People's scores in it correct the judge's,
-        and are recorded with the evidence. The samples are compared with a log of `recent` traffic, by
-        default with the live pairs since the run. If the workloads share `family_alpha`, one correction
-        covers the hypotheses of all of them, each from its newest run. If the newest verdict says the same,
-        it is returned and nothing is recorded. Raises NotFoundError without a run, and UsageError if what was
-        measured (dataset, variants, scorer) has changed since. If the rules have changed, the guard
-        `peeking` says so.
+        People's labels in the store (`labelling`) correct a judge's scores, once all that were drawn are
+        labelled or skipped. `label_file` is a labelling file of the run (`export_run`), whose scores are
+        taken instead. Scores are recorded with the evidence. The samples are compared with a log of `recent`
+        traffic, by default with the live pairs since the run. If the workloads share `family_alpha`, one
+        correction covers the hypotheses of all of them, each from its newest run. If the newest verdict says
+        the same, it is returned and nothing is recorded. Raises NotFoundError without a run, and UsageError
+        if what was measured (dataset, variants, scorer) has changed since. If the rules have changed, the
+        guard `peeking` says so.
         """
         is_what_if = floor is not None or alpha is not None
         workload = self.workload(name)
@@ -296,9 +298,18 @@ class Project(OpenProject):
         return self._case_of(tested, self.dataset(workload), run, label_file)
 
     def _case_of(
-        self, workload: Workload, dataset: "Dataset", run: "Run", label_file: Path | None = None
+        self,
+        workload: Workload,
+        dataset: "Dataset",
+        run: "Run",
+        label_file: Path | None = None,
+        *,
+        so_far: bool = False,
     ) -> DecisionInput:
         judge = self.judge(workload)
+        labels = None
+        if judge is not None and label_file is None:
+            labels = labels_in_store(self.store, run, epochs=workload.epochs, now=datetime.now(UTC))
         evidence = run_evidence(
             self.store,
             run,
@@ -309,6 +320,8 @@ class Project(OpenProject):
             price=self.catalog.price,
             max_bytes=self._max_bytes(workload),
             label_file=label_file,
+            labels=labels,
+            so_far=so_far,
         )
         settings = replace(
             decision_settings(
@@ -323,6 +336,7 @@ class Project(OpenProject):
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
             draws=1 if workload.baseline else draws(self.store, run),
+            labels=None if labels is None else labels.counts,
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
         if workload.router:
@@ -443,6 +457,20 @@ class Project(OpenProject):
         return ProjectProbes(self)
 
     @property
+    def labelling(self) -> "ProjectLabelling":
+        """People's labels of runs: draw items, open the desk, read and write labelling files."""
+        from crossgrade.project._label_draws import ProjectLabelling
+
+        return ProjectLabelling(self, self._what_if)
+
+    def _what_if(self, workload: Workload, run: "Run") -> "Verdict":
+        """Decide on a run with the labels so far, and record nothing."""
+        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        case = self._case_of(tested, self.dataset(workload), run, so_far=True)
+        siblings = self._family().of_others(workload)
+        return self._decide(case, siblings, now=datetime.now(UTC), record=False).verdict
+
+    @property
     def traffic(self) -> "ProjectTraffic":
         """The samples that workloads took from logs: label, reveal, forget."""
         from crossgrade.project._traffic import ProjectTraffic
@@ -559,15 +587,3 @@ class Project(OpenProject):
                 hint="run `crossgrade evaluate WORKLOAD`, then `crossgrade decide WORKLOAD`",
             )
         return found
-
-    def _prices(self, offers: Mapping[str, Offer]) -> dict[str, Price | None]:
-        return {name: self.price_of(offer) for name, offer in offers.items()}
-
-    def _known(self, offers: Mapping[str, Offer]) -> "dict[str, OfferFacts]":
-        return {name: self.facts_of(offer) for name, offer in offers.items()}
-
-    def _contracts(self, offers: Mapping[str, Offer]) -> dict[str, Contract]:
-        """Return the contracts with a minimum of the offers' providers, by the offer's name."""
-        today = datetime.now(UTC).date()
-        found = {name: self.catalog.contract(offer.provider, today) for name, offer in offers.items()}
-        return {name: each for name, each in found.items() if each and each.minimum_usd_per_month}

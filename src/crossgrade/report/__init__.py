@@ -10,7 +10,7 @@ from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.errors import UsageError
 from crossgrade.report._cost import render_cost, render_outlook
-from crossgrade.report._html import render_html
+from crossgrade.report._html import page_templates, render_html, stylesheet
 from crossgrade.report._probe import (
     certificate_words,
     headline,
@@ -38,6 +38,7 @@ __all__ = [
     "certificate_words",
     "headline",
     "headline_against",
+    "page_templates",
     "policy_words",
     "render_cell",
     "render_cost",
@@ -54,6 +55,7 @@ __all__ = [
     "scan_rows",
     "scan_totals",
     "standing",
+    "stylesheet",
     "tokens_words",
     "view",
     "write_json",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from crossgrade._version import __version__
@@ -59,23 +60,33 @@ def render_html(
 
 def render(template: str, **content: object) -> str:
     """Return a page made from one of the templates; raises MissingExtraError without `report`."""
-    return _environment().get_template(template).render(version=__version__, **content)
+    page = page_templates("crossgrade.report").get_template(template)
+    return page.render(version=__version__, style=drawn(stylesheet().rstrip("\n")), **content)
+
+
+def stylesheet() -> str:
+    """Return the one stylesheet of every page: reports hold it, the pages of `ui` link to it."""
+    return files("crossgrade.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def drawn(svg: str | None) -> "Markup | None":
-    """Mark a drawing as safe HTML: `_chart` made it and escaped every label."""
+    """Mark a drawing or a stylesheet as safe: it was made here, and `_chart` escaped every label."""
     from markupsafe import Markup
 
-    return None if svg is None else Markup(svg)  # noqa: S704  # labels were escaped by `_chart`
+    return None if svg is None else Markup(svg)  # noqa: S704  # made here, with labels escaped
 
 
-def _environment() -> "Environment":
+def page_templates(*packages: str) -> "Environment":
+    """Return the templates of these packages, which escape every text; the first that has a name counts.
+
+    Raises MissingExtraError without the `report` extra.
+    """
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
     except ImportError as cause:
         raise MissingExtraError("the HTML report", "report") from cause
     environment = Environment(
-        loader=PackageLoader("crossgrade.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

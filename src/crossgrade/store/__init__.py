@@ -2,6 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from crossgrade.store._label_records import (
+    LabelAction,
+    LabelActionKind,
+    LabelDraw,
+    LabelDrawKind,
+    LabelScale,
+    Rater,
+    RaterEventKind,
+    label_item_id,
+)
 from crossgrade.store._live import (
     Alarm,
     AlarmKind,
@@ -64,6 +74,11 @@ __all__ = [
     "Erased",
     "Feedback",
     "Keys",
+    "LabelAction",
+    "LabelActionKind",
+    "LabelDraw",
+    "LabelDrawKind",
+    "LabelScale",
     "LimitWindow",
     "LiveCheck",
     "LiveStatus",
@@ -73,6 +88,8 @@ __all__ = [
     "Pair",
     "PairAnswer",
     "ProbeStart",
+    "Rater",
+    "RaterEventKind",
     "Record",
     "RecordedAnswer",
     "Response",
@@ -91,6 +108,7 @@ __all__ = [
     "StoredVerdict",
     "WaitingPair",
     "WatchState",
+    "label_item_id",
     "new_id",
     "response_digest",
     "utc_now",

@@ -1,4 +1,4 @@
-"""Erases the texts of some samples and of their answers. Scores in verdicts are kept as numbers."""
+"""Erases the texts of some samples, of their answers and of raters' notes. Scores are kept as numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from crossgrade.decide import Evidence
 from crossgrade.errors import StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
+from crossgrade.store._label_records import label_item_id
 from crossgrade.store._verdicts import decode_verdict, encode_verdict, pack_evidence, unpack_evidence
 
 _LOOKUP = 500
@@ -65,6 +66,7 @@ def _erase_answers(connection: Connection, run: str, samples: list[str]) -> int:
         def of_samples(table: Table, part: list[str] = part) -> ColumnElement[bool]:
             return and_(table.c.run_id == run, table.c.sample_id.in_(part))
 
+        _blank_notes(connection, run, of_samples(t.answers))
         query = select(t.answers.c.response_id).where(of_samples(t.answers))
         responses = [each for each in connection.execute(query).scalars() if each is not None]
         connection.execute(delete(t.scores).where(of_samples(t.scores)))
@@ -79,6 +81,15 @@ def _erase_answers(connection: Connection, run: str, samples: list[str]) -> int:
             gone = [each for each in some if each not in kept]
             connection.execute(delete(t.responses).where(t.responses.c.id.in_(gone)))
     return found
+
+
+def _blank_notes(connection: Connection, run: str, of_samples: ColumnElement[bool]) -> None:
+    """Remove what raters wrote about a run's answers. Their scores stay."""
+    query = select(t.answers.c.sample_id, t.answers.c.epoch).where(of_samples).distinct()
+    items = [label_item_id(run, row.sample_id, str(row.epoch)) for row in connection.execute(query)]
+    for part in _parts(items):
+        of_items = and_(t.label_actions.c.subject == f"run:{run}", t.label_actions.c.item.in_(part))
+        connection.execute(update(t.label_actions).where(of_items).values(note=""))
 
 
 def _blank_verdicts(

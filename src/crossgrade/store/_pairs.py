@@ -225,7 +225,7 @@ class LivePairs:
             return [(model, version, pair) for model, version, pair in connection.execute(query)]
 
     def forget(self, before: datetime) -> None:
-        """Erase the texts of pairs from before a time. Their scores are kept.
+        """Erase the texts of pairs from before a time, and raters' notes on them. Their scores are kept.
 
         Records are never changed otherwise. Here they are, because the team decides how long customers' texts
         are kept.
@@ -238,6 +238,8 @@ class LivePairs:
                 .values(text=None, tool_calls=None, error=None)
             )
             connection.execute(update(t.audits).where(t.audits.c.source_id.in_(old)).values(explanation=None))
+            noted = and_(t.label_actions.c.item.in_(old), t.label_actions.c.note != "")
+            connection.execute(update(t.label_actions).where(noted).values(note=""))
             connection.execute(update(t.pairs).where(t.pairs.c.id.in_(old)).values(request=None))
 
     def _ids(self, query: Any) -> list[str]:

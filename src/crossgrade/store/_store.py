@@ -14,8 +14,10 @@ from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._keys import Keys
+from crossgrade.store._labels import LabelRecords
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
+from crossgrade.store._raters import Raters
 from crossgrade.store._routes import Routes, SharedRoutes, Step
 from crossgrade.store._runs import Runs
 from crossgrade.store._verdicts import Verdicts
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """The runs, verdicts, live pairs, alarms, keys and route tables of a project.
+    """The runs, verdicts, live pairs, labels, alarms, keys and route tables of a project.
 
     Open it with `Store.open`. Several threads may use it, and several processes may open the same one. Every
     method raises `StoreError` for an error of the database.
@@ -40,6 +42,8 @@ class Store:
         is_shared = database.engine.dialect.name == "postgresql"
         self.routes = Routes(folder, SharedRoutes(database) if is_shared else None)
         self.pairs = LivePairs(database)
+        self.labels = LabelRecords(database)
+        self.raters = Raters(database)
         self.feedback = FeedbackLog(database)
         self.alarms = Alarms(database)
         self.keys = Keys(database, folder)

@@ -2,7 +2,7 @@
 
 Times are RFC 3339 text in UTC. Money is decimal text, which is exact and the same on SQLite and PostgreSQL.
 Structures are JSON text. Rows are never updated or deleted, except for the counters of limits, the texts of
-old live pairs, and the samples that `_erasure.py` erases.
+old live pairs and the notes on them, and the samples that `_erasure.py` erases.
 """
 
 from sqlalchemy import (
@@ -389,4 +389,72 @@ baseline_uses = Table(
     Column("samples", Text, nullable=False),
     Column("digest", String, nullable=False),
     Column("at", String, nullable=False),
+)
+
+label_draws = Table(
+    "label_draws",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("scale", String, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("items", LargeBinary, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+label_raters = Table(
+    "label_raters",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("is_owner", Boolean, nullable=False),
+    Column("quota", Integer),
+    Column("at", String, nullable=False),
+)
+
+label_links = Table(
+    "label_links",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("rater_id", String, ForeignKey("label_raters.id"), nullable=False, index=True),
+    Column("ends_at", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+label_sessions = Table(
+    "label_sessions",
+    metadata,
+    Column("link_digest", String, ForeignKey("label_links.digest"), primary_key=True),
+    Column("digest", String, nullable=False, index=True, unique=True),
+    Column("at", String, nullable=False),
+)
+
+label_rater_events = Table(
+    "label_rater_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rater_id", String, ForeignKey("label_raters.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+label_actions = Table(
+    "label_actions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String, nullable=False, index=True, unique=True),
+    Column("subject", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("rater_id", String, ForeignKey("label_raters.id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("scores", Text),
+    Column("reason", String),
+    Column("note", Text, nullable=False),
+    Column("undoes", String),
+    Column("shown_at", String),
+    Column("at", String, nullable=False),
+    Index("ix_label_actions_subject", "subject", "number"),
 )

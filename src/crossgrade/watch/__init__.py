@@ -3,7 +3,7 @@
 from crossgrade.watch._conditions import Ending
 from crossgrade.watch._days import DayCounter
 from crossgrade.watch._growth import GrowthStanding, ThresholdEvidence
-from crossgrade.watch._look import Look, Standing, look
+from crossgrade.watch._look import Look, Standing, live_desk, look
 from crossgrade.watch._renewing import OfferLook, OfferWatch, look_for_offers
 from crossgrade.watch._sealed import SealedStanding
 from crossgrade.watch._webhook import SIGNATURE_HEADER, signature
@@ -19,6 +19,7 @@ __all__ = [
     "SealedStanding",
     "Standing",
     "ThresholdEvidence",
+    "live_desk",
     "look",
     "look_for_offers",
     "signature",

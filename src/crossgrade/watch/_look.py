@@ -11,15 +11,15 @@ import anyio
 from crossgrade.catalog import successor
 from crossgrade.decide import Verdict
 from crossgrade.domain import JSON, Reason, RouteSpec, Workload
-from crossgrade.errors import CrossgradeError, NotFoundError
+from crossgrade.errors import CrossgradeError, NotFoundError, UsageError, closest
 from crossgrade.evaluate import lacks_live
-from crossgrade.project import Project
+from crossgrade.project import LabelDesk, Project
 from crossgrade.routing import Growth, Route
-from crossgrade.store import Alarm, Pair, Store
+from crossgrade.store import Alarm, LabelScale, Pair, Store
 from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, Status, claims_of, people_signal
 from crossgrade.watch._conditions import Broken, Ending, broken_conditions, changed_version, endings
 from crossgrade.watch._growth import GrowthStanding, RouteGrowth
-from crossgrade.watch._labels import awaited, read_labels, record_labels, write_labels
+from crossgrade.watch._labels import awaited, open_desk, read_labels, record_labels, take_labels, write_labels
 from crossgrade.watch._monitor import Monitor
 from crossgrade.watch._scoring import (
     audit_outcomes,
@@ -97,7 +97,8 @@ def look(
 
     1. Step back routes whose alarm had no effect, because of a crash or because the certificate was
        applied again.
-    2. Record people's scores from `label_file`, and write the pairs that wait for a score into it.
+    2. Record people's scores from `label_file` and from the page of `live_desk`, and write the pairs that
+       wait for a score into the file.
     3. For each route, check its expiry, prices and versions, score new pairs, and test its claims. An
        alarm steps the route back. Without one, a route that grows moves as much as its evidence allows.
     4. Send new alarms to the webhook.
@@ -112,9 +113,11 @@ def look(
     with store.watching():
         _step_back_again(store, found)
         watched = list(_watched(project, found))
+        asked = [each for each in watched if _asks_people(project, each.workload)]
         if label_file is not None:
-            asked = [each for each in watched if _asks_people(project, each.workload)]
-            _exchange_labels(store, label_file, asked, watching.label_share, found)
+            _exchange_labels(project, label_file, asked, found)
+        for each in asked:
+            found.labels += take_labels(store, each.route.name, _waiting(project, each), now=now)
         for each in watched:
             try:
                 _RouteLook(project, each, found).look()
@@ -473,23 +476,66 @@ def _asks_people(project: Project, workload: Workload | None) -> bool:
     )
 
 
-def _exchange_labels(
-    store: Store, path: Path, watched: Sequence[_Watched], share: float, found: Look
-) -> None:
+def live_desk(
+    project: Project, name: str, *, scale: LabelScale | None = None, overlap: float | None = None
+) -> LabelDesk:
+    """Return the desk at which the pairs of a route that wait for people are labelled.
+
+    Raises NotFoundError for a route that is not active or whose scorer needs nobody, and UsageError if no
+    pair waits.
+    """
+    routes = list(_watched(project, Look(at=datetime.now(UTC))))
+    found = next((each for each in routes if each.route.name == name), None)
+    if found is None or found.workload is None or not _asks_people(project, found.workload):
+        raise NotFoundError(
+            f"no pairs of a route {name!r} are for people"
+            f"{closest(name, [each.route.name for each in routes])}",
+            code="label-route-unknown",
+            hint="`crossgrade watch` shows the routes, and `watching.label_share` the share of their pairs "
+            "that people label",
+        )
+    pairs = _waiting(project, found)
+    if not pairs:
+        raise UsageError(
+            f"no pair of route {name} waits for people", code="label-nothing",
+            hint="come back when the route has answered more",
+        )  # fmt: skip
+    return open_desk(
+        project.store,
+        name,
+        pairs,
+        _requests(pairs, found.workload),
+        share=project.config.watching.label_share,
+        scale=scale,
+        overlap=overlap,
+    )
+
+
+def _waiting(project: Project, watched: _Watched) -> list[Pair]:
+    """Return the pairs of a route that wait for people."""
+    if watched.workload is None or not watched.verdict_id:
+        return []
+    people = people_signal(project.config.watching.label_share)
+    return awaited(project.store, watched.route.name, watched.verdict_id, people, covers=watched.covers)
+
+
+def _requests(pairs: Sequence[Pair], workload: Workload) -> list[str]:
+    """Return what was asked, as people see it."""
+    return [str(live_sample(pair, workload).fields["messages"]) for pair in pairs]
+
+
+def _exchange_labels(project: Project, path: Path, watched: Sequence[_Watched], found: Look) -> None:
     """Record the scores in the file, and write the pairs that wait for people into it."""
-    people = people_signal(share)
-
-    def waiting() -> list[tuple[Pair, Workload]]:
-        return [
-            (pair, each.workload)
-            for each in watched
-            if each.workload is not None and each.verdict_id
-            for pair in awaited(store, each.route.name, each.verdict_id, people, covers=each.covers)
-        ]
-
     labels = read_labels(path)
-    found.labels = record_labels(store, labels, [pair for pair, _ in waiting()])
-    rows = waiting()
-    requests = [str(live_sample(pair, workload).fields["messages"]) for pair, workload in rows]
-    write_labels(path, [pair for pair, _ in rows], requests)
+    found.labels = record_labels(
+        project.store, labels, [pair for each in watched for pair in _waiting(project, each)]
+    )
+    rows: list[Pair] = []
+    requests: list[str] = []
+    for each in watched:
+        if each.workload is not None:
+            pairs = _waiting(project, each)
+            rows += pairs
+            requests += _requests(pairs, each.workload)
+    write_labels(path, rows, requests)
     found.waiting = len(rows)

@@ -6,15 +6,15 @@ file need not say it, and reading the file back gives each score to the model th
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from crossgrade.errors import DataError
 from crossgrade.routing import position
+from crossgrade.store import label_item_id
 from crossgrade.workloads._results import Results
 from crossgrade.workloads.files import whole_file
 
@@ -42,13 +42,21 @@ class LabelScores:
     scores: tuple[float, ...]
 
 
-def write_labels(path: Path, rows: Sequence[LabelRow], *, answers: int = 2) -> None:
-    """Write rows of `answers` answers each, whole or not at all. Raises `StoreError` if it cannot."""
+def write_labels(
+    path: Path, rows: Sequence[LabelRow], *, answers: int = 2, labels: Sequence[LabelScores] = ()
+) -> None:
+    """Write rows of `answers` answers each, with the scores in `labels`, whole or not at all.
+
+    Raises `StoreError` if it cannot.
+    """
+    given = {each.id: [f"{score:.10g}" for score in each.scores] for each in labels}
     with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_columns(answers))
         for row in rows:
-            writer.writerow([row.id, *map(_shown, (row.request, *row.answers)), *[""] * answers])
+            writer.writerow(
+                [row.id, *map(_shown, (row.request, *row.answers)), *given.get(row.id, [""] * answers)]
+            )
 
 
 def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScores]:
@@ -97,10 +105,12 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
     return found
 
 
-def blind_rows(results: Results, *, run: str, seed: int) -> list[LabelRow]:
+def blind_rows(
+    results: Results, *, run: str, seed: int, most: int | None = MOST_LABEL_ROWS
+) -> list[LabelRow]:
     """Return a run's first samples, as they were asked, with every model's answer in random order.
 
-    Samples that not every model was asked are left out. `seed` is the run's own.
+    Samples that not every model was asked are left out. `seed` is the run's own. `most` None returns all.
     """
     requests, answers = results.texts.get("input"), results.texts.get("output")
     found = []
@@ -111,17 +121,26 @@ def blind_rows(results: Results, *, run: str, seed: int) -> list[LabelRow]:
         found.append(
             LabelRow(id=name, request=request or "", answers=tuple(text or NO_ANSWER for text in texts))
         )
-        if len(found) == MOST_LABEL_ROWS:
+        if len(found) == most:
             break
     return found
 
 
-def with_labels(results: Results, labels: Sequence[LabelScores], *, run: str, seed: int) -> Results:
+def with_labels(
+    results: Results,
+    labels: Sequence[LabelScores],
+    *,
+    run: str,
+    seed: int,
+    skipped: Collection[str] = (),
+    incumbent: str | None = None,
+) -> Results:
     """Return a run's results with people's scores in the column `human`, each at the answer it was given to.
 
-    `seed` is the run's own. Raises `DataError` for labels of another run.
+    `seed` is the run's own. Rows in `skipped` get a score of 1 for the `incumbent` and of 0 for every other
+    model, so that who skips cannot help a candidate. Raises `DataError` for labels of another run.
     """
-    if not labels:
+    if not labels and not skipped:
         return results
     human = np.full(len(results), np.nan)
     asked = dict(_asked_of_all(results, run))
@@ -135,20 +154,19 @@ def with_labels(results: Results, labels: Sequence[LabelScores], *, run: str, se
             )
         for model, score in zip(_order(label.id, seed, rows), label.scores, strict=True):
             human[rows[model]] = score
+    for name in skipped:
+        for model, row in asked[name].items():
+            human[row] = float(model == incumbent)
     return replace(results, amounts={**results.amounts, "human": human})
 
 
 def _asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """Yield the id of each sample and epoch that every model was asked, with each model's row.
-
-    The id is a digest, so that nothing in the file names a run, a sample or a model.
-    """
+    """Yield the id of each sample and epoch that every model was asked, with each model's row."""
     samples, models, epochs = results.samples, results.models, results.labels.get("epoch")
     found: dict[str, dict[str, int]] = {}
     for row in range(len(results)):
         epoch = "" if epochs is None else epochs.names[epochs.codes[row]]
-        text = f"{run}\0{samples.names[samples.codes[row]]}\0{epoch}"
-        name = sha256(text.encode()).hexdigest()[:16]
+        name = label_item_id(run, samples.names[samples.codes[row]], epoch)
         found.setdefault(name, {})[models.names[models.codes[row]]] = row
     return ((name, rows) for name, rows in found.items() if len(rows) == len(models.names))
 

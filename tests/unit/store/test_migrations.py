@@ -69,6 +69,11 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert store.runs.design(run.id) == (None if dump.stem < "0006" else design)
             baselines = store.baselines.recent("support")
             assert [each.answers[0].sample_id for each in baselines] == ([] if dump.stem < "0012" else ["7"])
+            actions = store.labels.actions(f"run:{run.id}")
+            assert [each.scores for each in actions] == ([] if dump.stem < "0013" else [(1.0, 0.5)])
+            assert [draw.items for draw in store.labels.draws(f"run:{run.id}")] == [
+                (each.item,) for each in actions
+            ]
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
 
 

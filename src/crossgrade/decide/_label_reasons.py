@@ -1,0 +1,41 @@
+"""What people's labels have to do with a verdict, in plain words."""
+
+from collections.abc import Iterator
+
+from crossgrade.decide._records import LabelCounts, Remark
+from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import count, listed
+
+
+def label_reasons(found: Findings) -> Iterator[Remark]:
+    """Yield why labels do not count yet, which count against the candidate, and whose are doubtful."""
+    labels = found.view.settings.labels
+    if labels is None:
+        return
+    if labels.left:
+        yield Remark(
+            "labels-unfinished",
+            f"{labels.left:,} of {labels.drawn:,} drawn items are neither labelled nor skipped, so no label "
+            "counts yet: stopping at a good moment would choose the verdict.",
+        )
+    if labels.skipped:
+        yield Remark(
+            "labels-skipped",
+            f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts as if "
+            f"{found.incumbent} were right there and the candidate wrong.",
+        )
+    if labels.hasty:
+        yield Remark(
+            "labels-hasty",
+            f"WARNING: {listed(labels.hasty)} labelled faster than anyone can read. The labels count.",
+        )
+
+
+def labels_wanted(labels: LabelCounts | None, workload: str) -> Iterator[Remark]:
+    """Yield that the drawn items must be labelled, where some are left."""
+    if labels is not None and labels.left:
+        yield Remark(
+            "labels-finished",
+            f"Labels or skips of the {count(labels.left, 'item')} that are left: "
+            f"`crossgrade label {workload}`.",
+        )

@@ -1,0 +1,268 @@
+"""Draws the items of a run that people shall label, and opens the desk at which they do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import Workload
+from crossgrade.errors import DataError, UsageError
+from crossgrade.project._designs import run_named
+from crossgrade.project._label_rules import IMPORTED
+from crossgrade.project._label_standing import LabelBound
+from crossgrade.project._labelling import LabelDesk
+from crossgrade.project._measured import offers_of, run_answers
+from crossgrade.project._opened import OpenProject
+from crossgrade.project._run_labels import labels_in_store, subject_of
+from crossgrade.routing import position
+from crossgrade.store import LabelAction, LabelDraw, LabelDrawKind, LabelScale, Rater
+
+if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
+    from crossgrade.store import Run
+    from crossgrade.workloads import LabelRow, Results
+
+SECONDS_AN_ITEM = 36
+"""What a person takes for two answers of a paragraph: a hundred in an hour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelOptions:
+    """What a labelling shall be like; None leaves it to the draw in force, or to what suits the workload.
+
+    `labels` is the number of items to label in all, those that are labelled counted. `overlap` is the share
+    of the items that two raters label, in [0, 1].
+    """
+
+    labels: int | None = None
+    draw: LabelDrawKind = "random"
+    scale: LabelScale | None = None
+    seed: int | None = None
+    overlap: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPlan:
+    """What is going to be labelled: a draw of `run`, which `is_new` says is not recorded yet.
+
+    `rows` are the texts of the drawn items. `items` counts what could be drawn.
+    """
+
+    run: "Run"
+    workload: Workload
+    draw: LabelDraw
+    is_new: bool
+    rows: "Mapping[str, LabelRow]"
+    items: int
+    rubric: str
+
+    @property
+    def hours(self) -> float:
+        """About how many hours all of it takes one person."""
+        return len(self.draw.items) * SECONDS_AN_ITEM / 3600
+
+
+class ProjectLabelling:
+    """People's labels of the runs of a project.
+
+    `what_if` decides on a run of a workload with the labels so far, and records nothing.
+    """
+
+    def __init__(self, project: OpenProject, what_if: "Callable[[Workload, Run], Verdict]") -> None:
+        self._project = project
+        self._what_if = what_if
+
+    def plan(self, name: str, options: LabelOptions | None = None, *, run_id: str | None = None) -> LabelPlan:
+        """Plan the labelling of a run of a workload (by default its newest); records nothing.
+
+        Raises UsageError if no judge scored the workload, for fewer labels than are drawn already, and for a
+        scale or seed other than the one in force.
+        """
+        options = options or LabelOptions()
+        workload = self._project.workload(name)
+        if self._project.judge(workload) is None:
+            raise UsageError(
+                f"people's labels correct a judge's scores, and no judge scores {name!r}",
+                code="judge-not-named",
+                hint="give the workload a `scorer` of kind `judge`",
+            )
+        run = run_named(self._project.store, workload, run_id)
+        results = self._results(run, workload)
+        rows = self._rows(run, results)
+        if not rows:
+            raise UsageError(
+                f"run {run.id} has no sample that every model answered", code="label-nothing",
+                hint=f"go on with it: `crossgrade evaluate {name} --resume {run.id}`",
+            )  # fmt: skip
+        known = self._project.store.labels.newest_draw(subject_of(run))
+        draw = self._draw(workload, run, options, known, list(rows))
+        return LabelPlan(
+            run=run,
+            workload=workload,
+            draw=draw,
+            is_new=known is None or draw.id != known.id,
+            rows={each: rows[each] for each in draw.items if each in rows},
+            items=len(rows),
+            rubric=str(workload.scorer.options.get("criteria", "")),
+        )
+
+    def open(self, plan: LabelPlan) -> LabelDesk:
+        """Record a plan's draw if it is new, and return the desk at which its items are labelled."""
+        store = self._project.store
+        if plan.is_new:
+            store.labels.append_draw(plan.draw)
+        return LabelDesk(
+            store,
+            plan.draw,
+            plan.rows,
+            title=plan.workload.name,
+            rubric=plan.rubric,
+            bounds=partial(self._bounds, plan.workload, plan.run),
+        )
+
+    def write(self, plan: LabelPlan, path: Path) -> int:
+        """Write a plan's items as a labelling file with the labels so far; return how many items it has.
+
+        Record the plan's draw first. Raises StoreError if the file cannot be written.
+        """
+        from crossgrade.workloads import LabelScores, write_labels
+
+        epochs, now = plan.workload.epochs, datetime.now(UTC)
+        found = labels_in_store(self._project.store, plan.run, epochs=epochs, now=now)
+        scores = {} if found is None else {each: found.given.scores(each) for each in found.items}
+        given = [LabelScores(id=each, scores=label) for each, label in scores.items() if label is not None]
+        rows = list(plan.rows.values())
+        write_labels(path, rows, answers=max(len(row.answers) for row in rows), labels=given)
+        return len(rows)
+
+    def read(self, plan: LabelPlan, path: Path, rater: Rater) -> int:
+        """Record the scores of a labelling file as a rater's, once each; return how many are new.
+
+        Raises DataError for a file that is missing or wrong, of another run, or with items that were not
+        drawn.
+        """
+        from crossgrade.workloads import read_labels
+
+        if not path.is_file():
+            raise DataError(f"no such file {path}", code="file-missing", hint="`--export FILE` writes one")
+        answers = max(len(row.answers) for row in plan.rows.values())
+        labels = read_labels(path, answers=answers, writer=f"crossgrade label {plan.workload.name} --export")
+        for label in labels:
+            if label.id not in plan.rows:
+                drawn_elsewhere = label.id in self._rows(plan.run, self._results(plan.run, plan.workload))
+                raise DataError(
+                    f"the pair {label.id[:40]!r} is not drawn" if drawn_elsewhere
+                    else f"the pair {label.id[:40]!r} is not of run {plan.run.id}",
+                    code="label-not-drawn" if drawn_elsewhere else "label-of-other-run", file=path,
+                    hint="decide with it instead: `crossgrade decide WORKLOAD --label-file FILE`"
+                    if drawn_elsewhere else "name the file of this run",
+                )  # fmt: skip
+        store, now = self._project.store, datetime.now(UTC)
+        return sum(
+            store.labels.append(
+                LabelAction(
+                    id=f"{rater.id}/{label.id}-" + "-".join(f"{score:g}" for score in label.scores),
+                    subject=plan.draw.subject,
+                    item=label.id,
+                    rater_id=rater.id,
+                    kind="score",
+                    scores=label.scores,
+                    reason=IMPORTED,
+                    at=now,
+                )
+            )
+            for label in labels
+        )
+
+    def _results(self, run: "Run", workload: Workload) -> "Results":
+        from crossgrade.workloads import results_from_answers
+
+        project = self._project
+        answers = run_answers(project.store, run, offers_of(workload), project.catalog.price)
+        return results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+
+    @staticmethod
+    def _rows(run: "Run", results: "Results") -> "dict[str, LabelRow]":
+        from crossgrade.workloads import blind_rows
+
+        return {row.id: row for row in blind_rows(results, run=run.id, seed=run.seed, most=None)}
+
+    def _draw(
+        self,
+        workload: Workload,
+        run: "Run",
+        options: LabelOptions,
+        known: LabelDraw | None,
+        items: Sequence[str],
+    ) -> LabelDraw:
+        """Return the draw in force, or the new one that the options ask for."""
+        from crossgrade.stats import LEAST_LABELS
+
+        if known is not None:
+            _check_same(options, known)
+            if options.labels is None or options.labels == len(known.items):
+                return known
+            if options.labels < len(known.items):
+                raise UsageError(
+                    f"{len(known.items)} items are drawn already, and all must be labelled or skipped",
+                    code="label-count-invalid",
+                    hint=f"give `--labels` a larger number than {len(known.items)}, or leave it out",
+                )
+        number = min(options.labels or LEAST_LABELS, len(items))
+        seed = known.seed if known else run.seed if options.seed is None else options.seed
+        overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
+        return LabelDraw(
+            subject=subject_of(run),
+            kind="random",
+            scale=known.scale if known else options.scale or _scale_of(workload),
+            seed=seed,
+            items=tuple(sorted(items, key=lambda each: position(each, f"label draw {seed}"))[:number]),
+            probabilities=dict.fromkeys(items, number / len(items)),
+            settings={"overlap": overlap},
+        )
+
+    def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
+        """Return what the labels so far make of each candidate's retention on the whole workload."""
+        verdict = self._what_if(workload, run)
+        found = []
+        for one in verdict.certificates:
+            if one.segment is None:
+                r = one.retention
+                found.append(
+                    LabelBound(
+                        candidate=one.candidate,
+                        floor=r.floor,
+                        judged=r.judged if r.judged is not None else r.value,
+                        value=None if r.judged is None else r.value,
+                        low=r.low,
+                        high=r.high,
+                        outcome=r.outcome,
+                        labels=r.labels or 0,
+                        needed=r.needed,
+                        reason=r.reason,
+                    )
+                )
+        return tuple(found)
+
+
+def _scale_of(workload: Workload) -> LabelScale:
+    """Return the scale that is like the judge's own."""
+    if workload.scorer.kind == "pairwise":
+        return "compare"
+    return "right-wrong" if workload.scorer.options.get("scale") == "pass_fail" else "graded"
+
+
+def _check_same(options: LabelOptions, known: LabelDraw) -> None:
+    """Raise UsageError where the options differ from what was drawn under, which labels depend on."""
+    for name, wanted, is_so in (
+        ("scale", options.scale, known.scale),
+        ("seed", options.seed, known.seed),
+        ("overlap", options.overlap, known.settings.get("overlap", 0.0)),
+    ):
+        if wanted is not None and wanted != is_so:
+            raise UsageError(
+                f"the items were drawn with the {name} {is_so}", code="label-draw-fixed",
+                hint=f"leave out `--{name}`",
+            )  # fmt: skip

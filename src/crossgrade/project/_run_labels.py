@@ -1,0 +1,104 @@
+"""People's labels of a run, as a decision takes them from the store: all of them, or none yet."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, read_labels_given
+
+if TYPE_CHECKING:
+    from crossgrade.decide import LabelCounts
+    from crossgrade.store import LabelDraw, Rater, Run, Store
+    from crossgrade.workloads import Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLabels:
+    """What people said of a run's drawn `items`, of which `waiting` wait for a rater."""
+
+    run: "Run"
+    draw: "LabelDraw"
+    items: tuple[str, ...]
+    given: LabelsGiven
+    waiting: frozenset[str]
+    raters: "Sequence[Rater]"
+
+    @property
+    def counts(self) -> "LabelCounts":
+        """How many items are labelled, skipped and left, and which raters were too fast."""
+        from crossgrade.decide import LabelCounts
+
+        skipped = sum(self.given.is_skipped(each) for each in self.items if each not in self.waiting)
+        with_labels = [each for each in self.raters if self.given.of_rater(each.id)]
+        left = sum(each in self.waiting for each in self.items)
+        return LabelCounts(
+            drawn=len(self.items),
+            labelled=len(self.items) - skipped - left,
+            skipped=skipped,
+            left=left,
+            raters=len(with_labels),
+            hasty=tuple(
+                each.name for each in with_labels if pace_of(self.given.of_rater(each.id), {}).is_implausible
+            ),
+        )
+
+    def columns(self, incumbent: str, *, so_far: bool = False) -> "Callable[[Results], Results] | None":
+        """Return a function that adds the labels to the run's results, None while items are left.
+
+        An item's label is the mean of its raters' scores. `so_far` takes what there is, to show it.
+        """
+        from crossgrade.workloads import LabelScores, with_labels
+
+        if self.waiting and not so_far:
+            return None
+        scores = {each: self.given.scores(each) for each in self.items}
+        labels = [LabelScores(id=each, scores=found) for each, found in scores.items() if found is not None]
+        return partial(
+            with_labels,
+            labels=labels,
+            run=self.run.id,
+            seed=self.run.seed,
+            skipped=[each for each in self.items if self.given.is_skipped(each)],
+            incumbent=incumbent,
+        )
+
+
+def labels_in_store(store: "Store", run: "Run", *, epochs: int, now: datetime) -> RunLabels | None:
+    """Return what people said of a run of so many epochs, None if nobody has said anything.
+
+    Drawn items of samples that were erased since are left out.
+    """
+    from crossgrade.store import label_item_id
+
+    subject = subject_of(run)
+    draw = store.labels.newest_draw(subject)
+    if draw is None or not store.labels.count(subject):
+        return None
+    there = {
+        label_item_id(run.id, sample, str(epoch))
+        for sample in store.answers.samples_of_run(run.id)
+        for epoch in range(1, epochs + 1)
+    }
+    items = tuple(each for each in draw.items if each in there)
+    given, raters = read_labels_given(store, subject), store.raters.of_subject(subject)
+    assigner = Assigner.of_draw(draw, items)
+    waiting = assigner.assign(raters, given, now=now).waiting
+    return RunLabels(run=run, draw=draw, items=items, given=given, waiting=frozenset(waiting), raters=raters)
+
+
+def finished_labels(store: "Store", subject: str, *, now: datetime) -> dict[str, tuple[float, ...]]:
+    """Return the labels of a subject's drawn items of which no rater is asked for another one, by item."""
+    draw = store.labels.newest_draw(subject)
+    if draw is None:
+        return {}
+    given, raters = read_labels_given(store, subject), store.raters.of_subject(subject)
+    waiting = frozenset(Assigner.of_draw(draw, draw.items).assign(raters, given, now=now).waiting)
+    scores = {each: given.scores(each) for each in draw.items if each not in waiting}
+    return {each: found for each, found in scores.items() if found is not None}
+
+
+def subject_of(run: "Run") -> str:
+    """Return the name under which the store has a run's labels."""
+    return f"run:{run.id}"

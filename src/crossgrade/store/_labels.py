@@ -1,0 +1,165 @@
+"""Stores what people label: the draws, and what raters did, in the order in which it was recorded."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import zstandard
+from sqlalchemy import Row, exists, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from crossgrade.errors import StoreError
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._label_records import LabelAction, LabelDraw
+
+_LARGEST_DRAW = 500_000_000
+_LOOKUP = 500
+
+
+class _Items(msgspec.Struct):
+    """The items of a draw as stored: the drawn ones in order, and the probability of every one."""
+
+    drawn: tuple[str, ...]
+    probabilities: dict[str, float]
+
+
+class LabelRecords:
+    """The draws and actions of a store's labelling."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append_draw(self, draw: LabelDraw) -> None:
+        """Record a draw, which is in force from then on."""
+        items = _Items(draw.items, dict(draw.probabilities))
+        row = {
+            "id": draw.id,
+            "subject": draw.subject,
+            "kind": draw.kind,
+            "scale": draw.scale,
+            "seed": draw.seed,
+            "settings": msgspec.json.encode(draw.settings).decode(),
+            "items": zstandard.compress(msgspec.json.encode(items)),
+            "at": draw.at.isoformat(),
+        }
+        with self._database.writing() as connection:
+            connection.execute(insert(t.label_draws), row)
+
+    def draws(self, subject: str) -> list[LabelDraw]:
+        """Return the draws of a subject, oldest first. Raises `StoreError` for one that is damaged."""
+        d = t.label_draws.c
+        query = select(t.label_draws).where(d.subject == subject).order_by(d.at, d.id)
+        with self._database.reading() as connection:
+            return [_draw(row) for row in connection.execute(query)]
+
+    def newest_draw(self, subject: str) -> LabelDraw | None:
+        """Return the draw of a subject that is in force, None if there is none."""
+        found = self.draws(subject)
+        return found[-1] if found else None
+
+    def append(self, action: LabelAction) -> bool:
+        """Record an action and return True, or return False if one with its id is recorded.
+
+        When it returns, the action is on the disk.
+        """
+        row = {
+            "id": action.id,
+            "subject": action.subject,
+            "item": action.item,
+            "rater_id": action.rater_id,
+            "kind": action.kind,
+            "scores": None if action.scores is None else msgspec.json.encode(action.scores).decode(),
+            "reason": action.reason,
+            "note": action.note.replace("\0", "\ufffd"),
+            "undoes": action.undoes,
+            "shown_at": None if action.shown_at is None else action.shown_at.isoformat(),
+            "at": action.at.isoformat(),
+        }
+        a = t.label_actions.c
+        with self._database.plainly(), self._database.engine.connect() as connection:
+            try:
+                connection.execute(insert(t.label_actions), row)
+                connection.commit()
+            except IntegrityError:
+                connection.rollback()
+                if connection.execute(select(exists().where(a.id == action.id))).scalar():
+                    return False
+                raise
+        return True
+
+    def actions(self, subject: str, *, after: int = 0) -> list[LabelAction]:
+        """Return the actions on a subject with a number above `after`, in the order of their numbers.
+
+        On PostgreSQL an action may be committed after one with a higher number: compare with `count`.
+        """
+        a = t.label_actions.c
+        query = select(t.label_actions).where(a.subject == subject, a.number > after).order_by(a.number)
+        with self._database.reading() as connection:
+            return [_action(row) for row in connection.execute(query)]
+
+    def action(self, action_id: str) -> LabelAction | None:
+        """Return an action by the id that the page gave it, None if it is not recorded."""
+        query = select(t.label_actions).where(t.label_actions.c.id == action_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _action(row)
+
+    def count(self, subject: str) -> int:
+        """Return the number of actions on a subject."""
+        query = select(func.count()).where(t.label_actions.c.subject == subject)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def audited(self, items: Collection[str], scorer_digest: str) -> set[str]:
+        """Return which of some live pairs a scorer has audited."""
+        found: set[str] = set()
+        a, wanted = t.audits.c, list(items)
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _LOOKUP):
+                part = wanted[start : start + _LOOKUP]
+                query = select(a.source_id).where(a.source_id.in_(part), a.scorer_digest == scorer_digest)
+                found.update(connection.execute(query).scalars())
+        return found
+
+
+def _draw(row: Row[Any]) -> LabelDraw:
+    try:
+        content = zstandard.decompress(row.items, max_output_size=_LARGEST_DRAW)
+        items = msgspec.json.decode(content, type=_Items)
+        settings = msgspec.json.decode(row.settings)
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise StoreError(
+            f"the draw {row.id} of labels is damaged ({error})",
+            code="label-draw-damaged",
+            hint="restore the store from a copy",
+        ) from error
+    return LabelDraw(
+        id=row.id,
+        subject=row.subject,
+        kind=row.kind,
+        scale=row.scale,
+        seed=row.seed,
+        items=items.drawn,
+        probabilities=items.probabilities,
+        settings=settings,
+        at=datetime.fromisoformat(row.at),
+    )
+
+
+def _action(row: Row[Any]) -> LabelAction:
+    return LabelAction(
+        id=row.id,
+        subject=row.subject,
+        item=row.item,
+        rater_id=row.rater_id,
+        kind=row.kind,
+        scores=None if row.scores is None else msgspec.json.decode(row.scores, type=tuple[float, ...]),
+        reason=row.reason,
+        note=row.note,
+        undoes=row.undoes,
+        shown_at=None if row.shown_at is None else datetime.fromisoformat(row.shown_at),
+        number=row.number,
+        at=datetime.fromisoformat(row.at),
+    )
