@@ -51,13 +51,6 @@ class _Link(NamedTuple):
     metavar="N",
     help="Items to label in all. A larger number adds items to a draw.  [default: 100]",
 )
-@click.option(
-    "--draw",
-    type=click.Choice(["random", "residual"]),
-    default="random",
-    show_default=True,
-    help="How further items are drawn: uniformly, or where the judge is probably wrong.",
-)
 @click.option("--scale", type=click.Choice(_SCALES), help="What raters say.  [default: as the judge]")
 @click.option(
     "--seed", type=click.IntRange(0, 2**62), metavar="N", help="Seed of the draw.  [default: the run's]"
@@ -208,10 +201,9 @@ def _opened(
     labelling = project.labelling
     plan = labelling.plan(workload, filled(LabelOptions, options), run_id=options["run_id"])
     draw = plan.draw
-    how = "drawn at random" if draw.kind == "random" else "drawn more often where the judge may be wrong"
     note(
-        f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, {how} (seed {draw.seed}), "
-        f"scale {draw.scale}: about {plan.hours:.1f} h for one person",
+        f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, drawn at random "
+        f"(seed {draw.seed}), scale {draw.scale}: about {plan.hours:.1f} h for one person",
         code="labels-drawn" if plan.is_new else "labels-go-on",
     )
     return plan, labelling.open(plan)

@@ -17,7 +17,7 @@ from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import labels_in_store, subject_of
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, LabelDrawKind, LabelScale, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -37,7 +37,6 @@ class LabelOptions:
     """
 
     labels: int | None = None
-    draw: LabelDrawKind = "random"
     scale: LabelScale | None = None
     seed: int | None = None
     overlap: float | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import median
 
 from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, thirds_of
-from crossgrade.store import LabelAction, LabelDraw, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
 RECENT = 20
 """The last labels of a rater by which a warning of an implausible pace is given."""
@@ -168,6 +168,7 @@ def labelled_so_far(
         left=len(items) - len(finished),
         hours=math.fsum(each.hours for each in standings),
         bounds=bounds,
+        agreement=_agreement(items, given, draw.scale, draw.seed),
         disagreements=_disagreements(items, given),
         doubled=sum(len(given.of_item(each)) > assigner.wanted(each) for each in items),
         raters=standings,
@@ -225,6 +226,38 @@ def _with_others(rater_id: str, scored: Sequence[LabelAction], given: LabelsGive
             means = map(_mean, zip(*others, strict=True))
             near += [1 - abs(own - mean) for own, mean in zip(each.scores, means, strict=True)]
     return _mean(near) if near else None
+
+
+def _agreement(
+    items: Sequence[str], given: LabelsGiven, scale: LabelScale, seed: int
+) -> LabelAgreement | None:
+    """Return the agreement over all answers of items that several raters scored, None if there are none.
+
+    An answer is what raters rate, and an item has several. The interval resamples answers.
+    """
+    import numpy as np
+
+    from crossgrade.stats import krippendorff_alpha
+
+    scored = {
+        item: {rater: each.scores for rater, each in given.of_item(item).items() if each.scores is not None}
+        for item in items
+    }
+    several = {item: found for item, found in scored.items() if len(found) > 1}
+    if not several:
+        return None
+    raters = sorted({rater for found in several.values() for rater in found})
+    missing = {item: (math.nan,) * len(next(iter(found.values()))) for item, found in several.items()}
+    ratings = [
+        [score for item, found in several.items() for score in found.get(rater, missing[item])]
+        for rater in raters
+    ]
+    found = krippendorff_alpha(
+        ratings,
+        level="nominal" if scale == "right-wrong" else "interval",
+        rng=np.random.default_rng(abs(seed)),
+    )
+    return LabelAgreement(alpha=found.value, low=found.low, high=found.high, items=len(several))
 
 
 def _disagreements(items: Sequence[str], given: LabelsGiven) -> tuple[str, ...]:

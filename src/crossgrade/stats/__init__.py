@@ -1,6 +1,7 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
-from crossgrade.stats._corrected import LEAST_LABELS, corrected_retention, corrected_test
+from crossgrade.stats._agreement import krippendorff_alpha
+from crossgrade.stats._corrected import LEAST_LABELS, corrected_retention, corrected_test, effective_labels
 from crossgrade.stats._growth import GROWTH_HORIZONS, GrowthProcess, growth_alpha
 from crossgrade.stats._intervals import (
     Interval,
@@ -10,6 +11,8 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
+from crossgrade.stats._label_draws import draw_labels, label_probabilities
+from crossgrade.stats._label_sizing import labels_needed
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
@@ -52,9 +55,14 @@ __all__ = [
     "audit_loss",
     "corrected_retention",
     "corrected_test",
+    "draw_labels",
+    "effective_labels",
     "growth_alpha",
     "holm",
     "holm_levels",
+    "krippendorff_alpha",
+    "label_probabilities",
+    "labels_needed",
     "least_certified",
     "least_difference",
     "mean_interval",

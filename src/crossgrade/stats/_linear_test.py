@@ -91,7 +91,8 @@ class LinearTest:
     `parts` are the contributions of the observations to both means, shape (2, observations), of people's
     labels alone where those correct a judge (`labelled`); None if there are too many for one more to
     matter. `heaviest` are the shares of the traffic of the 1, 2, ... heaviest observations, None if all
-    weigh alike.
+    weigh alike. `settled` is the share of the variance of d at the floor that further labels leave as it is,
+    where labels are drawn with unequal probabilities.
     """
 
     means: PairedMeans
@@ -100,6 +101,7 @@ class LinearTest:
     parts: FloatArray | None
     heaviest: FloatArray | None = None
     labelled: bool = False
+    settled: float = 0.0
 
     def tails(self, ratio: float) -> tuple[float, float]:
         """Return the p-values of R < ratio and of R >= ratio."""

@@ -55,8 +55,9 @@ class Retention:
     means fail). `alpha` is the error rate of each direction. `n` counts pairs, `clusters`
     independent clusters (None: every pair is its own), `discordant` the pairs whose scores differ.
     `e_pass` and `e_fail` are the largest e-values of the bets against the two hypotheses (None in a
-    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected), `judged`
-    the retention by the judge's scores alone, if `value` is corrected.
+    fixed design). `labels` is how many of the pairs people scored (None: no judge is corrected), and
+    `effective_labels` what they are worth if they were drawn with unequal probabilities (None: equal).
+    `judged` is the retention by the judge's scores alone, if `value` is corrected.
     `needed` is how many pairs (with `labels`: how many labels) in all would probably settle a test that
     is undecided at the levels of the bounds.
     """
@@ -80,6 +81,7 @@ class Retention:
     e_pass: float | None = None
     e_fail: float | None = None
     labels: int | None = None
+    effective_labels: float | None = None
     judged: float | None = None
     needed: int | None = None
     reason: str | None = None
@@ -129,6 +131,7 @@ class FixedRetention:
         self.p_value, self.p_value_below = 1.0, 1.0
         self.incumbent_mean, self.candidate_mean = _means(pairs)
         self.labels: int | None = None
+        self.effective_labels: float | None = None
         self.judged: float | None = None
         self.method, self.reason, self._source, self._units = _choose(pairs, self.floor)
         self._settle(_unit(pairs))
@@ -144,6 +147,7 @@ class FixedRetention:
         method: str,
         reason: Reason,
         labels: int,
+        effective_labels: float | None = None,
     ) -> "FixedRetention":
         """Make the test from corrected means of the pairs, of which people scored `labels`.
 
@@ -159,6 +163,7 @@ class FixedRetention:
             self.judged = self.value
             self.incumbent_mean, self.candidate_mean = test.means.incumbent, test.means.candidate
         self.reason, self._source = (reason, None) if test is None else _by_t(test, self.floor)
+        self.effective_labels = effective_labels
         self.labels, self._units = labels, 0.0 if test is None else test.units
         self._settle("label" if pairs.group is None else "cluster with a label")
         return self
@@ -222,6 +227,7 @@ class FixedRetention:
             discordant=int((pairs.incumbent != pairs.candidate).sum()),
             clusters=None if pairs.group is None else int(pairs.group.max()) + 1,
             labels=self.labels,
+            effective_labels=self.effective_labels,
             judged=self.judged,
             needed=self.needed(low_alpha, high_alpha),
             reason=None if reason is None else reason.text,
@@ -262,8 +268,23 @@ class FixedRetention:
         if factor > MOST_FACTOR:
             return None
         size = self.pairs.n if self.labels is None else self.labels
+        if self.effective_labels is not None and isinstance(self._source, LinearTest):
+            return more_labels(size, self.pairs.n, factor, self._source.settled)
         n = max(math.ceil(size * factor), size + 1)
         return n if n <= MOST_NEEDED else None
+
+
+def more_labels(labels: int, n: int, factor: float, settled: float) -> int | None:
+    """Return how many labels of n samples make the variance smaller by `factor` than `labels` do.
+
+    The share `settled` of the variance is that of n samples which people have all scored. The rest shrinks
+    with 1 / labels - 1 / n. None if no number of labels does.
+    """
+    left = (1 / factor - settled) / (1 - settled) if settled < 1 else 0.0
+    if left <= 0:
+        return None
+    wanted = math.ceil(1 / ((1 / labels - 1 / n) * left + 1 / n) - 1e-9)
+    return min(max(wanted, labels + 1), n) if labels < n else None
 
 
 def _means(pairs: Pairs) -> tuple[float | None, float | None]:

@@ -154,6 +154,11 @@ def test_the_share_of_overlap_is_labelled_by_two(store: Store, clock: Clock) -> 
     assert standing.doubled == 0
     with_ada = {item for item in twice if raters[0].id in by_item[item]}
     assert set(standing.disagreements) == with_ada
+    assert standing.agreement is not None
+    assert standing.agreement.items == len(twice)
+    assert standing.agreement.alpha is not None
+    assert standing.agreement.low is not None
+    assert standing.agreement.low < standing.agreement.alpha < 0.9
     drift = standing.raters[1].drift
     assert drift is not None
     assert drift.first_agreement is not None
