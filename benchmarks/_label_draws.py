@@ -33,6 +33,11 @@ DRAWS, RUNS = 640, 1_250
 INCUMBENTS = ("gpt-3.5-turbo-0125", "reka-flash-20240226")
 CANDIDATES = ("Qwen1.5-72B-Chat-greedy", "Phi-3-mini-128k-instruct", "gemma-7b-it", "gemma-2b-it")
 PEOPLE, JUDGE = "gpt-4-turbo", "gpt-4o"
+RULES = {
+    "PPI++": (180, 210, 260),
+    "retention": (170, 250, 400),
+    "the same test without a judge": (200, 300, 450),
+}
 SCALES = ("graded", "right or wrong", "useless judge")
 _WILDBENCH = Path(__file__).parent.parent / "tests" / "data" / "published" / "wildbench_judges.csv.gz"
 _SCORES = ("right or wrong, 0.8", "right or wrong, 0.95", "ordinary grades", "rare zeros")
@@ -92,17 +97,19 @@ def _half(found: Retention) -> float:
     return (found.high - found.low) / 2
 
 
-def _alike(scores: Scores, floor: float, labels: int, rng: np.random.Generator, *, judge: bool) -> float:
+def _alike(scores: Scores, floor: float, labels: int, rng: np.random.Generator, rule: str) -> float:
+    """Return the half-width by labels at random under one of `RULES`."""
     drawn = rng.permutation(len(scores.b)) < labels
-    if judge:
-        return _half(corrected_retention(*scores[2:], *scores.labelled(drawn), floor=floor))
-    return _half(retention(scores.b[drawn], scores.c[drawn], floor=floor))
+    if rule == "retention":
+        return _half(retention(scores.b[drawn], scores.c[drawn], floor=floor))
+    judged = scores[2:] if rule == "PPI++" else np.full((2, len(drawn)), 0.5)
+    return _half(corrected_retention(*judged, *scores.labelled(drawn), floor=floor))
 
 
-def widths(job: tuple[str, str, str]) -> tuple[float, float]:
-    """Return the labels of a residual draw as a share of those that PPI++, and that labels alone need.
+def widths(job: tuple[str, str, str]) -> tuple[float, ...]:
+    """Return the labels of a residual draw as a share of those that each of `RULES` needs for the same width.
 
-    The widths of the others at three numbers of labels are interpolated in their logarithms.
+    Their widths at three numbers of labels are interpolated in their logarithms.
     """
     scores = scores_of(*job)
     floor, rng = 0.95 * scores.ratio, np.random.default_rng((SEED, *map(len, job)))
@@ -112,14 +119,14 @@ def widths(job: tuple[str, str, str]) -> tuple[float, float]:
         found.append(_half(corrected_retention(*scores[2:], *human, floor=floor, probabilities=p)))
         counts.append(labels)
     wanted, shares = math.log(np.mean(found)), []
-    for judge, numbers in ((True, (180, 210, 260)), (False, (200, 300, 450))):
+    for rule, numbers in RULES.items():
         means = [
-            math.log(np.mean([_alike(scores, floor, number, rng, judge=judge) for _ in range(DRAWS)]))
+            math.log(np.mean([_alike(scores, floor, number, rng, rule) for _ in range(DRAWS)]))
             for number in numbers
         ]
         slope, level = np.polyfit(np.log(numbers), means, 1)
         shares.append(float(np.mean(counts)) / math.exp((wanted - level) / slope))
-    return shares[0], shares[1]
+    return tuple(shares)
 
 
 def wrong_of_wildbench(job: tuple[str, str, str]) -> tuple[float, float]:
@@ -172,12 +179,19 @@ def width_rows() -> list[Row]:
         for scale, pairs in found.items()
     )
     alone = "; ".join(f"{scale}: mean {np.mean(pairs, axis=0)[1]:.3f}" for scale, pairs in found.items())
+    same = float(np.mean([each[2] for each in useful]))
     mean, worst = float(np.mean([each[0] for each in useful])), max(each[0] for each in every)
     against = float(np.mean([each[1] for each in useful]))
+    against_none = _row(
+        "labels for equal width, against labels without a judge (`retention`), mean", against, 0.65, 0.5,
+        f"graded, right or wrong; {alone}; limited by the correlation of the judges' d, 0.55 to 0.82 for grades, by the "
+        "1,020 requests that are judged, and by the strictness of the test of few labels, which `retention` has not",
+    )  # fmt: skip
+    against_none["peers"] = {"against the same test of labels without a judge": same}
     return [
         _row("labels for equal width, against PPI++ at random, mean", mean, 0.95, 0.85, f"graded, right or wrong; {setting}; {means}"),
         _row("labels for equal width, against PPI++ at random, worst pair", worst, 1.05, None, f"of all three scales; {means}"),
-        _row("labels for equal width, against labels without a judge, mean", against, 0.65, 0.5, f"graded, right or wrong; {alone}"),
+        against_none,
     ]  # fmt: skip
 
 
