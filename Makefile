@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ra
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-longcontext bench-routing bench-scale bench-structure bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -75,6 +75,9 @@ bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md
 
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway
+
+bench-label: $(VENV)/.installed ## figures of docs/benchmarks/label.md
+	@$(BIN)/python -m benchmarks.label
 
 bench-longcontext: $(VENV)/.installed ## figures of docs/benchmarks/longcontext.md, a full grid and Transformers beside ours
 	@$(BIN)/python -m benchmarks.longcontext

@@ -1,5 +1,6 @@
 """What would change the verdict, in plain words."""
 
+import math
 from collections.abc import Iterator
 
 from crossgrade.decide._advice import Advice, audits_settle, others_than
@@ -74,8 +75,9 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         yield from labels_wanted(labels, found.view.evidence.workload)
     elif advice is not None:
         yield from _advised(found, advice)
-    elif best.retention.labels is not None and best.retention.labels < LEAST_LABELS:
-        missing = LEAST_LABELS - best.retention.labels
+    elif best.retention.judge_alone:
+        counted = best.retention.effective_labels or best.retention.labels or 0
+        missing = math.ceil(LEAST_LABELS - counted - 1e-9)
         yield remark(
             best, "more-labels", f"People's scores of {count(missing, 'more sample')}, drawn at random."
         )

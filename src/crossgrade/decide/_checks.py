@@ -116,6 +116,32 @@ def check_evidence(evidence: Evidence) -> None:
     for model in models:
         _check_costs(model)
     _check_plan(evidence)
+    _check_label_probability(evidence)
+
+
+def _check_label_probability(evidence: Evidence) -> None:
+    """Check that every sample with a label was drawn with a probability, if any of them was."""
+    probability = evidence.label_probability
+    if probability is None or np.isnan(probability).all():
+        return
+    wrong = (probability <= 0) | (probability > 1)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"the label probability of row {row} is {probability[row]:g}; it lies in (0, 1]",
+            code="label-probability-invalid",
+            hint="leave it empty for a sample that could not be drawn",
+        )
+    labelled = np.zeros(evidence.n, dtype=np.bool_)
+    for model in (evidence.incumbent, *evidence.candidates):
+        labelled |= np.zeros(evidence.n, dtype=np.bool_) if model.human is None else np.isfinite(model.human)
+    unknown = labelled & np.isnan(probability)
+    if unknown.any():
+        raise DataError(
+            f"row {int(unknown.argmax())} has people's scores and no label probability, as others have",
+            code="label-probability-missing",
+            hint="give each sample the probability with which it was drawn, or none of them",
+        )
 
 
 def _check_chance(chance: float) -> None:

@@ -48,6 +48,8 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     if routing is not None and routing.router is not None:
         yield "router", routing.router.digest.encode()
         yield "score", _numbers(routing.score)
+    if evidence.label_probability is not None:
+        yield "label_probability", _numbers(evidence.label_probability)
     yield "judge", repr(evidence.judge).encode()
     for model in (evidence.incumbent, *evidence.candidates):
         for name, content in _model_parts(model):

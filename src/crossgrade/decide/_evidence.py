@@ -158,6 +158,9 @@ class Evidence:
 
     `unit` is given where samples of a table that ask the same stand together in `order`, as one observation
     (None: as `units` says).
+
+    `label_probability` is that with which each sample was drawn to be scored by people, in (0, 1] (None: all
+    had the same; NaN: the sample was in no draw).
     """
 
     workload: str
@@ -190,6 +193,7 @@ class Evidence:
     cluster_size_in_segment: NDArray[np.int64] | None = None
     routing: RouterScores | None = None
     unit: TextColumn | None = None
+    label_probability: FloatColumn | None = None
 
     @property
     def n(self) -> int:

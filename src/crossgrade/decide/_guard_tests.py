@@ -3,7 +3,7 @@
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import FloatColumn, IntColumn, ModelColumns
+from crossgrade.decide._evidence import BoolColumn, FloatColumn, IntColumn, ModelColumns
 from crossgrade.decide._records import Guard, GuardStatus
 from crossgrade.decide._view import View
 from crossgrade.stats import mean_interval, proportion_interval
@@ -52,6 +52,24 @@ def means_differ(one: FloatColumn, other: FloatColumn) -> float:
     if error <= 0:
         return 1.0
     return float(2 * ndtr(-abs(one.mean() - other.mean()) / error))
+
+
+def drawn_otherwise(column: FloatColumn, drawn: BoolColumn, probability: FloatColumn) -> float:
+    """Return the two-sided p-value of "each row was drawn with its probability, whatever its value".
+
+    The sum of (drawn - p) (x - mean) has the mean 0, and each row adds p (1 - p) (x - mean)^2 to its
+    variance. The mean is weighted by p, so that labels missing at random change nothing. Columns of 0 and 1
+    get a correction of one half for continuity.
+    """
+    from scipy.special import ndtr
+
+    gap = column - float(probability @ column) / float(probability.sum())
+    error = float(np.sqrt((probability * (1 - probability)) @ gap**2))
+    if error <= 1e-12:
+        return 1.0
+    moved = abs(float((drawn - probability) @ gap))
+    half = 0.5 if np.isin(column, (0.0, 1.0)).all() else 0.0
+    return float(2 * ndtr(-max(moved - half, 0.0) / error))
 
 
 def higher_here(here: FloatColumn, rest: FloatColumn) -> float:

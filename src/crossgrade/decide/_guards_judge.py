@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from crossgrade.decide import _thresholds as limits
-from crossgrade.decide._evidence import BoolColumn, FloatColumn
-from crossgrade.decide._guard_tests import finding, look_alpha, means_differ
+from crossgrade.decide._evidence import BoolColumn
+from crossgrade.decide._guard_tests import drawn_otherwise, finding, look_alpha, means_differ
 from crossgrade.decide._records import Guard
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count
-from crossgrade.stats import LEAST_LABELS
+from crossgrade.stats import LEAST_LABELS, effective_labels
 
 
 def judge_unchecked(view: View) -> Iterator[Guard]:
@@ -19,13 +19,15 @@ def judge_unchecked(view: View) -> Iterator[Guard]:
     if evidence.judge is None:
         return
     for candidate in evidence.candidates:
-        labels = int(_labelled(view, candidate.model).sum())
+        labelled = _labelled(view, candidate.model)
+        labels, counted = int(labelled.sum()), effective_labels(labelled, view.label_probability)
+        worth = f", which count as {counted:.3g}" if labels - counted > 1e-6 else ""
         yield finding(
             "judge-unchecked",
-            f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them",
+            f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them{worth}",
             f"have people score both models' answers to {LEAST_LABELS} samples drawn at random, "
             "such as the first of an exported run",
-            warn=labels < LEAST_LABELS,
+            warn=counted < LEAST_LABELS - 1e-9,
             candidate=candidate.model,
         )
 
@@ -34,7 +36,8 @@ def label_selection(view: View) -> Iterator[Guard]:
     """People's scores correct a judge only where the labelled samples were drawn at random.
 
     Then the judge's scores of labelled and unlabelled samples have one distribution. Its scores of either
-    model and how often the candidate lost are compared.
+    model and how often the candidate lost are compared. Where samples were drawn with unequal probabilities,
+    the labelled ones are compared with what these say.
     """
     evidence = view.evidence
     if evidence.judge is None:
@@ -47,7 +50,7 @@ def label_selection(view: View) -> Iterator[Guard]:
         if here.any():
             seen = f"people scored {count(int(here.sum()), 'pair')} of {int(rows.sum()):,}"
         if min(here.sum(), rest.sum()) >= limits.SETTLED_N:
-            value = _selected(view.incumbent, view.candidate(candidate.model), here, rest)
+            value = _selected(view, candidate.model, here, rest)
             chosen = value < look_alpha(view)
             how = "differently from" if chosen else "like"
             seen += f"; the judge scored these {how} the others (p = {value:.2g})"
@@ -69,7 +72,12 @@ def _labelled(view: View, candidate: str) -> BoolColumn:
     return found
 
 
-def _selected(b: FloatColumn, c: FloatColumn, here: BoolColumn, rest: BoolColumn) -> float:
-    """Return the p-value of "both sets of rows are drawn alike", over three columns (Bonferroni)."""
+def _selected(view: View, candidate: str, here: BoolColumn, rest: BoolColumn) -> float:
+    """Return the p-value of "these rows were drawn as recorded", over three columns (Bonferroni)."""
+    b, c, drawn = view.incumbent, view.candidate(candidate), view.label_probability
     columns = (b, c, (c < b).astype(np.float64))
-    return min(1.0, len(columns) * min(means_differ(column[here], column[rest]) for column in columns))
+    if drawn is None:
+        return min(1.0, len(columns) * min(means_differ(column[here], column[rest]) for column in columns))
+    rows = here | rest
+    found = [drawn_otherwise(column[rows], here[rows], drawn[rows]) for column in columns]
+    return min(1.0, len(columns) * min(found))

@@ -103,7 +103,8 @@ def _tested(
     if human is None:
         return FixedRetention(pairs, floor, alpha)
     theirs, ours = (column[rows] for column in human)
-    return corrected_test(pairs, theirs, ours, floor=floor, alpha=alpha)
+    drawn = None if view.label_probability is None else view.label_probability[rows]
+    return corrected_test(pairs, theirs, ours, floor=floor, alpha=alpha, probabilities=drawn)
 
 
 def shifted_test(view: View, candidate: str, rows: BoolColumn, zero: float) -> FixedRetention:

@@ -355,6 +355,20 @@ class View:
         return incumbent, theirs
 
     @cached_property
+    def label_probability(self) -> FloatColumn | None:
+        """The probability with which each row was drawn for people, or None if all had the same.
+
+        A row that was in no draw has the mean of the others: it has no label, and is one of the rest.
+        """
+        probability = self.evidence.label_probability
+        if probability is None:
+            return None
+        known = probability[np.isfinite(probability)]
+        if not len(known) or known.min() == known.max():
+            return None
+        return np.where(np.isnan(probability), known.mean(), probability)
+
+    @cached_property
     def order(self) -> NDArray[np.int64] | None:
         """The row numbers in the order in which samples were asked, or None for one test at the end.
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from crossgrade.domain import Estimate
-from crossgrade.stats import LEAST_LABELS, Retention
+from crossgrade.stats import Retention
 
 
 def percent(share: float) -> str:
@@ -33,7 +33,7 @@ def retained(result: Retention, of: str | None = None) -> str:
     over = f"over {count(result.n, 'pair')}"
     if result.clusters is not None:
         over += f" in {count(result.clusters, 'cluster')}"
-    if result.labels is not None and result.labels < LEAST_LABELS:
+    if result.judge_alone:
         over += " by the judge alone"
     elif result.labels is not None:
         over += f", {result.labels:,} of them scored by people"

@@ -168,8 +168,12 @@ def _with_labels_of(labelled: "Evidence", evidence: "Evidence") -> "Evidence":
         scores = np.array([np.nan if row is None else human[row] for row in rows])
         return replace(columns, human=scores)
 
+    probability = labelled.label_probability
+    if probability is not None:
+        probability = np.array([np.nan if row is None else probability[row] for row in rows])
     return replace(
         evidence,
+        label_probability=probability,
         incumbent=with_human(evidence.incumbent),
         candidates=tuple(map(with_human, evidence.candidates)),
     )

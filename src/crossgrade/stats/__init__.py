@@ -1,7 +1,7 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._agreement import krippendorff_alpha
-from crossgrade.stats._corrected import LEAST_LABELS, corrected_retention, corrected_test, effective_labels
+from crossgrade.stats._corrected import corrected_retention, corrected_test, effective_labels
 from crossgrade.stats._growth import GROWTH_HORIZONS, GrowthProcess, growth_alpha
 from crossgrade.stats._intervals import (
     Interval,
@@ -11,13 +11,14 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
-from crossgrade.stats._label_draws import draw_labels, label_probabilities
+from crossgrade.stats._label_draws import PILOT_SHARE, draw_labels, label_probabilities
 from crossgrade.stats._label_sizing import labels_needed
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, least_certified, pairs_to_certify, plan
 from crossgrade.stats._retention import (
+    LEAST_LABELS,
     METHOD_VERSION,
     MOST_NEEDED,
     FixedRetention,
@@ -36,6 +37,7 @@ __all__ = [
     "LEAST_LABELS",
     "METHOD_VERSION",
     "MOST_NEEDED",
+    "PILOT_SHARE",
     "ChangeDetector",
     "ClaimProcess",
     "Detection",

@@ -11,13 +11,9 @@ from crossgrade.domain import Reason
 from crossgrade.errors import UsageError
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, Skewness
 from crossgrade.stats._pairs import FloatArray, IntArray, Pairs, read_numbers, read_pairs, read_scores
-from crossgrade.stats._retention import FixedRetention, Retention
+from crossgrade.stats._retention import LEAST_LABELS, FixedRetention, Retention
 
 BoolArray: TypeAlias = NDArray[np.bool_]
-
-
-LEAST_LABELS = 100
-"""Fewer labels than this correct no judge: nothing is tested, whatever the judge says."""
 
 
 def corrected_retention(

@@ -35,7 +35,10 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 LEAST_PILOT = 40
 """With fewer labels in the pilot outside a fold the draw is uniform: they say little of the judge."""
 
-_LEAST_SHARE = 0.65  # of the uniform rate
+PILOT_SHARE = 0.65
+"""The least probability of a sample, as a share of the uniform rate. A pilot of this share of all labels
+costs nothing, since the main draw only adds to it."""
+
 _FOLDS = 10
 _STRATA = 16  # different outcomes of the judge, up to which each is a stratum
 _PRIOR = 4.0  # labels with the mean square that each stratum has beside its own
@@ -138,7 +141,7 @@ class Pilot:
 
     def probabilities(self, labels: float) -> FloatArray:
         """Return the probabilities of `label_probabilities` for an expected number of labels."""
-        least, found = max(self.share, _LEAST_SHARE * labels / self.n), np.empty(self.n)
+        least, found = max(self.share, PILOT_SHARE * labels / self.n), np.empty(self.n)
         for number, size in enumerate(self.sizes):
             here = self.fold == number
             found[here] = _scaled(size, labels, least)[here]

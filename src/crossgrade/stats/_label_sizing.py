@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossgrade.stats._corrected import LEAST_LABELS
 from crossgrade.stats._label_draws import LEAST_PILOT, Pilot, read_pilot
 from crossgrade.stats._pairs import FloatArray, read_rate
+from crossgrade.stats._retention import LEAST_LABELS
 from crossgrade.stats._tails import normal_quantile, t_quantile
 
 

@@ -16,6 +16,9 @@ from crossgrade.stats._tails import bounds, normal_quantile
 Source: TypeAlias = PairedTable | LinearTest
 """What p-values are computed from."""
 
+LEAST_LABELS = 100
+"""Fewer labels than this correct no judge: nothing is tested, whatever the judge says."""
+
 LEAST_UNITS = 20
 """The fewest pairs, or effective clusters, of a fixed test.
 
@@ -86,6 +89,12 @@ class Retention:
     needed: int | None = None
     reason: str | None = None
     reason_code: str | None = None
+
+    @property
+    def judge_alone(self) -> bool:
+        """Whether a judge's scores are corrected by too few labels, so that the value is the judge's own."""
+        counted = self.labels if self.effective_labels is None else self.effective_labels
+        return counted is not None and counted < LEAST_LABELS - 1e-9
 
 
 def retention(

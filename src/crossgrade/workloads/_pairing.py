@@ -69,6 +69,7 @@ def pair(
         group=found.agreed_names("group", kept),
         cluster=found.agreed_names("cluster", kept),
         weight=found.weight(kept),
+        label_probability=found.label_probability(kept),
         input=found.text("input", found.all_rows, kept),
         target=found.text("target", found.all_rows, kept),
         audit=found.audit,
@@ -198,6 +199,21 @@ class _Pairing:
         if not len(known) or (known == known[0]).all():
             return None
         return np.where(np.isnan(weight), known.mean(), weight)
+
+    def label_probability(self, kept: Rows) -> FloatColumn | None:
+        """Return the probability with which each kept sample was drawn for people; None if none is known.
+
+        A sample with several epochs was drawn if any of them was.
+        """
+        if "label_probability" not in self._results.amounts:
+            return None
+        rows = next(iter(self._rows.values()))
+        chance = self._results.amounts["label_probability"][rows]
+        rows, chance = rows[np.isfinite(chance)], chance[np.isfinite(chance)]
+        missed = np.ones(self._n)
+        np.multiply.at(missed, self._results.samples.codes[rows], 1.0 - chance)
+        several = self._count(rows)[kept] > 1
+        return np.where(several, 1.0 - missed[kept], self._mean("label_probability", rows, kept))
 
     def text(self, name: str, rows: Rows, kept: Rows) -> TextColumn | None:
         """Return the first text that each kept sample has among some rows."""

@@ -34,6 +34,7 @@ LABELS = (
 )
 AMOUNTS = (
     "human",
+    "label_probability",
     "truncated",
     "weight",
     "cost_usd",
@@ -67,7 +68,8 @@ class Results:
     `score` is NaN where there is none, in [0, 1] unless the source says otherwise (pairing counts
     that). `error` marks rows without an answer. `labels`, `amounts` and `texts` hold the optional
     columns named in `LABELS`, `AMOUNTS` and `TEXTS`, absent when no row had one; amounts are NaN
-    where unknown; `human` is a person's score of the same answer, `truncated` is 1 where a token limit
+    where unknown; `human` is a person's score of the same answer, `label_probability` that with which
+    the sample was drawn to be scored by people (NaN: all alike), `truncated` is 1 where a token limit
     ended it and 0 where not. `stated_means` are the means
     that the source itself gives, by model. `name` is what to call them where the rows name no
     workload, `source` says in words where they come from. `ignored` are the columns of

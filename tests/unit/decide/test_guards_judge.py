@@ -1,9 +1,11 @@
 """Guards on a judge and on the labels that correct it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy
+from crossgrade.decide import DecisionSettings, decide_policy, evidence_digest
 from tests.codes import raises_code, said
 
 
@@ -53,6 +55,88 @@ def test_labels_that_were_chosen_fail(make, counts, now, chosen):
     assert found[0].status == "fail"
     assert said(verdict.would_change, "guard-repaired", found[0].advice, guard="label-selection")
     assert verdict.name == "invalid"
+
+
+def _drawn(c, rng):
+    """A draw that labels the candidate's bad answers three times as often, with its probabilities."""
+    probability = np.where(c > 0, 0.15, 0.45)
+    return rng.random(len(c)) < probability, probability
+
+
+def test_labels_of_a_draw_with_unequal_probabilities_pass_and_correct(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    statuses = []
+    for seed in range(100, 120):
+        labelled, probability = _drawn(c, np.random.default_rng(seed))
+        evidence = _judged(make, b, c, labelled, label_probability=probability)
+        found, verdict = _found(evidence, now, "label-selection")
+        statuses.append(found[0].status)
+        plain = _judged(make, b, c, labelled)
+        assert plain.candidates[0].human is not None
+    assert statuses.count("pass") == 20
+    result = verdict.certificates[0].retention
+    assert result.effective_labels < result.labels == labelled.sum()
+    assert evidence_digest(evidence) != evidence_digest(plain)
+    assert _status(plain, now, "label-selection") == {"fail"}
+
+
+@pytest.mark.parametrize("chosen", ["good", "bad"])
+def test_labels_that_were_chosen_fail_whatever_probabilities_are_recorded(make, counts, now, chosen):
+    b, c = counts(360, 110, 20, 110)
+    picked = (c > 0) if chosen == "good" else (c < 1)
+    labelled = picked & (np.cumsum(picked) <= 120)
+    probability = _drawn(c, np.random.default_rng(1))[1]
+    if chosen == "bad":
+        probability = probability[::-1] * 0.5
+    assert _status(_judged(make, b, c, labelled, label_probability=probability), now, "label-selection") == {
+        "fail"
+    }
+
+
+def test_equal_probabilities_change_nothing_but_the_digest(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    plain = _judged(make, b, c, np.arange(600) < 120)
+    alike = replace(plain, label_probability=np.full(600, 0.2))
+    empty = replace(plain, label_probability=np.full(600, np.nan))
+    first, second, third = (
+        replace(decide_policy(each, DecisionSettings(), now=now), evidence_digest="")
+        for each in (plain, alike, empty)
+    )
+    assert first == second == third
+    assert evidence_digest(plain) != evidence_digest(alike)
+
+
+def test_effective_labels_are_what_checks_a_judge(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    probability = np.where(np.arange(600) < 300, 0.02, 0.5)
+    labelled = np.isin(np.arange(600), [*range(6), *range(300, 410)])
+    evidence = _judged(make, b, c, labelled, label_probability=probability)
+    found, verdict = _found(evidence, now, "judge-unchecked")
+    assert found[0].status == "warn"
+    result = verdict.certificates[0].retention
+    assert (result.labels, result.judge_alone, result.reason_code) == (116, True, "too-few-labels")
+    assert said(verdict.would_change, "more-labels", candidate="b")
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "code"),
+    [(0, np.nan, "label-probability-missing"), (599, 0.0, "label-probability-invalid"),
+     (599, 1.5, "label-probability-invalid")],
+)  # fmt: skip
+def test_probabilities_that_cannot_be(make, counts, now, row, value, code):
+    b, c = counts(360, 110, 20, 110)
+    probability = np.linspace(0.1, 0.4, 600)
+    probability[row] = value
+    with raises_code(code):
+        decide_policy(_judged(make, b, c, np.arange(600) < 120, label_probability=probability), now=now)
+
+
+def test_a_sample_in_no_draw_is_one_of_the_rest(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    labelled, probability = _drawn(c, np.random.default_rng(3))
+    labelled[:20], probability[:20] = False, np.nan
+    evidence = _judged(make, b, c, labelled, label_probability=probability)
+    assert decide_policy(evidence, now=now).certificates[0].retention.method.startswith("PPI++")
 
 
 def test_few_labels_are_not_compared(make, counts, now):

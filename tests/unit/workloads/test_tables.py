@@ -94,6 +94,7 @@ def test_every_column(tmp_path: Path) -> None:
         "latency_s": 1.5,
         "ttft_ms": 90,
         "human": 0,
+        "label_probability": 0.25,
         "unknown_column": {"is": "ignored"},
     }
     other = {**row, "model": "B", "score": 0.0, "latency_s": None, "unparsed": False}
@@ -110,7 +111,19 @@ def test_every_column(tmp_path: Path) -> None:
     assert np.isnan(b.latency_ms[0])
     assert (a.origin, a.settings_digests, a.prompt_digests) == (Origin.VENDOR, ("s",), ["p"])
     assert a.human is not None
+    assert evidence.label_probability is not None
+    assert evidence.label_probability.tolist() == [0.25]
     assert (a.human[0], a.output) == (0.0, ["yes"])
+
+
+def test_a_sample_with_epochs_was_drawn_if_any_of_them_was(tmp_path: Path) -> None:
+    rows = [f"{item},{model},1,{epoch},{p}" for item, epoch, p in (("1", 1, 0.1), ("1", 2, 0.5), ("2", 1, 0.1), ("3", 1, ""))
+            for model in "AB"]  # fmt: skip
+    path = write(tmp_path / "r.csv", "\n".join(["item_id,model,score,epoch,label_probability", *rows]) + "\n")
+    found = pair(read_results(path), incumbent="A").label_probability
+    assert found is not None
+    assert found[:2] == pytest.approx([0.55, 0.1])
+    assert np.isnan(found[2])
 
 
 @pytest.mark.parametrize("words", ["True,False", "true,false", "1,0", "1.0,0.0"])

@@ -23,6 +23,7 @@ LONG_COLUMNS = (
     "model",
     "score",
     "human",
+    "label_probability",
     "epoch",
     "error",
     "unparsed",
