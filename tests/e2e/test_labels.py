@@ -110,6 +110,44 @@ def test_a_second_process_goes_on_with_the_same_draw(opened: crossgrade.Project)
     assert set(more.draw.probabilities.values()) == {1.0}
 
 
+def test_labels_are_added_only_in_the_rounds_that_were_planned(
+    cli: CommandLine, opened: crossgrade.Project
+) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=100))
+    owner = enter(desk := labelling.open(plan), plan, is_owner=True)
+    with raises_code("label-draw-fixed"):
+        labelling.plan("echo", LabelOptions(rounds=2))
+    label_all(desk, owner)
+    with raises_code("label-rounds-used"):
+        labelling.plan("echo", LabelOptions(labels=200))
+    verdict = decided(cli)
+    assert verdict["settings"]["alpha"] == 0.05
+    assert {each["code"] for each in verdict["reasons"]} & {"labels-rounds"} == set()
+
+
+def test_each_planned_round_has_its_part_of_alpha(cli: CommandLine, opened: crossgrade.Project) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=100, rounds=2))
+    desk = labelling.open(plan)
+    label_all(desk, enter(desk, plan, is_owner=True))
+    verdict = decided(cli)
+    assert verdict["settings"]["alpha"] == 0.025
+    assert {each["code"] for each in verdict["reasons"]} >= {"labels-rounds"}
+    with raises_code("label-count-invalid"):
+        labelling.plan("echo", LabelOptions(labels=150))
+    second = labelling.plan("echo", LabelOptions(labels=200))
+    assert (second.is_new, second.draw.items[:100]) == (True, plan.draw.items)
+    desk = labelling.open(second)
+    assert {each["code"] for each in decided(cli)["reasons"]} >= {"labels-unfinished"}
+    label_all(desk, enter(desk, second, "Ada"))
+    last = decided(cli)
+    assert last["settings"]["alpha"] == 0.025
+    assert last["certificates"][0]["retention"]["labels"] == 200
+    with raises_code("label-rounds-used"):
+        labelling.plan("echo", LabelOptions(labels=240))
+
+
 def test_skips_count_against_the_candidate(cli: CommandLine, opened: crossgrade.Project) -> None:
     plan = opened.labelling.plan("echo", LabelOptions(labels=120))
     desk = opened.labelling.open(plan)

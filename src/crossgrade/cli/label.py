@@ -49,7 +49,8 @@ class _Link(NamedTuple):
     "--labels",
     type=click.IntRange(1, 100_000),
     metavar="N",
-    help="Items to label in all. A larger number adds items to a draw.  [default: 100]",
+    help="Items to label in all. Once there are labels, a larger number begins the next planned round.  "
+    "[default: 100]",
 )
 @click.option("--scale", type=click.Choice(_SCALES), help="What raters say.  [default: as the judge]")
 @click.option(
@@ -74,6 +75,13 @@ class _Link(NamedTuple):
     type=FiniteRange(0, 1),
     metavar="SHARE",
     help="Share of the items that two raters label, for their agreement.  [default: 0]",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 10),
+    metavar="K",
+    help="Rounds in which items are drawn, each as large as the first. Each is tested at alpha / K.  "
+    "[default: 1]",
 )
 @click.option("--suspend", "suspended", metavar="NAME", help="Let a rater label no more; the labels stay.")
 @click.option("--resume", "resumed", metavar="NAME", help="Let a suspended rater label again.")
@@ -139,7 +147,7 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
     named |= {"suspended": "--suspend", "resumed": "--resume"}
     instead = [option for name, option in named.items() if options[name]]
     if options["route"] is not None:
-        of_runs = {"run_id": "--run", "labels": "--labels", "seed": "--seed"}
+        of_runs = {"run_id": "--run", "labels": "--labels", "seed": "--seed", "rounds": "--rounds"}
         of_runs |= {"export_path": "--export", "import_path": "--import"}
         given = [option for name, option in of_runs.items() if options[name] is not None]
         _refuse(given, "they are for runs, and `--live` labels live pairs")

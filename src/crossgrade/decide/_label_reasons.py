@@ -18,6 +18,12 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
             f"{labels.left:,} of {labels.drawn:,} drawn items are neither labelled nor skipped, so no label "
             "counts yet: stopping at a good moment would choose the verdict.",
         )
+    if labels.rounds > 1:
+        yield Remark(
+            "labels-rounds",
+            f"{labels.rounds} rounds of labels were planned. Each is tested at "
+            f"{found.view.settings.alpha:.4g}, so that all together keep to the workload's error rate.",
+        )
     if labels.skipped:
         yield Remark(
             "labels-skipped",

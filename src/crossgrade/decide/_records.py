@@ -89,7 +89,7 @@ class LabelCounts:
 
     While some are `left`, labels do not count: whoever stops when they please can stop at a verdict.
     A `skipped` item counts against the candidates. `hasty` names the raters who labelled faster than anyone
-    can read.
+    can read. Alpha is the workload's divided by the planned `rounds` of labels.
     """
 
     drawn: int
@@ -98,6 +98,7 @@ class LabelCounts:
     left: int = 0
     raters: int = 1
     hasty: tuple[str, ...] = ()
+    rounds: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

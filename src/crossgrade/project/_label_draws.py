@@ -15,7 +15,7 @@ from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
 from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._run_labels import labels_in_store, subject_of
+from crossgrade.project._run_labels import LabelRounds, labels_in_store, rounds_of, subject_of
 from crossgrade.routing import position
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
@@ -33,13 +33,15 @@ class LabelOptions:
     """What a labelling shall be like; None leaves it to the draw in force, or to what suits the workload.
 
     `labels` is the number of items to label in all, those that are labelled counted. `overlap` is the share
-    of the items that two raters label, in [0, 1].
+    of the items that two raters label, in [0, 1]. A draw with labels can be enlarged `rounds` - 1 times, by
+    as many items as the first round has, and each round is tested at alpha / `rounds`.
     """
 
     labels: int | None = None
     scale: LabelScale | None = None
     seed: int | None = None
     overlap: float | None = None
+    rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +78,8 @@ class ProjectLabelling:
     def plan(self, name: str, options: LabelOptions | None = None, *, run_id: str | None = None) -> LabelPlan:
         """Plan the labelling of a run of a workload (by default its newest); records nothing.
 
-        Raises UsageError if no judge scored the workload, for fewer labels than are drawn already, and for a
-        scale or seed other than the one in force.
+        Raises UsageError if no judge scored the workload, for fewer labels than are drawn already, for more
+        once the planned rounds are used, and for a scale or seed other than the one in force.
         """
         options = options or LabelOptions()
         workload = self._project.workload(name)
@@ -210,6 +212,7 @@ class ProjectLabelling:
                     hint=f"give `--labels` a larger number than {len(known.items)}, or leave it out",
                 )
         number = min(options.labels or LEAST_LABELS, len(items))
+        rounds = self._rounds(workload, options, known, number=number, most=len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
         return LabelDraw(
@@ -219,8 +222,54 @@ class ProjectLabelling:
             seed=seed,
             items=tuple(sorted(items, key=lambda each: position(each, f"label draw {seed}"))[:number]),
             probabilities=dict.fromkeys(items, number / len(items)),
-            settings={"overlap": overlap},
+            settings={
+                "overlap": overlap,
+                "rounds": rounds.planned,
+                "round": rounds.this,
+                "first": rounds.first,
+            },
         )
+
+    def _rounds(
+        self,
+        workload: Workload,
+        options: LabelOptions,
+        known: LabelDraw | None,
+        *,
+        number: int,
+        most: int,
+    ) -> LabelRounds:
+        """Return the rounds of a new draw of `number` items, of which there are `most`.
+
+        Who enlarges a draw may have seen what its labels say. Each round has its part of alpha, so a
+        draw with labels can be enlarged only as often, and by as much, as was planned before the first.
+        """
+        if known is None:
+            rounds = options.rounds or 1
+            if rounds > 1 and workload.family_alpha is not None:
+                raise UsageError(
+                    f"{workload.name!r} shares `family_alpha`, which rounds cannot divide",
+                    code="label-rounds-family",
+                    hint="leave out `--rounds`, and draw all labels at once",
+                )
+            return LabelRounds(rounds, 1, number)
+        rounds, this, first = rounds_of(known)
+        if not self._project.store.labels.count(known.subject):
+            return LabelRounds(rounds, 1, number)
+        if this == rounds:
+            raise UsageError(
+                f"round {this} of {rounds} has labels: enlarged because of what they say, it would be wrong "
+                "more often than stated",
+                code="label-rounds-used",
+                hint="label a new run. `--rounds 2` plans a second round beforehand, at half of alpha each",
+            )
+        if number != (wanted := min(first * (this + 1), most)):
+            raise UsageError(
+                f"round {this + 1} of {rounds} has {wanted:,} labels in all, as was planned before the first",
+                code="label-count-invalid",
+                hint=f"give `--labels {wanted}`, or leave it out to go on with round {this}",
+            )
+        return LabelRounds(rounds, this + 1, first)
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""
@@ -259,9 +308,10 @@ def _check_same(options: LabelOptions, known: LabelDraw) -> None:
         ("scale", options.scale, known.scale),
         ("seed", options.seed, known.seed),
         ("overlap", options.overlap, known.settings.get("overlap", 0.0)),
+        ("rounds", options.rounds, rounds_of(known).planned),
     ):
         if wanted is not None and wanted != is_so:
             raise UsageError(
-                f"the items were drawn with the {name} {is_so}", code="label-draw-fixed",
+                f"the items were drawn with `--{name}` {is_so}", code="label-draw-fixed",
                 hint=f"leave out `--{name}`",
             )  # fmt: skip

@@ -336,9 +336,10 @@ class Project(OpenProject):
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
             draws=1 if workload.baseline else draws(self.store, run),
-            labels=None if labels is None else labels.counts,
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
+        if labels is not None:
+            settings = labels.in_settings(settings)
         if workload.router:
             from crossgrade.decide import train_router
 

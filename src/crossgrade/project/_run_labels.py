@@ -1,15 +1,15 @@
 """People's labels of a run, as a decision takes them from the store: all of them, or none yet."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, read_labels_given
 
 if TYPE_CHECKING:
-    from crossgrade.decide import LabelCounts
+    from crossgrade.decide import DecisionSettings, LabelCounts
     from crossgrade.store import LabelDraw, Rater, Run, Store
     from crossgrade.workloads import Results
 
@@ -39,10 +39,16 @@ class RunLabels:
             skipped=skipped,
             left=left,
             raters=len(with_labels),
+            rounds=rounds_of(self.draw).planned,
             hasty=tuple(
                 each.name for each in with_labels if pace_of(self.given.of_rater(each.id), {}).is_implausible
             ),
         )
+
+    def in_settings(self, settings: "DecisionSettings") -> "DecisionSettings":
+        """Return settings that know how far the labels are, with the part of alpha that a round has."""
+        counts = self.counts
+        return replace(settings, labels=counts, alpha=settings.alpha / counts.rounds)
 
     def columns(self, incumbent: str, *, so_far: bool = False) -> "Callable[[Results], Results] | None":
         """Return a function that adds the labels to the run's results, None while items are left.
@@ -97,6 +103,23 @@ def finished_labels(store: "Store", subject: str, *, now: datetime) -> dict[str,
     waiting = frozenset(Assigner.of_draw(draw, draw.items).assign(raters, given, now=now).waiting)
     scores = {each: given.scores(each) for each in draw.items if each not in waiting}
     return {each: found for each, found in scores.items() if found is not None}
+
+
+class LabelRounds(NamedTuple):
+    """How many rounds are `planned`, which one `this` is, from 1, and how many items the `first` has."""
+
+    planned: int
+    this: int
+    first: int
+
+
+def rounds_of(draw: "LabelDraw") -> LabelRounds:
+    """Return the rounds of a draw."""
+    found = (draw.settings.get(name) for name in ("rounds", "round", "first"))
+    defaults = (1, 1, len(draw.items))
+    return LabelRounds(
+        *(each if isinstance(each, int) else default for each, default in zip(found, defaults, strict=True))
+    )
 
 
 def subject_of(run: "Run") -> str:
