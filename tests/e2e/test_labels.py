@@ -198,6 +198,7 @@ def test_raters_who_are_too_fast_are_named_in_the_verdict(
 
 def test_a_file_is_read_once_and_only_with_drawn_items(opened: crossgrade.Project, judged: Project) -> None:
     labelling = opened.labelling
+    others = labelling.plan("echo", LabelOptions(labels=31)).draw.items[30]
     plan = labelling.plan("echo", LabelOptions(labels=30))
     desk = labelling.open(plan)
     owner = enter(desk, plan, is_owner=True)
@@ -212,7 +213,6 @@ def test_a_file_is_read_once_and_only_with_drawn_items(opened: crossgrade.Projec
     standing = desk.standing()
     assert standing.is_finished
     assert standing.raters[0].warning is None  # when the labels of a file were made is not known
-    others = labelling.plan("echo", LabelOptions(labels=31)).draw.items[30]
     for pair, code in ((others, "label-not-drawn"), ("nope", "label-of-other-run")):
         file.write_text(f"pair,request,answer_1,answer_2,score_1,score_2\n{pair},r,a,b,1,1\n")
         with raises_code(code):
@@ -321,7 +321,7 @@ def test_the_command_serves_a_page_that_a_kill_does_not_harm(
     page.kill()
     status = json.loads(cli.succeeds("label", "echo", "--status", "--json").out)
     assert (status["labelled"], status["left"], status["finished"]) == (5, 35, False)
-    assert status["draw"]["settings"] == {"overlap": 0.0}
+    assert status["draw"]["settings"]["overlap"] == 0.0
     assert {each["rater"]["name"] for each in status["raters"]} == {"owner", "Ada"}
 
     page.start("echo")

@@ -87,7 +87,7 @@ class EveryModel:
 class LabelCounts:
     """How far people's labels of the evidence's run are: all items that were drawn, in three parts.
 
-    While some are `left`, labels do not count: whoever stops when they please can stop at a verdict.
+    While some are `left`, labels do not count: a team that stops when it pleases can stop at a verdict.
     A `skipped` item counts against the candidates. `hasty` names the raters who labelled faster than anyone
     can read. Alpha is the workload's divided by the planned `rounds` of labels.
     """
