@@ -45,11 +45,12 @@ def corrected_retention(
     k is 1 - p times a tuned number. That is T. Zrnic and E. J. Candes, "Active statistical inference",
     ICML 2024 (arXiv:2403.03208), with a sum of weights in place of n (J. Hajek, 1971).
 
-    The test is a t with one degree of freedom fewer than there are labels (effective ones of unequal
-    weight or probability, by Kish; clusters with a label), made stricter as `retention` is for graded
-    scores: by the skewness of the contributions, by failures too rare for so many labels to show, and by
-    one more label as bad as the worst. With fewer than 100 labels (effective ones of unequal probability)
-    nothing is tested: the result is undecided, and its value is the judge's own.
+    The test is a t with one degree of freedom fewer than there are labels (effective ones of unequal weight
+    or probability, by Kish; clusters with a label), made stricter as `retention` is for graded scores: by
+    the skewness of the contributions, by failures too rare for so many labels to show (for so many as there
+    would be, were all drawn with the least probability), and by one more label as bad as the worst. With
+    fewer than 100 labels (effective ones of unequal probability) nothing is tested: the result is
+    undecided, and its value is the judge's own.
     """
     pairs = read_pairs(judged_incumbent, judged_candidate, clusters, weights)
     if weights is not None:  # pairs without weight were left out
@@ -178,6 +179,7 @@ def _corrected(
         units=units,
         parts=_summed(each[0], number[: int(scored.sum())]),
         labelled=True,
+        rarest=None if drawn is None else min(units, (shares > 0).sum() * float(drawn.min() / drawn.mean())),
         settled=0.0 if drawn is None else _settled(found, h, lift.label, floor, n),
     )
 

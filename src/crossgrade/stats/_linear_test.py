@@ -91,8 +91,9 @@ class LinearTest:
     `parts` are the contributions of the observations to both means, shape (2, observations), of people's
     labels alone where those correct a judge (`labelled`); None if there are too many for one more to
     matter. `heaviest` are the shares of the traffic of the 1, 2, ... heaviest observations, None if all
-    weigh alike. `settled` is the share of the variance of d at the floor that further labels leave as it is,
-    where labels are drawn with unequal probabilities.
+    weigh alike. `settled` is the share of the variance of d at the floor that further labels leave as it
+    is, where labels are drawn with unequal probabilities. `rarest` is then how many observations there
+    would be, were all drawn as rarely as the rarest: failures may be where hardly anybody looks (None: G).
     """
 
     means: PairedMeans
@@ -102,6 +103,7 @@ class LinearTest:
     heaviest: FloatArray | None = None
     labelled: bool = False
     settled: float = 0.0
+    rarest: float | None = None
 
     def tails(self, ratio: float) -> tuple[float, float]:
         """Return the p-values of R < ratio and of R >= ratio."""
@@ -117,7 +119,7 @@ class LinearTest:
         happens at the rate share / W_k, and none of them shows it with the chance (1 - share / W_k)^k.
         The largest counts, and that of G equal observations.
         """
-        alike: float = math.pow(1.0 - share, self.units)
+        alike: float = math.pow(1.0 - share, self.units if self.rarest is None else self.rarest)
         if self.heaviest is None:
             return alike
         rest = np.maximum(1.0 - share / self.heaviest, 0.0)

@@ -241,3 +241,15 @@ def test_more_labels_than_all_cannot_be_asked_for():
     human, p = drawn(people, 200, 100, rng, floor=0.89)
     found = corrected_retention(*people[2:], *human, floor=0.89, probabilities=p)
     assert found.needed is None or found.labels < found.needed <= 500
+
+
+def test_rare_failures_are_those_that_the_least_probability_would_show():
+    # Every label is perfect, and a hair of noise gives the test something to go by.
+    rng = np.random.default_rng(14)
+    b = np.ones(1_000)
+    c = 1 - 1e-3 * rng.random(1_000)
+    p = np.where(np.arange(1_000) < 500, 0.13, 0.27)
+    scored = rng.random(1_000) < p
+    human = [np.where(scored, x, np.nan) for x in (b, c)]
+    found = corrected_retention(b, c, *human, floor=0.97, probabilities=p)
+    assert found.p_value == pytest.approx((0.97 / found.value) ** (scored.sum() * 0.13 / 0.2), rel=1e-3)
