@@ -1,10 +1,6 @@
-"""The labelling page measured: weight, server CPU, keys, axe, and labels lost to `kill -9`.
-
-`python -m benchmarks._label_page TIMES [SEED]` prints the rows as JSON.
-"""
+"""The labelling page measured: weight, server CPU, keys, axe, and labels lost to `kill -9`."""
 
 import http.client
-import json
 import os
 import random
 import signal
@@ -34,9 +30,9 @@ _KEYS: dict[LabelScale, dict[str, tuple[float, float]]] = {
 }
 
 
-def page_rows(kills: int = 50, pairs: int = 100, seed: int = 20) -> list[Row]:
-    """Measure everything about the page; takes about ten seconds for each of the `kills` runs."""
-    return [*weight_rows(), cpu_row(), *browser_rows(), kill_row(kills, pairs, seed)]
+def page_rows() -> list[Row]:
+    """Measure what a pair weighs, what it costs the server, its keys, and what axe finds."""
+    return [*weight_rows(), cpu_row(), *browser_rows()]
 
 
 def weight_rows() -> list[Row]:
@@ -112,15 +108,17 @@ def browser_rows(pairs: int = 20) -> list[Row]:
     ]  # fmt: skip
 
 
-def kill_row(times: int, pairs: int = 100, seed: int = 20) -> Row:
+def kill_rows(times: int = 50, pairs: int = 100, seed: int = 20) -> list[Row]:
     """Count labels that were lost or doubled over `times` runs in which the server is killed and started again."""
     found = label_through_kills(times, pairs, seed)
     wrong = found["lost"] + found["doubled"] + found["changed"]
-    return {
-        "figure": f"{pairs} pairs by keyboard, labels lost or doubled after kill -9, {times} times", "value": wrong,
-        "unit": "", "must": "0", "aim": "0", "holds": wrong == 0,
-        "conditions": f"{found['kills']} kills at random moments, {found['labels']} labels in Chromium, SQLite",
-    }  # fmt: skip
+    return [
+        {
+            "figure": f"{pairs} pairs by keyboard, labels lost or doubled after kill -9, {times} times", "value": wrong,
+            "unit": "", "must": "0", "aim": "0", "holds": wrong == 0,
+            "conditions": f"{found['kills']} kills at random moments, {found['labels']} labels in Chromium, SQLite",
+        }
+    ]  # fmt: skip
 
 
 def label_through_kills(times: int, pairs: int, seed: int) -> dict[str, int]:
@@ -314,11 +312,3 @@ def _cpu_ns(pid: int) -> int:
     """Return the CPU time of all threads of a process in nanoseconds."""
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(each.read_text().split()[0]) for each in tasks)
-
-
-if __name__ == "__main__":
-    print(
-        json.dumps(
-            page_rows(*map(int, sys.argv[1:2]), seed=int(sys.argv[2]) if len(sys.argv) > 2 else 20), indent=1
-        )
-    )

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _label_draws
+from benchmarks import _label_draws, _label_page
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "width": _label_draws.width_rows,
     "wrong": _label_draws.wrong_rows,
+    "page": _label_page.page_rows,
+    "kills": _label_page.kill_rows,
 }
 
 
