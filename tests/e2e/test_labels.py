@@ -181,6 +181,22 @@ def test_a_file_is_read_once_and_only_with_drawn_items(opened: crossgrade.Projec
             labelling.read(plan, file, owner)
 
 
+def test_the_file_that_was_read_last_counts_even_if_its_scores_were_read_before(
+    opened: crossgrade.Project, judged: Project
+) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=3))
+    desk = labelling.open(plan)
+    owner, file = enter(desk, plan, is_owner=True), judged.folder / "labels.csv"
+    labelling.write(plan, file)
+    empty = file.read_text(encoding="utf-8")
+    for scores in ((1.0, 0.5), (0.0, 1.0), (1.0, 0.5)):
+        file.write_text(empty.replace(",,\n", f",{scores[0]:g},{scores[1]:g}\n"), encoding="utf-8")
+        assert labelling.read(plan, file, owner) == 3
+        given = [desk.item(owner, each)[1] for each in plan.draw.items]
+        assert [each and each.scores for each in given] == [scores] * 3
+
+
 def test_labels_of_a_draw_without_a_judge_are_refused(cli: CommandLine, project: Project) -> None:
     cli.succeeds("evaluate", "echo", "--yes")
     with (

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._designs import run_named
-from crossgrade.project._label_rules import IMPORTED
+from crossgrade.project._label_rules import IMPORTED, read_labels_given
 from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
 from crossgrade.project._measured import offers_of, run_answers
@@ -137,7 +138,7 @@ class ProjectLabelling:
         return len(rows)
 
     def read(self, plan: LabelPlan, path: Path, rater: Rater) -> int:
-        """Record the scores of a labelling file as a rater's, once each; return how many are new.
+        """Record the scores of a labelling file that are not a rater's already; return how many are new.
 
         Raises DataError for a file that is missing or wrong, of another run, or with items that were not
         drawn.
@@ -159,10 +160,16 @@ class ProjectLabelling:
                     if drawn_elsewhere else "name the file of this run",
                 )  # fmt: skip
         store, now = self._project.store, datetime.now(UTC)
-        return sum(
-            store.labels.append(
+        given = read_labels_given(store, plan.draw.subject)
+        said = {each.item: each.scores for each in given.of_rater(rater.id)}
+        number = 0
+        for label in labels:
+            if said.get(label.id) == label.scores:
+                continue
+            said[label.id] = label.scores
+            number += store.labels.append(
                 LabelAction(
-                    id=f"{rater.id}/{label.id}-" + "-".join(f"{score:g}" for score in label.scores),
+                    id=f"{rater.id}/import-{token_hex(16)}",
                     subject=plan.draw.subject,
                     item=label.id,
                     rater_id=rater.id,
@@ -172,8 +179,7 @@ class ProjectLabelling:
                     at=now,
                 )
             )
-            for label in labels
-        )
+        return number
 
     def _results(self, run: "Run", workload: Workload) -> "Results":
         from crossgrade.workloads import results_from_answers
