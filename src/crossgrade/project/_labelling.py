@@ -103,7 +103,7 @@ class LabelDesk:
         self._given = LabelsGiven()
         self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
         self._assigned: tuple[object, Assignment] | None = None
-        self._lock = Lock()
+        self._lock, self._bounds_lock = Lock(), Lock()
 
     @property
     def draw(self) -> LabelDraw:
@@ -307,7 +307,7 @@ class LabelDesk:
     def standing(self) -> LabelProgress:
         """Return how far the labelling is, for the owner."""
         given, assignment = self._read()
-        with self._lock:
+        with self._bounds_lock:  # a decision takes seconds, in which raters go on
             if self._bounds_at is None or self._bounds_at[0] != given.count:
                 self._bounds_at = given.count, self._bounds()
             bounds = self._bounds_at[1]
