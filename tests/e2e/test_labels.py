@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -19,7 +20,7 @@ import pytest
 
 import crossgrade
 from crossgrade.project import LabelDesk, LabelOptions, LabelPlan
-from crossgrade.store import Rater, utc_now
+from crossgrade.store import Rater, RunStatus, utc_now
 from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project
 
@@ -108,6 +109,25 @@ def test_a_second_process_goes_on_with_the_same_draw(opened: crossgrade.Project)
     assert more.is_new
     assert more.draw.items[:30] == plan.draw.items
     assert set(more.draw.probabilities.values()) == {1.0}
+
+
+def test_what_was_drawn_stays_drawn_when_a_run_has_grown(opened: crossgrade.Project) -> None:
+    labelling = opened.labelling
+    last = labelling.plan("echo", LabelOptions(labels=240)).draw.items[-20:]
+    drawn = replace(labelling.plan("echo").draw, items=last)
+    opened.store.labels.append_draw(drawn)
+    more = labelling.plan("echo", LabelOptions(labels=40)).draw
+    assert more.items[:20] == last
+    assert len(set(more.items)) == 40
+    assert set(more.probabilities.values()) == {40 / 240}
+
+
+def test_nothing_is_drawn_from_a_run_that_goes_on(opened: crossgrade.Project) -> None:
+    run = opened.labelling.plan("echo").run
+    opened.store.runs.append_event(run.id, RunStatus.RUNNING)
+    with opened.store.runs.lock(run.id), raises_code("label-run-unfinished"):
+        opened.labelling.plan("echo")
+    assert opened.labelling.plan("echo").items == 240
 
 
 def test_skips_count_against_the_candidate(cli: CommandLine, opened: crossgrade.Project) -> None:

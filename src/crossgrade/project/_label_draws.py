@@ -18,7 +18,7 @@ from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import labels_in_store, subject_of
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater, RunStatus
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -77,8 +77,8 @@ class ProjectLabelling:
     def plan(self, name: str, options: LabelOptions | None = None, *, run_id: str | None = None) -> LabelPlan:
         """Plan the labelling of a run of a workload (by default its newest); records nothing.
 
-        Raises UsageError if no judge scored the workload, for fewer labels than are drawn already, and for a
-        scale or seed other than the one in force.
+        Raises UsageError if no judge scored the workload, while the run goes on, for fewer labels than are
+        drawn already, and for a scale or seed other than the one in force.
         """
         options = options or LabelOptions()
         workload = self._project.workload(name)
@@ -89,6 +89,12 @@ class ProjectLabelling:
                 hint="give the workload a `scorer` of kind `judge`",
             )
         run = run_named(self._project.store, workload, run_id)
+        if self._project.store.runs.status(run.id) is RunStatus.RUNNING:
+            raise UsageError(
+                f"run {run.id} is still asking, and items are drawn from all that it asks",
+                code="label-run-unfinished",
+                hint="wait until it has ended",
+            )
         results = self._results(run, workload)
         rows = self._rows(run, results)
         if not rows:
@@ -218,12 +224,17 @@ class ProjectLabelling:
         number = min(options.labels or LEAST_LABELS, len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
+        # A resumed run has items that come before those which were drawn, and what is labelled stays drawn.
+        there = set(items)
+        first = [each for each in known.items if each in there] if known else []
+        others = there.difference(first)
+        order = [*first, *sorted(others, key=lambda each: position(each, f"label draw {seed}"))]
         return LabelDraw(
             subject=subject_of(run),
             kind="random",
             scale=known.scale if known else options.scale or _scale_of(workload),
             seed=seed,
-            items=tuple(sorted(items, key=lambda each: position(each, f"label draw {seed}"))[:number]),
+            items=tuple(order[:number]),
             probabilities=dict.fromkeys(items, number / len(items)),
             settings={"overlap": overlap},
         )
