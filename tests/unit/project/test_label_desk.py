@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 
+from crossgrade.errors import UsageError
 from crossgrade.project import GivenLabel, LabelBound, LabelDesk
 from crossgrade.store import LabelDraw, Rater, Store
 from crossgrade.workloads import LabelRow
@@ -105,6 +106,20 @@ def test_a_link_and_its_session_end(store: Store, clock: Clock) -> None:
         desk.record(rater, "item-0", action="1", scores=(1, 1), skip=None, note="")
     again, _ = desk.enter(desk.invite_again(rater, ENDS + timedelta(days=1)))
     assert again.id == rater.id
+
+
+def test_many_tabs_at_once_do_not_exceed_a_quota(store: Store, clock: Clock) -> None:
+    desk = make_desk(store, clock)
+    rater = invite(desk, "Ada", quota=3)
+
+    def tab(number: int) -> bool:
+        try:
+            return desk.record(rater, f"item-{number}", action=f"{number}", scores=(1, 0), skip=None, note="")
+        except UsageError:
+            return False
+
+    with ThreadPool(8) as pool:
+        assert sum(pool.map(tab, range(30))) == 3
 
 
 def test_raters_go_on_while_the_bounds_are_computed(store: Store, clock: Clock) -> None:
