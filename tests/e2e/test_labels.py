@@ -11,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -19,7 +20,7 @@ import pytest
 
 import crossgrade
 from crossgrade.project import LabelDesk, LabelOptions, LabelPlan
-from crossgrade.store import Rater, utc_now
+from crossgrade.store import Rater, RunStatus, utc_now
 from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project
 
@@ -148,6 +149,25 @@ def test_each_planned_round_has_its_part_of_alpha(cli: CommandLine, opened: cros
         labelling.plan("echo", LabelOptions(labels=240))
 
 
+def test_what_was_drawn_stays_drawn_when_a_run_has_grown(opened: crossgrade.Project) -> None:
+    labelling = opened.labelling
+    last = labelling.plan("echo", LabelOptions(labels=240)).draw.items[-20:]
+    drawn = replace(labelling.plan("echo").draw, items=last)
+    opened.store.labels.append_draw(drawn)
+    more = labelling.plan("echo", LabelOptions(labels=40)).draw
+    assert more.items[:20] == last
+    assert len(set(more.items)) == 40
+    assert set(more.probabilities.values()) == {40 / 240}
+
+
+def test_nothing_is_drawn_from_a_run_that_goes_on(opened: crossgrade.Project) -> None:
+    run = opened.labelling.plan("echo").run
+    opened.store.runs.append_event(run.id, RunStatus.RUNNING)
+    with opened.store.runs.lock(run.id), raises_code("label-run-unfinished"):
+        opened.labelling.plan("echo")
+    assert opened.labelling.plan("echo").items == 240
+
+
 def test_skips_count_against_the_candidate(cli: CommandLine, opened: crossgrade.Project) -> None:
     plan = opened.labelling.plan("echo", LabelOptions(labels=120))
     desk = opened.labelling.open(plan)
@@ -217,6 +237,22 @@ def test_a_file_is_read_once_and_only_with_drawn_items(opened: crossgrade.Projec
         file.write_text(f"pair,request,answer_1,answer_2,score_1,score_2\n{pair},r,a,b,1,1\n")
         with raises_code(code):
             labelling.read(plan, file, owner)
+
+
+def test_the_file_that_was_read_last_counts_even_if_its_scores_were_read_before(
+    opened: crossgrade.Project, judged: Project
+) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=3))
+    desk = labelling.open(plan)
+    owner, file = enter(desk, plan, is_owner=True), judged.folder / "labels.csv"
+    labelling.write(plan, file)
+    empty = file.read_text(encoding="utf-8")
+    for scores in ((1.0, 0.5), (0.0, 1.0), (1.0, 0.5)):
+        file.write_text(empty.replace(",,\n", f",{scores[0]:g},{scores[1]:g}\n"), encoding="utf-8")
+        assert labelling.read(plan, file, owner) == 3
+        given = [desk.item(owner, each)[1] for each in plan.draw.items]
+        assert [each and each.scores for each in given] == [scores] * 3
 
 
 def test_labels_of_a_draw_without_a_judge_are_refused(cli: CommandLine, project: Project) -> None:

@@ -31,9 +31,11 @@ steps = st.lists(
 )
 
 
-def played(taken: list[tuple[str, str, str]]) -> tuple[LabelsGiven, dict[str, list[LabelAction]]]:
-    """Return what was said after some steps, and each rater's actions that were not taken back."""
-    given, stacks = LabelsGiven(), dict[str, list[LabelAction]]()
+def played(
+    taken: list[tuple[str, str, str]],
+) -> tuple[LabelsGiven, dict[str, list[LabelAction]], list[LabelAction]]:
+    """Return what was said after some steps, each rater's actions that were not taken back, and all."""
+    given, stacks, actions = LabelsGiven(), dict[str, list[LabelAction]](), list[LabelAction]()
     for number, (rater, item, kind) in enumerate(taken, 1):
         stack = stacks.setdefault(rater, [])
         if kind == "undo" and not stack:
@@ -49,16 +51,29 @@ def played(taken: list[tuple[str, str, str]]) -> tuple[LabelsGiven, dict[str, li
             number=number,
         )
         given.take([action])
+        actions.append(action)
         if kind == "undo":
             stack.pop()
         else:
             stack.append(action)
-    return given, stacks
+    return given, stacks, actions
+
+
+@given(steps)
+def test_actions_taken_together_are_as_those_taken_one_by_one(taken: list[tuple[str, str, str]]) -> None:
+    one_by_one, _, actions = played(taken)
+    together = LabelsGiven()
+    together.take(actions)
+    for rater in "abcd":
+        assert together.of_rater(rater) == one_by_one.of_rater(rater)
+        assert together.last(rater) == one_by_one.last(rater)
+    for item in ITEMS:
+        assert together.of_item(item) == one_by_one.of_item(item)
 
 
 @given(steps)
 def test_a_raters_last_action_that_stands_is_the_label(taken: list[tuple[str, str, str]]) -> None:
-    given, stacks = played(taken)
+    given, stacks, _ = played(taken)
     for rater, stack in stacks.items():
         last = {each.item: each for each in stack}
         assert {each.item: each for each in given.of_rater(rater)} == last
@@ -80,7 +95,7 @@ def test_a_raters_last_action_that_stands_is_the_label(taken: list[tuple[str, st
 def test_items_go_to_raters_who_can_take_them(
     who: list[Rater], taken: list[tuple[str, str, str]], overlap: float, seed: int
 ) -> None:
-    given, _ = played(taken)
+    given, _, _ = played(taken)
     assigner = Assigner(ITEMS, overlap=overlap, seed=seed)
     found = assigner.assign(who, given, now=AT)
     active = {each.id: each for each in who if not each.is_suspended and each.ends_at > AT}

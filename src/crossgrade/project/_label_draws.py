@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._designs import run_named
-from crossgrade.project._label_rules import IMPORTED
+from crossgrade.project._label_rules import IMPORTED, read_labels_given
 from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
 from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import LabelRounds, labels_in_store, rounds_of, subject_of
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater, RunStatus
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
@@ -78,8 +79,9 @@ class ProjectLabelling:
     def plan(self, name: str, options: LabelOptions | None = None, *, run_id: str | None = None) -> LabelPlan:
         """Plan the labelling of a run of a workload (by default its newest); records nothing.
 
-        Raises UsageError if no judge scored the workload, for fewer labels than are drawn already, for more
-        once the planned rounds are used, and for a scale or seed other than the one in force.
+        Raises UsageError if no judge scored the workload, while the run goes on, for fewer labels than are
+        drawn already, for more once the planned rounds are used, and for a scale or seed other than the one
+        in force.
         """
         options = options or LabelOptions()
         workload = self._project.workload(name)
@@ -90,6 +92,12 @@ class ProjectLabelling:
                 hint="give the workload a `scorer` of kind `judge`",
             )
         run = run_named(self._project.store, workload, run_id)
+        if self._project.store.runs.status(run.id) is RunStatus.RUNNING:
+            raise UsageError(
+                f"run {run.id} is still asking, and items are drawn from all that it asks",
+                code="label-run-unfinished",
+                hint="wait until it has ended",
+            )
         results = self._results(run, workload)
         rows = self._rows(run, results)
         if not rows:
@@ -139,7 +147,7 @@ class ProjectLabelling:
         return len(rows)
 
     def read(self, plan: LabelPlan, path: Path, rater: Rater) -> int:
-        """Record the scores of a labelling file as a rater's, once each; return how many are new.
+        """Record the scores of a labelling file that are not a rater's already; return how many are new.
 
         Raises DataError for a file that is missing or wrong, of another run, or with items that were not
         drawn.
@@ -161,10 +169,16 @@ class ProjectLabelling:
                     if drawn_elsewhere else "name the file of this run",
                 )  # fmt: skip
         store, now = self._project.store, datetime.now(UTC)
-        return sum(
-            store.labels.append(
+        given = read_labels_given(store, plan.draw.subject)
+        said = {each.item: each.scores for each in given.of_rater(rater.id)}
+        number = 0
+        for label in labels:
+            if said.get(label.id) == label.scores:
+                continue
+            said[label.id] = label.scores
+            number += store.labels.append(
                 LabelAction(
-                    id=f"{rater.id}/{label.id}-" + "-".join(f"{score:g}" for score in label.scores),
+                    id=f"{rater.id}/import-{token_hex(16)}",
                     subject=plan.draw.subject,
                     item=label.id,
                     rater_id=rater.id,
@@ -174,8 +188,7 @@ class ProjectLabelling:
                     at=now,
                 )
             )
-            for label in labels
-        )
+        return number
 
     def _results(self, run: "Run", workload: Workload) -> "Results":
         from crossgrade.workloads import results_from_answers
@@ -215,12 +228,17 @@ class ProjectLabelling:
         rounds = self._rounds(workload, options, known, number=number, most=len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
+        # A resumed run has items that come before those which were drawn, and what is labelled stays drawn.
+        there = set(items)
+        first = [each for each in known.items if each in there] if known else []
+        others = there.difference(first)
+        order = [*first, *sorted(others, key=lambda each: position(each, f"label draw {seed}"))]
         return LabelDraw(
             subject=subject_of(run),
             kind="random",
             scale=known.scale if known else options.scale or _scale_of(workload),
             seed=seed,
-            items=tuple(sorted(items, key=lambda each: position(each, f"label draw {seed}"))[:number]),
+            items=tuple(order[:number]),
             probabilities=dict.fromkeys(items, number / len(items)),
             settings={
                 "overlap": overlap,

@@ -38,15 +38,19 @@ class LabelsGiven:
 
     def take(self, actions: Iterable[LabelAction]) -> None:
         """Take further actions, in the order in which they were recorded."""
+        lists: dict[str, list[LabelAction]] = {}  # copied once in a call, not once for each action
         for action in actions:
             self.number = max(self.number, action.number)
             self.count += 1
+            rater = action.rater_id
             if action.kind == "undo":
                 self._undo(action)
+                lists.pop(rater, None)
             else:
-                rater, of_item = action.rater_id, self._by_item.get(action.item, {})
-                self._by_item[action.item] = {**of_item, rater: action}
-                self._by_rater[rater] = [*self._by_rater.get(rater, ()), action]
+                self._by_item[action.item] = {**self._by_item.get(action.item, {}), rater: action}
+                if rater not in lists:
+                    lists[rater] = self._by_rater[rater] = [*self._by_rater.get(rater, ())]
+                lists[rater].append(action)
 
     def _undo(self, action: LabelAction) -> None:
         done = self._by_rater.get(action.rater_id, [])

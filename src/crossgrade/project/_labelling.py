@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -103,7 +104,7 @@ class LabelDesk:
         self._given = LabelsGiven()
         self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
         self._assigned: tuple[object, Assignment] | None = None
-        self._lock = Lock()
+        self._lock, self._bounds_lock, self._quota_lock = Lock(), Lock(), Lock()
 
     @property
     def draw(self) -> LabelDraw:
@@ -229,31 +230,32 @@ class LabelDesk:
         if item_id not in self._rows:
             raise _unknown(item_id)
         self._check_label(item_id, scores, skip, note)
-        given, _ = self._read()
-        if given.of_item(item_id).get(rater.id) is not None:
-            self._check_open(item_id)
-        elif rater.quota is not None and len(given.of_rater(rater.id)) >= rater.quota:
-            if self._store.labels.action(f"{rater.id}/{action}") is not None:
-                return False
-            raise UsageError(
-                f"{rater.name} has labelled {rater.quota} items, which is the quota",
-                code="label-quota-reached",
-                hint="ask whoever sent the link to raise it",
+        with nullcontext() if rater.quota is None else self._quota_lock:  # two tabs at the last item
+            given, _ = self._read()
+            if given.of_item(item_id).get(rater.id) is not None:
+                self._check_open(item_id)
+            elif rater.quota is not None and len(given.of_rater(rater.id)) >= rater.quota:
+                if self._store.labels.action(f"{rater.id}/{action}") is not None:
+                    return False
+                raise UsageError(
+                    f"{rater.name} has labelled {rater.quota} items, which is the quota",
+                    code="label-quota-reached",
+                    hint="ask whoever sent the link to raise it",
+                )
+            return self._store.labels.append(
+                LabelAction(
+                    id=f"{rater.id}/{action}",
+                    subject=self._draw.subject,
+                    item=item_id,
+                    rater_id=rater.id,
+                    kind="skip" if scores is None else "score",
+                    scores=scores,
+                    reason=skip,
+                    note=note,
+                    shown_at=shown_at,
+                    at=self._now(),
+                )
             )
-        return self._store.labels.append(
-            LabelAction(
-                id=f"{rater.id}/{action}",
-                subject=self._draw.subject,
-                item=item_id,
-                rater_id=rater.id,
-                kind="skip" if scores is None else "score",
-                scores=scores,
-                reason=skip,
-                note=note,
-                shown_at=shown_at,
-                at=self._now(),
-            )
-        )
 
     def undo(self, rater: Rater, *, action: str | None = None) -> str | None:
         """Take back the rater's last action, and return the id of its item; None if there is none.
@@ -307,7 +309,7 @@ class LabelDesk:
     def standing(self) -> LabelProgress:
         """Return how far the labelling is, for the owner."""
         given, assignment = self._read()
-        with self._lock:
+        with self._bounds_lock:  # a decision takes seconds, in which raters go on
             if self._bounds_at is None or self._bounds_at[0] != given.count:
                 self._bounds_at = given.count, self._bounds()
             bounds = self._bounds_at[1]

@@ -94,15 +94,17 @@ def labels_in_store(store: "Store", run: "Run", *, epochs: int, now: datetime) -
     return RunLabels(run=run, draw=draw, items=items, given=given, waiting=frozenset(waiting), raters=raters)
 
 
-def finished_labels(store: "Store", subject: str, *, now: datetime) -> dict[str, tuple[float, ...]]:
-    """Return the labels of a subject's drawn items of which no rater is asked for another one, by item."""
+def finished_labels(store: "Store", subject: str, *, now: datetime) -> dict[str, tuple[float, ...] | None]:
+    """Return the labels of a subject's drawn items of which no rater is asked for another one, by item.
+
+    None is an item that was skipped.
+    """
     draw = store.labels.newest_draw(subject)
     if draw is None:
         return {}
     given, raters = read_labels_given(store, subject), store.raters.of_subject(subject)
     waiting = frozenset(Assigner.of_draw(draw, draw.items).assign(raters, given, now=now).waiting)
-    scores = {each: given.scores(each) for each in draw.items if each not in waiting}
-    return {each: found for each, found in scores.items() if found is not None}
+    return {each: given.scores(each) for each in draw.items if each not in waiting and given.of_item(each)}
 
 
 class LabelRounds(NamedTuple):

@@ -1,7 +1,7 @@
 """Stores what people label: the draws, and what raters did, in the order in which it was recorded."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ class LabelRecords:
         self._database = database
 
     def append_draw(self, draw: LabelDraw) -> None:
-        """Record a draw, which is in force from then on."""
+        """Record a draw, which is in force from then on, even if the clock was set back since the last."""
         items = _Items(draw.items, dict(draw.probabilities))
         row = {
             "id": draw.id,
@@ -44,7 +44,11 @@ class LabelRecords:
             "items": zstandard.compress(msgspec.json.encode(items)),
             "at": draw.at.isoformat(),
         }
+        newest = select(func.max(t.label_draws.c.at)).where(t.label_draws.c.subject == draw.subject)
         with self._database.writing() as connection:
+            last = connection.execute(newest).scalar()
+            if last is not None and row["at"] <= last:
+                row["at"] = (datetime.fromisoformat(last) + timedelta(microseconds=1)).isoformat()
             connection.execute(insert(t.label_draws), row)
 
     def draws(self, subject: str) -> list[LabelDraw]:

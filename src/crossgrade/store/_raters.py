@@ -53,16 +53,16 @@ class Raters:
             connection.execute(insert(t.label_rater_events), row)
 
     def of_subject(self, subject: str) -> list[Rater]:
-        """Return the raters of a subject, oldest first, each with the end of the newest link."""
+        """Return the raters of a subject, oldest first, each with the end of the link that ends last."""
         r, links = t.label_raters.c, t.label_links.c
         query = (
             select(t.label_raters, links.ends_at)
             .join(t.label_links, links.rater_id == r.id)
             .where(r.subject == subject)
-            .order_by(r.at, r.id, links.at)
+            .order_by(r.at, r.id, links.ends_at)
         )
         with self._database.reading() as connection:
-            found = {row.id: _rater(row) for row in connection.execute(query)}  # the newest link comes last
+            found = {row.id: _rater(row) for row in connection.execute(query)}  # the last end comes last
             suspended = self._suspended(connection, list(found))
         return [replace(each, is_suspended=each.id in suspended) for each in found.values()]
 

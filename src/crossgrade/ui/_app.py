@@ -37,7 +37,14 @@ def label_app(desk: LabelDesk, *, hosts: Collection[str]) -> Starlette:
     """Return the app of the labelling page.
 
     `hosts` are the values of the Host header under which it answers, with the port: `127.0.0.1:8400`.
+    Raises UsageError for items of more answers than a page can name.
     """
+    if desk.answers > _scales.MOST_ANSWERS:
+        raise UsageError(
+            f"an item has {desk.answers} answers, and a page shows at most {_scales.MOST_ANSWERS}",
+            code="label-answers-many",
+            hint="label them in a file: `--export FILE`, then `--import FILE`",
+        )
     pages = _LabelPages(desk)
     routes = [
         Route("/", pages.start),

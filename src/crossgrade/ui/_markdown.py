@@ -22,12 +22,18 @@ _TAGS = frozenset(
 
 def formatted(text: str) -> Pieces | None:
     """Return a Markdown text as pieces; None if it is too long or too intricate to be formatted."""
-    if len(text) > FORMATTED_CHARS:
+    if len(text) > FORMATTED_CHARS or _cells(text) > _MOST_TOKENS:
         return None
     tokens = _parser().parse(text)
     if sum(1 + len(each.children or ()) for each in tokens) > _MOST_TOKENS:
         return None
     return list(_pieces(tokens))
+
+
+def _cells(text: str) -> int:
+    """Return the most cells that a table in a text can have; short rows are filled up to the longest."""
+    lines = text.split("\n")
+    return max(line.count("|") for line in lines) * len(lines)
 
 
 @cache

@@ -80,11 +80,15 @@ def take_labels(store: Store, route: str, pairs: Iterable[Pair], *, now: datetim
     """Record the labels from the page of pairs that wait for them, and return how many were recorded.
 
     A label is taken once, when no rater is asked for another one of the pair. From then on it cannot be
-    taken back.
+    taken back. A skip counts against the candidate, as in a decision: dropped, it could hide a loss.
     """
     waiting = {pair.id: pair for pair in pairs}
     finished = finished_labels(store, subject_of(route), now=now)
-    labels = [LabelScores(id=each, scores=finished[each]) for each in waiting if each in finished]
+    labels = [
+        LabelScores(id=each, scores=finished[each] or ((0.0, 1.0) if _swapped(each) else (1.0, 0.0)))
+        for each in waiting
+        if each in finished
+    ]
     return record_labels(store, labels, waiting.values())
 
 

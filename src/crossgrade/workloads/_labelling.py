@@ -138,7 +138,8 @@ def with_labels(
     """Return a run's results with people's scores in the column `human`, each at the answer it was given to.
 
     `seed` is the run's own. Rows in `skipped` get a score of 1 for the `incumbent` and of 0 for every other
-    model, so that who skips cannot help a candidate. Raises `DataError` for labels of another run.
+    model, so that who skips cannot help a candidate. Raises `DataError` for labels of another run, or of
+    another number of models.
     """
     if not labels and not skipped:
         return results
@@ -151,6 +152,13 @@ def with_labels(
                 f"the pair {label.id[:40]!r} is not of run {run}",
                 code="label-of-other-run",
                 hint="name the file of this run",
+            )
+        if len(label.scores) != len(rows):
+            raise DataError(
+                f"the pair {label.id[:40]!r} has scores of {len(label.scores)} answers, "
+                f"and {len(rows)} models were asked",
+                code="label-answers-changed",
+                hint="label the items of this run anew",
             )
         for model, score in zip(_order(label.id, seed, rows), label.scores, strict=True):
             human[rows[model]] = score

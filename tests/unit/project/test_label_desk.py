@@ -5,10 +5,12 @@ from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from crossgrade.project import GivenLabel, LabelDesk
+from crossgrade.errors import UsageError
+from crossgrade.project import GivenLabel, LabelBound, LabelDesk
 from crossgrade.store import LabelDraw, Rater, Store
 from crossgrade.workloads import LabelRow
 from tests.codes import raises_code
@@ -104,6 +106,40 @@ def test_a_link_and_its_session_end(store: Store, clock: Clock) -> None:
         desk.record(rater, "item-0", action="1", scores=(1, 1), skip=None, note="")
     again, _ = desk.enter(desk.invite_again(rater, ENDS + timedelta(days=1)))
     assert again.id == rater.id
+
+
+def test_many_tabs_at_once_do_not_exceed_a_quota(store: Store, clock: Clock) -> None:
+    desk = make_desk(store, clock)
+    rater = invite(desk, "Ada", quota=3)
+
+    def tab(number: int) -> bool:
+        try:
+            return desk.record(rater, f"item-{number}", action=f"{number}", scores=(1, 0), skip=None, note="")
+        except UsageError:
+            return False
+
+    with ThreadPool(8) as pool:
+        assert sum(pool.map(tab, range(30))) == 3
+
+
+def test_raters_go_on_while_the_bounds_are_computed(store: Store, clock: Clock) -> None:
+    begun, may_end = Event(), Event()
+
+    def bounds() -> tuple[LabelBound, ...]:
+        begun.set()
+        assert may_end.wait(60)
+        return ()
+
+    desk = make_desk(store, clock, bounds=bounds)
+    rater = invite(desk, "Ada")
+    with ThreadPool(2) as pool:
+        standing = pool.apply_async(desk.standing)
+        try:
+            assert begun.wait(60)
+            assert pool.apply_async(label, (desk, rater, clock)).get(30) is not None
+        finally:
+            may_end.set()
+        assert standing.get(60).labelled == 0
 
 
 def test_a_suspended_rater_cannot_go_on_and_others_get_the_items(store: Store, clock: Clock) -> None:

@@ -68,6 +68,16 @@ def test_draws_come_back_as_they_were_recorded(any_store: Store) -> None:
     assert any_store.labels.newest_draw("run:2") is None
 
 
+def test_a_draw_is_in_force_although_the_clock_was_set_back(any_store: Store) -> None:
+    any_store.labels.append_draw(make_draw(at=ENDS))
+    later = make_draw(at=AT, items=("b", "a", "c"))
+    any_store.labels.append_draw(later)
+    newest = any_store.labels.newest_draw("run:1")
+    assert newest is not None
+    assert newest.id == later.id
+    assert newest.at > ENDS
+
+
 def test_a_damaged_draw_is_said_to_be_damaged(store: Store) -> None:
     draw = make_draw()
     store.labels.append_draw(draw)
@@ -119,10 +129,11 @@ def test_a_link_is_used_once_even_at_the_same_moment(any_store: Store) -> None:
     assert set(any_store.raters.entered("run:1")) == {rater.id}
 
 
-def test_a_rater_has_the_end_of_the_newest_link_and_may_be_suspended(any_store: Store) -> None:
+def test_a_rater_has_the_last_end_of_the_links_and_may_be_suspended(any_store: Store) -> None:
     rater, other = make_rater(any_store, quota=5), make_rater(any_store, "Bo", link="bo", at=ENDS)
     later = ENDS + timedelta(days=1)
     any_store.raters.append_link(rater.id, "another", later)
+    any_store.raters.append_link(rater.id, "shorter", ENDS - timedelta(days=1))  # the other sessions go on
     any_store.raters.append_event(rater.id, "suspended")
     first, second = any_store.raters.of_subject("run:1")
     assert (first.name, first.ends_at, first.is_suspended, first.quota) == ("Ada", later, True, 5)

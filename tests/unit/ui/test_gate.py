@@ -10,6 +10,8 @@ import pytest
 from benchmarks._label_desk import invited, open_desk
 from crossgrade.project import LabelDesk
 from crossgrade.store import Store
+from crossgrade.ui import label_app
+from tests.codes import raises_code
 
 FORM = "application/x-www-form-urlencoded"
 OWN = {"Sec_Fetch_Site": "same-origin"}
@@ -72,6 +74,12 @@ def form(**changes: str) -> dict[str, str]:
         | {"score-a": "1", "score-b": "0"}
         | {name.replace("_", "-"): text for name, text in changes.items()}
     )
+
+
+def test_items_of_more_answers_than_a_page_can_name_are_refused(store: Store) -> None:
+    desk = open_desk(store, items=1, texts={1: ("request", ("answer",) * 27)})
+    with raises_code("label-answers-many"):
+        label_app(desk, hosts={"127.0.0.1:8400"})
 
 
 def test_every_answer_has_the_headers_of_safety(desk: LabelDesk, caller: Caller) -> None:

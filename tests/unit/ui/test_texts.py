@@ -72,7 +72,14 @@ def test_any_markdown_is_balanced(text: str) -> None:
     assert open_tags == []
 
 
-@pytest.mark.parametrize("text", ["x" * (FORMATTED_CHARS + 1), "|a|b|\n|-|-|\n" + "|\n" * 4_900])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * (FORMATTED_CHARS + 1),
+        "|a|b|\n|-|-|\n" + "|\n" * 4_900,
+        "|a" * 600 + "\n" + "|-" * 600 + "\n" + "a\n" * 3_700,  # each row is filled up to 600 cells
+    ],
+)
 def test_what_is_too_long_or_intricate_is_not_formatted(text: str) -> None:
     assert formatted(text) is None
 

@@ -79,6 +79,12 @@ def test_a_file_of_another_run_is_refused() -> None:
         with_labels(results_of(2), labels, **RUN)
 
 
+def test_labels_from_before_another_model_was_asked_are_refused() -> None:
+    labels = score_as(blind_rows(results_of(2), **RUN), lambda _: 1.0)
+    with raises_code("label-answers-changed"):
+        with_labels(results_of(2, models=(*MODELS, "qwen")), labels, **RUN)
+
+
 def test_what_was_not_labelled_stays_unknown_and_half_pairs_are_not_shown() -> None:
     results = results_of(4, without=1)
     rows = blind_rows(results, **RUN)
