@@ -28,8 +28,8 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "labels-skipped",
             f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts as if "
-            f"{found.incumbent} were right there and the candidate wrong. That can hide a good candidate, and "
-            "never certifies a bad one.",
+            f"{found.incumbent} were right there and the candidate wrong. That can hide a good candidate, "
+            "and never certifies a bad one.",
         )
     if labels.hasty:
         yield Remark(
