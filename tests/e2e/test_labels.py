@@ -316,6 +316,13 @@ def test_a_request_that_never_ends_does_not_keep_the_page_up(page: Page, opened:
     assert code == 0, written
 
 
+def test_looking_draws_nothing(cli: CommandLine, opened: crossgrade.Project) -> None:
+    for option in (("--status",), ("--suspend", "Ada"), ("--resume", "Ada")):
+        cli.fails("label", "echo", *option, error="labels-not-drawn")
+        cli.fails("label", "echo", "--overlap", "0.5", *option, error="options-conflict")
+    assert opened.labelling.plan("echo", LabelOptions(scale="compare")).is_new
+
+
 def test_raters_are_suspended_and_files_exchanged(
     cli: CommandLine, opened: crossgrade.Project, judged: Project
 ) -> None:

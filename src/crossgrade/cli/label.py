@@ -32,6 +32,8 @@ _LONGEST_STOP_S = 5
 """How long a stop waits for requests in flight, which a browser that lost its connection never ends."""
 _NAME = re.compile(r"[\w.@-](?:[\w .@-]{0,58}[\w.@-])?")
 _SCALES = ("right-wrong", "graded", "compare")
+_DRAWING = ("--export", "--import")
+"""What is done in place of the page, and draws the items if nobody has."""
 
 
 class _Link(NamedTuple):
@@ -152,6 +154,10 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
         _refuse(given, "they are for runs, and `--live` labels live pairs")
     if len(instead) > 1:
         _refuse(instead, "each is done by itself")
+    if instead and instead[0] not in _DRAWING:
+        draws = {"labels": "--labels", "scale": "--scale", "seed": "--seed", "overlap": "--overlap"}
+        given = [option for name, option in draws.items() if options[name] is not None]
+        _refuse(given, f"{instead[0]} draws nothing")
     if len(options["raters"]) > _MOST_RATERS:
         raise UsageError(
             f"{len(options['raters'])} raters at once",
@@ -207,6 +213,12 @@ def _opened(
         return None, desk
     labelling = project.labelling
     plan = labelling.plan(workload, filled(LabelOptions, options), run_id=options["run_id"])
+    if plan.is_new and (options["status"] or options["suspended"] or options["resumed"]):
+        raise NotFoundError(
+            f"no items of run {plan.run.id} are drawn yet",
+            code="labels-not-drawn",
+            hint=f"`crossgrade label {workload}` draws them",
+        )
     draw = plan.draw
     note(
         f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, drawn at random "
