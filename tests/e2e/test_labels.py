@@ -362,10 +362,39 @@ def test_the_command_serves_a_page_that_a_kill_does_not_harm(
 
     page.start("echo")
     assert set(page.links) == {"owner"}
-    page.enter("owner")  # it takes Ctrl-C itself once it answers
     code, written = page.kill(signal.SIGINT)
     assert code == 0, written
     assert "5 of 40" in written
+
+
+def test_ctrl_c_stops_the_page_from_its_links_on(page: Page, opened: crossgrade.Project) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts what runs in the background
+    try:
+        page.start("echo", "--labels", "30")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    code, written = page.kill(signal.SIGINT)
+    assert code == 0, written
+    assert noted(written, "label-stopped", 0, 30)
+
+
+def test_a_request_that_never_ends_does_not_keep_the_page_up(page: Page, opened: crossgrade.Project) -> None:
+    page.start("echo", "--labels", "30")
+    page.enter("owner")
+    address = urlsplit(page.links["owner"])
+    with socket.create_connection((address.hostname, address.port)) as lost:
+        head = f"POST /enter HTTP/1.1\r\nhost: {address.netloc}\r\norigin: http://{address.netloc}\r\n"
+        head += "content-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\nlink="
+        lost.sendall(head.encode())
+        code, written = page.kill(signal.SIGINT)
+    assert code == 0, written
+
+
+def test_looking_draws_nothing(cli: CommandLine, opened: crossgrade.Project) -> None:
+    for option in (("--status",), ("--suspend", "Ada"), ("--resume", "Ada")):
+        cli.fails("label", "echo", *option, error="labels-not-drawn")
+        cli.fails("label", "echo", "--overlap", "0.5", *option, error="options-conflict")
+    assert opened.labelling.plan("echo", LabelOptions(scale="compare")).is_new
 
 
 def test_raters_are_suspended_and_files_exchanged(

@@ -1,8 +1,9 @@
 """`crossgrade label`: people label answers side by side, on a page of this machine."""
 
 import re
+import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,11 @@ from crossgrade.cli._params import complete_route, complete_workload, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from socket import socket
+    from types import FrameType
+
+    import uvicorn
 
     from crossgrade.project import LabelDesk, LabelPlan, Project
     from crossgrade.store import Rater, RaterEventKind
@@ -23,8 +28,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _OWNER = "owner"
 _MOST_RATERS = 50
+_LONGEST_STOP_S = 5
+"""How long a stop waits for requests in flight, which a browser that lost its connection never ends."""
 _NAME = re.compile(r"[\w.@-](?:[\w .@-]{0,58}[\w.@-])?")
 _SCALES = ("right-wrong", "graded", "compare")
+_DRAWING = ("--export", "--import")
+"""What is done in place of the page, and draws the items if nobody has."""
 
 
 class _Link(NamedTuple):
@@ -153,6 +162,10 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
         _refuse(given, "they are for runs, and `--live` labels live pairs")
     if len(instead) > 1:
         _refuse(instead, "each is done by itself")
+    if instead and instead[0] not in _DRAWING:
+        draws = {"labels": "--labels", "scale": "--scale", "seed": "--seed", "overlap": "--overlap"}
+        given = [option for name, option in draws.items() if options[name] is not None]
+        _refuse(given, f"{instead[0]} draws nothing")
     if len(options["raters"]) > _MOST_RATERS:
         raise UsageError(
             f"{len(options['raters'])} raters at once",
@@ -208,6 +221,12 @@ def _opened(
         return None, desk
     labelling = project.labelling
     plan = labelling.plan(workload, filled(LabelOptions, options), run_id=options["run_id"])
+    if plan.is_new and (options["status"] or options["suspended"] or options["resumed"]):
+        raise NotFoundError(
+            f"no items of run {plan.run.id} are drawn yet",
+            code="labels-not-drawn",
+            hint=f"`crossgrade label {workload}` draws them",
+        )
     draw = plan.draw
     note(
         f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, drawn at random "
@@ -272,10 +291,30 @@ def _serve(desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None
 def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
     import uvicorn
 
-    from crossgrade.cli._loopback import show_in_browser
-    from crossgrade.ui import entry_path, label_app
+    from crossgrade.ui import label_app
 
     port = socket.getsockname()[1]
+    app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_LONGEST_STOP_S,
+        )
+    )
+    with _stopped_by_interrupt(server):
+        _show_links(desk, port, options, as_json=as_json)
+        server.run(sockets=[socket])
+
+
+def _show_links(desk: "LabelDesk", port: int, options: dict[str, Any], *, as_json: bool) -> None:
+    """Print the links of the owner and of the raters, and open the owner's in the browser."""
+    from crossgrade.cli._loopback import show_in_browser
+    from crossgrade.ui import entry_path
+
     links: list[_Link] = []
     for name in dict.fromkeys((_OWNER, *options["raters"])):
         secret, ends_at = _invite(desk, name, options)
@@ -290,9 +329,24 @@ def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, a
     note("each link works once. Ctrl-C stops the page; the labels are saved", code="label-page")
     if not options["no_browser"]:
         show_in_browser(links[0].link)
-    app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
-    settings = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", server_header=False)
-    uvicorn.Server(settings).run(sockets=[socket])
+
+
+@contextmanager
+def _stopped_by_interrupt(server: "uvicorn.Server") -> "Iterator[None]":
+    """Let Ctrl-C stop a server before it runs, too.
+
+    A shell lets a command that it starts in the background ignore Ctrl-C. The server takes it all the same,
+    but only while it runs, so that one between the links and the first page was lost.
+    """
+
+    def stop(_number: int, _frame: "FrameType | None") -> None:
+        server.should_exit = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _print_status(desk: "LabelDesk", *, as_json: bool) -> None:
