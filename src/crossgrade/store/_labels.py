@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import zstandard
-from sqlalchemy import Row, exists, func, insert, select
+from sqlalchemy import Row, Table, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from crossgrade.errors import StoreError
@@ -31,8 +31,11 @@ class LabelRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append_draw(self, draw: LabelDraw) -> None:
-        """Record a draw, which is in force from then on."""
+    def append_draw(self, draw: LabelDraw) -> bool:
+        """Record a draw, which is in force from then on, and return True.
+
+        Return False if one with its id is recorded, because another process was faster.
+        """
         items = _Items(draw.items, dict(draw.probabilities))
         row = {
             "id": draw.id,
@@ -44,8 +47,7 @@ class LabelRecords:
             "items": zstandard.compress(msgspec.json.encode(items)),
             "at": draw.at.isoformat(),
         }
-        with self._database.writing() as connection:
-            connection.execute(insert(t.label_draws), row)
+        return self._append_once(t.label_draws, row)
 
     def draws(self, subject: str) -> list[LabelDraw]:
         """Return the draws of a subject, oldest first. Raises `StoreError` for one that is damaged."""
@@ -77,14 +79,17 @@ class LabelRecords:
             "shown_at": None if action.shown_at is None else action.shown_at.isoformat(),
             "at": action.at.isoformat(),
         }
-        a = t.label_actions.c
+        return self._append_once(t.label_actions, row)
+
+    def _append_once(self, table: Table, row: dict[str, Any]) -> bool:
+        """Insert a row and return True, or return False if one with its id is there."""
         with self._database.plainly(), self._database.engine.connect() as connection:
             try:
-                connection.execute(insert(t.label_actions), row)
+                connection.execute(insert(table), row)
                 connection.commit()
             except IntegrityError:
                 connection.rollback()
-                if connection.execute(select(exists().where(a.id == action.id))).scalar():
+                if connection.execute(select(exists().where(table.c.id == row["id"]))).scalar():
                     return False
                 raise
         return True
