@@ -10,7 +10,7 @@ from crossgrade.project import LabelDesk, LabelOptions
 from crossgrade.store import LabelDraw, Rater
 from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project
-from tests.e2e.test_labels import decided, enter, label_all, opened  # noqa: F401 (a fixture)
+from tests.e2e.test_labels import decided, enter, label_all
 
 RESIDUAL = LabelOptions(labels=180, draw="residual")
 PILOT = 117  # 0.65 of them
@@ -25,7 +25,7 @@ def finish_pilot(desk: LabelDesk, rater: Rater) -> None:
 
 
 @pytest.fixture
-def newest(opened: crossgrade.Project) -> Callable[[], LabelDraw]:  # noqa: F811
+def newest(opened: crossgrade.Project) -> Callable[[], LabelDraw]:
     """Reads the draw in force."""
     store = opened.store
     (run,) = store.runs.recent("echo")
@@ -40,7 +40,7 @@ def newest(opened: crossgrade.Project) -> Callable[[], LabelDraw]:  # noqa: F811
 
 def test_the_main_draw_follows_the_pilot_and_both_are_one_round(
     cli: CommandLine,
-    opened: crossgrade.Project,  # noqa: F811
+    opened: crossgrade.Project,
     newest: Callable[[], LabelDraw],
 ) -> None:
     plan = opened.labelling.plan("echo", RESIDUAL)
@@ -86,7 +86,7 @@ def test_the_main_draw_follows_the_pilot_and_both_are_one_round(
 
 
 def test_another_process_draws_the_same_once(
-    opened: crossgrade.Project,  # noqa: F811
+    opened: crossgrade.Project,
     judged: Project,
     newest: Callable[[], LabelDraw],
 ) -> None:
@@ -109,7 +109,7 @@ def test_another_process_draws_the_same_once(
 
 def test_skipped_items_of_a_pilot_count_against_the_candidate(
     cli: CommandLine,
-    opened: crossgrade.Project,  # noqa: F811
+    opened: crossgrade.Project,
 ) -> None:
     plan = opened.labelling.plan("echo", RESIDUAL)
     desk = opened.labelling.open(plan)
@@ -130,7 +130,7 @@ def test_skipped_items_of_a_pilot_count_against_the_candidate(
 
 def test_what_a_residual_draw_cannot_be_is_refused(
     cli: CommandLine,
-    opened: crossgrade.Project,  # noqa: F811
+    opened: crossgrade.Project,
 ) -> None:
     with raises_code("label-count-invalid"):
         opened.labelling.plan("echo", LabelOptions(labels=40, draw="residual"))

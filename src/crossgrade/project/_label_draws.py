@@ -42,7 +42,7 @@ class LabelOptions:
     `labels` is the number of items to label in all, those that are labelled counted. `overlap` is the share
     of the items that two raters label, in [0, 1]. A draw with labels can be enlarged `rounds` - 1 times, by
     as many items as the first round has, and each round is tested at alpha / `rounds`. A `residual` draw
-    begins with a pilot drawn at random. Once that is labelled, the other items are drawn by themselves, more
+    begins with a pilot drawn at random. Once that is labelled, more items are drawn automatically, more
     often where the pilot's labels and the judge's scores say that labels help the most.
     """
 
