@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import crossgrade
 from benchmarks.gateway._served import Served
 from crossgrade.calls import CallLimiters, Patience
 from crossgrade.testing import FakeProvider, Reply
@@ -84,6 +85,15 @@ def judged(project: Project, script: dict[str, Script]) -> Project:
         json.dumps({"reason": "seen", "grade": 1 if "nothing" in request.prompt else 5})
     )
     return project
+
+
+@pytest.fixture
+def opened(cli: CommandLine, judged: Project) -> Iterator[crossgrade.Project]:
+    """The project, judged on 240 samples."""
+    judged.dataset(240)
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    with crossgrade.Project.open(judged.folder / "crossgrade.yaml") as project:
+        yield project
 
 
 @pytest.fixture

@@ -25,15 +25,6 @@ from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project
 
 
-@pytest.fixture
-def opened(cli: CommandLine, judged: Project) -> Iterator[crossgrade.Project]:
-    """The project, judged on 240 samples."""
-    judged.dataset(240)
-    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
-    with crossgrade.Project.open(judged.folder / "crossgrade.yaml") as project:
-        yield project
-
-
 def enter(desk: LabelDesk, plan: LabelPlan, name: str = "owner", **changes: object) -> Rater:
     ends = utc_now() + timedelta(days=1)
     rater = Rater(subject=plan.draw.subject, name=name, ends_at=ends, **changes)  # type: ignore[arg-type]

@@ -444,7 +444,7 @@ def _note_labels(project: "Project", verdict: "Verdict", label_file: Path | None
         )
     elif counts is not None and counts.left:
         note(
-            f"{counts.left:,} of {counts.drawn:,} drawn items are neither labelled nor skipped, so no label "
+            f"{counts.left:,} of {counts.drawn:,} items are neither labelled nor skipped, so no label "
             f"counts yet: `crossgrade label {verdict.workload}`",
             code="labels-left",
         )

@@ -59,7 +59,13 @@ class _Link(NamedTuple):
     type=click.IntRange(1, 100_000),
     metavar="N",
     help="Items to label in all. Once there are labels, a larger number begins the next planned round.  "
-    "[default: 100]",
+    "[default: 100, with `--draw residual` 200]",
+)
+@click.option(
+    "--draw",
+    type=click.Choice(("random", "residual")),
+    help="Which items: all alike, or after a pilot at random more often those where labels help the most.  "
+    "[default: random]",
 )
 @click.option("--scale", type=click.Choice(_SCALES), help="What raters say.  [default: as the judge]")
 @click.option(
@@ -118,7 +124,7 @@ def command(workload: str | None, *, config_path: str, as_json: bool, **options:
     """Let people label answers, side by side and blind.
 
     Opens a page on this machine where the answers to each item stand in random order without names. The
-    items are drawn at random from a run of WORKLOAD, or from a route's live pairs. Every action is saved at
+    items are drawn from a run of WORKLOAD, or from a route's live pairs. Every action is saved at
     once: stop with Ctrl-C and go on with the same command. `crossgrade decide WORKLOAD` takes the labels
     when all drawn items have one or are skipped.
     """
@@ -156,7 +162,13 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
     named |= {"suspended": "--suspend", "resumed": "--resume"}
     instead = [option for name, option in named.items() if options[name]]
     if options["route"] is not None:
-        of_runs = {"run_id": "--run", "labels": "--labels", "seed": "--seed", "rounds": "--rounds"}
+        of_runs = {
+            "run_id": "--run",
+            "labels": "--labels",
+            "seed": "--seed",
+            "rounds": "--rounds",
+            "draw": "--draw",
+        }
         of_runs |= {"export_path": "--export", "import_path": "--import"}
         given = [option for name, option in of_runs.items() if options[name] is not None]
         _refuse(given, "they are for runs, and `--live` labels live pairs")
@@ -228,9 +240,11 @@ def _opened(
             hint=f"`crossgrade label {workload}` draws them",
         )
     draw = plan.draw
+    how = "where labels help the most" if draw.kind == "residual" and not plan.undrawn else "at random"
+    more = f", then about {plan.undrawn:,} where labels help the most" if plan.undrawn else ""
     note(
-        f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, drawn at random "
-        f"(seed {draw.seed}), scale {draw.scale}: about {plan.hours:.1f} h for one person",
+        f"{len(draw.items):,} of {plan.items:,} items of run {plan.run.id}, drawn {how} "
+        f"(seed {draw.seed}){more}, scale {draw.scale}: about {plan.hours:.1f} h for one person",
         code="labels-drawn" if plan.is_new else "labels-go-on",
     )
     return plan, labelling.open(plan)

@@ -15,7 +15,7 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
     if labels.left:
         yield Remark(
             "labels-unfinished",
-            f"{labels.left:,} of {labels.drawn:,} drawn items are neither labelled nor skipped, so no label "
+            f"{labels.left:,} of {labels.drawn:,} items are neither labelled nor skipped, so no label "
             "counts yet: stopping at a good moment would choose the verdict.",
         )
     if labels.rounds > 1:

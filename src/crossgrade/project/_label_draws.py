@@ -6,11 +6,18 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from crossgrade.domain import Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._designs import run_named
+from crossgrade.project._label_pilots import (
+    main_draw,
+    pilot_settings,
+    pilot_size,
+    planned_labels,
+    still_to_draw,
+)
 from crossgrade.project._label_rules import IMPORTED, read_labels_given
 from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
@@ -35,10 +42,13 @@ class LabelOptions:
 
     `labels` is the number of items to label in all, those that are labelled counted. `overlap` is the share
     of the items that two raters label, in [0, 1]. A draw with labels can be enlarged `rounds` - 1 times, by
-    as many items as the first round has, and each round is tested at alpha / `rounds`.
+    as many items as the first round has, and each round is tested at alpha / `rounds`. A `residual` draw
+    begins with a pilot drawn at random. Once that is labelled, more items are drawn automatically, more
+    often where the pilot's labels and the judge's scores say that labels help the most.
     """
 
     labels: int | None = None
+    draw: Literal["random", "residual"] | None = None
     scale: LabelScale | None = None
     seed: int | None = None
     overlap: float | None = None
@@ -49,7 +59,8 @@ class LabelOptions:
 class LabelPlan:
     """What is going to be labelled: a draw of `run`, which `is_new` says is not recorded yet.
 
-    `rows` are the texts of the drawn items. `items` counts what could be drawn.
+    `rows` are the texts of the drawn items. `items` counts what could be drawn. `undrawn` is about how many
+    more are drawn once these are labelled.
     """
 
     run: "Run"
@@ -61,9 +72,14 @@ class LabelPlan:
     rubric: str
 
     @property
+    def undrawn(self) -> int:
+        """About how many items are drawn once a pilot is labelled, 0 if none are."""
+        return still_to_draw(self.draw)
+
+    @property
     def hours(self) -> float:
         """About how many hours all of it takes one person."""
-        return len(self.draw.items) * SECONDS_AN_ITEM / 3600
+        return (len(self.draw.items) + self.undrawn) * SECONDS_AN_ITEM / 3600
 
 
 class ProjectLabelling:
@@ -105,23 +121,27 @@ class ProjectLabelling:
                 f"run {run.id} has no sample that every model answered", code="label-nothing",
                 hint=f"go on with it: `crossgrade evaluate {name} --resume {run.id}`",
             )  # fmt: skip
-        known = self._project.store.labels.newest_draw(subject_of(run))
+        recorded = self._project.store.labels.newest_draw(subject_of(run))
+        known = recorded if recorded is None else self._after_pilot(workload, run, recorded, results)
         draw = self._draw(workload, run, options, known, list(rows))
         return LabelPlan(
             run=run,
             workload=workload,
             draw=draw,
-            is_new=known is None or draw.id != known.id,
+            is_new=recorded is None or draw.id != recorded.id,
             rows={each: rows[each] for each in draw.items if each in rows},
             items=len(rows),
             rubric=str(workload.scorer.options.get("criteria", "")),
         )
 
     def open(self, plan: LabelPlan) -> LabelDesk:
-        """Record a plan's draw if it is new, and return the desk at which its items are labelled."""
+        """Record a plan's draw if it is new, and return the desk at which its items are labelled.
+
+        When a pilot is labelled, the desk records the draw that follows, and goes on with it.
+        """
         store = self._project.store
-        if plan.is_new:
-            store.labels.append_draw(plan.draw)
+        if plan.is_new and not store.labels.append_draw(plan.draw):  # another process was faster
+            plan = self.plan(plan.workload.name, run_id=plan.run.id)
         return LabelDesk(
             store,
             plan.draw,
@@ -129,6 +149,33 @@ class ProjectLabelling:
             title=plan.workload.name,
             rubric=plan.rubric,
             bounds=partial(self._bounds, plan.workload, plan.run),
+            draw_on=partial(self._draw_on, plan.workload, plan.run) if plan.undrawn else None,
+        )
+
+    def _draw_on(self, workload: Workload, run: "Run") -> "tuple[LabelDraw, Mapping[str, LabelRow]] | None":
+        """Record the draw that follows a labelled pilot, and return what is recorded with its texts."""
+        labels, subject = self._project.store.labels, subject_of(run)
+        known, results = labels.newest_draw(subject), self._results(run, workload)
+        draw = None if known is None else self._after_pilot(workload, run, known, results)
+        if draw is None or still_to_draw(draw):
+            return None
+        if known is not None and draw.id != known.id and not labels.append_draw(draw):
+            draw = labels.newest_draw(subject) or draw
+        rows = self._rows(run, results)
+        return draw, {each: rows[each] for each in draw.items if each in rows}
+
+    def _after_pilot(self, workload: Workload, run: "Run", known: LabelDraw, results: "Results") -> LabelDraw:
+        """Return the draw that follows a pilot if all of it is labelled or skipped, or else the known one."""
+        now, incumbent = datetime.now(UTC), workload.incumbent.name
+        if not still_to_draw(known):
+            return known
+        found = labels_in_store(self._project.store, run, epochs=workload.epochs, now=now)
+        if found is None or found.waiting or not found.items:
+            return known
+        add_labels = found.columns(incumbent, so_far=True)
+        assert add_labels is not None
+        return main_draw(
+            known, add_labels(results), run=run.id, incumbent=incumbent, floor=workload.floor, now=now
         )
 
     def write(self, plan: LabelPlan, path: Path) -> int:
@@ -216,15 +263,24 @@ class ProjectLabelling:
 
         if known is not None:
             _check_same(options, known)
-            if options.labels is None or options.labels == len(known.items):
+            planned = planned_labels(known)
+            if options.labels is None or options.labels == planned:
                 return known
-            if options.labels < len(known.items):
+            if options.labels < planned:
                 raise UsageError(
-                    f"{len(known.items)} items are drawn already, and all must be labelled or skipped",
+                    f"{planned} items are drawn already, and all must be labelled or skipped",
                     code="label-count-invalid",
-                    hint=f"give `--labels` a larger number than {len(known.items)}, or leave it out",
+                    hint=f"give `--labels` a larger number than {planned}, or leave it out",
                 )
-        number = min(options.labels or LEAST_LABELS, len(items))
+        kind = known.kind if known else options.draw or "random"
+        least = LEAST_LABELS if kind == "random" else 2 * LEAST_LABELS  # a label may count less than one
+        number = min(options.labels or least, len(items))
+        if kind == "residual" and (options.rounds or 1) > 1:
+            raise UsageError(
+                "a residual draw is one round: its pilot and what follows are tested together",
+                code="label-rounds-residual",
+                hint="leave out `--rounds`, or draw at random: leave out `--draw`",
+            )
         rounds = self._rounds(workload, options, known, number=number, most=len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
@@ -233,18 +289,21 @@ class ProjectLabelling:
         first = [each for each in known.items if each in there] if known else []
         others = there.difference(first)
         order = [*first, *sorted(others, key=lambda each: position(each, f"label draw {seed}"))]
+        now = pilot_size(number) if kind == "residual" else number
+        pilot = pilot_settings(number, now, len(items)) if kind == "residual" else {}
         return LabelDraw(
             subject=subject_of(run),
-            kind="random",
+            kind=kind,
             scale=known.scale if known else options.scale or _scale_of(workload),
             seed=seed,
-            items=tuple(order[:number]),
-            probabilities=dict.fromkeys(items, number / len(items)),
+            items=tuple(order[:now]),
+            probabilities=dict.fromkeys(items, now / len(items)),
             settings={
                 "overlap": overlap,
                 "rounds": rounds.planned,
                 "round": rounds.this,
                 "first": rounds.first,
+                **pilot,
             },
         )
 
@@ -323,6 +382,7 @@ def _scale_of(workload: Workload) -> LabelScale:
 def _check_same(options: LabelOptions, known: LabelDraw) -> None:
     """Raise UsageError where the options differ from what was drawn under, which labels depend on."""
     for name, wanted, is_so in (
+        ("draw", options.draw, known.kind),
         ("scale", options.scale, known.scale),
         ("seed", options.seed, known.seed),
         ("overlap", options.overlap, known.settings.get("overlap", 0.0)),

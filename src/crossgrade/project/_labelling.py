@@ -73,7 +73,8 @@ class LabelDesk:
     All methods block, and are safe to call from several threads and processes: what counts is in the store,
     so that a desk that was stopped goes on where it was. `rows` are the items' texts; drawn items that have
     none, because a sample was erased, are left out. `bounds` computes what the labels so far make of the
-    bounds. `counted` returns those of some items whose labels a live monitor has counted.
+    bounds. `counted` returns those of some items whose labels a live monitor has counted. `draw_on` is called
+    when nothing is left, and returns the draw that goes on and its items' texts, None if there is none.
     """
 
     def __init__(
@@ -86,9 +87,24 @@ class LabelDesk:
         rubric: str = "",
         bounds: Callable[[], tuple[LabelBound, ...]] = tuple,
         counted: Callable[[Collection[str]], Collection[str]] = lambda _: (),
+        draw_on: "Callable[[], tuple[LabelDraw, Mapping[str, LabelRow]] | None] | None" = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._take(draw, rows)
+        self.title = title
+        self.rubric = rubric
+        self._bounds = bounds
+        self._counted = counted
+        self._draw_on = draw_on
+        self._now = now
+        self._given = LabelsGiven()
+        self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
+        self._assigned: tuple[object, Assignment] | None = None
+        self._lock, self._bounds_lock, self._quota_lock = Lock(), Lock(), Lock()
+
+    def _take(self, draw: LabelDraw, rows: "Mapping[str, LabelRow]") -> None:
+        """Hand out the items of a draw from here on."""
         self._draw = draw
         self._rows = {item: rows[item] for item in draw.items if item in rows}
         self._items = tuple(self._rows)
@@ -96,15 +112,6 @@ class LabelDesk:
             item: len(row.request) + sum(map(len, row.answers)) for item, row in self._rows.items()
         }
         self._assigner = Assigner.of_draw(draw, self._items)
-        self.title = title
-        self.rubric = rubric
-        self._bounds = bounds
-        self._counted = counted
-        self._now = now
-        self._given = LabelsGiven()
-        self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
-        self._assigned: tuple[object, Assignment] | None = None
-        self._lock, self._bounds_lock, self._quota_lock = Lock(), Lock(), Lock()
 
     @property
     def draw(self) -> LabelDraw:
@@ -330,11 +337,22 @@ class LabelDesk:
         raters = self.raters()
         with self._lock:
             self._given = read_labels_given(self._store, self._draw.subject, self._given)
-            now = self._now()
-            basis = self._given, self._given.count, raters, [each.ends_at > now for each in raters]
-            if self._assigned is None or self._assigned[0] != basis:
-                self._assigned = basis, self._assigner.assign(raters, self._given, now=now)
-            return self._given, self._assigned[1]
+            assignment = self._assign(raters)
+            if self._draw_on is not None and not assignment.waiting:
+                found = self._draw_on()
+                if found is not None:
+                    self._take(*found)
+                    self._draw_on = self._assigned = self._bounds_at = None
+                    assignment = self._assign(raters)
+            return self._given, assignment
+
+    def _assign(self, raters: list[Rater]) -> Assignment:
+        """Return who labels what from here on, as computed before if nothing has changed."""
+        now = self._now()
+        basis = self._given, self._given.count, raters, [each.ends_at > now for each in raters]
+        if self._assigned is None or self._assigned[0] != basis:
+            self._assigned = basis, self._assigner.assign(raters, self._given, now=now)
+        return self._assigned[1]
 
     def _shown(self, item_id: str, number: int) -> LabelItem:
         row = self._rows[item_id]

@@ -1,11 +1,12 @@
 """People's labels of a run, as a decision takes them from the store: all of them, or none yet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from crossgrade.project._label_pilots import pilot_of, still_to_draw
 from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, read_labels_given
 
 if TYPE_CHECKING:
@@ -27,17 +28,18 @@ class RunLabels:
 
     @property
     def counts(self) -> "LabelCounts":
-        """How many items are labelled, skipped and left, and which raters were too fast."""
+        """How many items are labelled, skipped and left, drawn or not yet, and which raters were too fast."""
         from crossgrade.decide import LabelCounts
 
         skipped = sum(self.given.is_skipped(each) for each in self.items if each not in self.waiting)
         with_labels = [each for each in self.raters if self.given.of_rater(each.id)]
         left = sum(each in self.waiting for each in self.items)
+        undrawn = still_to_draw(self.draw)
         return LabelCounts(
-            drawn=len(self.items),
+            drawn=len(self.items) + undrawn,
             labelled=len(self.items) - skipped - left,
             skipped=skipped,
-            left=left,
+            left=left + undrawn,
             raters=len(with_labels),
             rounds=rounds_of(self.draw).planned,
             hasty=tuple(
@@ -57,7 +59,7 @@ class RunLabels:
         """
         from crossgrade.workloads import LabelScores, with_labels
 
-        if self.waiting and not so_far:
+        if not (self.is_complete or so_far):
             return None
         scores = {each: self.given.scores(each) for each in self.items}
         labels = [LabelScores(id=each, scores=found) for each, found in scores.items() if found is not None]
@@ -68,7 +70,29 @@ class RunLabels:
             seed=self.run.seed,
             skipped=[each for each in self.items if self.given.is_skipped(each)],
             incumbent=incumbent,
+            probabilities=self._probabilities(),
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether all items that shall be labelled are drawn, and each is labelled or skipped."""
+        return not self.waiting and not still_to_draw(self.draw)
+
+    def _probabilities(self) -> Mapping[str, float] | None:
+        """Return the probability with which each item was drawn, None where all have the same.
+
+        Until the main draw is labelled, that of an item which was drawn and is labelled so far: the order in
+        which people label it is random.
+        """
+        pilot = pilot_of(self.draw)
+        if pilot is None or still_to_draw(self.draw):
+            return None
+        drawn = [each for each in self.items if each not in pilot.items]
+        done = sum(each not in self.waiting for each in drawn)
+        if done == len(drawn):
+            return self.draw.probabilities
+        share = done / len(drawn)
+        return {each: pilot.share + share * (p - pilot.share) for each, p in self.draw.probabilities.items()}
 
 
 def labels_in_store(store: "Store", run: "Run", *, epochs: int, now: datetime) -> RunLabels | None:

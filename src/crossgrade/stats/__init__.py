@@ -11,7 +11,7 @@ from crossgrade.stats._intervals import (
     quantile_interval,
 )
 from crossgrade.stats._judged import JudgedLoss
-from crossgrade.stats._label_draws import PILOT_SHARE, draw_labels, label_probabilities
+from crossgrade.stats._label_draws import LEAST_PILOT, PILOT_SHARE, draw_labels, label_probabilities
 from crossgrade.stats._label_sizing import labels_needed
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
@@ -35,6 +35,7 @@ __all__ = [
     "GROWTH_HORIZONS",
     "LEAST_FLOOR",
     "LEAST_LABELS",
+    "LEAST_PILOT",
     "METHOD_VERSION",
     "MOST_NEEDED",
     "PILOT_SHARE",

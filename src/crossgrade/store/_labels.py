@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import zstandard
-from sqlalchemy import Row, exists, func, insert, select
+from sqlalchemy import Row, Table, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from crossgrade.errors import StoreError
@@ -31,8 +31,12 @@ class LabelRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append_draw(self, draw: LabelDraw) -> None:
-        """Record a draw, which is in force from then on, even if the clock was set back since the last."""
+    def append_draw(self, draw: LabelDraw) -> bool:
+        """Record a draw, which is in force from then on, and return True.
+
+        It is in force even if the clock was set back since the last. Return False if one with its id is
+        recorded, because another process was faster.
+        """
         items = _Items(draw.items, dict(draw.probabilities))
         row = {
             "id": draw.id,
@@ -45,11 +49,11 @@ class LabelRecords:
             "at": draw.at.isoformat(),
         }
         newest = select(func.max(t.label_draws.c.at)).where(t.label_draws.c.subject == draw.subject)
-        with self._database.writing() as connection:
+        with self._database.reading() as connection:
             last = connection.execute(newest).scalar()
-            if last is not None and row["at"] <= last:
-                row["at"] = (datetime.fromisoformat(last) + timedelta(microseconds=1)).isoformat()
-            connection.execute(insert(t.label_draws), row)
+        if last is not None and row["at"] <= last:
+            row["at"] = (datetime.fromisoformat(last) + timedelta(microseconds=1)).isoformat()
+        return self._append_once(t.label_draws, row)
 
     def draws(self, subject: str) -> list[LabelDraw]:
         """Return the draws of a subject, oldest first. Raises `StoreError` for one that is damaged."""
@@ -81,14 +85,17 @@ class LabelRecords:
             "shown_at": None if action.shown_at is None else action.shown_at.isoformat(),
             "at": action.at.isoformat(),
         }
-        a = t.label_actions.c
+        return self._append_once(t.label_actions, row)
+
+    def _append_once(self, table: Table, row: dict[str, Any]) -> bool:
+        """Insert a row and return True, or return False if one with its id is there."""
         with self._database.plainly(), self._database.engine.connect() as connection:
             try:
-                connection.execute(insert(t.label_actions), row)
+                connection.execute(insert(table), row)
                 connection.commit()
             except IntegrityError:
                 connection.rollback()
-                if connection.execute(select(exists().where(a.id == action.id))).scalar():
+                if connection.execute(select(exists().where(table.c.id == row["id"]))).scalar():
                     return False
                 raise
         return True

@@ -114,7 +114,7 @@ def blind_rows(
     """
     requests, answers = results.texts.get("input"), results.texts.get("output")
     found = []
-    for name, rows in _asked_of_all(results, run):
+    for name, rows in asked_of_all(results, run):
         shown = [rows[model] for model in _order(name, seed, rows)]
         texts = (None if answers is None else answers[row] for row in shown)
         request = None if requests is None else requests[min(shown)]
@@ -134,17 +134,19 @@ def with_labels(
     seed: int,
     skipped: Collection[str] = (),
     incumbent: str | None = None,
+    probabilities: Mapping[str, float] | None = None,
 ) -> Results:
     """Return a run's results with people's scores in the column `human`, each at the answer it was given to.
 
     `seed` is the run's own. Rows in `skipped` get a score of 1 for the `incumbent` and of 0 for every other
-    model, so that who skips cannot help a candidate. Raises `DataError` for labels of another run, or of
-    another number of models.
+    model, so that who skips cannot help a candidate. `probabilities` are those with which each row was drawn,
+    labelled or not, and fill the column `label_probability`; None if all are the same. Raises `DataError`
+    for labels of another run, or of another number of models.
     """
     if not labels and not skipped:
         return results
     human = np.full(len(results), np.nan)
-    asked = dict(_asked_of_all(results, run))
+    asked = dict(asked_of_all(results, run))
     for label in labels:
         rows = asked.get(label.id)
         if rows is None:
@@ -165,10 +167,16 @@ def with_labels(
     for name in skipped:
         for model, row in asked[name].items():
             human[row] = float(model == incumbent)
-    return replace(results, amounts={**results.amounts, "human": human})
+    amounts = {**results.amounts, "human": human}
+    if probabilities is not None:
+        drawn = np.full(len(results), np.nan)
+        for name, rows in asked.items():
+            drawn[list(rows.values())] = probabilities.get(name, math.nan)
+        amounts["label_probability"] = drawn
+    return replace(results, amounts=amounts)
 
 
-def _asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:
+def asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:
     """Yield the id of each sample and epoch that every model was asked, with each model's row."""
     samples, models, epochs = results.samples, results.models, results.labels.get("epoch")
     found: dict[str, dict[str, int]] = {}
