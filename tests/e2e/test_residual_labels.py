@@ -137,7 +137,7 @@ def test_what_a_residual_draw_cannot_be_is_refused(
     with raises_code("label-rounds-residual"):
         opened.labelling.plan("echo", LabelOptions(draw="residual", rounds=2))
     assert opened.labelling.plan("echo", LabelOptions(draw="residual")).undrawn == 70  # of 200
-    ran = cli.succeeds("label", "echo", "--draw", "residual", "--labels", "41", "--status")
+    ran = cli.succeeds("label", "echo", "--draw", "residual", "--labels", "41", "--export", "labels.csv")
     assert noted(ran.err, "labels-drawn", 40, 240)
     with raises_code("label-draw-fixed"):
         opened.labelling.plan("echo", LabelOptions(draw="random"))

@@ -176,6 +176,7 @@ def _check(workload: str | None, options: dict[str, Any]) -> None:
         _refuse(instead, "each is done by itself")
     if instead and instead[0] not in _DRAWING:
         draws = {"labels": "--labels", "scale": "--scale", "seed": "--seed", "overlap": "--overlap"}
+        draws |= {"draw": "--draw", "rounds": "--rounds"}
         given = [option for name, option in draws.items() if options[name] is not None]
         _refuse(given, f"{instead[0]} draws nothing")
     if len(options["raters"]) > _MOST_RATERS:
@@ -233,7 +234,8 @@ def _opened(
         return None, desk
     labelling = project.labelling
     plan = labelling.plan(workload, filled(LabelOptions, options), run_id=options["run_id"])
-    if plan.is_new and (options["status"] or options["suspended"] or options["resumed"]):
+    only_looks = options["status"] or options["suspended"] or options["resumed"]
+    if only_looks and project.store.labels.newest_draw(plan.draw.subject) is None:
         raise NotFoundError(
             f"no items of run {plan.run.id} are drawn yet",
             code="labels-not-drawn",
