@@ -129,7 +129,7 @@ def _check_label_probability(evidence: Evidence) -> None:
         row = int(wrong.argmax())
         raise DataError(
             f"the label probability of row {row} is {probability[row]:g}; it lies in (0, 1]",
-            code="label-probability-invalid",
+            code="label-probability-wrong",
             hint="leave it empty for a sample that could not be drawn",
         )
     labelled = np.zeros(evidence.n, dtype=np.bool_)

@@ -120,8 +120,8 @@ def test_effective_labels_are_what_checks_a_judge(make, counts, now):
 
 @pytest.mark.parametrize(
     ("row", "value", "code"),
-    [(0, np.nan, "label-probability-missing"), (599, 0.0, "label-probability-invalid"),
-     (599, 1.5, "label-probability-invalid")],
+    [(0, np.nan, "label-probability-missing"), (599, 0.0, "label-probability-wrong"),
+     (599, 1.5, "label-probability-wrong")],
 )  # fmt: skip
 def test_probabilities_that_cannot_be(make, counts, now, row, value, code):
     b, c = counts(360, 110, 20, 110)
