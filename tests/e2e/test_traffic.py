@@ -216,7 +216,9 @@ def test_weights_carry_through_to_the_verdict(cli: CommandLine, project: Project
     cli.succeeds("evaluate", "numbers", "--yes")
     verdict = json.loads(cli.succeeds("decide", "numbers", "--json").out)
     (certificate,) = verdict["certificates"]
-    assert certificate["retention"]["value"] == pytest.approx(0.25, abs=0.02)
+    # 0.25 of all samples. The run stops once that is certain, after which of them depends on the machine's load.
+    # Without weights it would be 0.99.
+    assert certificate["retention"]["value"] == pytest.approx(0.25, abs=0.1)
 
 
 def test_what_redaction_took_out_comes_back_with_the_key_alone(cli: CommandLine, project: Project) -> None:
