@@ -8,6 +8,7 @@ from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "width": _label_draws.width_rows,
+    "untuned": _label_draws.untuned_rows,
     "wrong": _label_draws.wrong_rows,
     "page": _label_page.page_rows,
     "kills": _label_page.kill_rows,

@@ -13,7 +13,7 @@ from tests.e2e.driving import CommandLine, Project
 from tests.e2e.test_labels import decided, enter, label_all
 
 RESIDUAL = LabelOptions(labels=180, draw="residual")
-PILOT = 117  # 0.65 of them
+PILOT = 153  # 0.85 of them
 
 
 def finish_pilot(desk: LabelDesk, rater: Rater) -> None:
@@ -136,10 +136,10 @@ def test_what_a_residual_draw_cannot_be_is_refused(
         opened.labelling.plan("echo", LabelOptions(labels=40, draw="residual"))
     with raises_code("label-rounds-residual"):
         opened.labelling.plan("echo", LabelOptions(draw="residual", rounds=2))
-    assert opened.labelling.plan("echo", LabelOptions(draw="residual")).undrawn == 70  # of 200
+    assert opened.labelling.plan("echo", LabelOptions(draw="residual")).undrawn == 30  # of 200
     ran = cli.succeeds("label", "echo", "--draw", "residual", "--labels", "41", "--export", "labels.csv")
     assert noted(ran.err, "labels-drawn", 40, 240)
     with raises_code("label-draw-fixed"):
         opened.labelling.plan("echo", LabelOptions(draw="random"))
-    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 65  # nobody has begun
+    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 85  # nobody has begun
     cli.fails("label", "--live", "chat", "--draw", "residual", error="options-conflict")

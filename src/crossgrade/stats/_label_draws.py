@@ -5,8 +5,8 @@ the judge's over all n samples plus that of h - k j over the labels, each counte
 with which it was drawn. Its variance over the draw is the sum of (1 - p) / p * e^2 / n^2 with
 e = h - k j - mean(h - k j). For an expected number of labels it is smallest where p is proportional to
 the root of E[e^2 | the judge's scores] (T. Zrnic and E. J. Candes, "Active statistical inference", ICML 2024,
-arXiv:2403.03208). That size is learned from a pilot. No p is below 0.65 of the uniform rate, so that
-a label counts at most 1.5 times as much as in a uniform draw, whatever the size is mistaken for.
+arXiv:2403.03208). That size is learned from a pilot. No p is below 0.85 of the uniform rate, so that
+a label counts at most 1.18 times as much as in a uniform draw, whatever the size is mistaken for.
 
 One probability of each sample serves the pilot and the main draw together. The samples are divided into
 folds, whole clusters each, without a look at their labels. The pilot draws each sample with the probability
@@ -35,7 +35,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 LEAST_PILOT = 40
 """With fewer labels in the pilot outside a fold the draw is uniform: they say little of the judge."""
 
-PILOT_SHARE = 0.65
+PILOT_SHARE = 0.85
 """The least probability of a sample, as a share of the uniform rate. A pilot of this share of all labels
 costs nothing, since the main draw only adds to it."""
 
@@ -68,7 +68,7 @@ def label_probabilities(
     divided by n. `labels` is the expected number of labels of both draws together. `rng` divides the
     samples into folds. `weights` and `clusters` are as in `retention`.
 
-    Each probability is proportional to the predicted size of e (see the module), at least 0.65 labels / n, at
+    Each probability is proportional to the predicted size of e (see the module), at least 0.85 labels / n, at
     least `pilot`, and at most 1. With fewer than 40 labels in the pilot all are labels / n. A judge whose
     scores have at most 16 different outcomes gives as many strata. Other scores have a regression of e^2 on
     the mean of the models' scores, its square, and the mean distance of the candidates' scores from

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.stats import (
+    PILOT_SHARE,
     corrected_retention,
     draw_labels,
     effective_labels,
@@ -57,7 +58,7 @@ def test_probabilities_keep_their_bounds(n, seed, make, share):
     _, p = drawn(make(n, rng), labels, pilot, rng)
     assert p.shape == (n,)
     assert p.max() <= 1.0
-    assert p.min() >= max(0.5 * labels / n, pilot / n) - 1e-12
+    assert p.min() >= max(PILOT_SHARE * labels / n, pilot / n) - 1e-12
     assert p.sum() == pytest.approx(labels, rel=0.1)  # each fold's sum is right over all samples
 
 
@@ -66,11 +67,11 @@ def test_labels_are_drawn_where_the_judge_errs():
     people = graded(2_000, rng)
     _, p = drawn(people, 400, 200, rng)
     poor = people[2] < 0.5
-    assert p[poor].mean() > 1.1 * p[~poor].mean()
+    assert p[poor].mean() > 1.05 * p[~poor].mean()
     people = right_wrong(2_000, rng)
     _, p = drawn(people, 400, 200, rng)
     sure = people[2] == people[0]
-    assert p[~sure].mean() > 2 * p[sure].mean()
+    assert p[~sure].mean() > 1.5 * p[sure].mean()
 
 
 def test_a_small_pilot_draws_at_random():
@@ -232,7 +233,7 @@ def test_as_many_labels_as_needed_settle_it():
             jb, jc, *(np.where(scored, x, np.nan) for x in (b, c)), floor=0.875, probabilities=p
         )
         passed += found.outcome == "pass"
-    assert 65 <= passed <= 97
+    assert 58 <= passed <= 90
 
 
 def test_more_labels_than_all_cannot_be_asked_for():
