@@ -27,9 +27,9 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
     if labels.skipped:
         yield Remark(
             "labels-skipped",
-            f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts as if "
-            f"{found.incumbent} were right there and the candidate wrong. That can hide a good candidate, "
-            "and never certifies a bad one.",
+            f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts against either "
+            f"outcome: for the lower bound {found.incumbent} is right there and the candidate wrong, for the "
+            "upper bound it is the other way round.",
         )
     if labels.hasty:
         yield Remark(
