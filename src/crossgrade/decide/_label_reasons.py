@@ -38,7 +38,7 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
         )
 
 
-def labels_wanted(labels: LabelCounts | None, workload: str) -> Iterator[Remark]:
+def label_changes(labels: LabelCounts | None, workload: str) -> Iterator[Remark]:
     """Yield that the drawn items must be labelled, where some are left."""
     if labels is not None and labels.left:
         yield Remark(
