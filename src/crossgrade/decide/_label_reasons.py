@@ -46,3 +46,13 @@ def label_changes(labels: LabelCounts | None, workload: str) -> Iterator[Remark]
             f"Labels or skips of the {count(labels.left, 'item')} that are left: "
             f"`crossgrade label {workload}`.",
         )
+
+
+def again_changes(labels: LabelCounts, workload: str) -> Iterator[Remark]:
+    """Yield that more labels are a second look, and how they can be made."""
+    yield Remark(
+        "labels-again",
+        "More labels because of what these say add a second chance of a wrong verdict. "
+        f"`crossgrade label {workload}` adds them only in rounds that were planned before the first "
+        f"(`--rounds`, here {labels.rounds}). A run on other samples is another test, with its own chance.",
+    )
