@@ -33,13 +33,13 @@ SAME_RUNS, KILLS, DRIVER_CALLS = 20, 50, 6_000
 LINK_BYTES_S = 125e6
 """A network of 1 Gbit/s into the machine that puts parts together."""
 
-_SCAN = Path(__file__).with_name("_scale_scan.py")
+_SCAN = "benchmarks._scale_scan"
 _CLUSTER = "two Ray nodes of one core each on this machine, started before"
 
 
 def _scanned(path: Path, *, texts: bool, where: str) -> dict[str, float]:
     """Scan a log in a process of its own; return wall and CPU seconds and the number of requests."""
-    words = [sys.executable, str(_SCAN), str(path), "text" if texts else "no-text", where]
+    words = [sys.executable, "-m", _SCAN, str(path), "text" if texts else "no-text", where]
     environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=environ)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

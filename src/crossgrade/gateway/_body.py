@@ -204,9 +204,8 @@ def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
         return bad_request(f"The body is not JSON: {what}", "invalid_json")
     except RecursionError:
         return bad_request("The body is nested too deep.", "too_deep")
-    for name, value in (("temperature", fields.temperature), ("top_p", fields.top_p)):
-        if not _is_number(value):
-            return bad_request(f"The body's `{name}` must be a number within range.", "invalid_type")
+    if (fields.temperature or fields.top_p) and (name := _not_a_number(fields)):
+        return bad_request(f"The body's `{name}` must be a number within range.", "invalid_type")
     problem = check_fields(body, lower)
     if problem is None and not body.isascii():
         problem = _utf8_problem(body)
@@ -216,6 +215,13 @@ def read_body(body: bytes, lower: bytes) -> BodyFields | Problem:
 def _text(raw: msgspec.Raw) -> str | None:
     """Return a text of a parsed body, None for any other value. It was found to be one by the parser."""
     return _TEXT.decode(raw) if bytes(raw).startswith(b'"') else None
+
+
+def _not_a_number(fields: BodyFields) -> str | None:
+    """Return the name of a field that should be a number that a float can hold, and is not."""
+    if not _is_number(fields.temperature):
+        return "temperature"
+    return None if _is_number(fields.top_p) else "top_p"
 
 
 def _is_number(raw: msgspec.Raw) -> bool:
