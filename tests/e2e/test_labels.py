@@ -102,6 +102,14 @@ def test_a_second_process_goes_on_with_the_same_draw(opened: crossgrade.Project)
     assert set(more.draw.probabilities.values()) == {1.0}
 
 
+def test_the_hours_follow_from_the_length_of_the_texts(opened: crossgrade.Project) -> None:
+    plan = opened.labelling.plan("echo", LabelOptions(labels=100))
+    assert plan.hours == pytest.approx(1.0)  # short texts take 36 seconds all the same
+    long = {item: replace(row, request="word " * 2_000) for item, row in plan.rows.items()}
+    assert replace(plan, rows=long).hours == pytest.approx(100 * 10_000 / (238 * 6) / 60, rel=0.01)
+    assert replace(plan, rows={}).hours == pytest.approx(1.0)
+
+
 def test_labels_are_added_only_in_the_rounds_that_were_planned(
     cli: CommandLine, opened: crossgrade.Project
 ) -> None:

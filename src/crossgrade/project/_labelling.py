@@ -108,9 +108,7 @@ class LabelDesk:
         self._draw = draw
         self._rows = {item: rows[item] for item in draw.items if item in rows}
         self._items = tuple(self._rows)
-        self._chars = {
-            item: len(row.request) + sum(map(len, row.answers)) for item, row in self._rows.items()
-        }
+        self._chars = {item: row.chars for item, row in self._rows.items()}
         self._assigner = Assigner.of_draw(draw, self._items)
 
     @property

@@ -33,6 +33,11 @@ class LabelRow:
     request: str
     answers: tuple[str, ...]
 
+    @property
+    def chars(self) -> int:
+        """The length of all its texts."""
+        return len(self.request) + sum(map(len, self.answers))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScores:
