@@ -369,7 +369,15 @@ def _print_status(desk: "LabelDesk", *, as_json: bool) -> None:
     standing = desk.standing()
     if as_json:
         tree = {name: getattr(standing, name) for name in standing.__slots__ if name != "draw"}
-        fields = ("id", "kind", "scale", "seed", "settings", "at")
+        # The seed of a live draw tells which answer is the candidate's.
+        fields = (
+            "id",
+            "kind",
+            "scale",
+            *(() if standing.draw.kind == "live" else ("seed",)),
+            "settings",
+            "at",
+        )
         tree["draw"] = {name: getattr(standing.draw, name) for name in fields}
         tree["finished"] = standing.is_finished
         print_json(tree, schema_version=SCHEMA_VERSION)
