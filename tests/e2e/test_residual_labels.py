@@ -139,7 +139,10 @@ def test_what_a_residual_draw_cannot_be_is_refused(
     assert opened.labelling.plan("echo", LabelOptions(draw="residual")).undrawn == 30  # of 200
     ran = cli.succeeds("label", "echo", "--draw", "residual", "--labels", "41", "--export", "labels.csv")
     assert noted(ran.err, "labels-drawn", 40, 240)
+    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 85  # nobody has begun
+    plan = opened.labelling.plan("echo")
+    desk = opened.labelling.open(plan)
+    label_all(desk, enter(desk, plan, is_owner=True), but=39)
     with raises_code("label-draw-fixed"):
         opened.labelling.plan("echo", LabelOptions(draw="random"))
-    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 85  # nobody has begun
     cli.fails("label", "--live", "chat", "--draw", "residual", error="options-conflict")

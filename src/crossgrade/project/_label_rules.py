@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
 if TYPE_CHECKING:
     from crossgrade.store import Store
@@ -87,6 +87,22 @@ class LabelsGiven:
     def is_skipped(self, item: str) -> bool:
         """Return whether an item was skipped, and nobody scored it."""
         return bool(self.of_item(item)) and self.scores(item) is None
+
+
+def is_on_scale(scale: LabelScale, scores: Sequence[float]) -> bool:
+    """Return whether raters can give the answers of an item these scores on a scale."""
+    if scale == "graded":
+        return all(0.0 <= each <= 1.0 for each in scores)
+    whole = all(each in (0.0, 1.0) for each in scores)
+    return whole and (scale == "right-wrong" or sum(scores) in (0, 1, len(scores)))
+
+
+SCALE_WORDS: Mapping[LabelScale, str] = {
+    "right-wrong": "each 0 or 1",
+    "graded": "each from 0 to 1",
+    "compare": "1 for the best answer and 0 for the others, or the same for all",
+}
+"""What the scores of an item are on each scale."""
 
 
 def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = None) -> LabelsGiven:

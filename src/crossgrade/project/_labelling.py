@@ -10,7 +10,15 @@ from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from crossgrade.errors import AccessError, NotFoundError, UsageError
-from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, read_labels_given
+from crossgrade.project._label_rules import (
+    SCALE_WORDS,
+    Assigner,
+    Assignment,
+    LabelsGiven,
+    is_on_scale,
+    pace_of,
+    read_labels_given,
+)
 from crossgrade.project._label_standing import RECENT, LabelBound, LabelProgress, labelled_so_far
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
@@ -388,16 +396,11 @@ class LabelDesk:
             )  # fmt: skip
         if scores is not None:
             wanted = len(self._rows[item_id].answers)
-            fits = len(scores) == wanted and all(map(self._is_score, scores))
-            if not fits:
+            if len(scores) != wanted or not is_on_scale(self.scale, scores):
                 raise UsageError(
                     f"the scores are {list(scores)[:10]}", code="label-scores-invalid",
-                    hint=f"{self.scale} takes {wanted} scores, each "
-                    + ("0 or 1" if self.scale == "right-wrong" else "from 0 to 1"),
+                    hint=f"{self.scale} takes {wanted} scores: {SCALE_WORDS[self.scale]}",
                 )  # fmt: skip
-
-    def _is_score(self, score: float) -> bool:
-        return score in (0.0, 1.0) if self.scale == "right-wrong" else 0.0 <= score <= 1.0
 
 
 def _unknown(item_id: str) -> NotFoundError:

@@ -7,7 +7,7 @@ file need not say it, and reading the file back gives each score to the model th
 import csv
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,14 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScores:
-    """What a person gave the answers of a row, in [0, 1], in the order of the file."""
+    """What a person gave the answers of a row, in [0, 1], in the order of the file.
+
+    `line` is the row's place in a file.
+    """
 
     id: str
     scores: tuple[float, ...]
+    line: int | None = field(default=None, compare=False)
 
 
 def write_labels(
@@ -90,7 +94,7 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
                 cells = [_score(row[name], path, reader.line_num) for name in columns[-answers:]]
                 scores = [score for score in cells if score is not None]
                 if len(scores) == answers:
-                    found.append(LabelScores(id=row["pair"], scores=tuple(scores)))
+                    found.append(LabelScores(id=row["pair"], scores=tuple(scores), line=reader.line_num))
                 elif scores:
                     raise DataError(
                         f"only {'one' if len(scores) == 1 else len(scores)} of the "
