@@ -137,11 +137,8 @@ REMARKS_HEAD = f"""\
 | --- | --- | --- |
 """
 
-# Where each list of a verdict is made, and what makes a remark: which argument is its code.
-REMARKS = {
-    "reasons": ("_reasons.py", "_router_reasons.py", "_thrift_reasons.py", "_uncounted.py"),
-    "would_change": ("_changes.py",),
-}
+# The lists of a verdict, and what makes a remark: which argument is its code.
+REMARKS = ("reasons", "would_change")
 REMARK_MAKERS = {"Remark": 0, "remark": 1}
 
 REASONS_HEAD = f"""\
@@ -417,9 +414,9 @@ def _calls(tree: ast.AST, *names: str) -> Iterator[tuple[ast.AST | None, ast.Cal
 def remark_codes(place: str) -> dict[str, set[str]]:
     """Return every code that a list of a verdict can have, with its sentences as they stand in the code."""
     found: dict[str, set[str]] = {}
-    trees = [ast.parse((PACKAGE / "decide" / name).read_text(encoding="utf-8")) for name in REMARKS[place]]
-    for function in (node for tree in trees for node in ast.walk(tree)):
-        if not isinstance(function, ast.FunctionDef) or function.name in REMARK_MAKERS:
+    for path, function in _remarking():
+        changes = path.stem == "_changes" or function.name.endswith("_changes")
+        if place != ("would_change" if changes else "reasons"):
             continue
         for call in ast.walk(function):
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") not in REMARK_MAKERS:
@@ -428,6 +425,14 @@ def remark_codes(place: str) -> dict[str, set[str]]:
             for each in _literals(code, function):
                 found.setdefault(each, set()).update(_sentences(sentence, function))
     return found
+
+
+def _remarking() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    """Yield every function of `decide` that may make a remark; those of changes are named so."""
+    for path in sorted((PACKAGE / "decide").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name not in REMARK_MAKERS:
+                yield path, node
 
 
 def _sentences(sentence: ast.expr, function: ast.FunctionDef) -> Iterator[str]:

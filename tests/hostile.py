@@ -13,8 +13,25 @@ VALUES = st.recursive(
 )
 """Any JSON value, NaN and infinity included, which Python's own writer lets through."""
 
-WRONG: tuple[Any, ...] = (None, True, 7, -0.5, 10**400, "", "x", [], ["x"], [[]], [None], {}, {"a": [1]})
-"""One value of each kind that readers trip over: values that do not hash and a number beyond all floats too."""
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    -0.5,
+    10**9,
+    2**31 - 1,
+    10**400,
+    "",
+    "x",
+    [],
+    ["x"],
+    [[]],
+    [None],
+    {},
+    {"a": [1]},
+)
+"""One value of each kind that readers trip over: values that do not hash, numbers whose sum no column holds, and one
+beyond all floats too."""
 
 
 def put_anywhere(data: st.DataObject, tree: Any, values: st.SearchStrategy[Any] = VALUES) -> None:

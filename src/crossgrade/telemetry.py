@@ -93,7 +93,7 @@ _ROWS = (
            labels=("crossgrade.scope", "crossgrade.unit"), help="Requests refused by a limit."),
     Metric(name="crossgrade.gateway.dropped", kind="counter",
            labels=("crossgrade.what",),
-           help="Records, pairs and refusals of unknown callers that were not kept."),
+           help="Records, pairs, responses and refusals of unknown callers that were not kept."),
     Metric(name="crossgrade.gateway.pairs", kind="counter",
            labels=("crossgrade.route",), help="Shadow pairs committed to the store."),
     Metric(name="crossgrade.gateway.shadow.skipped", kind="counter",

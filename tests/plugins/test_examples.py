@@ -233,11 +233,11 @@ def test_a_host_is_one_row_for_exports_catalogue_and_litellm(run: Run, tmp_path:
         "model_list:\n- model_name: big\n  litellm_params: {model: nebius/llama}\n"
     )
     code = (
-        "from crossgrade.catalog import read_litellm\n"
+        "from crossgrade.catalog import read_listed\n"
         "from crossgrade.project import Project\n"
         "from datetime import date; from pathlib import Path\n"
         "offer = Project.open('litellm.yaml').config.offers['big']\n"
-        "rates = read_litellm(Path('prices.json'), seen_on=date(2026, 1, 1))\n"
+        "rates = read_listed(Path('prices.json'), seen_on=date(2026, 1, 1))\n"
         "print(offer.provider, offer.model, *(f'{rate.provider} {rate.model}' for rate in rates))"
     )
     price = {"litellm_provider": "nebius", "input_cost_per_token": 1e-7, "output_cost_per_token": 2e-7}

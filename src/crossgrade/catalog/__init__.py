@@ -12,7 +12,7 @@ from crossgrade.catalog._checks import (
 from crossgrade.catalog._clauses import refuse_forbidden
 from crossgrade.catalog._ends import read_listed
 from crossgrade.catalog._listed import model_name, provider_name
-from crossgrade.catalog._litellm import new_rates, read_litellm
+from crossgrade.catalog._litellm import new_rates
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
 from crossgrade.catalog._successors import Successor, incumbent_end, successor
 
@@ -36,7 +36,6 @@ __all__ = [
     "provider_name",
     "rates_to_csv",
     "read_listed",
-    "read_litellm",
     "read_rates",
     "refuse_forbidden",
     "successor",

@@ -25,8 +25,8 @@ def read_listed(
 
     The lists of OpenRouter (`expiration_date`), Azure OpenAI (`deprecation.inference`) and Amazon Bedrock
     (`modelLifecycle.endOfLifeTime`) state ends, which are rates without prices. An entry that is wrong is
-    passed to `on_wrong` and left out. Raises `DataError` as `read_litellm` does, for a list that states no
-    end, and for a wrong entry of a list if there is no `on_wrong`.
+    passed to `on_wrong` and left out. Raises `DataError` for a file that is neither, as `litellm_rates` does,
+    for a list that states no end, and for a wrong entry of a list if there is no `on_wrong`.
     """
     tree = read_json_object(path)
     entries = next((tree[name] for name in _LISTS if isinstance(tree.get(name), list)), None)

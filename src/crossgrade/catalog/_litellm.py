@@ -22,22 +22,15 @@ _MTOK = 6
 _MOST_PER_TOKEN = Decimal(1)
 
 
-def read_litellm(
-    path: Path, *, seen_on: date, on_wrong: Callable[[DataError], None] | None = None
-) -> tuple[Rate, ...]:
-    """Return the rates of LiteLLM's `model_prices_and_context_window.json` as seen on a day.
-
-    Entries without a price per token (images, audio, documentation) are left out. An entry that is wrong is
-    passed to `on_wrong` and left out. Raises `DataError` for a file that is not of this form, and for a
-    wrong entry if there is no `on_wrong` or no other entry.
-    """
-    return litellm_rates(read_json_object(path), path, seen_on, on_wrong)
-
-
 def litellm_rates(
     entries: Mapping[str, Any], path: Path, seen_on: date, on_wrong: Callable[[DataError], None] | None
 ) -> tuple[Rate, ...]:
-    """Return the rates of what was read of LiteLLM's file; see `read_litellm`."""
+    """Return the rates of LiteLLM's `model_prices_and_context_window.json` (at `path`), seen on a day.
+
+    Entries without a price per token (images, audio, documentation) are left out. An entry that is wrong is
+    passed to `on_wrong` and left out. Raises `DataError` if no entry has a price, and for a wrong entry if
+    there is no `on_wrong` or no other entry.
+    """
     found: list[Rate] = []
     wrong: DataError | None = None
     for name, entry in entries.items():

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from crossgrade.decide._advice import Advice, audits_settle, others_than
 from crossgrade.decide._costs import rare_calls
-from crossgrade.decide._end_reasons import end_changes
-from crossgrade.decide._label_reasons import labels_wanted
+from crossgrade.decide._incumbent_reasons import end_changes
+from crossgrade.decide._label_reasons import again_changes, label_changes
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
@@ -72,7 +72,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         return
     labels = found.view.settings.labels
     if labels is not None and labels.left:
-        yield from labels_wanted(labels, found.view.evidence.workload)
+        yield from label_changes(labels, found.view.evidence.workload)
     elif advice is not None:
         yield from _advised(found, advice)
     elif best.retention.judge_alone:
@@ -119,6 +119,9 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )
+    labels = found.view.settings.labels
+    if advice.kind == "labels" and labels is not None:
+        yield from again_changes(labels, found.view.evidence.workload)
     if not found.view.goes_on and advice.kind == "samples" and not sealed:
         alpha = found.view.settings.alpha
         yield Remark(

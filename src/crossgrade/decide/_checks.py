@@ -15,6 +15,7 @@ from crossgrade.errors import DataError, UsageError
 from crossgrade.stats import read_floor
 
 _MODES = ("fixed", "sequential", "anytime")
+_ROUNDING = 1e-9
 
 
 def check_settings(settings: DecisionSettings, *, models: Sequence[str]) -> None:
@@ -117,6 +118,7 @@ def check_evidence(evidence: Evidence) -> None:
         _check_costs(model)
     _check_plan(evidence)
     _check_label_probability(evidence)
+    _check_label_skipped(evidence)
 
 
 def _check_label_probability(evidence: Evidence) -> None:
@@ -141,6 +143,26 @@ def _check_label_probability(evidence: Evidence) -> None:
             f"row {int(unknown.argmax())} has people's scores and no label probability, as others have",
             code="label-probability-missing",
             hint="give each sample the probability with which it was drawn, or none of them",
+        )
+
+
+def _check_label_skipped(evidence: Evidence) -> None:
+    """Check that skipped labels stand at 1 for the incumbent and at 0 for the candidates."""
+    skipped = evidence.label_skipped
+    if skipped is None:
+        return
+    least, most = -_ROUNDING, 1 + _ROUNDING
+    wrong = (skipped < 0) | (skipped > 1)
+    for model, sign in ((evidence.incumbent, -1), *((each, 1) for each in evidence.candidates)):
+        human = np.full(evidence.n, np.nan) if model.human is None else model.human
+        otherwise = human + sign * skipped
+        wrong |= (skipped > 0) & ~((otherwise >= least) & (otherwise <= most))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"row {row} says that {skipped[row]:g} of its label was skipped; its `human` scores do not",
+            code="label-skipped-wrong",
+            hint="`human` of a skipped label is 1 for the incumbent and 0 for the others",
         )
 
 

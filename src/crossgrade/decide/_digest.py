@@ -48,12 +48,19 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     if routing is not None and routing.router is not None:
         yield "router", routing.router.digest.encode()
         yield "score", _numbers(routing.score)
-    if evidence.label_probability is not None:
-        yield "label_probability", _numbers(evidence.label_probability)
+    yield from _labels(evidence)
     yield "judge", repr(evidence.judge).encode()
     for model in (evidence.incumbent, *evidence.candidates):
         for name, content in _model_parts(model):
             yield f"{model.model}\0{name}", content
+
+
+def _labels(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
+    """Iterate over what says how samples were drawn for people, and which of them were skipped."""
+    if evidence.label_probability is not None:
+        yield "label_probability", _numbers(evidence.label_probability)
+    if evidence.label_skipped is not None:
+        yield "label_skipped", _numbers(evidence.label_skipped)
 
 
 def _limits(evidence: Evidence) -> Iterator[tuple[str, bytes]]:

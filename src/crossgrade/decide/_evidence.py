@@ -160,7 +160,9 @@ class Evidence:
     (None: as `units` says).
 
     `label_probability` is that with which each sample was drawn to be scored by people, in (0, 1] (None: all
-    had the same; NaN: the sample was in no draw).
+    had the same; NaN: the sample was in no draw). `label_skipped` is the share of the sample's labels that
+    people skipped, in [0, 1] (None: of none). A skipped label stands in `human` at 1 for the incumbent and at
+    0 for every candidate.
     """
 
     workload: str
@@ -194,6 +196,7 @@ class Evidence:
     routing: RouterScores | None = None
     unit: TextColumn | None = None
     label_probability: FloatColumn | None = None
+    label_skipped: FloatColumn | None = None
 
     @property
     def n(self) -> int:

@@ -71,7 +71,7 @@ def fixed_test(
     `scores` are the incumbent's and the candidate's; None takes the view's.
     """
     scores = scores or (view.incumbent, view.candidate(candidate))
-    return _tested(view, rows, scores, view.human(candidate), view.settings.floor)
+    return _tested(view, candidate, rows, scores, view.settings.floor)
 
 
 def whole_test(view: View, candidate: str, moved: BoolColumn, floor: float) -> FixedRetention:
@@ -83,28 +83,43 @@ def whole_test(view: View, candidate: str, moved: BoolColumn, floor: float) -> F
     moved = moved & view.within(candidate)
     theirs, ours = view.incumbent, view.candidate(candidate)
     scores = theirs, np.where(moved, ours, theirs)
-    human = view.human(candidate)
-    if human is not None:  # a sample that people scored has a score of both answers, whoever serves it
-        human = human[0], np.where(moved | np.isnan(human[1]), human[1], human[0])
     rows = view.whole.rows & np.isfinite(scores[0]) & np.isfinite(scores[1])
-    return _tested(view, rows, scores, human, floor)
+    return _tested(view, candidate, rows, scores, floor, moved=moved)
 
 
 def _tested(
     view: View,
+    candidate: str,
     rows: BoolColumn,
     scores: tuple[FloatColumn, FloatColumn],
-    human: tuple[FloatColumn, FloatColumn] | None,
     floor: float,
+    *,
+    moved: BoolColumn | None = None,
 ) -> FixedRetention:
-    """Return the test of the incumbent's and a policy's scores on these rows, corrected by people's."""
+    """Return the test of the incumbent's and a policy's scores on these rows, corrected by people's.
+
+    The candidate answers the rows in `moved` (None: all of them). Labels that people skipped count against
+    either outcome.
+    """
     rows, alpha = _with_weight(view, rows), view.settings.alpha
     pairs = _pairs(view, rows, scores)
+    human = view.human(candidate)
     if human is None:
         return FixedRetention(pairs, floor, alpha)
-    theirs, ours = (column[rows] for column in human)
     drawn = None if view.label_probability is None else view.label_probability[rows]
-    return corrected_test(pairs, theirs, ours, floor=floor, alpha=alpha, probabilities=drawn)
+
+    def corrected(theirs: FloatColumn, ours: FloatColumn) -> FixedRetention:
+        if moved is not None:  # a sample that people scored has a score of both answers, whoever serves it
+            ours = np.where(moved | np.isnan(ours), ours, theirs)
+        return corrected_test(pairs, theirs[rows], ours[rows], floor=floor, alpha=alpha, probabilities=drawn)
+
+    skipped = view.evidence.label_skipped
+    if skipped is None or not np.nan_to_num(skipped[rows]).any():
+        return corrected(*human)
+    # A skip stands at 1 for the incumbent and at 0 for the candidate: now the other way round.
+    test = corrected(*human)
+    test.fail_by(corrected(human[0] - skipped, human[1] + skipped))
+    return test
 
 
 def shifted_test(view: View, candidate: str, rows: BoolColumn, zero: float) -> FixedRetention:

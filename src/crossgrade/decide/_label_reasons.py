@@ -27,9 +27,9 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
     if labels.skipped:
         yield Remark(
             "labels-skipped",
-            f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts as if "
-            f"{found.incumbent} were right there and the candidate wrong. That can hide a good candidate, "
-            "and never certifies a bad one.",
+            f"People skipped {labels.skipped:,} of {labels.drawn:,} drawn items. Each counts against either "
+            f"outcome: for the lower bound {found.incumbent} is right there and the candidate wrong, for the "
+            "upper bound it is the other way round.",
         )
     if labels.hasty:
         yield Remark(
@@ -38,7 +38,7 @@ def label_reasons(found: Findings) -> Iterator[Remark]:
         )
 
 
-def labels_wanted(labels: LabelCounts | None, workload: str) -> Iterator[Remark]:
+def label_changes(labels: LabelCounts | None, workload: str) -> Iterator[Remark]:
     """Yield that the drawn items must be labelled, where some are left."""
     if labels is not None and labels.left:
         yield Remark(
@@ -46,3 +46,13 @@ def labels_wanted(labels: LabelCounts | None, workload: str) -> Iterator[Remark]
             f"Labels or skips of the {count(labels.left, 'item')} that are left: "
             f"`crossgrade label {workload}`.",
         )
+
+
+def again_changes(labels: LabelCounts, workload: str) -> Iterator[Remark]:
+    """Yield that more labels are a second look, and how they can be made."""
+    yield Remark(
+        "labels-again",
+        "More labels because of what these say add a second chance of a wrong verdict. "
+        f"`crossgrade label {workload}` adds them only in rounds that were planned before the first "
+        f"(`--rounds`, here {labels.rounds}). A run on other samples is another test, with its own chance.",
+    )

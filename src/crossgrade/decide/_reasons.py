@@ -11,16 +11,15 @@ import numpy as np
 
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._costs import divided_rows
-from crossgrade.decide._end_reasons import end_reasons
 from crossgrade.decide._guards import failing_parts
 from crossgrade.decide._hypotheses import fixed_test
+from crossgrade.decide._incumbent_reasons import end_reasons, thrift_reasons
 from crossgrade.decide._label_reasons import label_reasons
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole, without_segments
-from crossgrade.decide._thrift_reasons import thrift_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
 from crossgrade.domain import Estimate

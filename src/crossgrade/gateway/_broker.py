@@ -187,10 +187,29 @@ class BrokerLink(asyncio.Protocol):
         number = self._next()
         self._request(number, Fetch(number, issuer), lambda _: on_done())
 
-    def remember(self, message: Callable[[int], Remember]) -> None:
-        """Hand over a response to be kept; `message` makes it with its number."""
+    def remember(self, message: Callable[[int], Remember], on_kept: Callable[[], None]) -> None:
+        """Hand over a response to be kept; `message` makes it with its number.
+
+        `on_kept` is called once, when the broker has it. Without an answer within `WAIT_S` seconds it is
+        called then, and a broker that comes back still gets the response. If there is no room for it here,
+        it is dropped and `on_kept` is called at once.
+        """
+        assert self._loop is not None
         number = self._next()
-        self._request(number, message(number), lambda _: None)
+        waiting = [on_kept]
+
+        def go_on() -> None:
+            while waiting:
+                waiting.pop()()
+
+        def done(answer: Done | None) -> None:
+            if answer is None:
+                self._metrics.add("crossgrade.gateway.dropped", "response")
+            go_on()
+
+        self._request(number, message(number), done)
+        if waiting:
+            self._loop.call_later(WAIT_S, go_on)
 
     def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None:
         """Look for kept responses; `on_done` receives None without an answer within `WAIT_S` seconds."""

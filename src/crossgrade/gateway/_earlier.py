@@ -112,8 +112,11 @@ class EarlierResponses:
         whole = read_payload(payload.endpoint, _encode(fields))
         on_ready(whole, turn if turn.is_kept else None)
 
-    def keep(self, turn: Turn, answer: bytes) -> None:
-        """Keep a translated answer: a whole one, or the events that end a stream."""
+    def keep(self, turn: Turn, answer: bytes, on_kept: Callable[[], None]) -> None:
+        """Keep a translated answer: a whole one, or the events that end a stream.
+
+        `on_kept` is called when it may be sent: once the broker has it, else as `BrokerLink.remember` says.
+        """
         at = answer.rfind(_EVENT_DATA)
         if at < 0:
             response = _ANSWER.decode(answer)
@@ -129,7 +132,8 @@ class EarlierResponses:
                 previous=turn.previous,
                 input=msgspec.Raw(_encode(items)),
                 output=output,
-            )
+            ),
+            on_kept,
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -23,7 +24,7 @@ from crossgrade.gateway._answers import (
     whole,
 )
 from crossgrade.gateway._context import WorkerContext
-from crossgrade.gateway._delivery import Delivery
+from crossgrade.gateway._delivery import Delivery, send_whole
 from crossgrade.gateway._earlier import Turn
 from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
 from crossgrade.gateway._leases import LimitRefusal
@@ -406,14 +407,16 @@ class Exchange(RequestState):
         except ProviderError as error:
             self.failed(error, charge)
             return
-        if self.turn is not None:
-            self._keep(self.turn, body)
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
-        client.write(
-            whole(self._status, JSON_TYPE, body, self._lines(self.whole_charge(charge).usd) + client.closing)
-        )
+        lines = self._lines(self.whole_charge(charge).usd)
+        if self.turn is not None and not self.payload.passes(self.target):
+            send = partial(send_whole, client, self._status, JSON_TYPE, body, lines)
+            self._send_kept(self.turn, body, send)
+            self._close(self._status, charge)
+            return
+        client.write(whole(self._status, JSON_TYPE, body, lines + client.closing))
         self._close(self._status, charge)  # after the write, so that the client does not wait for it
         client.finish()
 
@@ -458,19 +461,23 @@ class Exchange(RequestState):
             connection.detach()
         self.response_id = response_id or self._answer_id()
         self.target.breaker.succeeded()
-        if self.turn is not None:
-            self._keep(self.turn, last)
         charge = bill(self.target.prices, self.payload, usage, output_tokens, is_stream=True)
+        if self.turn is not None and not self.payload.passes(self.target):
+            self._send_kept(self.turn, last, partial(self._delivery.end, last))
+            self._close(self._status, charge)
+            return
         self._close(self._status, charge)
         self._delivery.end(last)
 
-    def _keep(self, turn: Turn, answer: bytes) -> None:
-        """Have a translated answer kept, before the client can refer to it."""
-        assert self.target is not None
-        assert self.payload is not None
+    def _send_kept(self, turn: Turn, answer: bytes, send: Callable[[], None]) -> None:
+        """Send a translated answer, or the end of its stream, once it is kept: the client may refer to it."""
+
+        def kept() -> None:
+            if self.client.exchange is self:  # the client has not gone in the meantime
+                send()
+
         assert self._context.earlier is not None
-        if not self.payload.passes(self.target):
-            self._context.earlier.keep(turn, answer)
+        self._context.earlier.keep(turn, answer, kept)
 
     def _answer_id(self) -> str | None:
         """Return the id of the answer that the client got or gets a part of, None if it has none."""

@@ -16,6 +16,8 @@ from crossgrade.project._growing import growing_routes
 from crossgrade.project._lengths import length_limits, with_limits
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
     from crossgrade.pricing.thrift import ThriftShare
@@ -162,18 +164,16 @@ def _with_labels_of(labelled: "Evidence", evidence: "Evidence") -> "Evidence":
     known = {each.model: each.human for each in (labelled.incumbent, *labelled.candidates)}
 
     def with_human(columns: "ModelColumns") -> "ModelColumns":
-        human = known.get(columns.model)
-        if human is None:
-            return columns
-        scores = np.array([np.nan if row is None else human[row] for row in rows])
-        return replace(columns, human=scores)
+        human = of_samples(known.get(columns.model))
+        return columns if human is None else replace(columns, human=human)
 
-    probability = labelled.label_probability
-    if probability is not None:
-        probability = np.array([np.nan if row is None else probability[row] for row in rows])
+    def of_samples(column: "NDArray[np.float64] | None") -> "NDArray[np.float64] | None":
+        return None if column is None else np.array([np.nan if row is None else column[row] for row in rows])
+
     return replace(
         evidence,
-        label_probability=probability,
+        label_probability=of_samples(labelled.label_probability),
+        label_skipped=of_samples(labelled.label_skipped),
         incumbent=with_human(evidence.incumbent),
         candidates=tuple(map(with_human, evidence.candidates)),
     )

@@ -284,21 +284,11 @@ class Broker:
             kept.keep(message)
             _send(writer, Done(message.number))
         else:
-            self._spawn(self._look_up(message, writer, kept))
-
-    async def _look_up(self, message: Find, writer: _Writer, kept: KeptResponses) -> None:
-        """Find kept responses. What is missing may be on its way from another worker."""
-        most = self._settings.serving.body_parse_bytes
-        found = kept.find(message, most)
-        if found is not None and (
-            len(found.items) < len(set(message.items)) or (message.previous and found.input is None)
-        ):
-            await self._collect()
-            found = kept.find(message, most)
-        if found is None:
-            _send(writer, Done(message.number, error=TOO_LARGE))
-        else:
-            _send(writer, Done(message.number, text=_encoder.encode(found).decode()))
+            found = kept.find(message, self._settings.serving.body_parse_bytes)
+            if found is None:
+                _send(writer, Done(message.number, error=TOO_LARGE))
+            else:
+                _send(writer, Done(message.number, text=_encoder.encode(found).decode()))
 
     async def _collect(self) -> None:
         """Have the workers send their records: one of them may have that of the response still."""

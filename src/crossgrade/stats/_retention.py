@@ -11,7 +11,7 @@ from crossgrade.domain import Reason
 from crossgrade.stats._linear_test import LinearTest, PairedMeans, linear_test
 from crossgrade.stats._pairs import Pairs, read_floor, read_pairs, read_rate
 from crossgrade.stats._score_test import PairedTable
-from crossgrade.stats._tails import bounds, normal_quantile
+from crossgrade.stats._tails import Tails, bounds, normal_quantile
 
 Source: TypeAlias = PairedTable | LinearTest
 """What p-values are computed from."""
@@ -130,8 +130,15 @@ def retention(
     return replace(test.result(outside, outside), needed=test.result().needed)
 
 
+def _untested(_floor: float) -> tuple[float, float]:
+    return 1.0, 1.0
+
+
 class FixedRetention:
     """The test on a complete set of pairs: its p-values at the floor, and bounds at any level."""
+
+    _tails: Tails | None
+    _seen: Tails
 
     def __init__(self, pairs: Pairs, floor: float = 0.85, alpha: float = 0.05) -> None:
         self.pairs = pairs
@@ -177,11 +184,33 @@ class FixedRetention:
         self._settle("label" if pairs.group is None else "cluster with a label")
         return self
 
+    def fail_by(self, other: "FixedRetention") -> None:
+        """Take the p-value below the floor, and the upper bounds, from another test of the same pairs.
+
+        Scores that are missing then count against either outcome: this test is of the lowest retention that
+        they leave possible, the other of the highest.
+        """
+        if self._tails is None:
+            return
+        lower, seen = self._tails, self._seen
+        self._tails = lambda floor: (lower(floor)[0], other.tails(floor)[1])
+        self._seen = lambda floor: (seen(floor)[0], other.tails_seen(floor)[1])
+        self.p_value_below = self._tails(self.floor)[1]
+
+    def tails(self, floor: float) -> tuple[float, float]:
+        """Return the p-values for and against a retention of at least `floor`, 1 where nothing is tested."""
+        return (self._tails or _untested)(floor)
+
+    def tails_seen(self, floor: float) -> tuple[float, float]:
+        """Return rough p-values, which advice may use where too few pairs are there for a test."""
+        return self._seen(floor)
+
     def _settle(self, unit: str) -> None:
         """Compute the p-values, unless there are too few observations for a test."""
-        self._tails = None
+        self._tails, self._seen = None, _untested
         if self._source is None:
             return
+        self._seen = self._source.tails_seen
         if self._units < LEAST_UNITS - 1e-9:
             self.reason = _too_few(self._units, unit)
             return
@@ -251,7 +280,7 @@ class FixedRetention:
         """
         if self._source is None or self.value is None:
             return 0, 0.0
-        tails = self._source.tails_seen(self.floor)
+        tails = self._seen(self.floor)
         side = 0 if tails[0] <= tails[1] else 1
         p = max(tails[side], 1e-300)
         return side, -normal_quantile(p) if p < 0.5 else 0.0

@@ -15,7 +15,7 @@ import numpy as np
 from crossgrade.errors import DataError
 from crossgrade.routing import position
 from crossgrade.store import label_item_id
-from crossgrade.workloads._results import Results
+from crossgrade.workloads._results import FloatColumn, Results
 from crossgrade.workloads.files import whole_file
 
 MOST_LABEL_ROWS = 500
@@ -143,14 +143,33 @@ def with_labels(
     """Return a run's results with people's scores in the column `human`, each at the answer it was given to.
 
     `seed` is the run's own. Rows in `skipped` get a score of 1 for the `incumbent` and of 0 for every other
-    model, so that who skips cannot help a candidate. `probabilities` are those with which each row was drawn,
+    model, and 1 in the column `label_skipped`. `probabilities` are those with which each row was drawn,
     labelled or not, and fill the column `label_probability`; None if all are the same. Raises `DataError`
     for labels of another run, or of another number of models.
     """
     if not labels and not skipped:
         return results
-    human = np.full(len(results), np.nan)
     asked = dict(asked_of_all(results, run))
+    human = _scored(labels, asked, len(results), run=run, seed=seed)
+    amounts = {**results.amounts, "human": human}
+    if skipped:
+        amounts["label_skipped"] = np.where(np.isnan(human), np.nan, 0.0)
+    for name in skipped:
+        for model, row in asked[name].items():
+            human[row], amounts["label_skipped"][row] = float(model == incumbent), 1.0
+    if probabilities is not None:
+        drawn = np.full(len(results), np.nan)
+        for name, rows in asked.items():
+            drawn[list(rows.values())] = probabilities.get(name, math.nan)
+        amounts["label_probability"] = drawn
+    return replace(results, amounts=amounts)
+
+
+def _scored(
+    labels: Sequence[LabelScores], asked: Mapping[str, Mapping[str, int]], n: int, *, run: str, seed: int
+) -> FloatColumn:
+    """Return people's scores of n rows, NaN without one. Raises `DataError` for labels of other rows."""
+    human = np.full(n, np.nan)
     for label in labels:
         rows = asked.get(label.id)
         if rows is None:
@@ -168,16 +187,7 @@ def with_labels(
             )
         for model, score in zip(_order(label.id, seed, rows), label.scores, strict=True):
             human[rows[model]] = score
-    for name in skipped:
-        for model, row in asked[name].items():
-            human[row] = float(model == incumbent)
-    amounts = {**results.amounts, "human": human}
-    if probabilities is not None:
-        drawn = np.full(len(results), np.nan)
-        for name, rows in asked.items():
-            drawn[list(rows.values())] = probabilities.get(name, math.nan)
-        amounts["label_probability"] = drawn
-    return replace(results, amounts=amounts)
+    return human
 
 
 def asked_of_all(results: Results, run: str) -> Iterator[tuple[str, Mapping[str, int]]]:

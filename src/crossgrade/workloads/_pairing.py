@@ -70,6 +70,7 @@ def pair(
         cluster=found.agreed_names("cluster", kept),
         weight=found.weight(kept),
         label_probability=found.label_probability(kept),
+        label_skipped=found.label_skipped(kept),
         input=found.text("input", found.all_rows, kept),
         target=found.text("target", found.all_rows, kept),
         audit=found.audit,
@@ -214,6 +215,13 @@ class _Pairing:
         np.multiply.at(missed, self._results.samples.codes[rows], 1.0 - chance)
         several = self._count(rows)[kept] > 1
         return np.where(several, 1.0 - missed[kept], self._mean("label_probability", rows, kept))
+
+    def label_skipped(self, kept: Rows) -> FloatColumn | None:
+        """Return the share of each kept sample's labels that people skipped; None if of none."""
+        if "label_skipped" not in self._results.amounts:
+            return None
+        share = self._mean("label_skipped", self.all_rows, kept)
+        return share if np.nan_to_num(share).any() else None
 
     def text(self, name: str, rows: Rows, kept: Rows) -> TextColumn | None:
         """Return the first text that each kept sample has among some rows."""

@@ -35,6 +35,7 @@ LABELS = (
 AMOUNTS = (
     "human",
     "label_probability",
+    "label_skipped",
     "truncated",
     "weight",
     "cost_usd",
@@ -69,8 +70,8 @@ class Results:
     that). `error` marks rows without an answer. `labels`, `amounts` and `texts` hold the optional
     columns named in `LABELS`, `AMOUNTS` and `TEXTS`, absent when no row had one; amounts are NaN
     where unknown; `human` is a person's score of the same answer, `label_probability` that with which
-    the sample was drawn to be scored by people (NaN: all alike), `truncated` is 1 where a token limit
-    ended it and 0 where not. `stated_means` are the means
+    the sample was drawn to be scored by people (NaN: all alike), `label_skipped` is 1 where people skipped
+    it, `truncated` is 1 where a token limit ended it and 0 where not. `stated_means` are the means
     that the source itself gives, by model. `name` is what to call them where the rows name no
     workload, `source` says in words where they come from. `ignored` are the columns of
     tables that nothing was taken from.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crossgrade.catalog import Catalog, new_rates, packaged_catalog, read_litellm
+from crossgrade.catalog import Catalog, new_rates, packaged_catalog, read_listed
 from tests.codes import raises_code
 
 DAY = date(2026, 11, 25)
@@ -36,7 +36,7 @@ def written(tmp_path: Path, content: object) -> Path:
 
 
 def test_prices_are_exact_and_only_the_new_ones_are_added(tmp_path: Path) -> None:
-    rates = read_litellm(written(tmp_path, ENTRIES), seen_on=DAY)
+    rates = read_listed(written(tmp_path, ENTRIES), seen_on=DAY)
     assert [rate.model for rate in rates] == ["gpt-4o", "acme/Big-70B"]
     (added,) = new_rates(rates, packaged_catalog(), DAY)
     assert (added.provider, added.input, added.output) == ("together", Decimal("0.1"), Decimal("0.3"))
@@ -52,10 +52,10 @@ def test_prices_are_exact_and_only_the_new_ones_are_added(tmp_path: Path) -> Non
 
 def test_a_change_is_a_new_row(tmp_path: Path) -> None:
     dearer = {"gpt-4o": {**ENTRIES["gpt-4o"], "input_cost_per_token": 3e-06}}
-    (added,) = new_rates(read_litellm(written(tmp_path, dearer), seen_on=DAY), packaged_catalog(), DAY)
+    (added,) = new_rates(read_listed(written(tmp_path, dearer), seen_on=DAY), packaged_catalog(), DAY)
     assert (added.event, added.input, added.seen_on) == ("change", 3, DAY)
     later = {"gpt-4o": {**ENTRIES["gpt-4o"], "deprecation_date": "2027-03-01"}}
-    (fact,) = new_rates(read_litellm(written(tmp_path, later), seen_on=DAY), packaged_catalog(), DAY)
+    (fact,) = new_rates(read_listed(written(tmp_path, later), seen_on=DAY), packaged_catalog(), DAY)
     assert (fact.event, fact.input, fact.retires_on) == ("facts", None, date(2027, 3, 1))
 
 
@@ -76,6 +76,6 @@ def test_a_change_is_a_new_row(tmp_path: Path) -> None:
 )
 def test_files_that_are_not_it(tmp_path: Path, content: object, seen: str) -> None:
     with raises_code(*seen):
-        read_litellm(written(tmp_path, content), seen_on=DAY)
+        read_listed(written(tmp_path, content), seen_on=DAY)
     with raises_code("file-missing"):
-        read_litellm(tmp_path / "missing.json", seen_on=DAY)
+        read_listed(tmp_path / "missing.json", seen_on=DAY)

@@ -159,3 +159,64 @@ def test_people_beside_scores_of_no_judge_are_refused(make, counts, now):
     b, c = counts(150, 20, 15, 15)
     with raises_code("judge-not-named"):
         decide_policy(make(b, c, inc={"human": b}, cand={"human": c}), now=now)
+
+
+def _skipping(make, b, c, labelled, skipped):
+    """Evidence whose labels people skipped on some rows: 1 stands for the incumbent, 0 for the candidate."""
+    human = [
+        np.where(skipped, worst, np.where(labelled, column, np.nan)) for worst, column in ((1.0, b), (0.0, c))
+    ]
+    share = np.where(labelled, skipped.astype(float), np.nan)
+    return make(b, c, judge="judge-1", label_skipped=share, inc={"human": human[0]}, cand={"human": human[1]})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_skip_counts_against_either_outcome(make, now, seed):
+    rng = np.random.default_rng(seed)
+    b = (rng.random(600) < 0.8).astype(float)
+    c = np.where(rng.random(600) < 0.01, 0.0, b)
+    labelled = np.arange(600) < 200
+    skipped = labelled & (rng.random(600) < 0.15)
+    settings = DecisionSettings(floor=0.9)
+    whole = decide_policy(_skipping(make, b, c, labelled, np.zeros(600, dtype=bool)), settings, now=now)
+    without = whole.certificates[0].retention
+    found = decide_policy(_skipping(make, b, c, labelled, skipped), settings, now=now)
+    retention = found.certificates[0].retention
+    assert without.outcome == "pass"
+    assert retention.outcome == "undecided"  # one filling alone would be a certain fail
+    assert retention.low < without.low
+    assert retention.high > without.high
+    one_sided = replace(_skipping(make, b, c, labelled, skipped), label_skipped=None)
+    assert decide_policy(one_sided, settings, now=now).certificates[0].retention.outcome == "fail"
+    assert evidence_digest(one_sided) != evidence_digest(_skipping(make, b, c, labelled, skipped))
+
+
+def test_a_bad_candidate_fails_although_items_were_skipped(make, now):
+    rng = np.random.default_rng(0)
+    b = (rng.random(600) < 0.8).astype(float)
+    c = np.where(rng.random(600) < 0.5, 0.0, b)
+    labelled = np.arange(600) < 200
+    skipped = labelled & (rng.random(600) < 0.05)
+    retention = (
+        decide_policy(_skipping(make, b, c, labelled, skipped), DecisionSettings(floor=0.9), now=now)
+        .certificates[0]
+        .retention
+    )
+    assert retention.outcome == "fail"
+    assert retention.high < 0.9
+
+
+@pytest.mark.parametrize(
+    ("share", "human"), [(1.0, (0.0, 0.0)), (1.0, (1.0, 1.0)), (0.5, (0.2, 0.0)), (2.0, (1.0, 0.0))]
+)
+def test_a_skip_that_its_scores_contradict_is_refused(make, counts, now, share, human):
+    b, c = counts(150, 20, 15, 15)
+    columns = [np.full(200, np.nan), np.full(200, np.nan)]
+    columns[0][3], columns[1][3] = human
+    skipped = np.full(200, np.nan)
+    skipped[3] = share
+    wrong = make(
+        b, c, judge="judge-1", label_skipped=skipped, inc={"human": columns[0]}, cand={"human": columns[1]}
+    )
+    with raises_code("label-skipped-wrong"):
+        decide_policy(wrong, DecisionSettings(), now=now)

@@ -18,6 +18,7 @@ from crossgrade.decide import (
     Blocks,
     DecisionSettings,
     EveryModel,
+    LabelCounts,
     ModelFacts,
     PairingAudit,
     RunDesign,
@@ -27,7 +28,7 @@ from crossgrade.decide import (
     make_design,
     train_router,
 )
-from crossgrade.domain import BaselineTest, Clause, Contract, Origin, Requirements, Sample
+from crossgrade.domain import BaselineTest, Clause, Contract, IncumbentEnd, Origin, Requirements, Sample
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
@@ -274,7 +275,40 @@ def sealed(make, counts, now):
     yield found, DecisionSettings(alpha=0.001, baseline=replace(against, numbers={"b": 8}, left=0.001))
 
 
-KINDS = (switches, splits, routed, keeps, undecided, judged, stopped, broken, thrifty, terms, sealed)
+def labelled(make, counts, now):
+    b, c = counts(360, 110, 20, 110)
+    people = {
+        name: {"human": np.where(np.arange(600) < 120, column, np.nan)}
+        for name, column in (("inc", b), ("cand", c))
+    }
+    unlabelled = make(b, c, judge="judge-1", inc=DEAR, cand=CHEAP)
+    yield unlabelled, DecisionSettings(labels=LabelCounts(drawn=120, labelled=80, skipped=9, left=31))
+    counted = LabelCounts(drawn=120, labelled=111, skipped=9, raters=2, hasty=("Ada",), rounds=2)
+    yield make(b, c, judge="judge-1", **people), DecisionSettings(alpha=0.025, labels=counted)
+
+
+def ending(make, counts, now):
+    ends = IncumbentEnd(model="a-1", retires_on=date(2027, 1, 14), successor="a-2")
+    found = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
+    yield found, DecisionSettings(incumbent_end=ends)
+    yield found, DecisionSettings(incumbent_end=replace(ends, successor=None, tried="b"))
+
+
+KINDS = (
+    switches,
+    splits,
+    routed,
+    keeps,
+    undecided,
+    judged,
+    stopped,
+    broken,
+    thrifty,
+    terms,
+    sealed,
+    labelled,
+    ending,
+)
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,9 @@ class MemoryBroker:
         self.connected = True
         self.kept = KeptResponses(StoredResponses())
 
-    def remember(self, message: Callable[[int], Remember]) -> None:
+    def remember(self, message: Callable[[int], Remember], on_kept: Callable[[], None]) -> None:
         self.kept.keep(msgspec.json.decode(msgspec.json.encode(message(1)), type=Remember))
+        on_kept()
 
     def find(self, message: Callable[[int], Find], on_done: Any) -> None:
         found = self.kept.find(message(1), 10_000)

@@ -1,6 +1,7 @@
 """Requests that name earlier answers by id: their items take the place of the ids, where such are kept."""
 
 import json
+import time
 
 import pytest
 
@@ -48,6 +49,40 @@ def test_a_conversation_goes_on_by_the_id_of_its_last_response(run, make, fake, 
         assert [each["content"] for each in asked(fake)][::2] == ["one", "two", "three"], (
             "no instructions of before"
         )
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_is_stored_before_the_client_has_all_of_it(run, make, fake, monkeypatch, stream):
+    with run([make.target(fake)], **KEPT) as world:
+        remember = world.broker.remember
+
+        def later(message, *on_kept):
+            """Store the answer like a broker that is busy."""
+            world.loop.call_later(0.2, remember, message, *on_kept)
+
+        monkeypatch.setattr(world.broker, "remember", later)
+        first = answered(world.post(request("one", stream=stream), PATH))
+        again = world.post(request("two", stream=stream, previous_response_id=first["id"]), PATH)
+        assert again.status == 200
+        assert len(world.settled(2)) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_client_may_go_before_its_answer_is_stored(run, make, fake, monkeypatch, stream):
+    with run([make.target(fake)], **KEPT) as world:
+        waiting = []
+        monkeypatch.setattr(world.broker, "remember", lambda _message, on_kept: waiting.append(on_kept))
+        body = request("one", stream=stream)
+        with world.connect() as client:
+            client.sendall(world.head(PATH, len(body)) + body)
+            (record,) = world.settled()
+        assert (record.status, record.error) == (200, None)
+        while world.worker.edge.connections:
+            time.sleep(0.01)
+        world.on_loop(lambda: [on_kept() for on_kept in waiting])
+        assert len(waiting) == 1
+        assert world.get("/v1/models").status == 200
+        assert len(world.records) == 1
 
 
 def test_ids_that_cannot_be_looked_up_are_not_said_to_be_unknown(run, make, fake, monkeypatch):

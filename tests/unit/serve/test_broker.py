@@ -29,6 +29,7 @@ from crossgrade.gateway import (
     ShadowPair,
 )
 from crossgrade.gateway._leases import Hold, LimitRefusal
+from crossgrade.gateway._messages import Collect
 from crossgrade.identity import Principal
 from crossgrade.routing import Policy, Route, RouteTable
 from crossgrade.serve._redis import RedisCounters
@@ -273,7 +274,9 @@ def test_feedback_finds_a_response_that_another_worker_has_not_written_yet(
     run(use())
 
 
-def test_a_response_is_found_by_another_worker_at_once_and_is_gone_with_the_broker(machines: Make) -> None:
+def test_a_response_is_found_by_another_worker_once_it_is_kept_and_is_gone_with_the_broker(
+    machines: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = machines(workers=2, stored_responses=StoredResponses())
     asked = partial(Find, tenant="key-1", previous="resp_1", items=["msg_1", "msg_2"])
 
@@ -282,23 +285,32 @@ def test_a_response_is_found_by_another_worker_at_once_and_is_gone_with_the_brok
         worker.broker.find(asked, found.set_result)
         return await found
 
+    async def keep(worker: Worker, remember: Callable[[int], Remember]) -> None:
+        kept = asyncio.Event()
+        worker.broker.remember(remember, kept.set)
+        await kept.wait()
+
     async def use() -> None:
         async with machine.worker(0) as one, machine.worker(1) as two:
             item = msgspec.Raw(b'{"a":"\\n"}')
             given = msgspec.Raw(b"[1]")
-            finding = asyncio.create_task(find(one))
-            await asyncio.sleep(0)
             remember = partial(Remember, tenant="key-1", id="resp_1", previous=None, input=given)
-            two.broker.remember(partial(remember, output=[("msg_1", item)]))
-            done = await finding
+            await keep(two, partial(remember, output=[("msg_1", item)]))
+            monkeypatch.setitem(two.broker._handlers, Collect, lambda _: None)  # it is too busy to help
+            done = await find(one)
             assert done is not None
             assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_1": {"a": "\n"}}}
             machine.end(signal.SIGKILL)
             await until(lambda: not one.broker.connected)
-            one.broker.remember(partial(remember, output=[("msg_2", item)]))
+            monkeypatch.setattr("crossgrade.gateway._broker.WAIT_S", 0.01)
+            await keep(one, partial(remember, output=[("msg_2", item)]))  # it is sent when a broker is back
+            monkeypatch.setattr(
+                "crossgrade.gateway._broker.WAIT_S", 60.0
+            )  # as long as a new one takes to start
             finding = asyncio.create_task(find(one))
             machine.start()
             done = await finding
+            monkeypatch.undo()
             assert done is not None
             assert json.loads(done.text) == {"input": [1, {"a": "\n"}], "items": {"msg_2": {"a": "\n"}}}
             machine.end(signal.SIGKILL)

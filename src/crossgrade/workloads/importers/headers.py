@@ -24,6 +24,7 @@ LONG_COLUMNS = (
     "score",
     "human",
     "label_probability",
+    "label_skipped",
     "epoch",
     "error",
     "unparsed",

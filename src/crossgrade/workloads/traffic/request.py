@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from crossgrade.domain import MOST_TOKENS
+
 CALLS = ("chat", "completion", "batch", "embedding", "image", "audio", "rerank", "moderation")
 ASKABLE = frozenset({"chat", "completion", "batch"})
 """The kinds whose answers are texts, which an evaluation can ask and score."""
@@ -28,7 +30,6 @@ _BY_WORD = (
 )
 _COMPLETION = re.compile(r"text_completion|(?<!chat)/completions|^completions$")
 
-MOST_TOKENS = 2**31 - 1
 _UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 """A number above the first is in the unit of which the second make a second: ns, µs, ms."""
 

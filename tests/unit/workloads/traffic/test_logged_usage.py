@@ -88,7 +88,7 @@ def test_a_sum_of_counts_that_cannot_be_is_unknown_or_refused() -> None:
     assert _logged({**most, "cache_creation_input_tokens": MOST_TOKENS}) == (None, 7, None, None, None)
     said = {"candidatesTokenCount": MOST_TOKENS, "thoughtsTokenCount": 10}
     assert _logged({"promptTokenCount": 5, **said}) == (5, None, None, None, None)
-    usage = {"input": 2**31 - 1, "input_cached_tokens": 1, "output": 7}
+    usage = {"input": MOST_TOKENS, "input_cached_tokens": 1, "output": 7}
     with pytest.raises(BadValueError):
         langfuse({"type": "GENERATION", "usage_details": usage}, texts=False)
 
