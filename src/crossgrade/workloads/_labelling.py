@@ -67,7 +67,8 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
     """Return the rows of a labelling file that were filled in; a file that is not there has none.
 
     `writer` is the command that writes such files, for hints. Raises `DataError`, with the line, for a
-    score that is not a number in [0, 1] and for a row with only some of its scores.
+    score that is not a number in [0, 1], for a row with only some of its scores, and for a pair with scores
+    in two rows.
     """
     if not path.exists():
         return []
@@ -78,7 +79,7 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
             file=path,
             hint="name the right file",
         )
-    columns = _columns(answers)
+    columns, first = _columns(answers), dict[str, int]()
     found = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -94,6 +95,9 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
                 cells = [_score(row[name], path, reader.line_num) for name in columns[-answers:]]
                 scores = [score for score in cells if score is not None]
                 if len(scores) == answers:
+                    _check_once(
+                        row["pair"], first.setdefault(row["pair"], reader.line_num), path, reader.line_num
+                    )
                     found.append(LabelScores(id=row["pair"], scores=tuple(scores), line=reader.line_num))
                 elif scores:
                     raise DataError(
@@ -215,6 +219,14 @@ def _shown(text: str) -> str:
     """Return a text as a cell; what a spreadsheet would take for a formula gets a quote before it."""
     text = text[:_LONGEST_TEXT].replace("\0", "\ufffd")
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _check_once(pair: str, first: int, path: Path, line: int) -> None:
+    if first != line:
+        raise DataError(
+            f"the pair {pair[:40]!r} has scores in line {first} too", code="label-repeated",
+            file=path, line=line, hint="leave one row with its scores: nobody can tell which was meant",
+        )  # fmt: skip
 
 
 def _score(cell: str | None, path: Path, line: int) -> float | None:
