@@ -27,7 +27,7 @@ from tests.e2e.driving import CommandLine, Project
 
 def enter(desk: LabelDesk, plan: LabelPlan, name: str = "owner", **changes: object) -> Rater:
     ends = utc_now() + timedelta(days=1)
-    rater = Rater(subject=plan.draw.subject, name=name, ends_at=ends, **changes)  # type: ignore[arg-type]
+    rater = Rater(subject=plan.draw.subject, name=name, ends_at=ends, **changes)  # type: ignore[arg-type]  # fields that the test names
     return desk.enter(desk.invite(rater))[0]
 
 
@@ -64,8 +64,12 @@ def test_labels_count_once_all_drawn_items_have_one_and_as_those_of_a_file(
     assert {each["code"] for each in early["reasons"]} >= {"labels-unfinished"}
     assert {each["code"] for each in early["would_change"]} >= {"labels-finished"}
     assert early["certificates"][0]["retention"]["value"] == alone["certificates"][0]["retention"]["value"]
+    (unchecked,) = (each for each in early["guards"] if each["name"] == "judge-unchecked")
+    assert "119" in unchecked["seen"]
     ran = cli.succeeds("decide", "echo")
     assert noted(ran.err, "labels-left", 1, 120)
+    ran = cli.succeeds("runs", "--export", plan.run.id, "--to", judged.folder / "early.csv")
+    assert noted(ran.err, "labels-not-in-table", 1)
 
     assert label_all(desk, owner) == 1
     assert desk.standing().is_finished
@@ -74,6 +78,13 @@ def test_labels_count_once_all_drawn_items_have_one_and_as_those_of_a_file(
     by_page = json.loads(ran.out)
     assert by_page["name"] == "switch"
     assert by_page["certificates"][0]["retention"]["labels"] == 120
+
+    table = judged.folder / "run.csv"
+    ran = cli.succeeds("runs", "--export", plan.run.id, "--to", table)
+    assert noted(ran.err, "labels-in-table", 120)
+    by_table = cli.succeeds("decide", table, "--incumbent", "old", "--judge", "judge", "--json")
+    of_table = json.loads(by_table.out)["certificates"][0]["retention"]
+    assert of_table == by_page["certificates"][0]["retention"]
 
     exported = judged.folder / "labels.csv"
     assert opened.labelling.write(plan, exported) == 120

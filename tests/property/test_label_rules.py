@@ -45,7 +45,7 @@ def played(
             subject="run:1",
             item=stack[-1].item if kind == "undo" else item,
             rater_id=rater,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,  # type: ignore[arg-type]  # one of them
             scores=(number / 100, 0.0) if kind == "score" else None,
             undoes=stack[-1].id if kind == "undo" else None,
             number=number,
@@ -111,3 +111,33 @@ def test_items_go_to_raters_who_can_take_them(
         assert (item in found.waiting) == (bool(takers) or not done)
     again = Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
     assert again == found
+
+
+@given(raters, steps, st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 3), st.data())
+def test_going_on_from_an_assignment_is_assigning_anew(
+    who: list[Rater], taken: list[tuple[str, str, str]], overlap: float, seed: int, data: st.DataObject
+) -> None:
+    assigner = Assigner(ITEMS, overlap=overlap, seed=seed)
+    given, _, actions = played(taken)
+    before = assigner.assign(who, given, now=AT)
+    for number in range(len(actions) + 1, len(actions) + 9):
+        own = [(rater, item) for rater, items in before.by_rater.items() for item in items]
+        if not own:
+            break
+        rater, item = data.draw(st.sampled_from(own))
+        action = LabelAction(
+            id=str(number),
+            subject="run:1",
+            item=item,
+            rater_id=rater,
+            kind="skip",
+            reason="other",
+            number=number,
+        )
+        count = given.count
+        given.take([action])
+        found = assigner.after(before, given.since(count))
+        assert found == Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
+        before = found
+    other = LabelAction(id="other", subject="run:1", item=ITEMS[0], rater_id="e", kind="skip", number=999)
+    assert assigner.after(before, [other]) is None

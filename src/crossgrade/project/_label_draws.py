@@ -12,6 +12,8 @@ from crossgrade.errors import UsageError
 from crossgrade.project._designs import run_named
 from crossgrade.project._label_files import read_label_file, write_label_file
 from crossgrade.project._label_pilots import (
+    certified_by,
+    labels_to_certify,
     main_draw,
     pilot_settings,
     pilot_size,
@@ -59,7 +61,8 @@ class LabelPlan:
     """What is going to be labelled: a draw of `run`, which `is_new` says is not recorded yet.
 
     `rows` are the texts of the drawn items. `items` counts what could be drawn. `undrawn` is about how many
-    more are drawn once these are labelled.
+    more are drawn once these are labelled. `certified_from` is the retention from which on so many labels
+    would probably certify a candidate even if the judge was no help (None: none that the scores can have).
     """
 
     run: "Run"
@@ -69,6 +72,12 @@ class LabelPlan:
     rows: "Mapping[str, LabelRow]"
     items: int
     rubric: str
+    certified_from: float | None
+
+    @property
+    def labels(self) -> int:
+        """About how many items are labelled in all."""
+        return len(self.draw.items) + self.undrawn
 
     @property
     def undrawn(self) -> int:
@@ -78,7 +87,7 @@ class LabelPlan:
     @property
     def hours(self) -> float:
         """About how many hours all of it takes one person."""
-        return (len(self.draw.items) + self.undrawn) * SECONDS_AN_ITEM / 3600
+        return self.labels * SECONDS_AN_ITEM / 3600
 
 
 class ProjectLabelling:
@@ -131,6 +140,14 @@ class ProjectLabelling:
             rows={each: rows[each] for each in draw.items if each in rows},
             items=len(rows),
             rubric=str(workload.scorer.options.get("criteria", "")),
+            certified_from=certified_by(
+                draw,
+                results,
+                run=run.id,
+                incumbent=workload.incumbent.name,
+                floor=workload.floor,
+                alpha=workload.alpha / rounds_of(draw).planned,
+            ),
         )
 
     def open(self, plan: LabelPlan) -> LabelDesk:
@@ -321,7 +338,7 @@ class ProjectLabelling:
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""
-        verdict = self._what_if(workload, run)
+        verdict, needed = self._what_if(workload, run), self._needed(workload, run)
         found = []
         for one in verdict.certificates:
             if one.segment is None:
@@ -336,11 +353,27 @@ class ProjectLabelling:
                         high=r.high,
                         outcome=r.outcome,
                         labels=r.labels or 0,
-                        needed=r.needed,
+                        needed=needed.get(one.candidate),
                         reason=r.reason,
                     )
                 )
         return tuple(found)
+
+    def _needed(self, workload: Workload, run: "Run") -> dict[str, int]:
+        """Return how many labels would certify each candidate if it was as good as the incumbent."""
+        store, incumbent = self._project.store, workload.incumbent.name
+        found = labels_in_store(store, run, epochs=workload.epochs, now=datetime.now(UTC))
+        add_labels = None if found is None else found.columns(incumbent, so_far=True)
+        if found is None or add_labels is None:
+            return {}
+        return labels_to_certify(
+            found.draw,
+            add_labels(self._results(run, workload)),
+            run=run.id,
+            incumbent=incumbent,
+            floor=workload.floor,
+            alpha=workload.alpha / rounds_of(found.draw).planned,
+        )
 
 
 def _scale_of(workload: Workload) -> LabelScale:

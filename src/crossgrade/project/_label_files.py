@@ -60,7 +60,6 @@ def read_label_file(
             _refuse_undrawn(label, draw, path, is_of_run=is_of_run(label.id))
         known = said.get(label.id), exported.get(label.id)
         if any(each is not None and _are_same(each, label.scores) for each in known):
-            new.pop(label.id, None)
             continue
         if not is_on_scale(draw.scale, label.scores):
             raise DataError(

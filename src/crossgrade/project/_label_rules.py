@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from crossgrade.routing import position
@@ -32,32 +33,50 @@ class LabelsGiven:
 
     def __init__(self) -> None:
         self.number = 0
-        self.count = 0
-        self._by_rater: dict[str, list[LabelAction]] = {}
+        self._taken: list[LabelAction] = []
+        self._by_rater: dict[str, list[LabelAction]] = {}  # what was not taken back
+        self._counted: dict[str, list[LabelAction]] = {}  # of that, the last of each item
         self._by_item: dict[str, dict[str, LabelAction]] = {}
+
+    @property
+    def count(self) -> int:
+        """The number of actions."""
+        return len(self._taken)
+
+    def since(self, count: int) -> list[LabelAction]:
+        """Return the actions after the first `count`, in the order in which they were recorded."""
+        return self._taken[count:]
 
     def take(self, actions: Iterable[LabelAction]) -> None:
         """Take further actions, in the order in which they were recorded."""
         lists: dict[str, list[LabelAction]] = {}  # copied once in a call, not once for each action
+        again: set[str] = set()  # raters who changed what they had said
         for action in actions:
             self.number = max(self.number, action.number)
-            self.count += 1
-            rater = action.rater_id
+            self._taken.append(action)
+            rater, of_item = action.rater_id, self._by_item.get(action.item, {})
+            if rater not in lists:
+                lists[rater] = [*self._by_rater.get(rater, ())]
             if action.kind == "undo":
-                self._undo(action)
-                lists.pop(rater, None)
+                self._undo(action, lists[rater])
             else:
-                self._by_item[action.item] = {**self._by_item.get(action.item, {}), rater: action}
-                if rater not in lists:
-                    lists[rater] = self._by_rater[rater] = [*self._by_rater.get(rater, ())]
+                self._by_item[action.item] = {**of_item, rater: action}
                 lists[rater].append(action)
+            if action.kind == "undo" or rater in of_item:
+                again.add(rater)
+        for rater, done in lists.items():
+            new = done if rater in again else done[len(self._by_rater.get(rater, ())) :]
+            counted = [each for each in new if self._by_item[each.item].get(rater) is each]
+            self._counted[rater] = counted if rater in again else [*self._counted.get(rater, ()), *counted]
+            self._by_rater[rater] = done
 
-    def _undo(self, action: LabelAction) -> None:
-        done = self._by_rater.get(action.rater_id, [])
-        kept = [each for each in done if each.id != action.undoes]
-        self._by_rater[action.rater_id] = kept
-        before = next((each for each in reversed(kept) if each.item == action.item), None)
-        of_item = dict(self._by_item.get(action.item, {}))
+    def _undo(self, action: LabelAction, done: list[LabelAction]) -> None:
+        """Take an action out of those of its rater that were `done`."""
+        place = next((at for at in reversed(range(len(done))) if done[at].id == action.undoes), None)
+        if place is not None:
+            del done[place]
+        before = next((each for each in reversed(done) if each.item == action.item), None)
+        of_item = {**self._by_item.get(action.item, {})}
         of_item.pop(action.rater_id, None)
         if before is not None:
             of_item[action.rater_id] = before
@@ -69,8 +88,7 @@ class LabelsGiven:
 
     def of_rater(self, rater_id: str) -> list[LabelAction]:
         """Return a rater's labels and skips that count, one for each item, in the order of their making."""
-        done = self._by_rater.get(rater_id, ())
-        return [each for each in done if self._by_item[each.item].get(rater_id) is each]
+        return self._counted.get(rater_id, [])
 
     def last(self, rater_id: str) -> LabelAction | None:
         """Return a rater's last action that was not taken back, None if there is none."""
@@ -118,12 +136,12 @@ def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = 
     return given
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Which items each rater still labels, in order, and which items wait for somebody."""
 
-    by_rater: dict[str, list[str]] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
+    by_rater: Mapping[str, list[str]]
+    waiting: list[str]
 
     def of(self, rater_id: str) -> list[str]:
         """Return the items that a rater still labels."""
@@ -142,7 +160,7 @@ class Assigner:
         self._items = items
         self._several = frozenset(each for each in items if position(each, f"label overlap {seed}") < overlap)
         self._seed = seed
-        self._orders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._orders: tuple[tuple[str, ...], dict[str, list[str]]] = (), {}
 
     @classmethod
     def of_draw(cls, draw: LabelDraw, items: Sequence[str]) -> Self:
@@ -160,34 +178,66 @@ class Assigner:
         others = tuple(each.id for each in active if not each.is_owner)
         owner = next((each.id for each in active if each.is_owner), None)
         room = {each.id: self._room(each, given) for each in active}
-        found = Assignment(by_rater={each.id: [] for each in active})
+        orders = self._orders_of(others)
+        by_rater: dict[str, list[str]] = {each.id: [] for each in active}
+        waiting = []
         for item in self._items:
             done = given.of_item(item)
-            free = (each for each in self._order(item, others) if each not in done and room[each] > 0)
-            takers = [each for each, _ in zip(free, range(self.wanted(item) - len(done)), strict=False)]
+            wanted = self.wanted(item) - len(done)
+            if done and wanted <= 0:
+                continue
+            takers = []
+            for each in orders[item] if others else ():
+                if room[each] > 0 and each not in done:
+                    takers.append(each)
+                    if len(takers) == wanted:
+                        break
             if not takers and not done and owner is not None and room[owner] > 0:
                 takers = [owner]
             for each in takers:
                 room[each] -= 1
-                found.by_rater[each].append(item)
+                by_rater[each].append(item)
             if takers or not done:
-                found.waiting.append(item)
-        return found
+                waiting.append(item)
+        return Assignment(by_rater, waiting)
+
+    def after(self, before: Assignment, actions: Sequence[LabelAction]) -> Assignment | None:
+        """Return what is left of an assignment after the next actions, None if all must be assigned anew.
+
+        Who labels an item that is theirs may take one item fewer, and has one fewer to label: nobody else's
+        items change. After anything else, they may.
+        """
+        by_rater, waiting = dict(before.by_rater), before.waiting
+        for action in actions:
+            own = by_rater.get(action.rater_id, [])
+            if action.kind == "undo" or action.item not in own:
+                return None
+            by_rater[action.rater_id] = _without(own, action.item)
+            shared = action.item in self._several
+            if not shared or not any(action.item in items for items in by_rater.values()):
+                waiting = _without(waiting, action.item)
+        return Assignment(by_rater, waiting)
 
     def _room(self, rater: Rater, given: LabelsGiven) -> float:
         if rater.quota is None:
             return math.inf
         return max(rater.quota - len(given.of_rater(rater.id)), 0)
 
+    def _orders_of(self, raters: tuple[str, ...]) -> Mapping[str, list[str]]:
+        """Return the order of some raters for each item, which is kept until the raters change."""
+        if self._orders[0] != raters:
+            self._orders = raters, {item: self._order(item, raters) for item in self._items}
+        return self._orders[1]
+
     def _order(self, item: str, raters: tuple[str, ...]) -> list[str]:
-        found = self._orders.get((item, raters))
-        if found is None:
-            salt = f"label rater {self._seed}"
-            found = sorted(raters, key=lambda each: position(f"{item} {each}", salt))
-            if len(self._orders) > 50_000:
-                self._orders.clear()
-            self._orders[item, raters] = found
-        return found
+        salt = f"label rater {self._seed}"
+        return sorted(raters, key=lambda each: position(f"{item} {each}", salt))
+
+
+def _without(items: list[str], item: str) -> list[str]:
+    """Return a copy of a list without one of its entries."""
+    place = items.index(item)
+    return [*items[:place], *items[place + 1 :]]
 
 
 class Pace(NamedTuple):
@@ -223,7 +273,8 @@ def pace_of(actions: Sequence[LabelAction], chars: Mapping[str, int], *, last: i
     `chars` is the length of each item's texts. A label took the time since it was shown, or since the label
     before it if that was later. What was imported from a file has no time.
     """
-    made = sorted((each for each in actions if each.reason != IMPORTED), key=lambda each: each.number)
+    timed = (each for each in reversed(actions) if each.reason != IMPORTED)
+    made = list(timed if last is None else islice(timed, last + 1))[::-1]  # one more: a label begins after it
     seconds, fast, before = [], [], None
     for each in made:
         begun = max((time for time in (before, each.shown_at) if time is not None), default=None)
