@@ -37,6 +37,7 @@ class LabelsGiven:
         self._by_rater: dict[str, list[LabelAction]] = {}  # what was not taken back
         self._counted: dict[str, list[LabelAction]] = {}  # of that, the last of each item
         self._by_item: dict[str, dict[str, LabelAction]] = {}
+        self._repeated: set[tuple[str, str]] = set()  # raters and items that they labelled more than once
 
     @property
     def count(self) -> int:
@@ -50,37 +51,50 @@ class LabelsGiven:
     def take(self, actions: Iterable[LabelAction]) -> None:
         """Take further actions, in the order in which they were recorded."""
         lists: dict[str, list[LabelAction]] = {}  # copied once in a call, not once for each action
-        again: set[str] = set()  # raters who changed what they had said
+        counted: dict[str, list[LabelAction]] = {}
+        again: set[str] = set()  # raters whose counted labels must be found anew
         for action in actions:
             self.number = max(self.number, action.number)
             self._taken.append(action)
             rater, of_item = action.rater_id, self._by_item.get(action.item, {})
             if rater not in lists:
                 lists[rater] = [*self._by_rater.get(rater, ())]
+                counted[rater] = [*self._counted.get(rater, ())]
             if action.kind == "undo":
-                self._undo(action, lists[rater])
-            else:
-                self._by_item[action.item] = {**of_item, rater: action}
-                lists[rater].append(action)
-            if action.kind == "undo" or rater in of_item:
+                is_last = bool(counted[rater]) and counted[rater][-1].id == action.undoes
+                before = self._undo(action, lists[rater])
+                if before is None and is_last:
+                    counted[rater].pop()
+                else:
+                    again.add(rater)
+                continue
+            lists[rater].append(action)
+            if rater in of_item:
+                self._repeated.add((rater, action.item))
                 again.add(rater)
+            else:
+                counted[rater].append(action)
+            self._by_item[action.item] = {**of_item, rater: action}
         for rater, done in lists.items():
-            new = done if rater in again else done[len(self._by_rater.get(rater, ())) :]
-            counted = [each for each in new if self._by_item[each.item].get(rater) is each]
-            self._counted[rater] = counted if rater in again else [*self._counted.get(rater, ()), *counted]
             self._by_rater[rater] = done
+            if rater in again:
+                counted[rater] = [each for each in done if self._by_item[each.item].get(rater) is each]
+            self._counted[rater] = counted[rater]
 
-    def _undo(self, action: LabelAction, done: list[LabelAction]) -> None:
-        """Take an action out of those of its rater that were `done`."""
+    def _undo(self, action: LabelAction, done: list[LabelAction]) -> LabelAction | None:
+        """Take an action out of those of its rater that were `done`; return which one counts instead."""
         place = next((at for at in reversed(range(len(done))) if done[at].id == action.undoes), None)
         if place is not None:
             del done[place]
-        before = next((each for each in reversed(done) if each.item == action.item), None)
+        before = None
+        if (action.rater_id, action.item) in self._repeated:
+            before = next((each for each in reversed(done) if each.item == action.item), None)
         of_item = {**self._by_item.get(action.item, {})}
         of_item.pop(action.rater_id, None)
         if before is not None:
             of_item[action.rater_id] = before
         self._by_item[action.item] = of_item
+        return before
 
     def of_item(self, item: str) -> Mapping[str, LabelAction]:
         """Return the label or skip that counts of each rater who has one of an item, by the rater's id."""
@@ -130,7 +144,7 @@ def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = 
     """
     given = LabelsGiven() if known is None else known
     given.take(store.labels.actions(subject, after=given.number))
-    if given.count != store.labels.count(subject):
+    if not store.labels.are_in_order and given.count != store.labels.count(subject):
         given = LabelsGiven()
         given.take(store.labels.actions(subject))
     return given
@@ -178,13 +192,13 @@ class Assigner:
         others = tuple(each.id for each in active if not each.is_owner)
         owner = next((each.id for each in active if each.is_owner), None)
         room = {each.id: self._room(each, given) for each in active}
-        orders = self._orders_of(others)
+        orders, several = self._orders_of(others), self._several
         by_rater: dict[str, list[str]] = {each.id: [] for each in active}
         waiting = []
-        for item in self._items:
+        for item in self._items:  # of which there may be many thousands
             done = given.of_item(item)
-            wanted = self.wanted(item) - len(done)
-            if done and wanted <= 0:
+            wanted = (2 if item in several else 1) - len(done)
+            if wanted <= 0:
                 continue
             takers = []
             for each in orders[item] if others else ():

@@ -310,10 +310,10 @@ class LabelDesk:
 
     def _progress(self, rater: Rater, given: LabelsGiven, assignment: Assignment) -> RaterProgress:
         done, left = given.of_rater(rater.id), len(assignment.of(rater.id))
-        labelled = sum(each.scores is not None for each in done)
+        skipped = len([each for each in done if each.scores is None])
         return RaterProgress(
-            labelled=labelled,
-            skipped=len(done) - labelled,
+            labelled=len(done) - skipped,
+            skipped=skipped,
             left=left,
             drawn=len(done) + left,
             ends_at=rater.ends_at,

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import zstandard
-from sqlalchemy import Row, Table, distinct, exists, func, insert, select
+from sqlalchemy import Connection, Row, Table, distinct, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from crossgrade.errors import StoreError, UsageError
@@ -98,12 +98,7 @@ class LabelRecords:
                 connection.execute(select(rater).where(rater == row["rater_id"]).with_for_update())
             if connection.execute(select(exists().where(a.id == row["id"]))).scalar():
                 return False
-            own = (a.subject == row["subject"], a.rater_id == row["rater_id"])
-            undone = select(a.undoes).where(*own, a.kind == "undo", a.undoes.is_not(None))
-            others = select(func.count(distinct(a.item))).where(
-                *own, a.kind != "undo", a.item != row["item"], a.id.not_in(undone)
-            )
-            if int(connection.execute(others).scalar_one()) >= quota:
+            if self._items_of(connection, row, quota) >= quota:
                 raise UsageError(
                     f"you have labelled {quota} items, which is the quota",
                     code="label-quota-reached",
@@ -111,6 +106,24 @@ class LabelRecords:
                 )
             connection.execute(insert(t.label_actions), row)
         return True
+
+    @staticmethod
+    def _items_of(connection: Connection, row: dict[str, Any], enough: int) -> int:
+        """Count the items that the rater of an action has labelled or skipped, besides the action's own.
+
+        Below `enough` the count may be too large by those that were taken back or labelled again.
+        """
+        a = t.label_actions.c
+        own = (a.subject == row["subject"], a.rater_id == row["rater_id"])
+        at_most = select(func.count()).where(*own, a.kind != "undo")
+        found = int(connection.execute(at_most).scalar_one())
+        if found < enough:
+            return found
+        undone = select(a.undoes).where(*own, a.kind == "undo", a.undoes.is_not(None))
+        items = select(func.count(distinct(a.item))).where(
+            *own, a.kind != "undo", a.item != row["item"], a.id.not_in(undone)
+        )
+        return int(connection.execute(items).scalar_one())
 
     def _append_once(self, table: Table, row: dict[str, Any]) -> bool:
         """Insert a row and return True, or return False if one with its id is there."""
@@ -125,10 +138,15 @@ class LabelRecords:
                 raise
         return True
 
+    @property
+    def are_in_order(self) -> bool:
+        """Whether actions are committed in the order of their numbers, as on SQLite, which has one writer."""
+        return self._database.engine.dialect.name == "sqlite"
+
     def actions(self, subject: str, *, after: int = 0) -> list[LabelAction]:
         """Return the actions on a subject with a number above `after`, in the order of their numbers.
 
-        On PostgreSQL an action may be committed after one with a higher number: compare with `count`.
+        If not `are_in_order`, one may be committed after one with a higher number: compare with `count`.
         """
         a = t.label_actions.c
         query = select(t.label_actions).where(a.subject == subject, a.number > after).order_by(a.number)
