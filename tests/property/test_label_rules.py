@@ -118,26 +118,17 @@ def test_going_on_from_an_assignment_is_assigning_anew(
     who: list[Rater], taken: list[tuple[str, str, str]], overlap: float, seed: int, data: st.DataObject
 ) -> None:
     assigner = Assigner(ITEMS, overlap=overlap, seed=seed)
-    given, _, actions = played(taken)
+    at = data.draw(st.integers(0, len(taken)))
+    given, _, _ = played(taken[:at])
+    _, _, actions = played(taken)
     before = assigner.assign(who, given, now=AT)
-    for number in range(len(actions) + 1, len(actions) + 9):
-        own = [(rater, item) for rater, items in before.by_rater.items() for item in items]
-        if not own:
-            break
-        rater, item = data.draw(st.sampled_from(own))
-        action = LabelAction(
-            id=str(number),
-            subject="run:1",
-            item=item,
-            rater_id=rater,
-            kind="skip",
-            reason="other",
-            number=number,
-        )
-        count = given.count
-        given.take([action])
-        found = assigner.after(before, given.since(count))
-        assert found == Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
-        before = found
-    other = LabelAction(id="other", subject="run:1", item=ITEMS[0], rater_id="e", kind="skip", number=999)
-    assert assigner.after(before, [other]) is None
+    while given.count < len(actions):
+        new = actions[given.count : given.count + data.draw(st.integers(1, 3))]
+        own = all(each.kind != "undo" and each.item in before.of(each.rater_id) for each in new[:1])
+        given.take(new)
+        found = assigner.after(before, new, who, given, now=AT)
+        anew = Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
+        assert found in (None, anew)
+        may_be_none = any(each.quota is not None for each in who) and not (own and len(new) == 1)
+        assert found is not None or may_be_none
+        before = anew

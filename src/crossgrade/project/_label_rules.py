@@ -1,6 +1,7 @@
 """The rules of labelling: which label counts, who labels what, who is too fast, and who has drifted."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,6 +173,7 @@ class Assigner:
 
     def __init__(self, items: Sequence[str], *, overlap: float, seed: int) -> None:
         self._items = items
+        self._places = {item: place for place, item in enumerate(items)}
         self._several = frozenset(each for each in items if position(each, f"label overlap {seed}") < overlap)
         self._seed = seed
         self._orders: tuple[tuple[str, ...], dict[str, list[str]]] = (), {}
@@ -188,49 +190,80 @@ class Assigner:
 
     def assign(self, raters: Sequence[Rater], given: LabelsGiven, *, now: datetime) -> Assignment:
         """Return who labels what from here on."""
-        active = [each for each in raters if not each.is_suspended and each.ends_at > now]
-        others = tuple(each.id for each in active if not each.is_owner)
-        owner = next((each.id for each in active if each.is_owner), None)
-        room = {each.id: self._room(each, given) for each in active}
-        orders, several = self._orders_of(others), self._several
-        by_rater: dict[str, list[str]] = {each.id: [] for each in active}
+        who = self._active(raters, given, now)
+        by_rater: dict[str, list[str]] = {each: [] for each in who.room}
         waiting = []
         for item in self._items:  # of which there may be many thousands
             done = given.of_item(item)
-            wanted = (2 if item in several else 1) - len(done)
-            if wanted <= 0:
-                continue
-            takers = []
-            for each in orders[item] if others else ():
-                if room[each] > 0 and each not in done:
-                    takers.append(each)
-                    if len(takers) == wanted:
-                        break
-            if not takers and not done and owner is not None and room[owner] > 0:
-                takers = [owner]
+            takers = self._takers(item, done, who)
             for each in takers:
-                room[each] -= 1
+                who.room[each] -= 1
                 by_rater[each].append(item)
             if takers or not done:
                 waiting.append(item)
         return Assignment(by_rater, waiting)
 
-    def after(self, before: Assignment, actions: Sequence[LabelAction]) -> Assignment | None:
-        """Return what is left of an assignment after the next actions, None if all must be assigned anew.
+    def after(
+        self,
+        before: Assignment,
+        actions: Sequence[LabelAction],
+        raters: Sequence[Rater],
+        given: LabelsGiven,
+        *,
+        now: datetime,
+    ) -> Assignment | None:
+        """Return an assignment of the same raters after the next actions, None if all must be assigned anew.
 
-        Who labels an item that is theirs may take one item fewer, and has one fewer to label: nobody else's
-        items change. After anything else, they may.
+        Who labels an item that is theirs may take one item fewer, and has one fewer to label: no other item
+        changes hands. Nor does one after anything else, unless somebody has a quota.
         """
         by_rater, waiting = dict(before.by_rater), before.waiting
+        who = self._active(raters, given, now)
         for action in actions:
-            own = by_rater.get(action.rater_id, [])
-            if action.kind == "undo" or action.item not in own:
+            is_theirs = action.kind != "undo" and action.item in by_rater.get(action.rater_id, ())
+            if not is_theirs and not all(map(math.isinf, who.room.values())):
                 return None
-            by_rater[action.rater_id] = _without(own, action.item)
-            shared = action.item in self._several
-            if not shared or not any(action.item in items for items in by_rater.values()):
-                waiting = _without(waiting, action.item)
+            done = given.of_item(action.item)
+            takers = self._takers(action.item, done, who)
+            for rater, own in by_rater.items():
+                if is_theirs and rater != action.rater_id:
+                    continue
+                by_rater[rater] = self._placed(own, action.item, there=not is_theirs and rater in takers)
+            held = any(action.item in own for own in by_rater.values())
+            waiting = self._placed(waiting, action.item, there=held or not done)
         return Assignment(by_rater, waiting)
+
+    def _active(self, raters: Sequence[Rater], given: LabelsGiven, now: datetime) -> "_Active":
+        active = [each for each in raters if not each.is_suspended and each.ends_at > now]
+        others = tuple(each.id for each in active if not each.is_owner)
+        return _Active(
+            orders=self._orders_of(others) if others else {},
+            owner=next((each.id for each in active if each.is_owner), None),
+            room={each.id: self._room(each, given) for each in active},
+        )
+
+    def _takers(self, item: str, done: Mapping[str, LabelAction], who: "_Active") -> list[str]:
+        """Return who shall label an item that some have `done`."""
+        takers: list[str] = []
+        wanted = (2 if item in self._several else 1) - len(done)
+        if wanted <= 0:
+            return takers
+        for each in who.orders.get(item, ()):
+            if who.room[each] > 0 and each not in done:
+                takers.append(each)
+                if len(takers) == wanted:
+                    break
+        if not takers and not done and who.owner is not None and who.room[who.owner] > 0:
+            takers.append(who.owner)
+        return takers
+
+    def _placed(self, items: list[str], item: str, *, there: bool) -> list[str]:
+        """Return items in the order of the draw, with or without one of them."""
+        at = bisect_left(items, self._places.get(item, -1), key=self._places.__getitem__)
+        is_there = items[at : at + 1] == [item]
+        if is_there == there or item not in self._places:
+            return items
+        return [*items[:at], item, *items[at:]] if there else [*items[:at], *items[at + 1 :]]
 
     def _room(self, rater: Rater, given: LabelsGiven) -> float:
         if rater.quota is None:
@@ -248,10 +281,12 @@ class Assigner:
         return sorted(raters, key=lambda each: position(f"{item} {each}", salt))
 
 
-def _without(items: list[str], item: str) -> list[str]:
-    """Return a copy of a list without one of its entries."""
-    place = items.index(item)
-    return [*items[:place], *items[place + 1 :]]
+class _Active(NamedTuple):
+    """Raters who may label: the order of the others by item, the owner, and the room that each has."""
+
+    orders: Mapping[str, list[str]]
+    owner: str | None
+    room: dict[str, float]
 
 
 class Pace(NamedTuple):

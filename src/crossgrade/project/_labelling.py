@@ -371,7 +371,8 @@ class LabelDesk:
         basis = given, raters, [each.ends_at > now for each in raters]
         found = None
         if self._assigned is not None and self._assigned[0] == basis:
-            found = self._assigner.after(self._assigned[2], given.since(self._assigned[1]))
+            new = given.since(self._assigned[1])
+            found = self._assigner.after(self._assigned[2], new, raters, given, now=now)
         found = found or self._assigner.assign(raters, given, now=now)
         self._assigned = basis, given.count, found
         return found
