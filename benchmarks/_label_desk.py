@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> None:
     """Serve the page of the store in a folder."""
     folder, port, scale, items = arguments
     with Store.open(Path(folder) / "crossgrade.db") as store:
-        server_of(open_desk(store, scale=scale, items=int(items)), int(port)).run()  # type: ignore[arg-type]
+        server_of(open_desk(store, scale=scale, items=int(items)), int(port)).run()  # type: ignore[arg-type]  # one of the scales
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def wrong_rows() -> list[Row]:
     return rows
 
 
-def _wrong_row(pool: Executor, name: str, count, jobs) -> Row:  # type: ignore[no-untyped-def]
+def _wrong_row(pool: Executor, name: str, count, jobs) -> Row:  # type: ignore[no-untyped-def]  # jobs of either kind
     found = list(pool.map(count, jobs))
     passes, fails = np.mean(found, axis=0)
     worst = max(range(len(jobs)), key=lambda at: found[at][0])

@@ -78,7 +78,7 @@ def head(
 def whole(body: object = None, key: str = KEY, **fields: object) -> bytes:
     """Build a request with its body."""
     data = body if isinstance(body, bytes) else json.dumps(GOOD if body is None else body).encode()
-    return head(key, length=len(data), **fields) + data  # type: ignore[arg-type]
+    return head(key, length=len(data), **fields) + data  # type: ignore[arg-type]  # fields of `head`
 
 
 def long_body(*pieces: bytes, in_chunks: bool = False) -> tuple[bytes, ...]:

@@ -91,7 +91,7 @@ def serving(
     Ports are filled in. A key of `key_name` is made with `key_options`; `arguments` are serve's.
     """
     port = free_port()
-    serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]
+    serve = {"port": port, "admin_port": free_port(), **config.get("serve", {})}  # type: ignore[dict-item]  # a mapping too
     with (folder / "crossgrade.yaml").open("w") as file:
         YAML(typ="safe").dump({**config, "serve": serve}, file)
     made = command(folder, "keys", "create", key_name, "--json", *key_options, environ=environ)

@@ -12,6 +12,7 @@ An HTML comment on the line before a block says more:
 - `<!-- file: NAME -->` the block is the file NAME;
 - `<!-- keeps running -->` its command goes on until the page ends;
 - `<!-- numbers vary: WHY -->` numbers, and the width of columns, are not compared;
+- `<!-- run: ID -->` the runs made from here on have this id, on which the draw of labels depends;
 - `<!-- not run: WHY -->` it is only read.
 """
 
@@ -94,6 +95,9 @@ class Reader:
     running: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def follow(self, block: Block) -> None:
+        if block.note.startswith("run: "):
+            run = block.note.removeprefix("run: ")
+            self.environ.setattr("crossgrade.evaluate._prepare.new_id", lambda: run)
         if block.note.startswith("file: "):
             (self.folder / block.note.removeprefix("file: ")).write_text(block.body, encoding="utf-8")
         elif block.language == "console":

@@ -128,5 +128,5 @@ def check_openai(saw: dict[str, object]) -> None:
     assert saw["tool"] == saw["streamed_tool"] == {"city": "Bern"}
     assert saw["after_tool"] == "sun in Bern"
     assert saw["structured"] == "refund"
-    assert "support" in saw["models"]  # type: ignore[operator]
+    assert "support" in saw["models"]  # type: ignore[operator]  # a list of names
     assert saw["error"] == "model_not_found"

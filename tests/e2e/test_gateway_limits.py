@@ -132,10 +132,10 @@ def ask_and_hang_up(served: Served, fake: FakeProvider, count: int, route: str) 
             base_url=f"{served.url}/v1", api_key=served.key, max_retries=0
         ) as client:
             asked = [asyncio.create_task(client.chat.completions.create(**given)) for _ in range(count)]
-            while len(fake.requests) - had + sum(each.done() for each in asked) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)  # the provider is in another thread
+            while len(fake.requests) - had + sum(each.done() for each in asked) < count:  # noqa: ASYNC110 - the provider is in another thread
+                await asyncio.sleep(0.01)
             refused = [each.exception() for each in asked if each.done()]
-            assert {error.code for error in refused} <= {"rate_limit_exceeded"}  # type: ignore[union-attr]
+            assert {error.code for error in refused} <= {"rate_limit_exceeded"}  # type: ignore[union-attr]  # each is refused
             for each in asked:
                 each.cancel()
             await asyncio.wait(asked)
@@ -204,5 +204,5 @@ def test_a_claude_client_is_refused_in_its_own_words(gateway: Served, client: op
         pytest.raises(anthropic.RateLimitError) as caught,
     ):
         claude.messages.create(**given)
-    assert caught.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index, call-overload]
+    assert caught.value.body["error"]["type"] == "rate_limit_error"  # type: ignore[index, call-overload]  # a mapping
     assert int(caught.value.response.headers["retry-after"]) >= 1

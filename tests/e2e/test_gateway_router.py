@@ -100,7 +100,7 @@ def test_the_record_names_the_part_of_the_certificate(served: Served) -> None:
         (stored,) = project.store.verdicts.recent("work")
     for text, target in list(certified(served).items())[:6]:
         wanted = send(served, text).headers["x-request-id"]
-        (line,) = until(lambda wanted=wanted: [each for each in records(served) if each["id"] == wanted])  # type: ignore[misc]
+        (line,) = until(lambda wanted=wanted: [each for each in records(served) if each["id"] == wanted])  # type: ignore[misc]  # a lambda's default
         assert line["segment"] == (stored.verdict.policy.segments[0] if target == "new" else None)
 
 

@@ -118,7 +118,7 @@ def test_hanging_up_does_not_save_a_budget(gateway: Served, upstream: RawUpstrea
         asked = len(upstream.requests)
         with socket.create_connection(gateway.address) as connection:
             connection.sendall(head.encode() + data)
-            until(lambda asked=asked: len(upstream.requests) > asked)  # type: ignore[misc]
+            until(lambda asked=asked: len(upstream.requests) > asked)  # type: ignore[misc]  # a lambda's default
     until(lambda: spent() - before >= 30_000)
 
 

@@ -27,7 +27,7 @@ from tests.e2e.driving import CommandLine, Project
 
 def enter(desk: LabelDesk, plan: LabelPlan, name: str = "owner", **changes: object) -> Rater:
     ends = utc_now() + timedelta(days=1)
-    rater = Rater(subject=plan.draw.subject, name=name, ends_at=ends, **changes)  # type: ignore[arg-type]
+    rater = Rater(subject=plan.draw.subject, name=name, ends_at=ends, **changes)  # type: ignore[arg-type]  # fields that the test names
     return desk.enter(desk.invite(rater))[0]
 
 
@@ -64,8 +64,12 @@ def test_labels_count_once_all_drawn_items_have_one_and_as_those_of_a_file(
     assert {each["code"] for each in early["reasons"]} >= {"labels-unfinished"}
     assert {each["code"] for each in early["would_change"]} >= {"labels-finished"}
     assert early["certificates"][0]["retention"]["value"] == alone["certificates"][0]["retention"]["value"]
+    (unchecked,) = (each for each in early["guards"] if each["name"] == "judge-unchecked")
+    assert "119" in unchecked["seen"]
     ran = cli.succeeds("decide", "echo")
     assert noted(ran.err, "labels-left", 1, 120)
+    ran = cli.succeeds("runs", "--export", plan.run.id, "--to", judged.folder / "early.csv")
+    assert noted(ran.err, "labels-not-in-table", 1)
 
     assert label_all(desk, owner) == 1
     assert desk.standing().is_finished
@@ -74,6 +78,13 @@ def test_labels_count_once_all_drawn_items_have_one_and_as_those_of_a_file(
     by_page = json.loads(ran.out)
     assert by_page["name"] == "switch"
     assert by_page["certificates"][0]["retention"]["labels"] == 120
+
+    table = judged.folder / "run.csv"
+    ran = cli.succeeds("runs", "--export", plan.run.id, "--to", table)
+    assert noted(ran.err, "labels-in-table", 120)
+    by_table = cli.succeeds("decide", table, "--incumbent", "old", "--judge", "judge", "--json")
+    of_table = json.loads(by_table.out)["certificates"][0]["retention"]
+    assert of_table == pytest.approx(by_page["certificates"][0]["retention"])
 
     exported = judged.folder / "labels.csv"
     assert opened.labelling.write(plan, exported) == 120
@@ -91,15 +102,51 @@ def test_a_second_process_goes_on_with_the_same_draw(opened: crossgrade.Project)
     again = labelling.plan("echo")
     assert not again.is_new
     assert again.draw == plan.draw
+    desk = labelling.open(again)
+    label_all(desk, enter(desk, again, is_owner=True), but=29)
     for options in (LabelOptions(seed=6), LabelOptions(scale="compare"), LabelOptions(overlap=0.5)):
         with raises_code("label-draw-fixed"):
             labelling.plan("echo", options)
     with raises_code("label-count-invalid"):
         labelling.plan("echo", LabelOptions(labels=29))
+
+
+def test_another_draw_replaces_one_that_nobody_has_begun(opened: crossgrade.Project) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=30, seed=5, overlap=0.25, rounds=2))
+    labelling.open(plan)
     more = labelling.plan("echo", LabelOptions(labels=1_000))
-    assert more.is_new
-    assert more.draw.items[:30] == plan.draw.items
+    assert (more.is_new, more.draw.items[:30]) == (True, plan.draw.items)
     assert set(more.draw.probabilities.values()) == {1.0}
+    assert (more.draw.seed, more.draw.settings["overlap"]) == (5, 0.25)
+    assert (more.draw.settings["rounds"], more.draw.settings["first"]) == (2, 240)
+    for changed in ({"scale": "compare"}, {"overlap": 0.5}, {"seed": 6}, {"rounds": 3}, {"labels": 29}):
+        other = labelling.plan("echo", LabelOptions(**changed))  # type: ignore[arg-type]  # of several types
+        assert other.is_new
+        draw, settings = other.draw, other.draw.settings
+        assert {
+            "scale": draw.scale, "seed": draw.seed, "labels": len(draw.items), "rounds": settings["rounds"],
+            "overlap": settings["overlap"],
+        } == {"scale": plan.draw.scale, "seed": 5, "labels": 30, "rounds": 2, "overlap": 0.25, **changed}  # fmt: skip
+    first = labelling.plan("echo", LabelOptions(labels=41, draw="residual", rounds=1))
+    assert (first.draw.kind, first.draw.settings["labels"]) == ("residual", 41)
+    labelling.open(first)
+    again = labelling.plan("echo", LabelOptions(draw="random"))
+    assert (again.draw.kind, len(again.draw.items), again.draw.seed) == ("random", 100, 5)
+    desk = labelling.open(again)
+    owner = enter(desk, again, is_owner=True)
+    label_all(desk, owner, but=99)
+    desk.undo(owner)  # taken back, and yet somebody has begun
+    with raises_code("label-draw-fixed"):
+        labelling.plan("echo", LabelOptions(draw="residual"))
+
+
+def test_the_hours_follow_from_the_length_of_the_texts(opened: crossgrade.Project) -> None:
+    plan = opened.labelling.plan("echo", LabelOptions(labels=100))
+    assert plan.hours == pytest.approx(1.0)  # short texts take 36 seconds all the same
+    long = {item: replace(row, request="word " * 2_000) for item, row in plan.rows.items()}
+    assert replace(plan, rows=long).hours == pytest.approx(100 * 10_000 / (238 * 6) / 60, rel=0.01)
+    assert replace(plan, rows={}).hours == pytest.approx(1.0)
 
 
 def test_labels_are_added_only_in_the_rounds_that_were_planned(
@@ -108,9 +155,9 @@ def test_labels_are_added_only_in_the_rounds_that_were_planned(
     labelling = opened.labelling
     plan = labelling.plan("echo", LabelOptions(labels=100))
     owner = enter(desk := labelling.open(plan), plan, is_owner=True)
+    label_all(desk, owner)
     with raises_code("label-draw-fixed"):
         labelling.plan("echo", LabelOptions(rounds=2))
-    label_all(desk, owner)
     with raises_code("label-rounds-used"):
         labelling.plan("echo", LabelOptions(labels=200))
     verdict = decided(cli)
@@ -143,8 +190,10 @@ def test_each_planned_round_has_its_part_of_alpha(cli: CommandLine, opened: cros
 def test_what_was_drawn_stays_drawn_when_a_run_has_grown(opened: crossgrade.Project) -> None:
     labelling = opened.labelling
     last = labelling.plan("echo", LabelOptions(labels=240)).draw.items[-20:]
-    drawn = replace(labelling.plan("echo").draw, items=last)
+    drawn = replace(labelling.plan("echo", LabelOptions(labels=20, rounds=2)).draw, items=last)
     opened.store.labels.append_draw(drawn)
+    desk = labelling.open(plan := labelling.plan("echo"))
+    label_all(desk, enter(desk, plan, is_owner=True), but=19)
     more = labelling.plan("echo", LabelOptions(labels=40)).draw
     assert more.items[:20] == last
     assert len(set(more.items)) == 40
@@ -244,6 +293,37 @@ def test_the_file_that_was_read_last_counts_even_if_its_scores_were_read_before(
         assert labelling.read(plan, file, owner) == 3
         given = [desk.item(owner, each)[1] for each in plan.draw.items]
         assert [each and each.scores for each in given] == [scores] * 3
+
+
+def test_labels_that_were_only_exported_are_no_new_labels(
+    opened: crossgrade.Project, judged: Project
+) -> None:
+    labelling = opened.labelling
+    plan = labelling.plan("echo", LabelOptions(labels=40, overlap=0.5, scale="right-wrong"))
+    desk = labelling.open(plan)
+    for name, score in (("Ada", 1.0), ("Bo", 0.0)):
+        rater = enter(desk, plan, name)
+        while (item := desk.next_item(rater)) is not None:
+            if name == "Bo" and desk.progress(rater).left == 1:
+                break  # of an item that two shall label, one label is there
+            assert desk.record(rater, item.id, action=item.id, scores=(score, 1.0), skip=None, note="")
+    file, owner, cy = judged.folder / "labels.csv", enter(desk, plan, is_owner=True), enter(desk, plan, "Cy")
+    labelling.write(plan, file)
+    with file.open(encoding="utf-8", newline="") as source:
+        shown = {row["pair"]: row["score_1"] for row in csv.DictReader(source)}
+    assert set(shown.values()) >= {"0.5", ""}
+    before = opened.store.labels.count(plan.draw.subject)
+    assert [labelling.read(plan, file, each) for each in (owner, cy, rater)] == [0, 0, 0]
+    assert opened.store.labels.count(plan.draw.subject) == before
+
+    changed = next(iter(each for each, score in shown.items() if score == "0.5"))
+    text = file.read_text(encoding="utf-8")
+    (line,) = (each for each in text.splitlines() if each.startswith(changed))
+    file.write_text(text.replace(line, line.replace(",0.5,1", ",0,1")), encoding="utf-8")
+    assert labelling.read(plan, file, owner) == 1
+    file.write_text(text.replace(line, line.replace(",0.5,1", ",0.25,1")), encoding="utf-8")
+    with raises_code("label-invalid", file=str(file), line=text.splitlines().index(line) + 1):
+        labelling.read(plan, file, owner)
 
 
 def test_labels_of_a_draw_without_a_judge_are_refused(cli: CommandLine, project: Project) -> None:

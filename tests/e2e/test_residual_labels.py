@@ -48,6 +48,12 @@ def test_the_main_draw_follows_the_pilot_and_both_are_one_round(
     assert set(plan.draw.probabilities.values()) == {PILOT / 240}
     desk = opened.labelling.open(plan)
     owner = enter(desk, plan, is_owner=True)
+    label_all(desk, owner, but=PILOT - 30)
+    (bound,) = desk.standing().bounds
+    assert (bound.labels, bound.needed) == (30, None)  # too few to say
+    assert "100" in (bound.reason or "")
+    status = cli.succeeds("label", "echo", "--status")
+    assert "about 180" in status.out
     finish_pilot(desk, owner)
 
     between = cli.succeeds("decide", "echo", "--json")
@@ -68,6 +74,8 @@ def test_the_main_draw_follows_the_pilot_and_both_are_one_round(
 
     label_all(desk, owner, but=20)
     (bound,) = desk.standing().bounds
+    assert bound.needed is not None
+    assert 100 <= bound.needed <= 240
     assert (bound.labels, desk.standing().is_finished) == (len(main.items) - 20, False)
     assert noted(cli.succeeds("decide", "echo").err, "labels-left", 20, len(main.items))
     label_all(desk, owner)
@@ -139,7 +147,11 @@ def test_what_a_residual_draw_cannot_be_is_refused(
     assert opened.labelling.plan("echo", LabelOptions(draw="residual")).undrawn == 30  # of 200
     ran = cli.succeeds("label", "echo", "--draw", "residual", "--labels", "41", "--export", "labels.csv")
     assert noted(ran.err, "labels-drawn", 40, 240)
+    assert noted(ran.err, "labels-too-few", 41, 100)
+    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 85  # nobody has begun
+    plan = opened.labelling.plan("echo")
+    desk = opened.labelling.open(plan)
+    label_all(desk, enter(desk, plan, is_owner=True), but=39)
     with raises_code("label-draw-fixed"):
         opened.labelling.plan("echo", LabelOptions(draw="random"))
-    assert len(opened.labelling.plan("echo", LabelOptions(labels=100)).draw.items) == 85  # nobody has begun
     cli.fails("label", "--live", "chat", "--draw", "residual", error="options-conflict")

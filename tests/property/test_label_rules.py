@@ -45,7 +45,7 @@ def played(
             subject="run:1",
             item=stack[-1].item if kind == "undo" else item,
             rater_id=rater,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,  # type: ignore[arg-type]  # one of them
             scores=(number / 100, 0.0) if kind == "score" else None,
             undoes=stack[-1].id if kind == "undo" else None,
             number=number,
@@ -111,3 +111,24 @@ def test_items_go_to_raters_who_can_take_them(
         assert (item in found.waiting) == (bool(takers) or not done)
     again = Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
     assert again == found
+
+
+@given(raters, steps, st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 3), st.data())
+def test_going_on_from_an_assignment_is_assigning_anew(
+    who: list[Rater], taken: list[tuple[str, str, str]], overlap: float, seed: int, data: st.DataObject
+) -> None:
+    assigner = Assigner(ITEMS, overlap=overlap, seed=seed)
+    at = data.draw(st.integers(0, len(taken)))
+    given, _, _ = played(taken[:at])
+    _, _, actions = played(taken)
+    before = assigner.assign(who, given, now=AT)
+    while given.count < len(actions):
+        new = actions[given.count : given.count + data.draw(st.integers(1, 3))]
+        own = all(each.kind != "undo" and each.item in before.of(each.rater_id) for each in new[:1])
+        given.take(new)
+        found = assigner.after(before, new, who, given, now=AT)
+        anew = Assigner(ITEMS, overlap=overlap, seed=seed).assign(who, given, now=AT)
+        assert found in (None, anew)
+        may_be_none = any(each.quota is not None for each in who) and not (own and len(new) == 1)
+        assert found is not None or may_be_none
+        before = anew

@@ -60,7 +60,7 @@ class Worker:
         return True
 
     def ready(self, outcome: Hold | LimitRefusal) -> None:
-        (self.holds if isinstance(outcome, Hold) else self.refused).append(outcome)  # type: ignore[arg-type]
+        (self.holds if isinstance(outcome, Hold) else self.refused).append(outcome)  # type: ignore[arg-type]  # sorted by its type
 
     def reserve(self, usd: float, *, is_open: bool = False, who: Principal = WHO) -> None:
         counters = self.limits.resolve(who, "route")
@@ -106,18 +106,18 @@ class Machine:
         if isinstance(message, Ask):
             self.accounts.ask(worker.number, message)
         else:
-            spends, recalled = message  # type: ignore[misc]
+            spends, recalled = message  # type: ignore[misc]  # the other kind of message
             self.accounts.flushed(worker.number, spends, recalled)
 
     def run_fund(self) -> None:
         lease, cap, need = self.funding.popleft()
-        self.accounts.funded(lease, *self.table.lend(lease, cap, need, self.share))  # type: ignore[arg-type]
+        self.accounts.funded(lease, *self.table.lend(lease, cap, need, self.share))  # type: ignore[arg-type]  # as the worker sends it
 
     def settle(self) -> None:
         # A lease that is being granted comes after: one thread does both, in order.
         while self.funding:
             self.run_fund()
-        self.table.settle(self.accounts.changes())  # type: ignore[arg-type]
+        self.table.settle(self.accounts.changes())  # type: ignore[arg-type]  # as the worker sends it
 
     def quiesce(self) -> None:
         for _ in range(200):
@@ -240,9 +240,9 @@ def _nothing_is_lost(machines: list[Machine], table: Table, spent: dict[int, int
         machine.settle()
     by_window = {
         lease.window: amount for lease, amount in table.spent.items() if lease.unit == "usd" and amount
-    }  # type: ignore[attr-defined]
+    }  # type: ignore[attr-defined]  # its keys are leases
     assert by_window == {window: amount for window, amount in spent.items() if amount}
-    leased = {lease: amount for lease, amount in table.leased.items() if lease.unit != "parallel"}  # type: ignore[attr-defined]
+    leased = {lease: amount for lease, amount in table.leased.items() if lease.unit != "parallel"}  # type: ignore[attr-defined]  # its keys are leases
     assert not any(leased.values())
 
 

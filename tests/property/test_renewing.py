@@ -106,7 +106,7 @@ def test_nothing_above_the_budget_is_ever_spent(cases: list[Case], budget_cents:
         store=SimpleNamespace(renewing=ledger.renewing, onboardings=ledger, runs=ledger),
         workload=lambda _: SimpleNamespace(max_cost_usd=None),
     )
-    renewals = ProjectRenewals(project, lambda *_: None, ledger.onboard)  # type: ignore[arg-type]
+    renewals = ProjectRenewals(project, lambda *_: None, ledger.onboard)  # type: ignore[arg-type]  # what stands for a project
     screening = Screening(at=NOW, proposals=tuple(proposal(*each) for each in named.items()), rejected=())
     for _ in range(looks):
         found = renewals.renew(screening, budget)

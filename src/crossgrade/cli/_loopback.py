@@ -1,15 +1,25 @@
-"""A page on this machine alone: the socket that it is served on, and the browser that shows it."""
+"""A page on this machine alone: its socket, its server, and the browser that shows it."""
 
+import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from crossgrade.cli._output import note
 from crossgrade.errors import UsageError
 
+if TYPE_CHECKING:
+    from types import FrameType
+
+    import uvicorn
+    from starlette.applications import Starlette
+
 _HOST = "127.0.0.1"
+_LONGEST_STOP_S = 5
+"""How long a stop waits for requests in flight, which a browser that lost its connection never ends."""
 
 
 @contextmanager
@@ -30,6 +40,43 @@ def listen(port: int) -> Iterator[socket.socket]:
                 hint="give another one: `--port 0` takes any that is free",
             ) from error
         yield listening
+
+
+def serve_app(app: "Starlette", listening: socket.socket, *, on_start: Callable[[], None]) -> None:
+    """Serve an app on a socket until Ctrl-C, which may come as soon as `on_start` is called."""
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_LONGEST_STOP_S,
+        )
+    )
+    with _stopped_by_interrupt(server):
+        on_start()
+        server.run(sockets=[listening])
+
+
+@contextmanager
+def _stopped_by_interrupt(server: "uvicorn.Server") -> Iterator[None]:
+    """Let Ctrl-C stop a server before it runs, too.
+
+    A shell lets a command that it starts in the background ignore Ctrl-C. The server takes it all the same,
+    but only while it runs, so that one between the links and the first page was lost.
+    """
+
+    def stop(_number: int, _frame: "FrameType | None") -> None:
+        server.should_exit = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def show_in_browser(address: str) -> None:

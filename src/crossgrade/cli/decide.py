@@ -449,9 +449,11 @@ def _note_labels(project: "Project", verdict: "Verdict", label_file: Path | None
             code="labels-left",
         )
     elif counts is not None:
+        too_few = all(one.retention.judge_alone for one in verdict.certificates)
         note(
-            f"labels of {counts.labelled:,} items by {counts.raters:,} raters correct the judge; "
-            f"{counts.skipped:,} were skipped and count against the candidate",
+            f"labels of {counts.labelled:,} items (raters: {counts.raters:,}) "
+            f"{'are too few to ' if too_few else ''}correct the judge; {counts.skipped:,} were skipped and "
+            "count against either outcome",
             code="labels-used",
         )
 

@@ -1,10 +1,10 @@
 """`crossgrade label`: people label answers side by side, on a page of this machine."""
 
 import re
-import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,20 +16,12 @@ from crossgrade.cli._params import complete_route, complete_workload, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from socket import socket
-    from types import FrameType
-
-    import uvicorn
-
-    from crossgrade.project import LabelDesk, LabelPlan, Project
+    from crossgrade.project import LabelDesk, LabelPlan, LabelProgress, Project
     from crossgrade.store import Rater, RaterEventKind
 
 SCHEMA_VERSION = 1
 _OWNER = "owner"
 _MOST_RATERS = 50
-_LONGEST_STOP_S = 5
-"""How long a stop waits for requests in flight, which a browser that lost its connection never ends."""
 _NAME = re.compile(r"[\w.@-](?:[\w .@-]{0,58}[\w.@-])?")
 _SCALES = ("right-wrong", "graded", "compare")
 _DRAWING = ("--export", "--import")
@@ -249,7 +241,33 @@ def _opened(
         f"(seed {draw.seed}){more}, scale {draw.scale}: about {plan.hours:.1f} h for one person",
         code="labels-drawn" if plan.is_new else "labels-go-on",
     )
+    if not only_looks:
+        _note_certified(plan)
     return plan, labelling.open(plan)
+
+
+def _note_certified(plan: "LabelPlan") -> None:
+    """Say which retention the planned labels could certify, before anybody has labelled."""
+    from crossgrade.stats import LEAST_LABELS
+
+    floor, labels = plan.workload.floor, plan.labels
+    if labels < LEAST_LABELS:
+        note(
+            f"{labels:,} labels correct no judge: that takes {LEAST_LABELS}",
+            code="labels-too-few",
+        )
+    elif plan.certified_from is None:
+        note(
+            f"{labels:,} labels could certify a candidate at a floor of {floor:g} only if the judge agrees "
+            "with people",
+            code="labels-certify-little",
+        )
+    else:
+        note(
+            f"{labels:,} labels would probably certify a retention of {plan.certified_from:.3f} or more at a "
+            f"floor of {floor:g}, and a lower one if the judge agrees with people",
+            code="labels-certify",
+        )
 
 
 def _change_rater(project: "Project", desk: "LabelDesk", options: dict[str, Any]) -> None:
@@ -297,33 +315,14 @@ def _invite(desk: "LabelDesk", name: str, options: dict[str, Any]) -> tuple[str,
 
 def _serve(desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
     """Serve the page until Ctrl-C; what was done is saved at once."""
-    from crossgrade.cli._loopback import listen
-
-    with listen(options["port"]) as socket, suppress(KeyboardInterrupt):
-        _serve_on(socket, desk, options, as_json=as_json)
-    note(f"{desk.done():,} of {desk.drawn:,} items are done; the same command goes on", code="label-stopped")
-
-
-def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
-    import uvicorn
-
+    from crossgrade.cli._loopback import listen, serve_app
     from crossgrade.ui import label_app
 
-    port = socket.getsockname()[1]
-    app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_graceful_shutdown=_LONGEST_STOP_S,
-        )
-    )
-    with _stopped_by_interrupt(server):
-        _show_links(desk, port, options, as_json=as_json)
-        server.run(sockets=[socket])
+    with listen(options["port"]) as socket, suppress(KeyboardInterrupt):
+        port = socket.getsockname()[1]
+        app = label_app(desk, hosts={f"127.0.0.1:{port}", f"localhost:{port}"})
+        serve_app(app, socket, on_start=partial(_show_links, desk, port, options, as_json=as_json))
+    note(f"{desk.done():,} of {_in_all(desk)} items are done; the same command goes on", code="label-stopped")
 
 
 def _show_links(desk: "LabelDesk", port: int, options: dict[str, Any], *, as_json: bool) -> None:
@@ -347,36 +346,31 @@ def _show_links(desk: "LabelDesk", port: int, options: dict[str, Any], *, as_jso
         show_in_browser(links[0].link)
 
 
-@contextmanager
-def _stopped_by_interrupt(server: "uvicorn.Server") -> "Iterator[None]":
-    """Let Ctrl-C stop a server before it runs, too.
-
-    A shell lets a command that it starts in the background ignore Ctrl-C. The server takes it all the same,
-    but only while it runs, so that one between the links and the first page was lost.
-    """
-
-    def stop(_number: int, _frame: "FrameType | None") -> None:
-        server.should_exit = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _in_all(of: "LabelDesk | LabelProgress") -> str:
+    """Return how many items are labelled in all: `about 200` while a pilot is."""
+    return f"{'about ' if of.undrawn else ''}{of.drawn + of.undrawn:,}"
 
 
 def _print_status(desk: "LabelDesk", *, as_json: bool) -> None:
     standing = desk.standing()
     if as_json:
         tree = {name: getattr(standing, name) for name in standing.__slots__ if name != "draw"}
-        fields = ("id", "kind", "scale", "seed", "settings", "at")
+        # The seed of a live draw tells which answer is the candidate's.
+        fields = (
+            "id",
+            "kind",
+            "scale",
+            *(() if standing.draw.kind == "live" else ("seed",)),
+            "settings",
+            "at",
+        )
         tree["draw"] = {name: getattr(standing.draw, name) for name in fields}
         tree["finished"] = standing.is_finished
         print_json(tree, schema_version=SCHEMA_VERSION)
         return
     click.echo(
-        f"{standing.labelled:,} labelled, {standing.skipped:,} skipped, {standing.left:,} left of "
-        f"{standing.drawn:,}, {standing.hours:.1f} h"
+        f"{standing.labelled:,} labelled, {standing.skipped:,} skipped, {standing.left + standing.undrawn:,} "
+        f"left of {_in_all(standing)}, {standing.hours:.1f} h"
     )
     for bound in standing.bounds:
         click.echo(f"{bound.candidate}: {bound.words}")

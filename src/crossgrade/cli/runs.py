@@ -11,6 +11,7 @@ from crossgrade.cli._params import complete_workload
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
+    from crossgrade.project import Export
 
 
 @click.command()
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     show_default=True,
     cls=Renamed,
     metavar="FILE",
-    help="CSV file to export to; its column `human` is for people's scores.",
+    help="CSV file to export to. Its column `human` has people's labels once all drawn items are done.",
 )
 @click.option(
     "--label-file",
@@ -67,6 +68,7 @@ def command(
                 note("then type the same command again")
             elif label_file is not None:
                 note(f"{written.labelled:,} labelled samples read from {label_file}")
+            _note_labels(written, in_store=label_file is None)
             if project.store.runs.get(run_id).settings["mode"] != "fixed":
                 warn(
                     "the run could stop early, so the table is for reading: a test on it counts on "
@@ -81,6 +83,7 @@ def command(
                         "path": path,
                         "labelled": written.labelled,
                         "waiting": written.waiting,
+                        "unfinished": written.unfinished,
                     },
                     schema_version=1,
                 )
@@ -95,6 +98,25 @@ def command(
         print_table(list(rows[0]), [list(row.values()) for row in shown], right=("run", *_NUMBERS))
     else:
         note("no runs yet: `crossgrade evaluate WORKLOAD` makes one", code="no-runs")
+
+
+def _note_labels(written: "Export", *, in_store: bool) -> None:
+    """Say whether the table has the labels of the store."""
+    if written.unfinished:
+        note(
+            f"no label is in the table: {written.unfinished:,} items are neither labelled nor skipped. "
+            "`crossgrade label WORKLOAD --export FILE` writes the labels so far",
+            code="labels-not-in-table",
+        )
+    elif in_store and written.labelled:
+        rounds = (
+            f", with `--alpha` divided by the {written.rounds} planned rounds" if written.rounds > 1 else ""
+        )
+        note(
+            f"labels of {written.labelled:,} items are in the table. "
+            f"`crossgrade decide FILE --judge JUDGE` takes them{rounds}",
+            code="labels-in-table",
+        )
 
 
 _NUMBERS = ("planned", "answers", "errors", "spent_usd")

@@ -1,20 +1,19 @@
 """What would change the verdict, in plain words."""
 
-import math
 from collections.abc import Iterator
 
 from crossgrade.decide._advice import Advice, audits_settle, others_than
 from crossgrade.decide._costs import rare_calls
 from crossgrade.decide._incumbent_reasons import end_changes
-from crossgrade.decide._label_reasons import again_changes, label_changes
+from crossgrade.decide._label_reasons import again_changes, first_changes, label_changes
 from crossgrade.decide._options import Option
 from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._words import bound, count, dollars, error_rate
+from crossgrade.decide._words import bound, dollars, error_rate
 from crossgrade.domain import Estimate
-from crossgrade.stats import LEAST_FLOOR, LEAST_LABELS, Retention
+from crossgrade.stats import LEAST_FLOOR, Retention
 
 
 def would_change(found: Findings) -> tuple[Remark, ...]:
@@ -76,11 +75,7 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
     elif advice is not None:
         yield from _advised(found, advice)
     elif best.retention.judge_alone:
-        counted = best.retention.effective_labels or best.retention.labels or 0
-        missing = math.ceil(LEAST_LABELS - counted - 1e-9)
-        yield remark(
-            best, "more-labels", f"People's scores of {count(missing, 'more sample')}, drawn at random."
-        )
+        yield from first_changes(found, best)
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
         others = others_than(found.view, best.retention)

@@ -22,11 +22,14 @@ def judge_unchecked(view: View) -> Iterator[Guard]:
         labelled = _labelled(view, candidate.model)
         labels, counted = int(labelled.sum()), effective_labels(labelled, view.label_probability)
         worth = f", which count as {counted:.3g}" if labels - counted > 1e-6 else ""
+        by_people = f"people scored {count(labels, 'pair')} of them{worth}"
+        if view.settings.labels is not None:
+            by_people = view.settings.labels.unfinished or by_people
         yield finding(
             "judge-unchecked",
-            f"{evidence.judge} scored the answers; people scored {count(labels, 'pair')} of them{worth}",
-            f"have people score both models' answers to {LEAST_LABELS} samples drawn at random, "
-            "such as the first of an exported run",
+            f"{evidence.judge} scored the answers; {by_people}",
+            f"have people score both models' answers to {LEAST_LABELS} samples drawn at random: "
+            f"`crossgrade label {evidence.workload}` draws them from a run",
             warn=counted < LEAST_LABELS - 1e-9,
             candidate=candidate.model,
         )

@@ -16,7 +16,8 @@ import numpy as np
 from crossgrade.decide._evidence import BoolColumn, FloatColumn
 from crossgrade.decide._records import DecisionSettings
 from crossgrade.decide._view import View
-from crossgrade.stats import FixedRetention, Pairs, corrected_test, read_pairs
+from crossgrade.domain import Reason
+from crossgrade.stats import LEAST_LABELS, FixedRetention, Pairs, corrected_test, read_pairs
 
 Hypothesis = tuple[str, str | None]
 """A candidate, and the segment that it would answer (None: the whole workload)."""
@@ -111,7 +112,11 @@ def _tested(
     def corrected(theirs: FloatColumn, ours: FloatColumn) -> FixedRetention:
         if moved is not None:  # a sample that people scored has a score of both answers, whoever serves it
             ours = np.where(moved | np.isnan(ours), ours, theirs)
-        return corrected_test(pairs, theirs[rows], ours[rows], floor=floor, alpha=alpha, probabilities=drawn)
+        test = corrected_test(pairs, theirs[rows], ours[rows], floor=floor, alpha=alpha, probabilities=drawn)
+        waits = None if view.settings.labels is None else view.settings.labels.unfinished
+        if waits is not None and not test.labels:
+            test.reason = Reason("labels-unfinished", f"{waits}; correcting a judge takes {LEAST_LABELS}")
+        return test
 
     skipped = view.evidence.label_skipped
     if skipped is None or not np.nan_to_num(skipped[rows]).any():

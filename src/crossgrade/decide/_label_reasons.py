@@ -1,10 +1,12 @@
 """What people's labels have to do with a verdict, in plain words."""
 
+import math
 from collections.abc import Iterator
 
-from crossgrade.decide._records import LabelCounts, Remark
+from crossgrade.decide._records import Certificate, LabelCounts, Remark
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count, listed
+from crossgrade.stats import LEAST_LABELS
 
 
 def label_reasons(found: Findings) -> Iterator[Remark]:
@@ -46,6 +48,22 @@ def label_changes(labels: LabelCounts | None, workload: str) -> Iterator[Remark]
             f"Labels or skips of the {count(labels.left, 'item')} that are left: "
             f"`crossgrade label {workload}`.",
         )
+
+
+def first_changes(found: Findings, best: Certificate) -> Iterator[Remark]:
+    """Yield how many labels are missing before any bound can be computed."""
+    counted = best.retention.effective_labels or best.retention.labels or 0
+    missing = math.ceil(LEAST_LABELS - counted - 1e-9)
+    workload, labels = found.view.evidence.workload, found.view.settings.labels
+    yield Remark(
+        "more-labels",
+        f"People's scores of {count(missing, 'more sample')}, drawn at random: "
+        f"`crossgrade label {workload}`.",
+        candidate=best.candidate,
+        segments=() if best.segment is None else (best.segment,),
+    )
+    if labels is not None:
+        yield from again_changes(labels, workload)
 
 
 def again_changes(labels: LabelCounts, workload: str) -> Iterator[Remark]:

@@ -100,6 +100,13 @@ class LabelCounts:
     hasty: tuple[str, ...] = ()
     rounds: int = 1
 
+    @property
+    def unfinished(self) -> str | None:
+        """Why no label counts yet, in a sentence without its end; None once all drawn items are done."""
+        if not self.left:
+            return None
+        return f"people scored {self.labelled:,} of {self.drawn:,} items, which count once all are done"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:

@@ -203,7 +203,7 @@ class WaitingRequest:
             return False
         self.scarce |= {unit}
         at = _UNITS[unit]
-        self.amounts = (*self.amounts[:at], 1, *self.amounts[at + 1 :])  # type: ignore[assignment]
+        self.amounts = (*self.amounts[:at], 1, *self.amounts[at + 1 :])  # type: ignore[assignment]  # as many as before
         return True
 
 

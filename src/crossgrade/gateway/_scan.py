@@ -305,7 +305,7 @@ class BodyScan:
             if end < 0 and len(data) - at < _KEPT:
                 return -1
             plain = end >= 0 and data[end - 1] != BACKSLASH
-            self._name = data[at:end] if plain else _TEXT.match(data, at, at + _KEPT)[0]  # type: ignore[index]
+            self._name = data[at:end] if plain else _TEXT.match(data, at, at + _KEPT)[0]  # type: ignore[index]  # it matches nothing as well
         self._state = _AFTER_KEY
         self._parts += 1
         return self._take_text(data, at)

@@ -1,39 +1,44 @@
 """Draws the items of a run that people shall label, and opens the desk at which they do."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from crossgrade.domain import Workload
-from crossgrade.errors import DataError, UsageError
+from crossgrade.errors import UsageError
 from crossgrade.project._designs import run_named
+from crossgrade.project._label_files import read_label_file, write_label_file
 from crossgrade.project._label_pilots import (
+    certified_by,
+    labels_to_certify,
     main_draw,
     pilot_settings,
     pilot_size,
     planned_labels,
     still_to_draw,
 )
-from crossgrade.project._label_rules import IMPORTED, read_labels_given
 from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
 from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import LabelRounds, labels_in_store, rounds_of, subject_of
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater, RunStatus
+from crossgrade.store import LabelDraw, LabelScale, Rater, RunStatus
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
     from crossgrade.store import Run
     from crossgrade.workloads import LabelRow, Results
 
-SECONDS_AN_ITEM = 36
+_LEAST_S_AN_ITEM = 36
 """What a person takes for two answers of a paragraph: a hundred in an hour."""
+
+_READ_CHARS_PER_S = 238 * 6 / 60
+"""238 words a minute (M. Brysbaert, Journal of Memory and Language 109 (2019) 104047), of six characters each
+with the space after them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,8 @@ class LabelPlan:
     """What is going to be labelled: a draw of `run`, which `is_new` says is not recorded yet.
 
     `rows` are the texts of the drawn items. `items` counts what could be drawn. `undrawn` is about how many
-    more are drawn once these are labelled.
+    more are drawn once these are labelled. `certified_from` is the retention from which on so many labels
+    would probably certify a candidate even if the judge was no help (None: none that the scores can have).
     """
 
     run: "Run"
@@ -70,6 +76,12 @@ class LabelPlan:
     rows: "Mapping[str, LabelRow]"
     items: int
     rubric: str
+    certified_from: float | None
+
+    @property
+    def labels(self) -> int:
+        """About how many items are labelled in all."""
+        return len(self.draw.items) + self.undrawn
 
     @property
     def undrawn(self) -> int:
@@ -78,8 +90,10 @@ class LabelPlan:
 
     @property
     def hours(self) -> float:
-        """About how many hours all of it takes one person."""
-        return (len(self.draw.items) + self.undrawn) * SECONDS_AN_ITEM / 3600
+        """About how many hours all of it takes one person who reads every text to its end."""
+        seconds = [max(_LEAST_S_AN_ITEM, row.chars / _READ_CHARS_PER_S) for row in self.rows.values()]
+        mean_s = sum(seconds) / len(seconds) if seconds else _LEAST_S_AN_ITEM
+        return self.labels * mean_s / 3600
 
 
 class ProjectLabelling:
@@ -95,9 +109,9 @@ class ProjectLabelling:
     def plan(self, name: str, options: LabelOptions | None = None, *, run_id: str | None = None) -> LabelPlan:
         """Plan the labelling of a run of a workload (by default its newest); records nothing.
 
-        Raises UsageError if no judge scored the workload, while the run goes on, for fewer labels than are
-        drawn already, for more once the planned rounds are used, and for a scale or seed other than the one
-        in force.
+        While nobody has labelled, a draw with other options replaces the one in force. Raises UsageError if
+        no judge scored the workload and while the run goes on, and, once there are labels, for fewer than
+        are drawn, for more if the planned rounds are used, and for other options than those of the draw.
         """
         options = options or LabelOptions()
         workload = self._project.workload(name)
@@ -132,6 +146,14 @@ class ProjectLabelling:
             rows={each: rows[each] for each in draw.items if each in rows},
             items=len(rows),
             rubric=str(workload.scorer.options.get("criteria", "")),
+            certified_from=certified_by(
+                draw,
+                results,
+                run=run.id,
+                incumbent=workload.incumbent.name,
+                floor=workload.floor,
+                alpha=workload.alpha / rounds_of(draw).planned,
+            ),
         )
 
     def open(self, plan: LabelPlan) -> LabelDesk:
@@ -181,61 +203,27 @@ class ProjectLabelling:
     def write(self, plan: LabelPlan, path: Path) -> int:
         """Write a plan's items as a labelling file with the labels so far; return how many items it has.
 
-        Record the plan's draw first. Raises StoreError if the file cannot be written.
+        An item that two raters shall label has its label once both have. Record the plan's draw first.
+        Raises StoreError if the file cannot be written.
         """
-        from crossgrade.workloads import LabelScores, write_labels
-
-        epochs, now = plan.workload.epochs, datetime.now(UTC)
-        found = labels_in_store(self._project.store, plan.run, epochs=epochs, now=now)
-        scores = {} if found is None else {each: found.given.scores(each) for each in found.items}
-        given = [LabelScores(id=each, scores=label) for each, label in scores.items() if label is not None]
-        rows = list(plan.rows.values())
-        write_labels(path, rows, answers=max(len(row.answers) for row in rows), labels=given)
-        return len(rows)
+        return write_label_file(self._project.store, plan.draw, plan.rows, path)
 
     def read(self, plan: LabelPlan, path: Path, rater: Rater) -> int:
-        """Record the scores of a labelling file that are not a rater's already; return how many are new.
+        """Record the scores of a labelling file as a rater's; return how many are new.
 
-        Raises DataError for a file that is missing or wrong, of another run, or with items that were not
-        drawn.
+        Those that the rater gave before are not new, nor are those that `write` writes: who exports the
+        labels and reads the file back has labelled nothing. All of the file is recorded or none. Raises
+        DataError for a file that is missing or wrong, of another run, with items that were not drawn, and
+        with scores that the scale does not have.
         """
-        from crossgrade.workloads import read_labels
 
-        if not path.is_file():
-            raise DataError(f"no such file {path}", code="file-missing", hint="`--export FILE` writes one")
-        answers = max(len(row.answers) for row in plan.rows.values())
-        labels = read_labels(path, answers=answers, writer=f"crossgrade label {plan.workload.name} --export")
-        for label in labels:
-            if label.id not in plan.rows:
-                drawn_elsewhere = label.id in self._rows(plan.run, self._results(plan.run, plan.workload))
-                raise DataError(
-                    f"the pair {label.id[:40]!r} is not drawn" if drawn_elsewhere
-                    else f"the pair {label.id[:40]!r} is not of run {plan.run.id}",
-                    code="label-not-drawn" if drawn_elsewhere else "label-of-other-run", file=path,
-                    hint="decide with it instead: `crossgrade decide WORKLOAD --label-file FILE`"
-                    if drawn_elsewhere else "name the file of this run",
-                )  # fmt: skip
-        store, now = self._project.store, datetime.now(UTC)
-        given = read_labels_given(store, plan.draw.subject)
-        said = {each.item: each.scores for each in given.of_rater(rater.id)}
-        number = 0
-        for label in labels:
-            if said.get(label.id) == label.scores:
-                continue
-            said[label.id] = label.scores
-            number += store.labels.append(
-                LabelAction(
-                    id=f"{rater.id}/import-{token_hex(16)}",
-                    subject=plan.draw.subject,
-                    item=label.id,
-                    rater_id=rater.id,
-                    kind="score",
-                    scores=label.scores,
-                    reason=IMPORTED,
-                    at=now,
-                )
-            )
-        return number
+        def is_of_run(item: str) -> bool:
+            return item in self._rows(plan.run, self._results(plan.run, plan.workload))
+
+        writer = f"crossgrade label {plan.workload.name} --export"
+        return read_label_file(
+            self._project.store, plan.draw, plan.rows, path, rater, writer=writer, is_of_run=is_of_run
+        )
 
     def _results(self, run: "Run", workload: Workload) -> "Results":
         from crossgrade.workloads import results_from_answers
@@ -262,11 +250,19 @@ class ProjectLabelling:
         from crossgrade.stats import LEAST_LABELS
 
         if known is not None:
-            _check_same(options, known)
+            changed = next(_changes(options, known), None)
             planned = planned_labels(known)
-            if options.labels is None or options.labels == planned:
+            if changed is None and options.labels in (None, planned):
                 return known
-            if options.labels < planned:
+            if not self._project.store.labels.count(known.subject):  # nobody has begun: another replaces it
+                options, known = _with_defaults(options, known), None
+            elif changed is not None:
+                raise UsageError(
+                    f"the items were drawn with `--{changed[0]}` {changed[1]}, and there are labels",
+                    code="label-draw-fixed",
+                    hint=f"leave out `--{changed[0]}`",
+                )
+            elif options.labels is not None and options.labels < planned:
                 raise UsageError(
                     f"{planned} items are drawn already, and all must be labelled or skipped",
                     code="label-count-invalid",
@@ -331,8 +327,6 @@ class ProjectLabelling:
                 )
             return LabelRounds(rounds, 1, number)
         rounds, this, first = rounds_of(known)
-        if not self._project.store.labels.count(known.subject):
-            return LabelRounds(rounds, 1, number)
         if this == rounds:
             raise UsageError(
                 f"round {this} of {rounds} has labels: enlarged because of what they say, it would be wrong "
@@ -350,7 +344,7 @@ class ProjectLabelling:
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""
-        verdict = self._what_if(workload, run)
+        verdict, needed = self._what_if(workload, run), self._needed(workload, run)
         found = []
         for one in verdict.certificates:
             if one.segment is None:
@@ -365,11 +359,27 @@ class ProjectLabelling:
                         high=r.high,
                         outcome=r.outcome,
                         labels=r.labels or 0,
-                        needed=r.needed,
+                        needed=needed.get(one.candidate),
                         reason=r.reason,
                     )
                 )
         return tuple(found)
+
+    def _needed(self, workload: Workload, run: "Run") -> dict[str, int]:
+        """Return how many labels would certify each candidate if it was as good as the incumbent."""
+        store, incumbent = self._project.store, workload.incumbent.name
+        found = labels_in_store(store, run, epochs=workload.epochs, now=datetime.now(UTC))
+        add_labels = None if found is None else found.columns(incumbent, so_far=True)
+        if found is None or add_labels is None:
+            return {}
+        return labels_to_certify(
+            found.draw,
+            add_labels(self._results(run, workload)),
+            run=run.id,
+            incumbent=incumbent,
+            floor=workload.floor,
+            alpha=workload.alpha / rounds_of(found.draw).planned,
+        )
 
 
 def _scale_of(workload: Workload) -> LabelScale:
@@ -379,8 +389,8 @@ def _scale_of(workload: Workload) -> LabelScale:
     return "right-wrong" if workload.scorer.options.get("scale") == "pass_fail" else "graded"
 
 
-def _check_same(options: LabelOptions, known: LabelDraw) -> None:
-    """Raise UsageError where the options differ from what was drawn under, which labels depend on."""
+def _changes(options: LabelOptions, known: LabelDraw) -> Iterator[tuple[str, object]]:
+    """Yield each option that differs from what was drawn under, which labels depend on, and how it was."""
     for name, wanted, is_so in (
         ("draw", options.draw, known.kind),
         ("scale", options.scale, known.scale),
@@ -389,7 +399,19 @@ def _check_same(options: LabelOptions, known: LabelDraw) -> None:
         ("rounds", options.rounds, rounds_of(known).planned),
     ):
         if wanted is not None and wanted != is_so:
-            raise UsageError(
-                f"the items were drawn with `--{name}` {is_so}", code="label-draw-fixed",
-                hint=f"leave out `--{name}`",
-            )  # fmt: skip
+            yield name, is_so
+
+
+def _with_defaults(options: LabelOptions, known: LabelDraw) -> LabelOptions:
+    """Return options with what they leave open as the known draw has it.
+
+    The number of labels and of rounds depend on the kind of draw.
+    """
+    filled: dict[str, Any] = {"scale": known.scale, "seed": known.seed}
+    filled["overlap"] = known.settings.get("overlap")
+    if options.draw in (None, known.kind):
+        filled |= {"draw": known.kind, "labels": planned_labels(known), "rounds": rounds_of(known).planned}
+    given = {
+        each.name: value for each in fields(options) if (value := getattr(options, each.name)) is not None
+    }
+    return LabelOptions(**filled | given)

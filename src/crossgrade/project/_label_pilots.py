@@ -82,20 +82,16 @@ def main_draw(
     import numpy as np
 
     from crossgrade.stats import draw_labels, label_probabilities
-    from crossgrade.workloads import asked_of_all
 
     first = pilot_of(pilot)
     assert first is not None
-    asked = {name: rows for name, rows in asked_of_all(results, run) if name in pilot.probabilities}
-    items = sorted(asked)
-    rows = [[asked[name][model] for name in items] for model in _models(results, incumbent)]
-    human = results.amounts.get("human", np.full(len(results), np.nan))[rows]
-    judged = np.nan_to_num(results.score[rows]).clip(0.0, 1.0)  # any function of them will do: see stats
+    columns = _columns(pilot, results, run=run, incumbent=incumbent)
+    items, judged, human = columns.items, columns.judged, columns.human
     rng = np.random.default_rng((pilot.seed, len(pilot.items)))
     probabilities = label_probabilities(
         judged[0], judged[1:], human[0], human[1:],
         floor=floor, labels=min(planned_labels(pilot), len(items)), pilot=first.share, rng=rng,
-        weights=_weights(results, rows[0]), clusters=_clusters(results, rows[0]),
+        weights=columns.weights, clusters=columns.clusters,
     )  # fmt: skip
     were_drawn = np.array([name in first.items for name in items])
     anew = draw_labels(probabilities, rng, pilot=first.share, drawn=were_drawn)
@@ -108,6 +104,92 @@ def main_draw(
         probabilities=dict(zip(items, probabilities.tolist(), strict=True)),
         settings={**pilot.settings, "stage": "main"},
         at=max(now, pilot.at + timedelta(microseconds=1)),
+    )
+
+
+def labels_to_certify(
+    draw: LabelDraw, results: "Results", *, run: str, incumbent: str, floor: float, alpha: float
+) -> dict[str, int]:
+    """Return how many labels in all would probably certify each candidate if it was as good as the incumbent.
+
+    `results` are the run's, with the labels so far in the column `human`. Of these, only how far people and
+    the judge differ is used, and of a draw after a pilot only the pilot's. What they say of the retention
+    plays no part, so that it may be looked at while people label. A candidate is left out if fewer than 40
+    items are labelled, if no number of labels would do, and where the floor asks for a better candidate.
+    """
+    import numpy as np
+
+    from crossgrade.stats import LEAST_PILOT, labels_needed
+
+    columns, first = _columns(draw, results, run=run, incumbent=incumbent), pilot_of(draw)
+    judged, human = columns.judged, columns.human
+    if first is not None:
+        human = np.where([each in first.items for each in columns.items], human, np.nan)
+    scored = int(np.isfinite(human).all(axis=0).sum())
+    if not LEAST_PILOT <= scored < len(columns.items) or floor >= 1:
+        return {}
+    found = {}
+    for row, candidate in enumerate(columns.models[1:], 1):
+        wanted = labels_needed(
+            judged[0], judged[row], human[0], human[row],
+            floor=floor, planned_retention=1.0, pilot=scored / len(columns.items),
+            rng=np.random.default_rng(draw.seed), draw="residual" if draw.kind == "residual" else "random",
+            alpha=alpha, weights=columns.weights, clusters=columns.clusters,
+        )  # fmt: skip
+        if wanted is not None:
+            found[candidate] = wanted
+    return found
+
+
+def certified_by(
+    draw: LabelDraw, results: "Results", *, run: str, incumbent: str, floor: float, alpha: float
+) -> float | None:
+    """Return the retention from which on all labels of a draw would probably certify every candidate.
+
+    It takes people to differ as the judge's scores do, and holds also if the judge agrees with nobody. None
+    if so many labels would certify no retention that the scores can have.
+    """
+    from crossgrade.stats import least_labelled
+
+    columns = _columns(draw, results, run=run, incumbent=incumbent)
+    if not columns.items:  # all were erased
+        return None
+    labels = min(planned_labels(draw), len(columns.items))
+    found = [
+        least_labelled(columns.judged[0], one, labels=labels, floor=floor, alpha=alpha)
+        for one in columns.judged[1:]
+    ]
+    known = [each for each in found if each is not None]
+    return max(known) if known and len(known) == len(found) else None
+
+
+class _Columns(NamedTuple):
+    """The scores of a draw's items: rows of the matrices are `models`, columns are `items`, sorted."""
+
+    items: list[str]
+    models: list[str]
+    judged: "np.ndarray"
+    human: "np.ndarray"
+    weights: "np.ndarray | None"
+    clusters: list[str]
+
+
+def _columns(draw: LabelDraw, results: "Results", *, run: str, incumbent: str) -> _Columns:
+    """Return the judge's and people's scores of all items that a draw could have, drawn or not."""
+    import numpy as np
+
+    from crossgrade.workloads import asked_of_all
+
+    asked = {name: rows for name, rows in asked_of_all(results, run) if name in draw.probabilities}
+    items, models = sorted(asked), _models(results, incumbent)
+    rows = [[asked[name][model] for name in items] for model in models]
+    return _Columns(
+        items=items,
+        models=models,
+        judged=np.nan_to_num(results.score[rows]).clip(0.0, 1.0),  # any function of them will do: see stats
+        human=results.amounts.get("human", np.full(len(results), np.nan))[rows],
+        weights=_weights(results, rows[0]),
+        clusters=_clusters(results, rows[0]),
     )
 
 

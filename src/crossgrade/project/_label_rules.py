@@ -1,13 +1,15 @@
 """The rules of labelling: which label counts, who labels what, who is too fast, and who has drifted."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from crossgrade.routing import position
-from crossgrade.store import LabelAction, LabelDraw, Rater
+from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
 if TYPE_CHECKING:
     from crossgrade.store import Store
@@ -32,36 +34,68 @@ class LabelsGiven:
 
     def __init__(self) -> None:
         self.number = 0
-        self.count = 0
-        self._by_rater: dict[str, list[LabelAction]] = {}
+        self._taken: list[LabelAction] = []
+        self._by_rater: dict[str, list[LabelAction]] = {}  # what was not taken back
+        self._counted: dict[str, list[LabelAction]] = {}  # of that, the last of each item
         self._by_item: dict[str, dict[str, LabelAction]] = {}
+        self._repeated: set[tuple[str, str]] = set()  # raters and items that they labelled more than once
+
+    @property
+    def count(self) -> int:
+        """The number of actions."""
+        return len(self._taken)
+
+    def since(self, count: int) -> list[LabelAction]:
+        """Return the actions after the first `count`, in the order in which they were recorded."""
+        return self._taken[count:]
 
     def take(self, actions: Iterable[LabelAction]) -> None:
         """Take further actions, in the order in which they were recorded."""
         lists: dict[str, list[LabelAction]] = {}  # copied once in a call, not once for each action
+        counted: dict[str, list[LabelAction]] = {}
+        again: set[str] = set()  # raters whose counted labels must be found anew
         for action in actions:
             self.number = max(self.number, action.number)
-            self.count += 1
-            rater = action.rater_id
+            self._taken.append(action)
+            rater, of_item = action.rater_id, self._by_item.get(action.item, {})
+            if rater not in lists:
+                lists[rater] = [*self._by_rater.get(rater, ())]
+                counted[rater] = [*self._counted.get(rater, ())]
             if action.kind == "undo":
-                self._undo(action)
-                lists.pop(rater, None)
+                is_last = bool(counted[rater]) and counted[rater][-1].id == action.undoes
+                before = self._undo(action, lists[rater])
+                if before is None and is_last:
+                    counted[rater].pop()
+                else:
+                    again.add(rater)
+                continue
+            lists[rater].append(action)
+            if rater in of_item:
+                self._repeated.add((rater, action.item))
+                again.add(rater)
             else:
-                self._by_item[action.item] = {**self._by_item.get(action.item, {}), rater: action}
-                if rater not in lists:
-                    lists[rater] = self._by_rater[rater] = [*self._by_rater.get(rater, ())]
-                lists[rater].append(action)
+                counted[rater].append(action)
+            self._by_item[action.item] = {**of_item, rater: action}
+        for rater, done in lists.items():
+            self._by_rater[rater] = done
+            if rater in again:
+                counted[rater] = [each for each in done if self._by_item[each.item].get(rater) is each]
+            self._counted[rater] = counted[rater]
 
-    def _undo(self, action: LabelAction) -> None:
-        done = self._by_rater.get(action.rater_id, [])
-        kept = [each for each in done if each.id != action.undoes]
-        self._by_rater[action.rater_id] = kept
-        before = next((each for each in reversed(kept) if each.item == action.item), None)
-        of_item = dict(self._by_item.get(action.item, {}))
+    def _undo(self, action: LabelAction, done: list[LabelAction]) -> LabelAction | None:
+        """Take an action out of those of its rater that were `done`; return which one counts instead."""
+        place = next((at for at in reversed(range(len(done))) if done[at].id == action.undoes), None)
+        if place is not None:
+            del done[place]
+        before = None
+        if (action.rater_id, action.item) in self._repeated:
+            before = next((each for each in reversed(done) if each.item == action.item), None)
+        of_item = {**self._by_item.get(action.item, {})}
         of_item.pop(action.rater_id, None)
         if before is not None:
             of_item[action.rater_id] = before
         self._by_item[action.item] = of_item
+        return before
 
     def of_item(self, item: str) -> Mapping[str, LabelAction]:
         """Return the label or skip that counts of each rater who has one of an item, by the rater's id."""
@@ -69,8 +103,7 @@ class LabelsGiven:
 
     def of_rater(self, rater_id: str) -> list[LabelAction]:
         """Return a rater's labels and skips that count, one for each item, in the order of their making."""
-        done = self._by_rater.get(rater_id, ())
-        return [each for each in done if self._by_item[each.item].get(rater_id) is each]
+        return self._counted.get(rater_id, [])
 
     def last(self, rater_id: str) -> LabelAction | None:
         """Return a rater's last action that was not taken back, None if there is none."""
@@ -89,6 +122,22 @@ class LabelsGiven:
         return bool(self.of_item(item)) and self.scores(item) is None
 
 
+def is_on_scale(scale: LabelScale, scores: Sequence[float]) -> bool:
+    """Return whether raters can give the answers of an item these scores on a scale."""
+    if scale == "graded":
+        return all(0.0 <= each <= 1.0 for each in scores)
+    whole = all(each in (0.0, 1.0) for each in scores)
+    return whole and (scale == "right-wrong" or sum(scores) in (0, 1, len(scores)))
+
+
+SCALE_WORDS: Mapping[LabelScale, str] = {
+    "right-wrong": "each 0 or 1",
+    "graded": "each from 0 to 1",
+    "compare": "1 for the best answer and 0 for the others, or the same for all",
+}
+"""What the scores of an item are on each scale."""
+
+
 def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = None) -> LabelsGiven:
     """Return what was said of a subject's items, going on from what is `known`, which it changes.
 
@@ -96,18 +145,18 @@ def read_labels_given(store: "Store", subject: str, known: LabelsGiven | None = 
     """
     given = LabelsGiven() if known is None else known
     given.take(store.labels.actions(subject, after=given.number))
-    if given.count != store.labels.count(subject):
+    if not store.labels.are_in_order and given.count != store.labels.count(subject):
         given = LabelsGiven()
         given.take(store.labels.actions(subject))
     return given
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """Which items each rater still labels, in order, and which items wait for somebody."""
 
-    by_rater: dict[str, list[str]] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)
+    by_rater: Mapping[str, list[str]]
+    waiting: list[str]
 
     def of(self, rater_id: str) -> list[str]:
         """Return the items that a rater still labels."""
@@ -124,9 +173,10 @@ class Assigner:
 
     def __init__(self, items: Sequence[str], *, overlap: float, seed: int) -> None:
         self._items = items
+        self._places = {item: place for place, item in enumerate(items)}
         self._several = frozenset(each for each in items if position(each, f"label overlap {seed}") < overlap)
         self._seed = seed
-        self._orders: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._orders: tuple[tuple[str, ...], dict[str, list[str]]] = (), {}
 
     @classmethod
     def of_draw(cls, draw: LabelDraw, items: Sequence[str]) -> Self:
@@ -140,38 +190,103 @@ class Assigner:
 
     def assign(self, raters: Sequence[Rater], given: LabelsGiven, *, now: datetime) -> Assignment:
         """Return who labels what from here on."""
+        who = self._active(raters, given, now)
+        by_rater: dict[str, list[str]] = {each: [] for each in who.room}
+        waiting = []
+        for item in self._items:  # of which there may be many thousands
+            done = given.of_item(item)
+            takers = self._takers(item, done, who)
+            for each in takers:
+                who.room[each] -= 1
+                by_rater[each].append(item)
+            if takers or not done:
+                waiting.append(item)
+        return Assignment(by_rater, waiting)
+
+    def after(
+        self,
+        before: Assignment,
+        actions: Sequence[LabelAction],
+        raters: Sequence[Rater],
+        given: LabelsGiven,
+        *,
+        now: datetime,
+    ) -> Assignment | None:
+        """Return an assignment of the same raters after the next actions, None if all must be assigned anew.
+
+        Who labels an item that is theirs may take one item fewer, and has one fewer to label: no other item
+        changes hands. Nor does one after anything else, unless somebody has a quota.
+        """
+        by_rater, waiting = dict(before.by_rater), before.waiting
+        who = self._active(raters, given, now)
+        for action in actions:
+            is_theirs = action.kind != "undo" and action.item in by_rater.get(action.rater_id, ())
+            if not is_theirs and not all(map(math.isinf, who.room.values())):
+                return None
+            done = given.of_item(action.item)
+            takers = self._takers(action.item, done, who)
+            for rater, own in by_rater.items():
+                if is_theirs and rater != action.rater_id:
+                    continue
+                by_rater[rater] = self._placed(own, action.item, there=not is_theirs and rater in takers)
+            held = any(action.item in own for own in by_rater.values())
+            waiting = self._placed(waiting, action.item, there=held or not done)
+        return Assignment(by_rater, waiting)
+
+    def _active(self, raters: Sequence[Rater], given: LabelsGiven, now: datetime) -> "_Active":
         active = [each for each in raters if not each.is_suspended and each.ends_at > now]
         others = tuple(each.id for each in active if not each.is_owner)
-        owner = next((each.id for each in active if each.is_owner), None)
-        room = {each.id: self._room(each, given) for each in active}
-        found = Assignment(by_rater={each.id: [] for each in active})
-        for item in self._items:
-            done = given.of_item(item)
-            free = (each for each in self._order(item, others) if each not in done and room[each] > 0)
-            takers = [each for each, _ in zip(free, range(self.wanted(item) - len(done)), strict=False)]
-            if not takers and not done and owner is not None and room[owner] > 0:
-                takers = [owner]
-            for each in takers:
-                room[each] -= 1
-                found.by_rater[each].append(item)
-            if takers or not done:
-                found.waiting.append(item)
-        return found
+        return _Active(
+            orders=self._orders_of(others) if others else {},
+            owner=next((each.id for each in active if each.is_owner), None),
+            room={each.id: self._room(each, given) for each in active},
+        )
+
+    def _takers(self, item: str, done: Mapping[str, LabelAction], who: "_Active") -> list[str]:
+        """Return who shall label an item that some have `done`."""
+        takers: list[str] = []
+        wanted = (2 if item in self._several else 1) - len(done)
+        if wanted <= 0:
+            return takers
+        for each in who.orders.get(item, ()):
+            if who.room[each] > 0 and each not in done:
+                takers.append(each)
+                if len(takers) == wanted:
+                    break
+        if not takers and not done and who.owner is not None and who.room[who.owner] > 0:
+            takers.append(who.owner)
+        return takers
+
+    def _placed(self, items: list[str], item: str, *, there: bool) -> list[str]:
+        """Return items in the order of the draw, with or without one of them."""
+        at = bisect_left(items, self._places.get(item, -1), key=self._places.__getitem__)
+        is_there = items[at : at + 1] == [item]
+        if is_there == there or item not in self._places:
+            return items
+        return [*items[:at], item, *items[at:]] if there else [*items[:at], *items[at + 1 :]]
 
     def _room(self, rater: Rater, given: LabelsGiven) -> float:
         if rater.quota is None:
             return math.inf
         return max(rater.quota - len(given.of_rater(rater.id)), 0)
 
+    def _orders_of(self, raters: tuple[str, ...]) -> Mapping[str, list[str]]:
+        """Return the order of some raters for each item, which is kept until the raters change."""
+        if self._orders[0] != raters:
+            self._orders = raters, {item: self._order(item, raters) for item in self._items}
+        return self._orders[1]
+
     def _order(self, item: str, raters: tuple[str, ...]) -> list[str]:
-        found = self._orders.get((item, raters))
-        if found is None:
-            salt = f"label rater {self._seed}"
-            found = sorted(raters, key=lambda each: position(f"{item} {each}", salt))
-            if len(self._orders) > 50_000:
-                self._orders.clear()
-            self._orders[item, raters] = found
-        return found
+        salt = f"label rater {self._seed}"
+        return sorted(raters, key=lambda each: position(f"{item} {each}", salt))
+
+
+class _Active(NamedTuple):
+    """Raters who may label: the order of the others by item, the owner, and the room that each has."""
+
+    orders: Mapping[str, list[str]]
+    owner: str | None
+    room: dict[str, float]
 
 
 class Pace(NamedTuple):
@@ -207,7 +322,8 @@ def pace_of(actions: Sequence[LabelAction], chars: Mapping[str, int], *, last: i
     `chars` is the length of each item's texts. A label took the time since it was shown, or since the label
     before it if that was later. What was imported from a file has no time.
     """
-    made = sorted((each for each in actions if each.reason != IMPORTED), key=lambda each: each.number)
+    timed = (each for each in reversed(actions) if each.reason != IMPORTED)
+    made = list(timed if last is None else islice(timed, last + 1))[::-1]  # one more: a label begins after it
     seconds, fast, before = [], [], None
     for each in made:
         begun = max((time for time in (before, each.shown_at) if time is not None), default=None)

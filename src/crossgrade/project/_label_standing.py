@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from crossgrade.project._label_pilots import still_to_draw
 from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, thirds_of
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
@@ -20,9 +21,9 @@ class LabelBound:
     """What the labels so far make of a candidate's retention (None: unknown), for the owner only.
 
     `value`, `low` and `high` are the corrected retention and its bounds, `judged` what the judge alone says,
-    `outcome` is `pass`, `fail` or `undecided`. `needed` is the number of labels that would probably settle
-    it, None if no number of labels would or it is unknown. The bound counts only when all drawn items are
-    labelled or skipped: until then it is for information.
+    `outcome` is `pass`, `fail` or `undecided`. `needed` is the number of labels that would probably certify
+    a candidate as good as the incumbent, whatever the bound is (None: no number of labels, or unknown). The
+    bound counts only when all drawn items are labelled or skipped: until then it is for information.
     """
 
     candidate: str
@@ -39,10 +40,12 @@ class LabelBound:
     @property
     def words(self) -> str:
         """The bound in a sentence without its end."""
+        more = ""
+        if self.needed is not None:
+            more = f"; about {self.needed:,} labels in all would certify a candidate as good as the incumbent"
         if self.value is None or self.low is None or self.high is None:
             judged = "" if self.judged is None else f", the judge alone says {self.judged:.3f}"
-            return f"{self.reason or 'not known yet'}{judged}"
-        more = f"; about {self.needed:,} labels in all would settle it" if self.needed else ""
+            return f"{self.reason or 'not known yet'}{judged}{more}"
         return (
             f"retention {self.value:.3f} ({self.low:.3f} to {self.high:.3f}) at a floor of {self.floor:g} "
             f"so far, {self.outcome}{more}"
@@ -118,7 +121,8 @@ class LabelAgreement:
 class LabelProgress:
     """How far the labelling is, for the owner.
 
-    `labelled`, `skipped` and `left` add up to `drawn`. `disagreements` are the items whose raters' scores
+    `labelled`, `skipped` and `left` add up to `drawn`. `undrawn` is about how many more items are drawn once
+    these are done. `disagreements` are the items whose raters' scores
     differ by half of the scale or more, largest first, to be discussed. `doubled` is the number of items
     that more raters scored than the design asks. `hours` are those of all raters.
     """
@@ -130,6 +134,7 @@ class LabelProgress:
     skipped: int
     left: int
     hours: float
+    undrawn: int = 0
     bounds: tuple[LabelBound, ...] = ()
     agreement: LabelAgreement | None = None
     disagreements: tuple[str, ...] = ()
@@ -138,8 +143,8 @@ class LabelProgress:
 
     @property
     def is_finished(self) -> bool:
-        """Return whether every drawn item is labelled or skipped."""
-        return self.left == 0
+        """Return whether every item that shall be labelled is drawn, and is labelled or skipped."""
+        return not self.left and not self.undrawn
 
 
 def labelled_so_far(
@@ -167,6 +172,7 @@ def labelled_so_far(
         skipped=skipped,
         left=len(items) - len(finished),
         hours=math.fsum(each.hours for each in standings),
+        undrawn=still_to_draw(draw),
         bounds=bounds,
         agreement=_agreement(items, given, draw.scale, draw.seed),
         disagreements=_disagreements(items, given),

@@ -3,14 +3,22 @@
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from crossgrade.errors import AccessError, NotFoundError, UsageError
-from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, read_labels_given
+from crossgrade.project._label_pilots import still_to_draw
+from crossgrade.project._label_rules import (
+    SCALE_WORDS,
+    Assigner,
+    Assignment,
+    LabelsGiven,
+    is_on_scale,
+    pace_of,
+    read_labels_given,
+)
 from crossgrade.project._label_standing import RECENT, LabelBound, LabelProgress, labelled_so_far
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
@@ -55,8 +63,9 @@ class GivenLabel:
 class RaterProgress:
     """How far a rater is. It says nothing about bounds or models.
 
-    `drawn` is the number of items that this rater labels in all, `left` those that remain. `warning` is what
-    the rater should know: for instance that the last labels came faster than anyone can read.
+    `drawn` is the number of items that this rater labels in all, `left` those that remain. `undrawn` is about
+    how many more come after these. `warning` is what the rater should know: for instance that the last
+    labels came faster than anyone can read.
     """
 
     labelled: int
@@ -64,6 +73,7 @@ class RaterProgress:
     left: int
     drawn: int
     ends_at: datetime
+    undrawn: int = 0
     warning: str | None = None
 
 
@@ -100,18 +110,17 @@ class LabelDesk:
         self._now = now
         self._given = LabelsGiven()
         self._bounds_at: tuple[int, tuple[LabelBound, ...]] | None = None
-        self._assigned: tuple[object, Assignment] | None = None
-        self._lock, self._bounds_lock, self._quota_lock = Lock(), Lock(), Lock()
+        self._assigned: tuple[object, int, Assignment] | None = None
+        self._lock, self._bounds_lock = Lock(), Lock()
 
     def _take(self, draw: LabelDraw, rows: "Mapping[str, LabelRow]") -> None:
         """Hand out the items of a draw from here on."""
         self._draw = draw
         self._rows = {item: rows[item] for item in draw.items if item in rows}
         self._items = tuple(self._rows)
-        self._chars = {
-            item: len(row.request) + sum(map(len, row.answers)) for item, row in self._rows.items()
-        }
+        self._chars = {item: row.chars for item, row in self._rows.items()}
         self._assigner = Assigner.of_draw(draw, self._items)
+        self._answers = max((len(row.answers) for row in self._rows.values()), default=2)
 
     @property
     def draw(self) -> LabelDraw:
@@ -124,6 +133,11 @@ class LabelDesk:
         return len(self._items)
 
     @property
+    def undrawn(self) -> int:
+        """About how many items are drawn once these are labelled, 0 if none are."""
+        return still_to_draw(self._draw)
+
+    @property
     def scale(self) -> LabelScale:
         """The scale of the draw."""
         return self._draw.scale
@@ -131,7 +145,7 @@ class LabelDesk:
     @property
     def answers(self) -> int:
         """The number of answers of an item."""
-        return max((len(row.answers) for row in self._rows.values()), default=2)
+        return self._answers
 
     def invite(self, rater: Rater) -> str:
         """Record a rater, and return the secret of a one-time link. It is shown once and not stored."""
@@ -228,41 +242,36 @@ class LabelDesk:
         """Record a rater's scores of an item, or why it was skipped; return False if that was done before.
 
         `action` is the id that the page gave the action. A rater may label an item again: the last label
-        counts. Raises UsageError for scores, a reason or a note that the scale does not have, for an item
-        beyond the rater's quota and for a label that a live monitor has counted, NotFoundError
-        `label-item-unknown`, and AccessError as `rater` does.
+        counts. A label is taken from every rater who has the item's id, and that is who was shown the item:
+        since then, it may have gone to somebody else, and nobody's work is thrown away. Both labels count
+        then, and the owner is told.
+
+        Raises UsageError for scores, a reason or a note that the scale does not have, for an item beyond the
+        rater's quota and for a label that a live monitor has counted, NotFoundError `label-item-unknown`, and
+        AccessError as `rater` does.
         """
         self._check(rater)
         self._check_action(action)
         if item_id not in self._rows:
             raise _unknown(item_id)
         self._check_label(item_id, scores, skip, note)
-        with nullcontext() if rater.quota is None else self._quota_lock:  # two tabs at the last item
-            given, _ = self._read()
-            if given.of_item(item_id).get(rater.id) is not None:
-                self._check_open(item_id)
-            elif rater.quota is not None and len(given.of_rater(rater.id)) >= rater.quota:
-                if self._store.labels.action(f"{rater.id}/{action}") is not None:
-                    return False
-                raise UsageError(
-                    f"{rater.name} has labelled {rater.quota} items, which is the quota",
-                    code="label-quota-reached",
-                    hint="ask whoever sent the link to raise it",
-                )
-            return self._store.labels.append(
-                LabelAction(
-                    id=f"{rater.id}/{action}",
-                    subject=self._draw.subject,
-                    item=item_id,
-                    rater_id=rater.id,
-                    kind="skip" if scores is None else "score",
-                    scores=scores,
-                    reason=skip,
-                    note=note,
-                    shown_at=shown_at,
-                    at=self._now(),
-                )
-            )
+        if self._read()[0].of_item(item_id).get(rater.id) is not None:
+            self._check_open(item_id)
+        return self._store.labels.append(
+            LabelAction(
+                id=f"{rater.id}/{action}",
+                subject=self._draw.subject,
+                item=item_id,
+                rater_id=rater.id,
+                kind="skip" if scores is None else "score",
+                scores=scores,
+                reason=skip,
+                note=note,
+                shown_at=shown_at,
+                at=self._now(),
+            ),
+            quota=rater.quota,
+        )
 
     def undo(self, rater: Rater, *, action: str | None = None) -> str | None:
         """Take back the rater's last action, and return the id of its item; None if there is none.
@@ -299,15 +308,22 @@ class LabelDesk:
 
     def _progress(self, rater: Rater, given: LabelsGiven, assignment: Assignment) -> RaterProgress:
         done, left = given.of_rater(rater.id), len(assignment.of(rater.id))
-        labelled = sum(each.scores is not None for each in done)
+        skipped = len([each for each in done if each.scores is None])
         return RaterProgress(
-            labelled=labelled,
-            skipped=len(done) - labelled,
+            labelled=len(done) - skipped,
+            skipped=skipped,
             left=left,
             drawn=len(done) + left,
             ends_at=rater.ends_at,
+            undrawn=self._undrawn(rater, len(done) + left),
             warning=pace_of(done, self._chars, last=RECENT).warning,
         )
+
+    def _undrawn(self, rater: Rater, drawn: int) -> int:
+        """Return about how many items a rater gets after a pilot, if the raters go on to share them alike."""
+        share = drawn / len(self._items) if self._items else 0.0
+        expected = round(self.undrawn * min(share, 1.0))
+        return expected if rater.quota is None else min(expected, max(rater.quota - drawn, 0))
 
     def done(self) -> int:
         """Return how many items are labelled or skipped."""
@@ -347,12 +363,17 @@ class LabelDesk:
             return self._given, assignment
 
     def _assign(self, raters: list[Rater]) -> Assignment:
-        """Return who labels what from here on, as computed before if nothing has changed."""
+        """Return who labels what from here on, going on from what was computed before if that is possible."""
         now = self._now()
-        basis = self._given, self._given.count, raters, [each.ends_at > now for each in raters]
-        if self._assigned is None or self._assigned[0] != basis:
-            self._assigned = basis, self._assigner.assign(raters, self._given, now=now)
-        return self._assigned[1]
+        given = self._given
+        basis = given, raters, [each.ends_at > now for each in raters]
+        found = None
+        if self._assigned is not None and self._assigned[0] == basis:
+            new = given.since(self._assigned[1])
+            found = self._assigner.after(self._assigned[2], new, raters, given, now=now)
+        found = found or self._assigner.assign(raters, given, now=now)
+        self._assigned = basis, given.count, found
+        return found
 
     def _shown(self, item_id: str, number: int) -> LabelItem:
         row = self._rows[item_id]
@@ -388,16 +409,11 @@ class LabelDesk:
             )  # fmt: skip
         if scores is not None:
             wanted = len(self._rows[item_id].answers)
-            fits = len(scores) == wanted and all(map(self._is_score, scores))
-            if not fits:
+            if len(scores) != wanted or not is_on_scale(self.scale, scores):
                 raise UsageError(
                     f"the scores are {list(scores)[:10]}", code="label-scores-invalid",
-                    hint=f"{self.scale} takes {wanted} scores, each "
-                    + ("0 or 1" if self.scale == "right-wrong" else "from 0 to 1"),
+                    hint=f"{self.scale} takes {wanted} scores: {SCALE_WORDS[self.scale]}",
                 )  # fmt: skip
-
-    def _is_score(self, score: float) -> bool:
-        return score in (0.0, 1.0) if self.scale == "right-wrong" else 0.0 <= score <= 1.0
 
 
 def _unknown(item_id: str) -> NotFoundError:

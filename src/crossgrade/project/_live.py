@@ -152,7 +152,7 @@ class ProjectLive:
                     skipped[offer.name] = error.message
                     continue
                 try:
-                    await checks.run(lambda check, name=offer.name: on_check(name, check))  # type: ignore[misc]
+                    await checks.run(lambda check, name=offer.name: on_check(name, check))  # type: ignore[misc]  # a lambda's default
                 finally:
                     if (record := checks.record()) is not None:
                         records.append(record)

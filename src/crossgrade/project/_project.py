@@ -522,6 +522,9 @@ class Project(OpenProject):
     def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> Export:
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
+        The labels in the store fill it once all drawn items are labelled or skipped, with the columns
+        `label_probability` (drawn with unequal probabilities) and `label_skipped`.
+
         Samples are in the shuffled order in which they were asked, so the first hundred are a random
         hundred. That is enough for `decide(name, label_file=…)` to correct a judge's scores. Decide on the
         table only if the run was in mode "fixed". Other runs stopped depending on their scores.
@@ -540,8 +543,12 @@ class Project(OpenProject):
         offers = {} if workload is None else offers_of(workload)
         answers = run_answers(self.store, run, offers, self.catalog.price)
         results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+        labels = None
+        if label_file is None and workload is not None and self.judge(workload) is not None:
+            labels = labels_in_store(self.store, run, epochs=workload.epochs, now=datetime.now(UTC))
+        incumbent = None if workload is None else workload.incumbent.name
         blind = label_file is not None and is_withheld(self.store, run)
-        return write_export(results, run, path, label_file, blind=blind)
+        return write_export(results, run, path, label_file, labels=labels, incumbent=incumbent, blind=blind)
 
     def report(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None, path: str | Path | None = None

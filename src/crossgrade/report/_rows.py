@@ -93,7 +93,7 @@ def forest(certificates: Sequence[Certificate], floor: float, *, in_order: bool 
         value = each.retention.value or 0.0
         return -best.get(each.candidate, 0.0), each.candidate, each.segment is not None, -value
 
-    names: Callable[[Certificate], str] = lambda each: (  # noqa: E731
+    names: Callable[[Certificate], str] = lambda each: (  # noqa: E731 - it needs the annotation
         each.segment or (each.candidate if several else WHOLE)
     )
     left_out = _left_out(len(ranked), len(known), "the whole, and the segments with most traffic")

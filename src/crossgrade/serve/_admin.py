@@ -25,7 +25,7 @@ from crossgrade.gateway import ADMIN, GatewaySettings, Outcome
 from crossgrade.identity import KeyLimit, KeyRecord, KeyScope, NewKey
 from crossgrade.project import Project, RouteState
 from crossgrade.routing import RouteTable, route_table_digest
-from crossgrade.serve._broker_client import report, survey
+from crossgrade.serve._contact import report, survey
 from crossgrade.store import CompatibilityRecord
 
 MOST_BYTES = 65_536

@@ -13,9 +13,8 @@ from crossgrade.domain import Serving
 from crossgrade.errors import CrossgradeError, UsageError
 from crossgrade.gateway import GatewaySettings, write_settings
 from crossgrade.project import Project
-from crossgrade.serve._broker_client import survey
 from crossgrade.serve._children import Child
-from crossgrade.serve._listening import check_port, is_loopback, is_ready, sole
+from crossgrade.serve._contact import check_port, is_loopback, is_ready, sole, survey
 from crossgrade.serve._local import LOCAL_KEY_ENV, LocalServers
 from crossgrade.serve._settings import compile_settings, state_folder
 from crossgrade.serve.admin import ADMIN_KEY_ENV

@@ -12,7 +12,7 @@ from crossgrade.stats._intervals import (
 )
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._label_draws import LEAST_PILOT, PILOT_SHARE, draw_labels, label_probabilities
-from crossgrade.stats._label_sizing import labels_needed
+from crossgrade.stats._label_sizing import labels_needed, least_labelled
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
@@ -68,6 +68,7 @@ __all__ = [
     "labels_needed",
     "least_certified",
     "least_difference",
+    "least_labelled",
     "mean_interval",
     "pairs_to_certify",
     "plan",

@@ -28,7 +28,8 @@ class JudgedLoss:
 
     Which audits get people's scores is drawn with probability `label_share` before anybody looks,
     both answers are scored, blind to the model; an audit that was drawn must wait for its label. With
-    `label_share` 1 people score everything.
+    `label_share` 1 people score everything. It is the same for all audits, because their ids decide before a
+    judge has scored any.
     """
 
     def __init__(self, floor: float, label_share: float) -> None:
@@ -48,20 +49,14 @@ class JudgedLoss:
         """The divisor of the next audit's loss."""
         return (1 + self.trust * self.floor * (1 - self.label_share)) / self.label_share
 
-    def loss(
-        self,
-        judged: tuple[float, float],
-        human: tuple[float, float] | None,
-        label_share: float | None = None,
-    ) -> float:
+    def loss(self, judged: tuple[float, float], human: tuple[float, float] | None) -> float:
         """Return the corrected loss of an audit, at least -1, in the order in which audits were drawn.
 
         Both pairs are the scores of incumbent and served answer, in [0, 1]; `human` is None if no
-        label was drawn. `label_share` is the probability with which this audit was drawn, at least that of
-        the correction (None: that one). It may depend on the judge's scores, the divisor may not. Raises
-        `UsageError` for scores out of range, and for a missing label where all are expected.
+        label was drawn. Raises `UsageError` for scores out of range, and for a missing label where all are
+        expected.
         """
-        share, largest_fall = self._share(label_share), self.largest_fall
+        share, largest_fall = self.label_share, self.largest_fall
         by_judge = self.trust * audit_loss(self.floor, *judged)
         if human is None:
             if share == 1.0:
@@ -74,17 +69,6 @@ class JudgedLoss:
         by_people = audit_loss(self.floor, *human)
         self._learn(audit_loss(self.floor, *judged), by_people)
         return (by_judge + (by_people - by_judge) / share) / largest_fall
-
-    def _share(self, given: float | None) -> float:
-        if given is None:
-            return self.label_share
-        if not self.label_share <= given <= 1.0:
-            raise UsageError(
-                f"the audit was drawn with the probability {given}; the least one is {self.label_share}",
-                code="label-probability-invalid",
-                hint="make the correction with the least probability of any audit",
-            )
-        return given
 
     def state(self) -> State:
         """Return what `restore` needs to go on from here, as plain JSON."""

@@ -1,4 +1,4 @@
-"""How many labels a correction needs to settle a planned retention, from variances alone.
+"""How many labels settle a planned retention, and which retention some labels settle, from variances alone.
 
 The number may be asked after a pilot and before the main draw, because it does not look at the retention
 that the pilot shows. With d, e and p as in `_label_draws`, the variance of the corrected mean of d is
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossgrade.stats._label_draws import LEAST_PILOT, Pilot, read_pilot
-from crossgrade.stats._pairs import FloatArray, read_rate
+from crossgrade.stats._pairs import FloatArray, read_floor, read_pairs, read_rate
 from crossgrade.stats._retention import LEAST_LABELS
 from crossgrade.stats._tails import normal_quantile, t_quantile
 
@@ -77,6 +77,38 @@ def labels_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def least_labelled(
+    judged_incumbent: ArrayLike,
+    judged_candidate: ArrayLike,
+    *,
+    labels: int,
+    floor: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> float | None:
+    """Return the least retention that `labels` drawn at random certify with probability `power`.
+
+    It can be asked before anybody has labelled. People's scores are taken to vary as the judge's do, and the
+    judge to save no label: one that agrees with people lets labels certify less. The test is that of
+    `labels_needed`, solved for the retention. The judge's mean score of the incumbent is the scale of d.
+
+    None: there are fewer than 100 labels, which correct nothing, or not even the largest retention that
+    scores can have would be certified.
+    """
+    read_rate("alpha", alpha), read_rate("power", power)
+    pairs = read_pairs(judged_incumbent, judged_candidate, None, None)
+    mean = float(pairs.incumbent.mean())
+    if labels < LEAST_LABELS or mean <= 0:
+        return None
+    d = pairs.candidate - read_floor(floor) * pairs.incumbent
+    spread = float(d.std()) / math.sqrt(labels)
+    worst, old = float(d.min() - d.mean()) / labels, labels / (labels + 1)
+    t = t_quantile(1 - alpha, labels - 1)
+    unlucky = t * old * math.sqrt(spread**2 + worst**2) - old * worst
+    least = floor + (unlucky + normal_quantile(power) * spread) / mean
+    return least if least <= 1 / mean else None
 
 
 def _expected(seen: Pilot, p: FloatArray) -> tuple[float, FloatArray]:

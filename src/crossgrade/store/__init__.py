@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
-    from crossgrade.store._database import HEAD
+    from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from crossgrade.store._verdicts import StoredVerdict
 
 __all__ = [
+    "BUSY_TIMEOUT_S",
     "HEAD",
     "Alarm",
     "AlarmKind",
@@ -121,7 +122,7 @@ _LATE = {
     **dict.fromkeys(("CompatibilityRecord", "LiveCheck", "LiveStatus"), "_compatibility"),
     **dict.fromkeys(("Changes", "Stamps"), "_changes"),
     "Erased": "_erasure",
-    "HEAD": "_database",
+    **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
     "Keys": "_keys",
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import zstandard
-from sqlalchemy import Row, Table, exists, func, insert, select
+from sqlalchemy import Connection, Row, Table, distinct, exists, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from crossgrade.errors import StoreError
+from crossgrade.errors import StoreError, UsageError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._label_records import LabelAction, LabelDraw
@@ -67,10 +67,11 @@ class LabelRecords:
         found = self.draws(subject)
         return found[-1] if found else None
 
-    def append(self, action: LabelAction) -> bool:
+    def append(self, action: LabelAction, *, quota: int | None = None) -> bool:
         """Record an action and return True, or return False if one with its id is recorded.
 
-        When it returns, the action is on the disk.
+        When it returns, the action is on the disk. `quota` is how many items its rater may label or skip:
+        UsageError `label-quota-reached` for one more, also where several processes record at the same moment.
         """
         row = {
             "id": action.id,
@@ -85,7 +86,44 @@ class LabelRecords:
             "shown_at": None if action.shown_at is None else action.shown_at.isoformat(),
             "at": action.at.isoformat(),
         }
-        return self._append_once(t.label_actions, row)
+        return self._append_once(t.label_actions, row) if quota is None else self._append_within(row, quota)
+
+    def _append_within(self, row: dict[str, Any], quota: int) -> bool:
+        """Insert an action unless it is there or its rater has as many items as the quota."""
+        a, rater = t.label_actions.c, t.label_raters.c.id
+        with self._database.writing() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(select(rater).where(rater == row["rater_id"]).with_for_update())
+            if connection.execute(select(exists().where(a.id == row["id"]))).scalar():
+                return False
+            if self._items_of(connection, row, quota) >= quota:
+                raise UsageError(
+                    f"you have labelled {quota} items, which is the quota",
+                    code="label-quota-reached",
+                    hint="ask whoever sent the link to raise it",
+                )
+            connection.execute(insert(t.label_actions), row)
+        return True
+
+    @staticmethod
+    def _items_of(connection: Connection, row: dict[str, Any], enough: int) -> int:
+        """Count the items that the rater of an action has labelled or skipped, besides the action's own.
+
+        Below `enough` the count may be too large by those that were taken back or labelled again.
+        """
+        a = t.label_actions.c
+        own = (a.subject == row["subject"], a.rater_id == row["rater_id"])
+        at_most = select(func.count()).where(*own, a.kind != "undo")
+        found = int(connection.execute(at_most).scalar_one())
+        if found < enough:
+            return found
+        undone = select(a.undoes).where(*own, a.kind == "undo", a.undoes.is_not(None))
+        items = select(func.count(distinct(a.item))).where(
+            *own, a.kind != "undo", a.item != row["item"], a.id.not_in(undone)
+        )
+        return int(connection.execute(items).scalar_one())
 
     def _append_once(self, table: Table, row: dict[str, Any]) -> bool:
         """Insert a row and return True, or return False if one with its id is there."""
@@ -100,10 +138,15 @@ class LabelRecords:
                 raise
         return True
 
+    @property
+    def are_in_order(self) -> bool:
+        """Whether actions are committed in the order of their numbers, as on SQLite, which has one writer."""
+        return self._database.engine.dialect.name == "sqlite"
+
     def actions(self, subject: str, *, after: int = 0) -> list[LabelAction]:
         """Return the actions on a subject with a number above `after`, in the order of their numbers.
 
-        On PostgreSQL an action may be committed after one with a higher number: compare with `count`.
+        If not `are_in_order`, one may be committed after one with a higher number: compare with `count`.
         """
         a = t.label_actions.c
         query = select(t.label_actions).where(a.subject == subject, a.number > after).order_by(a.number)

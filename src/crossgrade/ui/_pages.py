@@ -13,11 +13,14 @@ from starlette.responses import Response
 from crossgrade import __version__
 from crossgrade.errors import CrossgradeError
 from crossgrade.report import page_templates, stylesheet
+from crossgrade.store import BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 _RETRY_AFTER_S = 2
+_PATIENCE_MS = round(1000 * (BUSY_TIMEOUT_S + 5))
+"""How long the page waits for an answer. The server waits less long for a busy store, and then says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def _templates() -> "Environment":
     environment.globals["version"] = __version__
     environment.globals["files"] = {name: each.address for name, each in page_files().items()}
     environment.globals["address"] = address
+    environment.globals["patience_ms"] = _PATIENCE_MS
     return environment
 
 

@@ -8,6 +8,8 @@ from crossgrade.errors import UsageError
 from crossgrade.store import LabelScale
 
 MOST_ANSWERS = len(ascii_uppercase)
+_MOST_LETTERS = 5
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def all_answers(scale: LabelScale, answers: int) -> tuple[ScoreChoice, ...]:
     best = tuple(
         ScoreChoice(
             value=name_of(at).lower(),
-            key=name_of(at).lower(),
+            key=_key_of(at, answers),
             words=f"{name_of(at)} is {word}",
             scores=tuple(float(at == other) for other in range(answers)),
         )
@@ -71,6 +73,16 @@ def all_answers(scale: LabelScale, answers: int) -> tuple[ScoreChoice, ...]:
         ScoreChoice(value="tie", key="t", words="Tie", scores=(1.0,) * answers),
         ScoreChoice(value="bad", key="x", words=f"{both} bad", scores=(0.0,) * answers),
     )
+
+
+def _key_of(at: int, answers: int) -> str:
+    """Return the key that says that an answer is the best: its letter, or its number where letters run short.
+
+    From the sixth answer on, letters are keys of the page. From the tenth on, there is a button alone ("").
+    """
+    if answers <= _MOST_LETTERS:
+        return name_of(at).lower()
+    return str(at + 1) if at < _MOST_DIGITS else ""
 
 
 def fields(answers: int) -> tuple[str, ...]:

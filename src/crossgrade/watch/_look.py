@@ -537,5 +537,5 @@ def _exchange_labels(project: Project, path: Path, watched: Sequence[_Watched], 
             pairs = _waiting(project, each)
             rows += pairs
             requests += _requests(pairs, each.workload)
-    write_labels(path, rows, requests)
+    write_labels(project.store, path, rows, requests)
     found.waiting = len(rows)

@@ -7,7 +7,7 @@ file need not say it, and reading the file back gives each score to the model th
 import csv
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,22 @@ class LabelRow:
     request: str
     answers: tuple[str, ...]
 
+    @property
+    def chars(self) -> int:
+        """The length of all its texts."""
+        return len(self.request) + sum(map(len, self.answers))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScores:
-    """What a person gave the answers of a row, in [0, 1], in the order of the file."""
+    """What a person gave the answers of a row, in [0, 1], in the order of the file.
+
+    `line` is the row's place in a file.
+    """
 
     id: str
     scores: tuple[float, ...]
+    line: int | None = field(default=None, compare=False)
 
 
 def write_labels(
@@ -63,7 +72,8 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
     """Return the rows of a labelling file that were filled in; a file that is not there has none.
 
     `writer` is the command that writes such files, for hints. Raises `DataError`, with the line, for a
-    score that is not a number in [0, 1] and for a row with only some of its scores.
+    score that is not a number in [0, 1], for a row with only some of its scores, and for a pair with scores
+    in two rows.
     """
     if not path.exists():
         return []
@@ -74,7 +84,7 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
             file=path,
             hint="name the right file",
         )
-    columns = _columns(answers)
+    columns, first = _columns(answers), dict[str, int]()
     found = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -90,7 +100,10 @@ def read_labels(path: Path, *, answers: int = 2, writer: str) -> list[LabelScore
                 cells = [_score(row[name], path, reader.line_num) for name in columns[-answers:]]
                 scores = [score for score in cells if score is not None]
                 if len(scores) == answers:
-                    found.append(LabelScores(id=row["pair"], scores=tuple(scores)))
+                    _check_once(
+                        row["pair"], first.setdefault(row["pair"], reader.line_num), path, reader.line_num
+                    )
+                    found.append(LabelScores(id=row["pair"], scores=tuple(scores), line=reader.line_num))
                 elif scores:
                     raise DataError(
                         f"only {'one' if len(scores) == 1 else len(scores)} of the "
@@ -211,6 +224,14 @@ def _shown(text: str) -> str:
     """Return a text as a cell; what a spreadsheet would take for a formula gets a quote before it."""
     text = text[:_LONGEST_TEXT].replace("\0", "\ufffd")
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _check_once(pair: str, first: int, path: Path, line: int) -> None:
+    if first != line:
+        raise DataError(
+            f"the pair {pair[:40]!r} has scores in line {first} too", code="label-repeated",
+            file=path, line=line, hint="leave one row with its scores: nobody can tell which was meant",
+        )  # fmt: skip
 
 
 def _score(cell: str | None, path: Path, line: int) -> float | None:

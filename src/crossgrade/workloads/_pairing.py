@@ -17,6 +17,7 @@ _AGREED = ("question_digest", "target_digest", "segment", "group", "cluster")
 _EXAMPLES = 5
 _ROUNDING = 5e-4
 _SAME_WEIGHT = 1e-6  # two tools may write one weight with different digits
+_SAME_PROBABILITY = 1e-6
 
 
 def pair(
@@ -45,7 +46,7 @@ def pair(
     A mean that the source states is passed on where it should equal that of the paired scores.
 
     Raises `NotFoundError` for a model without rows, and `DataError` when no incumbent is named,
-    no sample is left, or all of them have the weight 0.
+    no sample is left, all of them have the weight 0, or rows of one state two label probabilities.
     """
     variants = _variants(results, incumbent, candidates)
     found = _Pairing(results, variants, alone=alone, unpaired=unpaired)
@@ -204,11 +205,26 @@ class _Pairing:
     def label_probability(self, kept: Rows) -> FloatColumn | None:
         """Return the probability with which each kept sample was drawn for people; None if none is known.
 
-        A sample with several epochs was drawn if any of them was.
+        A sample with several epochs was drawn if any of them was. Raises `DataError` where the models' rows
+        of a sample state different ones: people score all answers of a sample, or none.
         """
         if "label_probability" not in self._results.amounts:
             return None
-        rows = next(iter(self._rows.values()))
+        ours, *others = (self._label_probability_of(rows, kept) for rows in self._rows.values())
+        for name, theirs in zip(list(self._rows)[1:], others, strict=True):
+            differs = np.flatnonzero(np.abs(theirs - ours) > _SAME_PROBABILITY)
+            if len(differs):
+                at = differs[0]
+                raise DataError(
+                    f"the sample {str(self._results.samples.names[kept[at]])[:40]!r} was drawn for people "
+                    f"with the probability {ours[at]:g}, and with {theirs[at]:g} in the row of {name}",
+                    code="label-probability-differs",
+                    hint="give all rows of a sample the probability with which the sample was drawn",
+                )
+        return ours
+
+    def _label_probability_of(self, rows: Rows, kept: Rows) -> FloatColumn:
+        """Return the probability of each kept sample by one model's rows, NaN where they state none."""
         chance = self._results.amounts["label_probability"][rows]
         rows, chance = rows[np.isfinite(chance)], chance[np.isfinite(chance)]
         missed = np.ones(self._n)

@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
 def _asked(text: str, **fields: object) -> ModelRequest:
-    return ModelRequest(model="m", messages=(Message(role="user", content=text),), **fields)  # type: ignore[arg-type]
+    return ModelRequest(model="m", messages=(Message(role="user", content=text),), **fields)  # type: ignore[arg-type]  # fields that the test names
 
 
 def _seen(at: int, *, code: bool = False, text: str = "Where is it", conversation: str = "") -> SeenRequest:
@@ -220,7 +220,7 @@ def test_counts_that_cannot_be_are_refused(changes: dict[str, object]) -> None:
         source="a log",
         frozen_requests=10,
         recent_requests=10,
-        shares=(replace(share, **changes),),  # type: ignore[arg-type]
+        shares=(replace(share, **changes),),  # type: ignore[arg-type]  # fields that the test names
     )
     with pytest.raises((UsageError, DataError)) as refused:
         _decide(traffic)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossgrade.decide import DecisionSettings, decide_policy, evidence_digest
-from tests.codes import raises_code, said
+from crossgrade.decide import DecisionSettings, LabelCounts, decide_policy, evidence_digest
+from tests.codes import check_reason, raises_code, said
 
 
 def _found(evidence, now, name, **settings):
@@ -27,6 +27,21 @@ def test_a_judge_that_nobody_checked_warns_and_labels_correct_it(make, counts, n
     found, verdict = _found(checked, now, "judge-unchecked")
     assert found[0].status == "pass"
     assert verdict.certificates[0].retention.method.startswith("PPI++")
+
+
+def test_labels_that_are_not_finished_are_counted_in_words(make, counts, now):
+    b, c = counts(150, 20, 15, 15)
+    counted = LabelCounts(drawn=100, labelled=30, left=70)
+    found, verdict = _found(make(b, c, judge="judge-1"), now, "judge-unchecked", labels=counted)
+    assert "30 of 100" in found[0].seen
+    retention = verdict.certificates[0].retention
+    check_reason(retention, "labels-unfinished", 30, 100)
+    assert retention.labels == 0
+    counted = replace(counted, labelled=100, left=0)
+    _, verdict = _found(make(b, c, judge="judge-1"), now, "judge-unchecked", labels=counted)
+    check_reason(verdict.certificates[0].retention, "too-few-labels", 0, 100)
+    assert said(verdict.would_change, "more-labels", "crossgrade label", candidate="b")
+    assert said(verdict.would_change, "labels-again")
 
 
 def _judged(make, b, c, labelled, **changed):

@@ -71,7 +71,7 @@ def test_prompts_are_counted_in_few_operations(item: bytes) -> None:
 def test_joining_turns_copies_none_of_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
     copied = 0
 
-    class Counted(list):  # type: ignore[type-arg]
+    class Counted(list):  # type: ignore[type-arg]  # of anything
         def __add__(self, other: Any) -> Any:
             nonlocal copied
             copied += len(self) + len(other)

@@ -199,7 +199,7 @@ def test_texts_to_embed_are_known_by_themselves():
 
 def test_a_new_table_is_taken_up_and_a_broken_one_is_not(both, make, tmp_path):
     with both() as world:
-        look = lambda: world.on_loop(lambda: world.worker._reload(0.0))  # noqa: E731
+        look = lambda: world.on_loop(lambda: world.worker._reload(0.0))  # noqa: E731 - as short as a name
         assert world.post(make.chat()).headers["x-crossgrade-target"] == "big"
         publish(tmp_path, table(version=3))
         look()

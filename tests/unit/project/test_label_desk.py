@@ -54,11 +54,11 @@ def make_desk(
         )  # fmt: skip
         store.labels.append_draw(draw)
     rows = {each: LabelRow(id=each, request=f"request {each}", answers=("one", "two")) for each in items}
-    return LabelDesk(store, draw, rows, title="echo", now=clock, **changes)  # type: ignore[arg-type]
+    return LabelDesk(store, draw, rows, title="echo", now=clock, **changes)  # type: ignore[arg-type]  # fields that the test names
 
 
 def invite(desk: LabelDesk, name: str, **changes: object) -> Rater:
-    rater = Rater(subject="run:1", name=name, ends_at=ENDS, at=AT, **changes)  # type: ignore[arg-type]
+    rater = Rater(subject="run:1", name=name, ends_at=ENDS, at=AT, **changes)  # type: ignore[arg-type]  # fields that the test names
     entered, _ = desk.enter(desk.invite(rater))
     return entered
 
@@ -109,10 +109,11 @@ def test_a_link_and_its_session_end(store: Store, clock: Clock) -> None:
 
 
 def test_many_tabs_at_once_do_not_exceed_a_quota(store: Store, clock: Clock) -> None:
-    desk = make_desk(store, clock)
-    rater = invite(desk, "Ada", quota=3)
+    desks = [make_desk(store, clock), make_desk(store, clock)]  # two processes
+    rater = invite(desks[0], "Ada", quota=3)
 
     def tab(number: int) -> bool:
+        desk = desks[number % 2]
         try:
             return desk.record(rater, f"item-{number}", action=f"{number}", scores=(1, 0), skip=None, note="")
         except UsageError:
@@ -120,6 +121,42 @@ def test_many_tabs_at_once_do_not_exceed_a_quota(store: Store, clock: Clock) -> 
 
     with ThreadPool(8) as pool:
         assert sum(pool.map(tab, range(30))) == 3
+
+
+def test_a_label_of_an_item_that_went_to_somebody_else_is_taken(store: Store, clock: Clock) -> None:
+    desk = make_desk(store, clock)
+    ada = invite(desk, "Ada")
+    shown = {each.id for each in (desk.item(ada, f"item-{number}")[0] for number in range(30))}
+    bo = invite(desk, "Bo")
+    item = desk.next_item(bo)  # which Ada was shown before
+    assert item is not None
+    assert item.id in shown
+    assert desk.record(bo, item.id, action="1", scores=(1, 0), skip=None, note="")
+    assert desk.record(ada, item.id, action="1", scores=(0, 0), skip=None, note="")
+    assert desk.standing().doubled == 1
+
+
+def test_a_pilot_says_about_how_many_follow(store: Store, clock: Clock) -> None:
+    items = tuple(f"item-{number}" for number in range(40))
+    draw = LabelDraw(
+        subject="run:1", kind="residual", scale="graded", seed=3, items=items,
+        settings={"stage": "pilot", "labels": 100, "pilot": 40, "pilot_probability": 0.2},
+    )  # fmt: skip
+    store.labels.append_draw(draw)
+    rows = {each: LabelRow(id=each, request="r", answers=("one", "two")) for each in items}
+    desk = LabelDesk(store, draw, rows, title="echo", now=clock)
+    owner = invite(desk, "owner", is_owner=True)
+    progress = desk.progress(owner)
+    assert (progress.drawn, progress.undrawn) == (40, 60)
+    ada, bo = invite(desk, "Ada"), invite(desk, "Bo", quota=8)
+    shares = [desk.progress(each) for each in (ada, bo)]
+    assert sum(each.drawn for each in shares) == 40
+    assert shares[0].undrawn == round(60 * shares[0].drawn / 40)
+    assert shares[1].undrawn == 0  # the pilot uses up the quota
+    while label(desk, ada, clock) or label(desk, bo, clock):
+        pass
+    standing = desk.standing()
+    assert (standing.left, standing.undrawn, standing.is_finished) == (0, 60, False)
 
 
 def test_raters_go_on_while_the_bounds_are_computed(store: Store, clock: Clock) -> None:
@@ -290,7 +327,7 @@ def test_what_the_scale_does_not_have_is_refused(
     desk = make_desk(store, clock)
     sent = {"item_id": "item-1", "action": "1", "scores": (1.0, 0.0), "skip": None, "note": "", **fields}
     with raises_code(code):
-        desk.record(invite(desk, "Ada"), **sent)  # type: ignore[arg-type]
+        desk.record(invite(desk, "Ada"), **sent)  # type: ignore[arg-type]  # fields that the test names
     assert store.labels.actions("run:1") == []
 
 

@@ -144,7 +144,7 @@ def test_a_cost_that_the_provider_states_is_compared_with_its_price(
 
 
 def test_counts_that_cannot_be_right_fail(tmp_path: Path) -> None:
-    script = lambda request: replace(sound(request), input_tokens=3)  # noqa: E731
+    script = lambda request: replace(sound(request), input_tokens=3)  # noqa: E731 - as short as a name
     (record,) = check(tmp_path, script).records
     assert statuses(record)["usage"] == "fails"
 

@@ -43,7 +43,7 @@ def workload(**changes: object) -> Workload:
         "candidates": (Variant(offer=LLAMA),),
         "scorer": ScorerSpec(kind="exact"),
     }
-    return Workload(**{**fields, **changes})  # type: ignore[arg-type]
+    return Workload(**{**fields, **changes})  # type: ignore[arg-type]  # fields that the test names
 
 
 def ways(given: Workload, price: Price | None = PRICE) -> dict[str, ThriftShare]:
@@ -69,7 +69,7 @@ def test_a_newer_model_of_the_provider_is_named_unless_it_is_a_candidate() -> No
 
 @pytest.mark.parametrize("limit", [{"latency_p95_ms": 900.0}, {"ttft_p95_ms": 300.0}])
 def test_a_workload_with_a_limit_of_latency_waits_for_no_batch(limit: dict[str, float]) -> None:
-    found = ways(workload(requirements=Requirements(**limit)))  # type: ignore[arg-type]
+    found = ways(workload(requirements=Requirements(**limit)))  # type: ignore[arg-type]  # fields that the test names
     assert {"batch", "flex tier"}.isdisjoint(found)
     assert "prompt caching" in found
 

@@ -25,7 +25,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         machine.start()
         return machine
 
-    make.made = made  # type: ignore[attr-defined]
+    make.made = made  # type: ignore[attr-defined]  # read by tests
     yield make
     for machine in made:
         machine.end()

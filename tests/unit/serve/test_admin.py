@@ -107,7 +107,7 @@ def test_status_has_workers_limits_and_table(admin: Admin) -> None:
 
 
 def test_a_broker_that_is_away_is_said(admin: Admin, machines: Callable[..., Machine]) -> None:
-    machines.made[0].end()  # type: ignore[attr-defined]
+    machines.made[0].end()  # type: ignore[attr-defined]  # the fixture's own
     status, answer = admin("POST", "/feedback", b'{"response_id": "r", "name": "solved", "value": 1}')
     assert (status, answer["error"]["code"]) == (503, "keeper-away")
     assert answer["error"]["hint"] == "is `crossgrade serve` running in this project?"

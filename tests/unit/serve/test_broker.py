@@ -43,7 +43,7 @@ A_DOLLAR = Limit(scope="key", unit="usd", cap=1.0, window_s=86_400)
 
 def _record(number: int = 1, **fields: object) -> RequestRecord:
     known = {"route": "support", "target": "fake", "status": 200, "response_id": f"chatcmpl-{number}"}
-    return RequestRecord(id=f"req-{number}", at=time.time(), worker=0, **{**known, **fields})  # type: ignore[arg-type]
+    return RequestRecord(id=f"req-{number}", at=time.time(), worker=0, **{**known, **fields})  # type: ignore[arg-type]  # fields that the test names
 
 
 async def _written(worker: Worker) -> None:
@@ -220,13 +220,13 @@ def test_a_pair_whose_broker_died_is_handed_over_again_and_kept_once(machines: M
 
     def spy(self: module.BrokerLink, number: int, message: object, on_done: object, most: int) -> None:
         sent.append(module._encoder.encode(message) + b"\n")
-        original(self, number, message, on_done, most)  # type: ignore[arg-type]
+        original(self, number, message, on_done, most)  # type: ignore[arg-type]  # passed on
 
-    module.BrokerLink._request = spy  # type: ignore[method-assign, assignment]
+    module.BrokerLink._request = spy  # type: ignore[method-assign, assignment]  # watched
     try:
         run(use())
     finally:
-        module.BrokerLink._request = original  # type: ignore[method-assign]
+        module.BrokerLink._request = original  # type: ignore[method-assign]  # put back
     with Store.open(machine.folder / "crossgrade.db") as store:
         assert len(store.pairs.recent("support")) == 1
 

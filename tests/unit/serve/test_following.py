@@ -120,7 +120,7 @@ def test_a_table_of_a_newer_format_is_refused_and_keys_are_followed(
         key = other.keys.create("ci")
         await until(lambda: let_in(here, key.text))
         await until(lambda: bool(said))
-        assert [(event, error.code) for event, error in said] == [("routes", "route-table-newer")]  # type: ignore[attr-defined]
+        assert [(event, error.code) for event, error in said] == [("routes", "route-table-newer")]  # type: ignore[attr-defined]  # one of ours
         assert version(here) == 1
 
     following(url, here, look)

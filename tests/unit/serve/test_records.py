@@ -17,7 +17,7 @@ LEASE = LeaseId("key", "k", "usd", 60, 0)
 
 def _lines(*numbers: int, **fields: object) -> bytes:
     records = [
-        RequestRecord(id=f"req-{number}", at=1.0, worker=0, response_id=f"chatcmpl-{number}", **fields)  # type: ignore[arg-type]
+        RequestRecord(id=f"req-{number}", at=1.0, worker=0, response_id=f"chatcmpl-{number}", **fields)  # type: ignore[arg-type]  # fields that the test names
         for number in numbers
     ]
     return msgspec.json.Encoder().encode_lines(records)

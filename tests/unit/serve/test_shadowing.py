@@ -70,7 +70,7 @@ def test_a_shadowed_request_becomes_a_pair_and_feedback_finds_it(tmp_path: Path)
                 database, "SELECT served_by, verdict_id, request FROM pairs"
             )
             assert (served_by, verdict) == ("candidate", "v-1")
-            assert b"[email]" in request  # type: ignore[operator]
+            assert b"[email]" in request  # type: ignore[operator]  # it was kept
             texts = _soon(database, "SELECT side, text FROM pair_answers ORDER BY side")
             assert texts == [("candidate", "from small"), ("incumbent", "from big")]
             feedback = {"response_id": json.loads(answer)["id"], "name": "solved", "value": 1}

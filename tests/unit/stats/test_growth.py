@@ -88,7 +88,7 @@ def test_the_order_of_what_counts_together_does_not_matter(planned: int) -> None
     forwards, backwards = GrowthProcess(FLOOR, 0.025, planned), GrowthProcess(FLOOR, 0.025, planned)
     assert not forwards.take(b, c, np.ones(5000), together=True)
     assert not backwards.take(b[::-1], c[::-1], np.ones(5000), together=True)
-    first, second = (np.array(each.state()["bets"]["capital"]) for each in (forwards, backwards))  # type: ignore[index, call-overload]
+    first, second = (np.array(each.state()["bets"]["capital"]) for each in (forwards, backwards))  # type: ignore[index, call-overload]  # JSON of numbers
     assert first == pytest.approx(second)
 
 
@@ -121,4 +121,4 @@ def test_after_it_passed_nothing_changes() -> None:
 def test_another_state_is_refused(damage: dict[str, object]) -> None:
     state = GrowthProcess(FLOOR, 0.05, 100).state()
     with raises_code("state-invalid"):
-        GrowthProcess(FLOOR, 0.05, 100).restore({**state, **damage})  # type: ignore[dict-item]
+        GrowthProcess(FLOOR, 0.05, 100).restore({**state, **damage})  # type: ignore[dict-item]  # damaged

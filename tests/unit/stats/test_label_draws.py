@@ -12,6 +12,7 @@ from crossgrade.stats import (
     effective_labels,
     label_probabilities,
     labels_needed,
+    least_labelled,
 )
 from tests.codes import check_reason, raises_code
 
@@ -254,3 +255,35 @@ def test_rare_failures_are_those_that_the_least_probability_would_show():
     human = [np.where(scored, x, np.nan) for x in (b, c)]
     found = corrected_retention(b, c, *human, floor=0.97, probabilities=p)
     assert found.p_value == pytest.approx((0.97 / found.value) ** (scored.sum() * 0.13 / 0.2), rel=1e-3)
+
+
+def test_the_least_retention_that_labels_certify():
+    _, _, jb, jc = right_wrong(2_000, np.random.default_rng(11))
+
+    def least(labels, **more):
+        return least_labelled(jb, jc, labels=labels, **{"floor": 0.85, **more})
+
+    assert least(99) is None
+    assert least(100) > least(400) > least(1_600) > 0.85
+    assert least(400, power=0.95) > least(400)
+    assert least(400, alpha=0.01) > least(400)
+    assert least(100, floor=1.9) is None  # more than any score can be
+    assert least_labelled(0 * jb, jc, labels=400, floor=0.85) is None
+
+
+def test_so_many_labels_certify_it_even_if_the_judge_is_no_help():
+    rng, passed = np.random.default_rng(14), 0
+    b = (rng.random(20_000) < 0.8).astype(float)
+    c = np.where(rng.random(20_000) < 0.06, 1 - b, b)
+    truth = c.mean() / b.mean()
+    wanted = next(
+        floor
+        for floor in np.arange(truth, 0.5, -0.001)
+        if (least_labelled(b, c, labels=200, floor=floor) or 2) <= truth
+    )
+    useless = rng.random((2, 20_000))
+    for _ in range(200):
+        scored = rng.permutation(20_000) < 200
+        human = (np.where(scored, x, np.nan) for x in (b, c))
+        passed += corrected_retention(*useless, *human, floor=wanted).outcome == "pass"
+    assert 140 <= passed <= 190

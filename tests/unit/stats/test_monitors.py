@@ -193,23 +193,3 @@ def test_alarms_in_a_short_simulation() -> None:
         delays.append(after)
     assert false <= 1
     assert np.median(delays) < 100
-
-
-def test_audits_drawn_with_probabilities_of_their_own_are_corrected():
-    rng = np.random.default_rng(4)
-    n = 40_000
-    b = (rng.random(n) < 0.8).astype(float)
-    s = np.where(rng.random(n) < 0.15, 1 - b, b)
-    judged = np.where((s == 0) & (rng.random(n) < 0.4), 1.0, s)
-    share = np.where(judged > b - 0.5, 0.1, 0.4)  # more often where the judge saw a loss
-    drawn = rng.random(n) < share
-    correction, total = JudgedLoss(0.9, 0.1), 0.0
-    for at in range(n):
-        human = (b[at], s[at]) if drawn[at] else None
-        fall = correction.largest_fall
-        lost = correction.loss((b[at], judged[at]), human, float(share[at]))
-        assert lost >= -1 - 1e-12
-        total += lost * fall
-    assert total / n == pytest.approx(float((0.9 * b - s).mean()), abs=0.03)
-    with raises_code("label-probability-invalid", 0.05, 0.1):
-        correction.loss((1.0, 1.0), None, 0.05)

@@ -45,7 +45,7 @@ def make_baseline(run_id: str, **changes: object) -> Baseline:
         "samples": (SealedSample("1", "sha256:1"), SealedSample("2", "sha256:2")),
         "answers": (SealedAnswer(sample_id="2", epoch=1, error_kind="content-filtered"),),
     }
-    return Baseline(**{**fields, **changes}).sealed()  # type: ignore[arg-type]
+    return Baseline(**{**fields, **changes}).sealed()  # type: ignore[arg-type]  # fields that the test names
 
 
 def test_a_baseline_comes_back_as_it_was_sealed(any_store: Store) -> None:

@@ -16,7 +16,7 @@ AT_HOME = replace(OFFER, base_url="https://user:secret@llm.example:8443/v1")
 
 def record(offer: Offer, *statuses: str) -> CompatibilityRecord:
     checks = tuple(
-        LiveCheck(name=f"c{at}", status=status, seen="seen", calls=1, cost_usd=Decimal("0.25"))  # type: ignore[arg-type]
+        LiveCheck(name=f"c{at}", status=status, seen="seen", calls=1, cost_usd=Decimal("0.25"))  # type: ignore[arg-type]  # one of them
         for at, status in enumerate(statuses)
     )
     return CompatibilityRecord.of(offer, checks, limits=StatedLimits(requests_per_minute=5))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from crossgrade.errors import UsageError
 from crossgrade.store import (
     LabelAction,
     LabelDraw,
@@ -35,11 +36,11 @@ def make_draw(**changes: object) -> LabelDraw:
         "probabilities": {"a": 2 / 3, "b": 2 / 3, "c": 2 / 3},
         "settings": {"overlap": 0.2},
     }
-    return LabelDraw(**{**fields, **changes})  # type: ignore[arg-type]
+    return LabelDraw(**{**fields, **changes})  # type: ignore[arg-type]  # fields that the test names
 
 
 def make_rater(store: Store, name: str = "Ada", *, link: str = "link", **changes: object) -> Rater:
-    rater = Rater(**{"subject": "run:1", "name": name, "ends_at": ENDS, **changes})  # type: ignore[arg-type]
+    rater = Rater(**{"subject": "run:1", "name": name, "ends_at": ENDS, **changes})  # type: ignore[arg-type]  # fields that the test names
     store.raters.append(rater, link)
     return rater
 
@@ -56,7 +57,7 @@ def make_action(rater: Rater, number: int = 1, **changes: object) -> LabelAction
         "shown_at": AT,
         "at": AT + timedelta(seconds=number),
     }
-    return LabelAction(**{**fields, **changes})  # type: ignore[arg-type]
+    return LabelAction(**{**fields, **changes})  # type: ignore[arg-type]  # fields that the test names
 
 
 def test_draws_come_back_as_they_were_recorded(any_store: Store) -> None:
@@ -106,6 +107,30 @@ def test_an_action_is_recorded_once_and_in_order(any_store: Store) -> None:
     assert any_store.labels.action("action-3") == found[2]
     assert any_store.labels.action("action-4") is None
     assert any_store.labels.actions("run:2") == []
+
+
+def test_a_quota_holds_whoever_records_at_the_same_moment(any_store: Store) -> None:
+    rater = make_rater(any_store)
+
+    def record(number: int) -> str | bool:
+        try:
+            return any_store.labels.append(make_action(rater, number, item=f"item-{number}"), quota=3)
+        except UsageError as error:
+            return error.code
+
+    with ThreadPool(8) as pool:
+        outcomes = pool.map(record, range(20))
+    assert sorted(map(str, outcomes)) == ["True"] * 3 + ["label-quota-reached"] * 17
+    done = any_store.labels.actions("run:1")
+    assert len(done) == 3
+    assert not any_store.labels.append(done[0], quota=3)  # sent twice
+    assert any_store.labels.append(make_action(rater, 30, item=done[0].item), quota=3)  # labelled again
+    more = make_action(rater, 31, item="more")
+    with raises_code("label-quota-reached"):
+        any_store.labels.append(more, quota=3)
+    undo = make_action(rater, 32, item=done[1].item, kind="undo", scores=None, undoes=done[1].id)
+    assert any_store.labels.append(undo)
+    assert any_store.labels.append(more, quota=3)
 
 
 def test_an_action_of_an_unknown_rater_is_an_error(any_store: Store) -> None:

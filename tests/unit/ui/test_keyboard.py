@@ -52,6 +52,18 @@ def test_items_are_labelled_by_at_most_two_keys_each(
     assert visit.elsewhere == []
 
 
+def test_a_style_that_a_tool_left_behind_is_not_carried_to_the_next_item(entered: Callable[..., Any]) -> None:
+    visit, _ = entered(items=3)
+    page = visit.page
+    left = "for (const each of document.querySelectorAll('[id]')) { each.style.color = 'red'; each.style.color = '' }"
+    for number in (1, 2):
+        at(page, number)
+        page.evaluate(left)
+        page.keyboard.type("rw")
+    at(page, 3)
+    assert visit.complaints == []
+
+
 def test_undo_skip_note_and_help_by_keyboard(entered: Callable[..., Any]) -> None:
     visit, desk = entered(items=5)
     page = visit.page

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crossgrade.ui._differences import MOST_WORDS, marked
 from crossgrade.ui._markdown import FORMATTED_CHARS, formatted
+from crossgrade.ui._scales import all_answers
 from crossgrade.ui._texts import Tag, cut, markup, visible
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "\n", ".", "日本", "é", "<b>"]), max_size=60).map(
@@ -17,7 +18,7 @@ WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "\n", ".", "日本", 
 
 
 def plain(pieces: object) -> str:
-    return "".join(each for each in pieces if not isinstance(each, Tag))  # type: ignore[attr-defined]
+    return "".join(each for each in pieces if not isinstance(each, Tag))  # type: ignore[attr-defined]  # pieces of any kind
 
 
 @given(st.text(st.characters(exclude_categories=())))
@@ -130,3 +131,11 @@ def test_a_cut_says_what_it_leaves_out() -> None:
     assert (part.text, part.end, part.is_whole) == ("cde", 5, False)
     assert cut("abc").is_whole
     assert cut("a\n" * 30).is_long
+
+
+@pytest.mark.parametrize("answers", range(2, 27))
+def test_every_choice_has_a_key_of_its_own(answers: int) -> None:
+    others = {"d", "f", "m", "n", "s", "u", "?"} - ({"d"} if answers != 2 else set())  # the page's own
+    keys = [each.key for each in all_answers("compare", answers) if each.key]
+    assert len(keys) == len(set(keys)) == min(answers, 9) + 2
+    assert not others & set(keys)

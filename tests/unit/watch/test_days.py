@@ -47,7 +47,7 @@ def check(found: DayCounter, process: GrowthProcess, *, at: int = 0) -> None:
 
 
 def capital(process: GrowthProcess) -> Any:
-    return np.array(process.state()["bets"]["capital"])  # type: ignore[index, call-overload]
+    return np.array(process.state()["bets"]["capital"])  # type: ignore[index, call-overload]  # JSON of numbers
 
 
 def test_a_threshold_counts_what_reaches_it() -> None:

@@ -31,7 +31,7 @@ def test_what_arrives_after_its_day_was_counted_does_not_count_and_is_shown(
     missed = {"missed": "parallel", "request": None, "incumbent": PairAnswer(model="gpt", answer=None), "candidate": PairAnswer(model="llama", answer=None, error="parallel")}  # fmt: skip
     seen(site, verdict_id, router, 4, day=0)
     seen(site, verdict_id, router, 3, day=0, **missed)
-    seen(site, verdict_id, router, 1, day=0, at=site.route().growth.since - timedelta(minutes=1))  # type: ignore[union-attr]
+    seen(site, verdict_id, router, 1, day=0, at=site.route().growth.since - timedelta(minutes=1))  # type: ignore[union-attr]  # it grows
     seen(site, verdict_id, router, 10, day=1)
     late = growth(site, day=1)
     assert (late.audits, late.late, late.later) == (30, 7, 10)

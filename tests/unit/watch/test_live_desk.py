@@ -1,10 +1,14 @@
 """Pairs that wait for people are labelled on the page, and `watch` takes each label over once."""
 
+import csv
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from crossgrade.cli import _frame
 from crossgrade.project import LabelDesk
+from crossgrade.routing import position
 from crossgrade.store import Rater, new_id, utc_now
 from crossgrade.watch import live_desk
 from crossgrade.watch._claims import PEOPLE
@@ -99,7 +103,48 @@ def test_the_draw_of_a_route_is_recorded_where_it_changes(unmeasured: Site) -> N
         second = live_desk(project, "support").draw
         assert second.items[:2] == first.items
         assert set(second.probabilities.values()) == {1.0}
-        assert len(project.store.labels.draws("route:support")) == 2
+        began, *others = project.store.labels.draws("route:support")
+        assert (began.items, others) == ((), [first, second])
+        assert {each.seed for each in others} == {began.seed}
+
+
+def test_page_and_file_show_one_order_that_the_id_does_not_tell(
+    unmeasured: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = unmeasured.apply()
+    pairs = unmeasured.see(verdict, [(GOOD, BAD)] * 40)
+    file = tmp_path / "labels.csv"
+    unmeasured.look(label_file=file)
+    with file.open(newline="", encoding="utf-8") as opened:
+        by_file = {row["pair"]: (row["answer_1"], row["answer_2"]) for row in csv.DictReader(opened)}
+    with unmeasured.project() as project:
+        desk = live_desk(project, "support")
+        owner = enter(desk)
+        by_page = {pair.id: desk.item(owner, pair.id)[0].answers for pair in pairs}
+        seed = desk.draw.seed
+    assert by_file == {f"live-{each}": answers for each, answers in by_page.items()}
+    assert set(by_page.values()) == {(GOOD, BAD), (BAD, GOOD)}
+    by_id = {pair.id: (BAD, GOOD) if position(pair.id, "order") < 0.5 else (GOOD, BAD) for pair in pairs}
+    assert by_page != by_id
+    config = str(unmeasured.folder / "crossgrade.yaml")
+    assert _frame.run(["label", "--live", "support", "--status", "--json", "--config", config]) == 0
+    assert str(seed) not in capsys.readouterr().out
+
+
+def test_a_file_from_before_the_secret_is_read_in_its_own_order(unmeasured: Site, tmp_path: Path) -> None:
+    verdict = unmeasured.apply()
+    pairs = unmeasured.see(verdict, [(GOOD, BAD)] * 40)
+    file = tmp_path / "labels.csv"
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["pair", "request", "answer_1", "answer_2", "score_1", "score_2"])
+        for pair in pairs:
+            candidate_first = position(pair.id, "order") < 0.5
+            writer.writerow([pair.id, "", "", "", *((0, 1) if candidate_first else (1, 0))])
+    assert unmeasured.look(label_file=file).labels == 40
+    with unmeasured.project() as project:
+        audits = project.store.pairs.audits("support", scorer_digest=PEOPLE)
+    assert [(each.incumbent, each.candidate) for each in audits] == [(1.0, 0.0)] * 40
 
 
 def test_nobody_is_asked_where_a_scorer_needs_nobody(site: Site) -> None:

@@ -25,7 +25,7 @@ def jsonl(path: Path, rows: list[object]) -> Path:
 
 def failure(path: Path, **options: object) -> DataError:
     with pytest.raises(DataError) as caught:
-        read_dataset(path, **options)  # type: ignore[arg-type]
+        read_dataset(path, **options)  # type: ignore[arg-type]  # fields that the test names
     assert caught.value.hint
     return caught.value
 
@@ -194,7 +194,7 @@ def test_paths(tmp_path: Path) -> None:
     (project / "link.jsonl").symlink_to(outside)
     jsonl(project / "inside.jsonl", ROWS)
     for path in ("../outside.jsonl", outside, "link.jsonl"):
-        check_error(failure(path, root=project), "file-outside-project")  # type: ignore[arg-type]
+        check_error(failure(path, root=project), "file-outside-project")  # type: ignore[arg-type]  # texts and paths
     assert len(read_dataset("inside.jsonl", root=project).samples) == 2
     check_error(failure(project / "nothing.jsonl"), "file-missing")
     check_error(failure(project), "not-a-file")

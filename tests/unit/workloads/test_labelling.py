@@ -119,3 +119,15 @@ def test_a_file_for_three_models_is_read_whole_or_not(tmp_path: Path) -> None:
     path.write_text(f"{head}\n{first.removesuffix(',,')}1,0,.5\n{second}\n", encoding="utf-8")
     (label,) = read_labels(path, answers=3, writer="it")
     assert label.scores == (1.0, 0.0, 0.5)
+
+
+def test_a_pair_that_is_scored_in_two_rows_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    write_labels(path, blind_rows(results_of(2), **RUN))
+    head, first, second = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(f"{head}\n{first.removesuffix(',,')},1,0\n{second}\n{first}\n", encoding="utf-8")
+    assert len(read_labels(path, writer="it")) == 1  # the other row of the pair has no scores
+    scored = first.removesuffix(",,") + ",1,0"
+    path.write_text(f"{head}\n{scored}\n{second}\n{scored}\n", encoding="utf-8")
+    with raises_code("label-repeated", 2, file=str(path), line=4):
+        read_labels(path, writer="it")

@@ -14,13 +14,13 @@ from tests.codes import raises_code
 
 
 def row(sample: str, model: str, score: float | None, **more: object) -> ScoredAnswer:
-    return ScoredAnswer(sample_id=sample, model=model, score=score, **more)  # type: ignore[arg-type]
+    return ScoredAnswer(sample_id=sample, model=model, score=score, **more)  # type: ignore[arg-type]  # fields that the test names
 
 
 def paired(rows: Sequence[ScoredAnswer], **options: object) -> Evidence:
     columns = Columns()
     columns.add(rows)
-    return pair(columns.finish(), **{"incumbent": "A", **options})  # type: ignore[arg-type]
+    return pair(columns.finish(), **{"incumbent": "A", **options})  # type: ignore[arg-type]  # fields that the test names
 
 
 def test_one_sided_samples_are_counted() -> None:

@@ -27,7 +27,7 @@ def write(path: Path, text: str) -> Path:
 
 def failure(path: Path, **options: object) -> DataError:
     with pytest.raises(DataError) as caught:
-        read_results(path, **options)  # type: ignore[arg-type]
+        read_results(path, **options)  # type: ignore[arg-type]  # fields that the test names
     assert caught.value.hint
     return caught.value
 
@@ -124,6 +124,18 @@ def test_a_sample_with_epochs_was_drawn_if_any_of_them_was(tmp_path: Path) -> No
     assert found is not None
     assert found[:2] == pytest.approx([0.55, 0.1])
     assert np.isnan(found[2])
+
+
+def test_a_sample_has_one_label_probability_for_all_models(tmp_path: Path) -> None:
+    rows = ["1,A,1,0.1", "1,B,1,0.1000000001", "2,A,1,0.1", "2,B,1,", "3,A,1,0.5", "3,B,1,0.25"]
+    head = "item_id,model,score,label_probability"
+    path = write(tmp_path / "r.csv", "\n".join([head, *rows[:4]]) + "\n")
+    found = pair(read_results(path), incumbent="A").label_probability
+    assert found is not None
+    assert found.tolist() == [0.1, 0.1]
+    path = write(tmp_path / "s.csv", "\n".join([head, *rows]) + "\n")
+    with raises_code("label-probability-differs", "3", 0.5, 0.25, "B"):
+        pair(read_results(path), incumbent="A")
 
 
 @pytest.mark.parametrize("words", ["True,False", "true,false", "1,0", "1.0,0.0"])
@@ -306,7 +318,7 @@ def test_unknown_format(tmp_path: Path) -> None:
     path = write(tmp_path / "r.json", '{\n"what": 1}\n')
     check_error(failure(path), "json-unknown", "what")
     with raises_code("format-unknown", "inspekt", "inspect"):
-        read_results(path, file_format="inspekt")  # type: ignore[arg-type]
+        read_results(path, file_format="inspekt")  # type: ignore[arg-type]  # misspelt
     check_error(failure(tmp_path), "folder-not-results")
 
 

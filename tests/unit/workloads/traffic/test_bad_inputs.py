@@ -37,7 +37,7 @@ def written(path: Path, lines: Iterable[str]) -> Path:
 
 
 def read(*paths: Path, **options: object) -> tuple[list[LoggedRequest], dict[str, int]]:
-    reading = Reading(files=list(paths), options=ReadingOptions(**options))  # type: ignore[arg-type]
+    reading = Reading(files=list(paths), options=ReadingOptions(**options))  # type: ignore[arg-type]  # fields that the test names
     found = [request for _, request in reading.requests()]
     assert set(reading.problems.examples) == set(reading.problems.counts)
     return found, dict(reading.problems.counts)

@@ -121,7 +121,7 @@ def test_an_interrupt_leaves_the_process_that_starts_others_alone(tmp_path: Path
     path = written(tmp_path / "log.jsonl", 100)
     with in_processes(2) as run:
         scanned(path, run=run)
-    started = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    started = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # not in the stubs
     status = Path(f"/proc/{started}/status").read_text(encoding="ascii")
     blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
     assert blocked & 1 << signal.SIGINT - 1

@@ -44,7 +44,7 @@ def served(tmp_path: Path) -> Iterator[str]:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         assert site._server is not None
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # aiohttp's server has them
         started.append((f"http://127.0.0.1:{port}", asyncio.get_running_loop()))
         stop = asyncio.Event()
         stops.append(stop)

@@ -90,7 +90,7 @@ def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
     assert support.spend_usd == pytest.approx(1440 * (750 * 0.4 + 250 * 0.1 + 100 * 1.6) / 1e6)
     month = support.spend_per_month_usd
     assert month.method == "t over days"
-    assert month.low <= month.value <= month.high  # type: ignore[operator]
+    assert month.low <= month.value <= month.high  # type: ignore[operator]  # all are known
     assert month.value == pytest.approx(support.spend_usd / 10 * 30, rel=0.02)
     assert support.growth.value == pytest.approx(1.0, abs=0.02)
     assert {move.open_weights for move in support.moves} == {True, False}
@@ -102,10 +102,10 @@ def test_the_figures_are_those_of_the_rows(tmp_path: Path) -> None:
             support.samples * (move.mean_cost_usd + support.spend_usd / 1440)
         )
     # What counts is what is saved beyond today's model by batch.
-    best = max(move.beyond_thrift_usd / move.test_cost_usd for move in support.moves)  # type: ignore[operator]
+    best = max(move.beyond_thrift_usd / move.test_cost_usd for move in support.moves)  # type: ignore[operator]  # all are known
     assert support.score == pytest.approx(best * support.likelihood.value)
     values = [
-        12 * move.beyond_thrift_usd * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]
+        12 * move.beyond_thrift_usd * support.likelihood.value - move.test_cost_usd  # type: ignore[operator]  # all are known
         for move in support.moves
     ]
     assert support.labels_cost_usd == support.samples * 0.5
@@ -121,8 +121,8 @@ def test_rank_is_by_net_value_not_by_dollars_a_dollar(tmp_path: Path) -> None:
     found = scanned(tmp_path / "log.jsonl", rows).findings
     values = [each.net_value_usd for each in found]
     assert [each.name for each in found] == ["expensive", "cheap"]
-    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
-    assert found[0].score < found[1].score  # type: ignore[operator]
+    assert values == sorted(values, reverse=True)  # type: ignore[type-var]  # all are known
+    assert found[0].score < found[1].score  # type: ignore[operator]  # all are known
 
 
 def test_shares_are_of_the_spend_and_most_of_it_is_in_few_workloads(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_what_a_licence_withholds_is_no_offer(tmp_path: Path) -> None:
     offered = {
         country: {
             each.listing.model
-            for each in alternatives(Catalog(team=Team(country=country, **team)), TODAY, TODAY)  # type: ignore[arg-type]
+            for each in alternatives(Catalog(team=Team(country=country, **team)), TODAY, TODAY)  # type: ignore[arg-type]  # fields that the test names
         }
         for country in ("DE", "US")
     }
