@@ -49,9 +49,9 @@ The refund arrives within 10 working days after we receive the lamp. `Help > Ret
 )
 BOUNDS = (
     LabelBound(
-        candidate="llama-4-maverick", floor=0.9, judged=0.981, value=0.953, low=0.908, high=1.004, labels=61, needed=96
+        candidate="llama-4-maverick", floor=0.9, judged=0.981, value=0.953, low=0.908, high=1.004, labels=118, needed=140
     ),
-    LabelBound(candidate="llama-4-scout", floor=0.9, judged=0.94, value=0.871, low=0.802, high=0.943, labels=61),
+    LabelBound(candidate="llama-4-scout", floor=0.9, judged=0.94, value=0.871, low=0.802, high=0.943, labels=118),
 )  # fmt: skip
 
 
