@@ -1,6 +1,6 @@
 """The Merkle tree of a log: hashes, growth, proofs and their checks (RFC 9162, section 2.1).
 
-A log of n entries is a binary tree over them. A subtree over 2^level entries that begins at index x 2^level
+A log of n entries is a binary tree over them. A subtree over 2^level entries that begins at number x 2^level
 is complete, and its hash never changes again. Such hashes are the nodes: proofs are made from them alone.
 """
 
@@ -14,10 +14,10 @@ EMPTY_ROOT = sha256(b"").digest()
 
 
 class Position(NamedTuple):
-    """Where a complete subtree is: it covers 2^level entries, from entry index x 2^level on."""
+    """Where a complete subtree is: it covers 2^level entries, from entry number x 2^level on."""
 
     level: int
-    index: int
+    number: int
 
 
 Nodes: TypeAlias = Callable[[Sequence[Position]], Mapping[Position, bytes]]

@@ -83,7 +83,7 @@ def test_growth_gives_the_root_of_the_definition(size: int) -> None:
     again = Frontier([read([each])[each] for each in cover(0, size)], size)
     again.append(leaf_hash(b"next"))
     assert again.root() == mth([*ENTRIES[:size], b"next"])
-    assert all(position.index < 1 + (size >> position.level) for position in made)
+    assert all(position.number < 1 + (size >> position.level) for position in made)
 
 
 @given(st.integers(1, 200), st.data())
