@@ -1,5 +1,29 @@
-"""The ledger: what is hashed, proved and signed. No I/O, no clock, no database."""
+"""A log that nobody can rewrite unseen: hashes, proofs, entries. It is pure: no I/O, no clock, no SQL."""
 
+from crossgrade.ledger._entries import (
+    ENTRY_KINDS,
+    MAX_ENTRY_BYTES,
+    Entry,
+    EntryKind,
+    PayloadMark,
+    entry_body,
+    read_entry,
+)
+from crossgrade.ledger._merkle import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    Frontier,
+    Nodes,
+    Position,
+    check_consistency,
+    check_inclusion,
+    consistency_proof,
+    cover,
+    inclusion_proof,
+    leaf_hash,
+    node_hash,
+    tree_root,
+)
 from crossgrade.ledger._notes import (
     Checkpoint,
     Cosigner,
@@ -10,10 +34,30 @@ from crossgrade.ledger._notes import (
 )
 
 __all__ = [
+    "EMPTY_ROOT",
+    "ENTRY_KINDS",
+    "HASH_BYTES",
+    "MAX_ENTRY_BYTES",
     "Checkpoint",
     "Cosigner",
+    "Entry",
+    "EntryKind",
+    "Frontier",
+    "Nodes",
     "NoteSignature",
     "NoteSigner",
     "NoteVerifier",
+    "PayloadMark",
+    "Position",
     "SignedNote",
+    "check_consistency",
+    "check_inclusion",
+    "consistency_proof",
+    "cover",
+    "entry_body",
+    "inclusion_proof",
+    "leaf_hash",
+    "node_hash",
+    "read_entry",
+    "tree_root",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 from crossgrade.errors import DataError, MissingExtraError, UsageError
+from crossgrade.ledger._merkle import HASH_BYTES
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,13 +28,13 @@ MOST_NOTE_BYTES: Final = 131_072
 MOST_SIGNATURES: Final = 64
 LARGEST_SIZE: Final = 2**63 - 1
 """Largest size of a log, and latest time of a cosignature in seconds."""
-HASH_BYTES: Final = 32
 
 _DASH = "\N{EM DASH} "
 _SECRET = "PRIVATE+KEY+"  # noqa: S105 -- the mark of a private key's text
 _ID_BYTES = 4
 _TIME_BYTES = 8
 _SIGNATURE_BYTES = 64
+_KEY_BYTES = 32
 _LONGEST_NAME_BYTES = 255
 _FIELD_PRIME = 2**255 - 19
 _ORDER_EIGHT = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -141,7 +142,7 @@ class NoteVerifier:
         name, _, rest = vkey.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
         data = _unbase64(encoded)
-        if data is None or len(data) != 1 + HASH_BYTES or not _is_name(name):
+        if data is None or len(data) != 1 + _KEY_BYTES or not _is_name(name):
             raise _bad_key("it is no public key")  # not shown: it may be a private one
         found = cls(name, data[1:], data[0])
         if found.kind not in (NOTE_KEY, COSIGNATURE_KEY):
@@ -199,7 +200,7 @@ class _SigningKey:
         name, _, rest = skey.strip().removeprefix(_SECRET).partition("+")
         key_id, _, encoded = rest.partition("+")
         data = _unbase64(encoded)
-        if data is None or len(data) != 1 + HASH_BYTES or data[0] != cls.kind or not _is_name(name):
+        if data is None or len(data) != 1 + _KEY_BYTES or data[0] != cls.kind or not _is_name(name):
             raise _bad_key(f"it is no private key for {cls._does}")
         found = cls(name, _ed25519().Ed25519PrivateKey.from_private_bytes(data[1:]))
         if found.verifier.key_id.hex() != key_id or not skey.strip().startswith(_SECRET):
