@@ -32,12 +32,23 @@ from crossgrade.ledger._notes import (
     NoteVerifier,
     SignedNote,
 )
+from crossgrade.ledger._payloads import (
+    NONCE_BYTES,
+    SALT_BYTES,
+    SUBJECT_KEY_BYTES,
+    WrappingKey,
+    open_payload,
+    seal_payload,
+)
 
 __all__ = [
     "EMPTY_ROOT",
     "ENTRY_KINDS",
     "HASH_BYTES",
     "MAX_ENTRY_BYTES",
+    "NONCE_BYTES",
+    "SALT_BYTES",
+    "SUBJECT_KEY_BYTES",
     "Checkpoint",
     "Cosigner",
     "Entry",
@@ -50,6 +61,7 @@ __all__ = [
     "PayloadMark",
     "Position",
     "SignedNote",
+    "WrappingKey",
     "check_consistency",
     "check_inclusion",
     "consistency_proof",
@@ -58,6 +70,8 @@ __all__ = [
     "inclusion_proof",
     "leaf_hash",
     "node_hash",
+    "open_payload",
     "read_entry",
+    "seal_payload",
     "tree_root",
 ]

@@ -43,12 +43,13 @@ class Frontier:
     def __init__(self, hashes: Iterable[bytes] = (), size: int = 0) -> None:
         self._hashes = list(hashes)
         self.size = size
-        if len(self._hashes) != size.bit_count():
+        if len(self._hashes) != size.bit_count() or not _are_hashes(self._hashes):
             raise ValueError(f"{len(self._hashes)} hashes for a tree of {size} entries")
 
-    def copy(self) -> "Frontier":
-        """Return a tree that grows on its own."""
-        return Frontier(self._hashes, self.size)
+    @property
+    def hashes(self) -> tuple[bytes, ...]:
+        """The hashes from which the tree can go on growing elsewhere."""
+        return tuple(self._hashes)
 
     def append(self, leaf: bytes) -> list[tuple[Position, bytes]]:
         """Add an entry's leaf hash, and return the nodes above it that are complete now, lowest first."""

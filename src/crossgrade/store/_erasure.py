@@ -38,11 +38,7 @@ def erase_samples(
     A verdict's numbers and the digest of its evidence stay unchanged, so that it can still be computed
     again. Either everything is removed or nothing.
     """
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    with database.writing() as connection:
-        if is_sqlite:
-            # SQLite overwrites deleted content, instead of leaving it in free pages.
-            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    with database.erasing() as connection:
         runs = list(connection.execute(select(t.runs.c.id).where(t.runs.c.workload == workload)).scalars())
         answers = sum(_erase_answers(connection, run, list(samples)) for run in runs)
         for part in _parts(list(requests)):
@@ -53,9 +49,6 @@ def erase_samples(
                 )
             )
         verdicts = _blank_verdicts(connection, workload, frozenset(samples))
-    if is_sqlite:
-        with database.reading() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     return Erased(answers=answers, verdicts=verdicts)
 
 

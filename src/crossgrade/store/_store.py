@@ -15,6 +15,7 @@ from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._keys import Keys
 from crossgrade.store._labels import LabelRecords
+from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
 from crossgrade.store._raters import Raters
@@ -36,6 +37,7 @@ class Store:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self.folder = folder
+        self.ledger = LedgerLog(database, folder)
         self.runs = Runs(database, folder)
         self.answers = Answers(database)
         self.verdicts = Verdicts(database)
