@@ -129,9 +129,9 @@ class RedisCounters:
         """Return how far a broker has counted, None if the broker is unknown."""
         with _plainly():
             row = self._redis.hgetall(_broker(broker))
-        return (
-            CountedPosition(segment=row["segment"], position=int(row["position"]), at=row["at"]) if row else None
-        )
+        if not row:
+            return None
+        return CountedPosition(segment=row["segment"], position=int(row["position"]), at=row["at"])
 
     def leases(self, broker: str) -> dict[LimitWindow, int]:
         """Return what a broker has of each window."""
