@@ -17,8 +17,8 @@ from crossgrade.ledger import (
     Checkpoint,
     Cosigner,
     Frontier,
+    LogVerification,
     NoteSigner,
-    Verification,
     leaf_hash,
 )
 from crossgrade.store import LedgerEvent, Store
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def attacked(base: Logged, attack: Attack) -> tuple[Verification, Verification]:
+def attacked(base: Logged, attack: Attack) -> tuple[LogVerification, LogVerification]:
     """Return what a verifier with the log's key finds after an attack, and one who also asks the witness."""
     path = base.folder / "attacked.db"
     for suffix in ("", "-wal", "-shm"):

@@ -42,7 +42,7 @@ from crossgrade.ledger._payloads import (
 )
 from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
 from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
-from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, Verification, verify_log
+from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, LogVerification, verify_log
 
 __all__ = [
     "EMPTY_ROOT",
@@ -65,6 +65,7 @@ __all__ = [
     "LogFile",
     "LogFinding",
     "LogRemark",
+    "LogVerification",
     "Nodes",
     "NoteSignature",
     "NoteSigner",
@@ -73,7 +74,6 @@ __all__ = [
     "Position",
     "SignedNote",
     "TileWriter",
-    "Verification",
     "WrappingKey",
     "check_consistency",
     "check_inclusion",

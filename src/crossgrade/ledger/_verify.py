@@ -57,7 +57,7 @@ class LogRemark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class LogVerification:
     """What was found out about a log.
 
     `signed` is how many entries the newest checkpoint covers that holds, and `cosigned` how many each witness
@@ -92,8 +92,8 @@ def verify_log(
     kept: Sequence[str] = (),
     nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None = None,
     last_of: Sequence[str] = (),
-) -> Verification:
-    """Check every entry, payload, node, checkpoint and proof of a log; see `Verification`.
+) -> LogVerification:
+    """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
 
     `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
     believed. Without the key `log` no signature is checked. With `witnesses`, each must have cosigned a
@@ -256,18 +256,19 @@ class _Check:
                 self._matched = size
             else:
                 self._is_broken = True  # as are all roots after it
-                message = f"entries {self._matched} to {size - 1} are not those that were signed"
-                suspects = [each.seq for each in self._findings if each.seq is not None]
-                first = min((each for each in suspects if each >= self._matched), default=self._matched)
+                message = f"of entries {self._matched} to {size - 1}, some are not those that were signed"
+                # Stored hashes say which, unless they were written anew.
+                by_node = [each.seq for each in self._findings if each.code == "node-differs"]
+                first = next((each for each in by_node if each and each >= self._matched), self._matched)
                 self._find("root-differs", message, first)
         if size in self._kept and self._kept[size] != self._tree.root():
             message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
             self._find("history-differs", message)
 
-    def result(self, newest: Mapping[str, Entry]) -> Verification:
+    def result(self, newest: Mapping[str, Entry]) -> LogVerification:
         if not self.is_over:
             self._end()
-        return Verification(
+        return LogVerification(
             size=self._tree.size,
             root=self._tree.root(),
             signed=self._matched,

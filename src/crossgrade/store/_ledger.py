@@ -17,10 +17,10 @@ from crossgrade.ledger import (
     HASH_BYTES,
     Checkpoint,
     Frontier,
+    LogVerification,
     NoteVerifier,
     Position,
     SignedNote,
-    Verification,
     consistency_proof,
     entry_body,
     inclusion_proof,
@@ -170,7 +170,7 @@ class LedgerLog:
         log: NoteVerifier | None = None,
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
-    ) -> Verification:
+    ) -> LogVerification:
         """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
         with self._database.reading() as connection:
             rows = connection.execute(_SIZE_AND_CHECKPOINTS).all()
