@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from crossgrade.errors import CrossgradeError, DataError
-from crossgrade.ledger._entries import Entry, read_entry
+from crossgrade.ledger._entries import LogEntry, read_entry
 from crossgrade.ledger._merkle import Frontier, Position, leaf_hash
 from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
 from crossgrade.ledger._payload_checks import PayloadChecks
@@ -33,6 +33,12 @@ FindingCode: TypeAlias = Literal[
     "entries-missing",
     "entries-unsigned",
     "not-cosigned",
+    "file-missing",
+    "file-differs",
+    "decision-differs",
+    "decision-missing",
+    "decision-unrecorded",
+    "route-differs",
 ]
 MOST_FINDINGS = 1_000
 """How many findings are listed; all are counted."""
@@ -75,7 +81,11 @@ class LogVerification:
     found: int
     remarks: tuple[LogRemark, ...]
     unfinished: tuple[int, ...]
-    newest: Mapping[str, Entry] = field(repr=False)
+
+    def and_findings(self, findings: Sequence[LogFinding]) -> Self:
+        """Return the verification with what was found beside the log itself."""
+        listed = (*self.findings, *findings)[:MOST_FINDINGS]
+        return replace(self, findings=listed, found=self.found + len(findings))
 
     @property
     def first_bad(self) -> int | None:
@@ -91,26 +101,25 @@ def verify_log(
     witnesses: Sequence[NoteVerifier] = (),
     kept: Sequence[str] = (),
     nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None = None,
-    last_of: Sequence[str] = (),
+    seen: Callable[[LogEntry], None] | None = None,
 ) -> LogVerification:
     """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
 
     `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
     believed. Without the key `log` no signature is checked. With `witnesses`, each must have cosigned a
     checkpoint. `kept` are notes of this log that were kept elsewhere: the log must begin with what they say.
-    `nodes` returns the stored hashes of a level above 0. Of the kinds `last_of`, `newest` has the last entry.
+    `nodes` returns the stored hashes of a level above 0. `seen` is called with every entry that can be read.
     """
     check = _Check(log, witnesses, nodes)
     check.read_checkpoints(checkpoints)
     check.read_kept(kept)
-    newest: dict[str, Entry] = {}
     for row in entries:
         entry = check.entry(row)
         if check.is_over:
             break
-        if entry is not None and entry.kind in last_of:
-            newest[entry.kind] = entry
-    return check.result(newest)
+        if entry is not None and seen is not None:
+            seen(entry)
+    return check.result()
 
 
 class _Check:
@@ -188,7 +197,7 @@ class _Check:
                 self._cosigned[witness.name] = (seen.size, signature.cosigned_at_s)
         return seen
 
-    def entry(self, row: Sequence[Any]) -> Entry | None:
+    def entry(self, row: Sequence[Any]) -> LogEntry | None:
         """Check the next entry."""
         seq, body, payload = row[0], row[1], row[2]
         size = self._tree.size
@@ -209,7 +218,7 @@ class _Check:
         self._compare_roots()
         return entry
 
-    def _content(self, seq: int, body: bytes) -> Entry | None:
+    def _content(self, seq: int, body: bytes) -> LogEntry | None:
         try:
             entry = read_entry(body)
         except DataError as error:
@@ -225,7 +234,7 @@ class _Check:
         self._before = entry.at if self._before is None else max(self._before, entry.at)
         return entry
 
-    def _follow(self, entry: Entry) -> None:
+    def _follow(self, entry: LogEntry) -> None:
         """Note whether a request was completed."""
         if entry.kind not in {"request", "completion"}:
             return
@@ -265,7 +274,7 @@ class _Check:
             message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
             self._find("history-differs", message)
 
-    def result(self, newest: Mapping[str, Entry]) -> LogVerification:
+    def result(self) -> LogVerification:
         if not self.is_over:
             self._end()
         return LogVerification(
@@ -279,7 +288,6 @@ class _Check:
             found=self._found,
             remarks=tuple(self._remarks),
             unfinished=tuple(sorted(self._open.values())),
-            newest=newest,
         )
 
     def _end(self) -> None:

@@ -4,7 +4,7 @@ Several processes may append. Each first updates the one row of `ledger_head`, w
 transaction ends: on SQLite the file's write lock, on PostgreSQL the row's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from crossgrade.ledger import (
     HASH_BYTES,
     Checkpoint,
     Frontier,
+    LogEntry,
     LogVerification,
     NoteVerifier,
     Position,
@@ -170,6 +171,7 @@ class LedgerLog:
         log: NoteVerifier | None = None,
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
+        seen: Callable[[LogEntry], None] | None = None,
     ) -> LogVerification:
         """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
         with self._database.reading() as connection:
@@ -186,7 +188,7 @@ class LedgerLog:
             witnesses=witnesses,
             kept=kept,
             nodes=nodes,
-            last_of=("route",),
+            seen=seen,
         )
 
     def sign(self) -> str:
