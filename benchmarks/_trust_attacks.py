@@ -16,7 +16,7 @@ from typing import NamedTuple
 from crossgrade.ledger import (
     Checkpoint,
     Cosigner,
-    Frontier,
+    GrowingTree,
     LogVerification,
     NoteSigner,
     leaf_hash,
@@ -111,7 +111,7 @@ def rebuild(
     old = dict(connection.execute("SELECT size, note FROM ledger_checkpoints"))
     for table in ("ledger_entries", "ledger_nodes", "ledger_checkpoints"):
         connection.execute(f"DELETE FROM {table}")
-    tree = Frontier()
+    tree = GrowingTree()
     for seq, body in enumerate(bodies):
         connection.execute(
             "INSERT INTO ledger_entries VALUES (?, ?, ?, ?)", (seq, body, payloads.get(seq), f"p{seq % 3}")

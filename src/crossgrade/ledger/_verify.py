@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from crossgrade.errors import CrossgradeError, DataError
 from crossgrade.ledger._entries import LogEntry, read_entry
-from crossgrade.ledger._merkle import Frontier, Position, leaf_hash
+from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
 from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
 from crossgrade.ledger._payload_checks import PayloadChecks
 
@@ -136,7 +136,7 @@ class _Check:
         self._roots: dict[int, bytes] = {}
         self._kept: dict[int, bytes] = {}
         self._cosigned: dict[str, tuple[int, int]] = {}
-        self._tree = Frontier()
+        self._tree = GrowingTree()
         self._matched = 0
         self._is_broken = False
         self._before: datetime | None = None

@@ -1,7 +1,7 @@
-"""A ledger as a folder of files, for a verifier on another machine (C2SP tlog-tiles, and the texts beside it).
+"""A ledger as a folder of files, for a verifier on another machine: C2SP tlog-tiles, and the texts beside it.
 
-`checkpoint` is the newest signed checkpoint, `checkpoints/SIZE` are all that were kept, `tile/…` the tree and the
-entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts of 256 entries each.
+`checkpoint` is the newest signed checkpoint, `checkpoints/SIZE` are all that were kept, `tile/…` the tree and
+the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts of 256 entries each.
 """
 
 from collections.abc import Iterator, Sequence

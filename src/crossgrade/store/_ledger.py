@@ -16,7 +16,7 @@ from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
     Checkpoint,
-    Frontier,
+    GrowingTree,
     LogEntry,
     LogVerification,
     NoteVerifier,
@@ -269,7 +269,7 @@ class _Reader:
         return found
 
 
-def _grown(connection: Connection, count: int) -> Frontier:
+def _grown(connection: Connection, count: int) -> GrowingTree:
     """Make room for entries, and return the tree before them. Holds the lock of the log from here on."""
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
@@ -277,7 +277,7 @@ def _grown(connection: Connection, count: int) -> Frontier:
     size, packed = row.size - count, bytes(row.frontier)
     hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
-        return Frontier(hashes, size)
+        return GrowingTree(hashes, size)
     except ValueError as error:
         raise _damaged(str(error)) from None
 
