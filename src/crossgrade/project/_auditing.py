@@ -5,7 +5,6 @@ from pathlib import Path
 
 from crossgrade.errors import NotFoundError
 from crossgrade.ledger import (
-    Checkpoint,
     EntryProof,
     LogEntry,
     LogFinding,
@@ -16,15 +15,32 @@ from crossgrade.ledger import (
 )
 from crossgrade.project._log_folder import export_log
 from crossgrade.routing import route_table_digest
-from crossgrade.store import LedgerRow, Store
+from crossgrade.store import Store
 
 
 class ProjectLedger:
     """The ledger of a project."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, witnesses: Sequence[tuple[str, str]] = ()) -> None:
         self._store = store
         self._log = store.ledger
+        self.witnesses = tuple(witnesses)
+        """The addresses and public keys of the witnesses that the configuration names."""
+
+    @property
+    def verifier(self) -> NoteVerifier | None:
+        """The public key of the project's own log, None before there is one."""
+        signer = self._log.secrets.signer()
+        return None if signer is None else signer.verifier
+
+    @property
+    def key_paths(self) -> tuple[Path, Path]:
+        """The files of the key that signs and of the key for texts."""
+        return self._log.secrets.signing_path, self._log.secrets.texts_path
+
+    def sign(self) -> str:
+        """Sign the log as it is now; return the note. Raises `StoreError` without a key."""
+        return self._log.sign()
 
     def make_key(self, name: str) -> str:
         """Make the keys that are missing, sign the log as it is, and return the public key that checks it.
@@ -42,13 +58,7 @@ class ProjectLedger:
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
     ) -> LogVerification:
-        """Check the whole ledger, and that the project's verdicts and its route table are those in it.
-
-        Without `log` the project's own key is used, if it has one.
-        """
-        signer = self._log.secrets.signer()
-        if log is None and signer is not None:
-            log = signer.verifier
+        """Check the whole ledger, and that the project's verdicts and its route table are those in it."""
         decisions = _Decisions(self._store)
         found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=decisions.seen)
         return found.and_findings(list(decisions.compared()))
@@ -86,10 +96,9 @@ class ProjectLedger:
             stop = start
         return found[-most:]
 
-    def entry(self, seq: int) -> tuple[LogEntry, LedgerRow]:
-        """Return an entry, and its row. Raises `NotFoundError` without one."""
-        row = self._log.entry(seq)
-        return read_entry(row.body), row
+    def entry(self, seq: int) -> LogEntry:
+        """Return an entry. Raises `NotFoundError` without one, and `DataError` for one that is damaged."""
+        return read_entry(self._log.entry(seq).body)
 
     def text(self, seq: int) -> bytes:
         """Return the text beside an entry. Raises `NotFoundError` if it has none or it was erased."""
@@ -98,11 +107,6 @@ class ProjectLedger:
     def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the texts of a subject and their key, on record; return how many texts there were."""
         return self._log.erase(subject, {"because": because, "by": by})
-
-    def signed(self) -> Checkpoint | None:
-        """Return the newest signed checkpoint, or None."""
-        note = self._log.newest_checkpoint()
-        return None if note is None else Checkpoint.from_text(SignedNote.read(note).text)
 
 
 class _Decisions:
