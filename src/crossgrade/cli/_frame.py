@@ -127,6 +127,7 @@ COMMANDS = (
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
     Entry("records", "Serve", "Export the gateway's request records to Parquet or ClickHouse."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
+    Entry("audit", "Trust", "Verify, prove and export the ledger: who decided, and who used what."),
     Entry("witness", "Trust", "Cosign ledgers, so that their operators cannot rewrite them."),
 )
 

@@ -3,8 +3,8 @@
 from crossgrade.ledger._entries import (
     ENTRY_KINDS,
     MAX_ENTRY_BYTES,
-    Entry,
     EntryKind,
+    LogEntry,
     PayloadMark,
     entry_body,
     read_entry,
@@ -12,7 +12,7 @@ from crossgrade.ledger._entries import (
 from crossgrade.ledger._merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
-    Frontier,
+    GrowingTree,
     Nodes,
     Position,
     check_consistency,
@@ -45,7 +45,7 @@ from crossgrade.ledger._payloads import (
 )
 from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
 from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
-from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, Verification, verify_log
+from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, LogVerification, verify_log
 from crossgrade.ledger._witnessing import (
     MOST_REQUEST_BYTES,
     CheckpointRequest,
@@ -75,14 +75,15 @@ __all__ = [
     "Checkpoint",
     "CheckpointRequest",
     "Cosigner",
-    "Entry",
     "EntryKind",
     "EntryProof",
     "FindingCode",
-    "Frontier",
+    "GrowingTree",
+    "LogEntry",
     "LogFile",
     "LogFinding",
     "LogRemark",
+    "LogVerification",
     "Nodes",
     "NoteSignature",
     "NoteSigner",
@@ -91,7 +92,6 @@ __all__ = [
     "Position",
     "SignedNote",
     "TileWriter",
-    "Verification",
     "WitnessDecision",
     "WitnessReason",
     "WitnessedLog",

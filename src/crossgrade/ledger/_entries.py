@@ -57,7 +57,7 @@ class PayloadMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LogEntry:
     """An entry as read. `subject` is whose key encrypts the payload, None without a payload."""
 
     seq: int
@@ -153,7 +153,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 _decode = msgspec.json.Decoder(_Entry, float_hook=str).decode
 
 
-def read_entry(body: object) -> Entry:
+def read_entry(body: object) -> LogEntry:
     """Return the entry that some bytes are. Raises `DataError` with a code that says what is wrong.
 
     `entry-not-bytes` for anything but bytes, `entry-too-large`, `entry-not-canonical` for JSON that
@@ -176,7 +176,7 @@ def read_entry(body: object) -> Entry:
         raise _refused("the entry is not canonical JSON", "entry-not-canonical")
     if raw.kind not in ENTRY_KINDS:
         raise _refused(f"`{raw.kind[:64]}` is no kind of entry", "entry-kind-unknown", hint=_UPGRADE)
-    return Entry(
+    return LogEntry(
         seq=_number(raw.seq),
         at=_time(raw.at),
         kind=raw.kind,
