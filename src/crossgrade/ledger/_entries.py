@@ -68,7 +68,7 @@ class LogEntry:
     payload: PayloadMark | None = None
 
 
-def _refused(message: str, code: str = "entry-invalid", *, hint: str | None = None) -> DataError:
+def _refused(message: str, *, code: str = "entry-invalid", hint: str | None = None) -> DataError:
     return DataError(message, code=code, hint=hint or "an entry is read exactly as it was written")
 
 
@@ -87,7 +87,7 @@ def entry_body(
     Unicode, and more than 65,535 bytes or 16 levels.
     """
     if kind not in ENTRY_KINDS:
-        raise _refused(f"`{kind}` is no kind of entry", "entry-kind-unknown")
+        raise _refused(f"`{kind}` is no kind of entry", code="entry-kind-unknown")
     _check(detail, _MAX_DEPTH)
     entry: dict[str, Any] = {
         "v": _VERSION,
@@ -105,7 +105,7 @@ def entry_body(
         raise _refused(f"an entry cannot be written: {error}") from error
     if len(body) > MAX_ENTRY_BYTES:
         raise _refused(
-            f"an entry of {len(body)} bytes is over the limit of {MAX_ENTRY_BYTES}", "entry-too-large"
+            f"an entry of {len(body)} bytes is over the limit of {MAX_ENTRY_BYTES}", code="entry-too-large"
         )
     return body
 
@@ -161,9 +161,9 @@ def read_entry(body: object) -> LogEntry:
     `entry-kind-unknown` for what a newer Crossgrade may have written, and `entry-invalid` for the rest.
     """
     if type(body) is not bytes:
-        raise _refused(f"the entry is {type(body).__name__}, not bytes", "entry-not-bytes")
+        raise _refused(f"the entry is {type(body).__name__}, not bytes", code="entry-not-bytes")
     if len(body) > MAX_ENTRY_BYTES:
-        raise _refused(f"the entry has {len(body)} bytes", "entry-too-large")
+        raise _refused(f"the entry has {len(body)} bytes", code="entry-too-large")
     try:
         raw = _decode(body)
         is_canonical = _encode(raw) == body
@@ -173,9 +173,9 @@ def read_entry(body: object) -> LogEntry:
     if raw.v != _VERSION:
         raise _version_unknown(raw.v)
     if not is_canonical:
-        raise _refused("the entry is not canonical JSON", "entry-not-canonical")
+        raise _refused("the entry is not canonical JSON", code="entry-not-canonical")
     if raw.kind not in ENTRY_KINDS:
-        raise _refused(f"`{raw.kind[:64]}` is no kind of entry", "entry-kind-unknown", hint=_UPGRADE)
+        raise _refused(f"`{raw.kind[:64]}` is no kind of entry", code="entry-kind-unknown", hint=_UPGRADE)
     return LogEntry(
         seq=_number(raw.seq),
         at=_time(raw.at),
@@ -198,7 +198,7 @@ def _check_version(body: bytes) -> None:
 
 
 def _version_unknown(version: object) -> DataError:
-    return _refused(f"the entry has version {str(version)[:64]}", "entry-version-unknown", hint=_UPGRADE)
+    return _refused(f"the entry has version {str(version)[:64]}", code="entry-version-unknown", hint=_UPGRADE)
 
 
 def _number(seq: int) -> int:
