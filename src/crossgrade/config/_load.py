@@ -17,7 +17,7 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
-from crossgrade.domain import Offer, RouteSpec, Serving, Team, Watching, Workload
+from crossgrade.domain import LedgerSpec, Offer, RouteSpec, Serving, Team, Watching, Workload
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -42,6 +42,7 @@ class Config:
     routes: Mapping[str, RouteSpec]
     serving: Serving
     watching: Watching
+    ledger: LedgerSpec
     store: str
     price_files: tuple[Path, ...]
     team: Team
@@ -101,6 +102,7 @@ def load_config(
     )
     team = resolver.team(file, offers)
     serve, watch = serving.serving(file.serve, routes), serving.watching(file.watch)
+    ledger = serving.ledger(file.ledger)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(
@@ -111,6 +113,7 @@ def load_config(
         routes=routes,
         serving=serve,
         watching=watch,
+        ledger=ledger,
         store=store,
         price_files=price_files,
         team=team,

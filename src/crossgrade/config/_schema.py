@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
-from crossgrade.config._serving_schema import RouteSection, ServeSection, WatchSection
+from crossgrade.config._serving_schema import LedgerSection, RouteSection, ServeSection, WatchSection
 from crossgrade.config._team_schema import TeamSection
 from crossgrade.domain import EvidenceClass, Mode
 
@@ -396,6 +396,9 @@ class ConfigFile(Section):
     )
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
+    )
+    ledger: LedgerSection = Field(
+        default=LedgerSection(), description="Who cosigns the ledger, and whether it keeps texts."
     )
     family_alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] | None = Field(
         default=None,

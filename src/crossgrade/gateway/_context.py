@@ -9,6 +9,7 @@ from crossgrade.domain import RouteSpec
 from crossgrade.errors import AccessError
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._earlier import EarlierResponses
+from crossgrade.gateway._inscribing import Inscriber
 from crossgrade.gateway._leases import LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord
@@ -46,6 +47,7 @@ class WorkerContext:
         log_prompts: bool,
         unpriced: bool,
         earlier: EarlierResponses | None,
+        inscriber: Inscriber,
     ) -> None:
         self.loop = loop
         self.worker = worker
@@ -60,6 +62,7 @@ class WorkerContext:
         self.log_prompts = log_prompts
         self.unpriced = unpriced
         self.earlier = earlier
+        self.inscriber = inscriber
         self.is_ready = False
 
     def permit(self, principal: Principal, route: ServedRoute) -> Permit:
@@ -76,7 +79,11 @@ class WorkerContext:
         if len(route.permits) >= _MOST_PERMITS:
             route.permits.clear()
         permit = route.permits[principal.id] = Permit(
-            principal, counters, self.blank_record(principal, route), unpriced=self.unpriced
+            principal,
+            counters,
+            self.blank_record(principal, route),
+            unpriced=self.unpriced,
+            is_inscribed=route.ledger != "off",
         )
         return permit
 
@@ -108,6 +115,11 @@ class WorkerContext:
         except AccessError:
             return False
         return True
+
+    def is_inscribed(self, path_route: str | None, model: str | None) -> bool:
+        """Return whether the ledger has requests of the route that the path or the model names."""
+        route = self.routes.find(path_route, model)
+        return route is not None and route.ledger != "off"
 
     def blank_record(self, principal: Principal, route: ServedRoute | None) -> RequestRecord:
         """Return a record with the fields that all records of one caller on one route share."""

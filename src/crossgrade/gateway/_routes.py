@@ -1,13 +1,13 @@
 """Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
-from crossgrade.domain import RouteSpec, StickyUnit
+from crossgrade.domain import LedgerMode, RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._leases import OF_OUTPUT, Counter
@@ -21,9 +21,10 @@ from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, route
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens, and
-    `needs_price` whether models without a price are refused because of the former. `blank` has the fields
-    that all records share, `alike` those that records of the last `kind` share.
+    `is_free` says that neither limits nor the ledger hold them up. `counts_usd` says whether a limit is in
+    dollars, `counts_output` whether one is in dollars or tokens, and `needs_price` whether models without a
+    price are refused because of the former. `blank` has the fields that all records share, `alike` those that
+    records of the last `kind` share.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Permit:
         "counters",
         "counts_output",
         "counts_usd",
+        "is_free",
         "kind",
         "needs_price",
         "principal",
@@ -44,9 +46,11 @@ class Permit:
         blank: RequestRecord,
         *,
         unpriced: bool = False,
+        is_inscribed: bool = False,
     ) -> None:
         self.principal = principal
         self.counters = counters
+        self.is_free = not counters and not is_inscribed
         self.counts_usd = any(counter.unit == "usd" for counter in counters)
         self.needs_price = self.counts_usd and not unpriced
         self.counts_output = any(counter.unit in OF_OUTPUT for counter in counters)
@@ -147,6 +151,8 @@ class ServedRoute:
     and in the `table_route`, no request is of the incumbent's side, and nothing is left to compare a
     candidate with. `grows` says that every request which the
     policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
+    `ledger` says whether requests are entered into the ledger; on a direct route they are as on the strictest
+    route that uses the target.
     """
 
     __slots__ = (
@@ -158,6 +164,7 @@ class ServedRoute:
         "headers",
         "incumbent",
         "is_single",
+        "ledger",
         "name",
         "outside",
         "permits",
@@ -180,6 +187,7 @@ class ServedRoute:
     ) -> None:
         self.spec = spec
         self.name = spec.name
+        self.ledger = spec.ledger
         self.permits: dict[str, Permit] = {}
         self.retries = RetryBudget()
         self.sizes: dict[str, Size] = {}
@@ -372,6 +380,10 @@ class ServedRoutes:
         self._uses = {
             name: tuple(route for route in self.all if route.uses(state)) for name, state in targets.items()
         }
+        for name, route in self._by_model.items():
+            route.ledger = max(
+                (each.ledger for each in self._uses[name]), key=_STRICTNESS.index, default="off"
+            )
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name
@@ -408,6 +420,9 @@ class ServedRoutes:
     def names(self) -> list[str]:
         """Return every name that a request can ask for."""
         return sorted(self._by_model)
+
+
+_STRICTNESS: Sequence[LedgerMode] = ("off", "queue", "require")
 
 
 def _ended(ends_at: Mapping[str, float], at: float) -> frozenset[str]:

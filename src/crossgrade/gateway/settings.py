@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crossgrade.dialects import Host
-from crossgrade.domain import DialectName, Price, RouteSpec, Serving
+from crossgrade.domain import DialectName, LedgerSpec, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
 
@@ -70,6 +70,7 @@ class GatewaySettings:
     hosts: tuple[Host, ...] = ()
     dialects: Mapping[str, str] = field(default_factory=dict)
     ends_at: Mapping[str, float] = field(default_factory=dict)
+    ledger: LedgerSpec = field(default_factory=LedgerSpec)
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:

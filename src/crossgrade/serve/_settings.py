@@ -114,6 +114,7 @@ def compile_settings(
             if name in {target.dialect for target in targets}
         },
         ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
+        ledger=config.ledger,
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
 
