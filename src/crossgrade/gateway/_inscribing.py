@@ -7,13 +7,12 @@ broker.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from crossgrade.domain import LedgerSpec
-from crossgrade.gateway._broker import BrokerLink
+from crossgrade.gateway._broker import BrokerLink, OnDone
 from crossgrade.gateway._messages import Done, EntryKind, Inscribe
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._problems import Problem
@@ -63,7 +62,7 @@ class Inscriber:
         asked: RequestState,
         detail: dict[str, Any],
         secret: bytes | None = None,
-        on_done: Callable[[Done], None] | None = None,
+        on_done: OnDone | None = None,
     ) -> bool:
         """Hand over an entry about a request; return False, and count it as dropped, if there is no room.
 
@@ -115,7 +114,9 @@ class Inscriber:
 
     def _tell(self, *, is_last: bool = False) -> None:
         """Enter how many entries were dropped, once there is room for that."""
+        name = f"{self._life}-{self._told}"
         detail: dict[str, Any] = {
+            "id": name,
             "worker": self._worker,
             "since": self._since,
             "until": moment(datetime.now(UTC).timestamp()),
@@ -124,7 +125,7 @@ class Inscriber:
                 for (route, kind), count in sorted(self._dropped.items())
             ],
         }
-        message = partial(Inscribe, kind="dropped", id=f"{self._life}-{self._told}", detail=detail)
+        message = partial(Inscribe, kind="dropped", id=name, detail=detail)
         self._telling = None
         if self.broker.inscribe(message, _ignored):
             self._told += 1
