@@ -69,7 +69,7 @@ class RouteSpec:
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
     API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.
     `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked. With `grow`
-    the part that a router moves may grow from audits.
+    the part that a router moves may grow from audits. Access rules decide on each request of a `gated` route.
     """
 
     name: str
@@ -89,6 +89,7 @@ class RouteSpec:
     outcome: str | None = None
     unsupported: Literal["refuse", "drop"] = "refuse"
     regions: tuple[str, ...] = ()
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

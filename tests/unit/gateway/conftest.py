@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossgrade.domain import RouteSpec, Serving, StoredResponses
+from crossgrade.domain import AccessRule, RouteSpec, Serving, StoredResponses
 from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Remember, RequestRecord
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
@@ -225,6 +225,7 @@ def running(
     environ: dict[str, str] | None = None,
     key: str | None = None,
     ends_at: dict[str, float] | None = None,
+    access: tuple[AccessRule, ...] = (),
     **serving: Any,
 ) -> Iterator[World]:
     """Run a worker in a thread."""
@@ -236,6 +237,7 @@ def running(
         state=str(tmp_path),
         broker=str(tmp_path / "broker.sock"),
         ends_at=ends_at or {},
+        access=access,
     )
     loop = asyncio.new_event_loop()
     broker = MemoryBroker()
