@@ -26,7 +26,7 @@ def command() -> None:
 @config_option
 @json_option
 def test(cases: Path, config_path: str, *, as_json: bool) -> int:
-    """Decide on the CASES of a YAML file by the access rules, and compare with what is expected.
+    """Compare the access rules with the CASES of a YAML file.
 
     Exits with 1 if a case is decided otherwise. Asks no model and no gateway.
     """
@@ -84,8 +84,9 @@ def suspend(
     *,
     as_json: bool,
 ) -> None:
-    """Refuse all requests of a PRINCIPAL within a second, until it is restored.
+    """Refuse all requests of a PRINCIPAL until it is restored.
 
+    The gateway does so within a second, and within two on other machines.
     PRINCIPAL is a key's id or name, or the id of a user as records have it (`user-…`). The user can also be
     named with `--issuer` and `--subject`. Requests that are running are answered.
     """

@@ -116,7 +116,7 @@ class ProjectAccess:
         if issuer not in self._issuers:
             raise NotFoundError(
                 f"no issuer `{issuer}` under `serve.issuers`{closest(issuer, self._issuers)}",
-                code="issuer-undefined",
+                code="issuer-not-found",
                 hint="write it exactly as in the tokens' `iss`",
             )
         return user_id(issuer, subject)

@@ -193,7 +193,7 @@ def test_a_caller_is_suspended_and_restored(capsys: pytest.CaptureFixture[str]) 
         ([], "principal-unnamed"),
         (["--issuer", A], "principal-unnamed"),
         (["ci", "--issuer", A, "--subject", "ada"], "principal-unnamed"),
-        (["--issuer", "https://a.example", "--subject", "ada"], "issuer-undefined"),
+        (["--issuer", "https://a.example", "--subject", "ada"], "issuer-not-found"),
         (["c"], "key-not-found"),
         (["user-0123"], "key-not-found"),
         (["user-0123456789ABCDEF"], "key-not-found"),
