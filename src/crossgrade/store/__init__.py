@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from crossgrade.store._database import HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
+    from crossgrade.store._ledger import LedgerLog, LedgerRow
+    from crossgrade.store._ledger_events import LedgerEvent
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
@@ -79,6 +81,9 @@ __all__ = [
     "LabelDraw",
     "LabelDrawKind",
     "LabelScale",
+    "LedgerEvent",
+    "LedgerLog",
+    "LedgerRow",
     "LimitWindow",
     "LiveCheck",
     "LiveStatus",
@@ -123,6 +128,8 @@ _LATE = {
     "Erased": "_erasure",
     "HEAD": "_database",
     "Keys": "_keys",
+    "LedgerEvent": "_ledger_events",
+    **dict.fromkeys(("LedgerLog", "LedgerRow"), "_ledger"),
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),

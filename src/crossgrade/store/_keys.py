@@ -27,6 +27,8 @@ from crossgrade.identity import (
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, announce, file_lock, open_database
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._records import utc_now
 
 
@@ -50,6 +52,7 @@ class Keys:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._ledger = LedgerLog(database, folder)
         self._replay = _Replay()
 
     @classmethod
@@ -172,7 +175,7 @@ class Keys:
                 raise UsageError(
                     message, code="key-name-taken", hint="give this one another name, or rotate that one"
                 )
-            _append(connection, key.id, "created", detail, now)
+            self._append(connection, key.id, "created", detail, now)
             _check_usable(connection)
         return key
 
@@ -186,7 +189,7 @@ class Keys:
             record = _live(_found(keys.records.values(), key_id), now)
             key = new_key(record.id)
             detail = {"digest": key.digest, "before_expires_at": now + overlap}
-            _append(connection, record.id, "rotated", detail, now)
+            self._append(connection, record.id, "rotated", detail, now)
         return key
 
     def revoke(self, key_id: str) -> KeyRecord:
@@ -195,7 +198,7 @@ class Keys:
         with self._publishing() as (connection, keys):
             record = _found(keys.records.values(), key_id)
             if record.revoked_at is None:
-                _append(connection, record.id, "revoked", {}, now)
+                self._append(connection, record.id, "revoked", {}, now)
         return self.get(record.id)
 
     def publish(self) -> None:
@@ -211,6 +214,18 @@ class Keys:
                 yield connection, _replayed(connection)
             self._write()
 
+    def _append(
+        self, connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime
+    ) -> None:
+        encoded = msgspec.json.encode(detail)
+        row = {"key_id": key_id, "kind": kind, "detail": encoded.decode(), "at": at.isoformat()}
+        connection.execute(insert(t.key_events), row)
+        announce(connection)
+        plain = {name: value for name, value in msgspec.json.decode(encoded).items() if name != "digest"}
+        digest = document_digest(encoded)
+        event = decision("key", key_id=key_id, event=kind, **plain, document=digest)
+        self._ledger.record(connection, [event])
+
     def _write(self) -> None:
         """Write `keys.json` as the database has it, under this machine's lock."""
         with self._database.reading() as connection:
@@ -221,13 +236,6 @@ class Keys:
             raise StoreError(
                 f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
             ) from error
-
-
-def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
-    encoded = msgspec.json.encode(detail).decode()
-    row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
-    connection.execute(insert(t.key_events), row)
-    announce(connection)
 
 
 def _check_usable(connection: Connection) -> None:
