@@ -94,6 +94,11 @@ class RouteSection(Section):
         default=None,
         description="Name under which `POST /v1/feedback` reports the outcome of an answer of this route.",
     )
+    gated: bool = Field(
+        default=False,
+        description="Whether `access.rules` decide on each request of the route, which are denied by "
+        "default. A model that no other route uses is then gated by its own name too.",
+    )
     unsupported: Literal["refuse", "drop"] = Field(
         default="refuse",
         description="What becomes of parameters, such as `frequency_penalty`, that the API of another model "

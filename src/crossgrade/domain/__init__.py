@@ -1,5 +1,6 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
+from crossgrade.domain.access import KEYS, AccessRule, RequiredLogin, RuleEvidence
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import (
     BaselineTest,
@@ -78,11 +79,13 @@ from crossgrade.domain.workload import (
 
 __all__ = [
     "JSON",
+    "KEYS",
     "MOST_TOKENS",
     "PLACEHOLDER",
     "REDIS_URL_ENV",
     "REQUEST_USD",
     "WINDOWS_S",
+    "AccessRule",
     "Architecture",
     "BaselineTest",
     "Clause",
@@ -119,9 +122,11 @@ __all__ = [
     "PromptTemplate",
     "Reason",
     "Renewal",
+    "RequiredLogin",
     "Requirements",
     "Role",
     "RouteSpec",
+    "RuleEvidence",
     "Sample",
     "Score",
     "ScoredAnswer",

@@ -72,8 +72,8 @@ class RouteSpec:
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
     API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.
     `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked. With `grow`
-    the part that a router moves may grow from audits. `ledger` says whether requests are entered into the
-    ledger, and whether they wait for that.
+    the part that a router moves may grow from audits. Access rules decide on each request of a `gated` route.
+    `ledger` says whether requests are entered into the ledger, and whether they wait for that.
     """
 
     name: str
@@ -93,6 +93,7 @@ class RouteSpec:
     outcome: str | None = None
     unsupported: Literal["refuse", "drop"] = "refuse"
     regions: tuple[str, ...] = ()
+    gated: bool = False
     ledger: LedgerMode = "off"
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
+from crossgrade.gateway._admission import admit, choose
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -36,7 +37,7 @@ from crossgrade.gateway._problems import (
     problem_event,
     unknown_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
+from crossgrade.gateway._routes import Permit, ServedRoute
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import (
     NO_HEADERS,
@@ -114,13 +115,25 @@ class Exchange(RequestState):
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
-        self._choose(route, payload)
+        targets = choose(self, route, payload, context.wall)
+        if permit.gate is not None:
+            admitted = admit(self, permit.gate, targets, context.wall())
+            if isinstance(admitted, Problem):
+                context.inscriber.refused(self, admitted)
+                self.refuse(admitted)
+                return
+            targets = admitted
+        self.target = targets[0]
+        self.attempts = Attempts(route.spec, targets, payload.size)
+        route.retries.earn()
+        if route.spec.shadow is not None:
+            self.copy = context.shadows.pick(self)
         if permit.is_free:
             self._attempt()
         else:
-            self._admit(permit, route)
+            self._enter(permit, route)
 
-    def _admit(self, permit: Permit, route: ServedRoute) -> None:
+    def _enter(self, permit: Permit, route: ServedRoute) -> None:
         """Reserve from the limits and enter the request into the ledger, as they apply, then send it."""
         go_on = self._attempt
         if route.ledger != "off":
@@ -153,31 +166,6 @@ class Exchange(RequestState):
         if not self.done:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
-
-    def _choose(self, route: ServedRoute, payload: Payload) -> None:
-        """Pick the targets and their order, and whether a shadow will follow."""
-        choice = route.fixed
-        if choice is None:
-            self.segment = segment_of(self.principal, self.request)
-            facts = route.facts(self.principal, self.segment, payload)
-            self.segment = route.part_of(facts)
-            if facts.score is not None:
-                self.score = facts.score
-            unit = self._unit(route, payload) if route.is_canary else ""
-            choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
-        self.choice = choice
-        self.reason = choice.reason
-        targets = choice.targets
-        if choice.order is not None:
-            targets = choice.order.drawn(self._unit(route, payload))
-        self.target = targets[0]
-        self.attempts = Attempts(route.spec, targets, payload.size)
-        route.retries.earn()
-        if route.spec.shadow is not None:
-            self.copy = self._context.shadows.pick(self)
-
-    def _unit(self, route: ServedRoute, payload: Payload) -> str:
-        return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     # Attempts.
 

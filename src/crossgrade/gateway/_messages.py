@@ -25,6 +25,7 @@ Reason = Literal[
     "canary",
     "held",
     "fallback",
+    "access",
     "unknown_fact",
     "too_long",
     "not_plain",

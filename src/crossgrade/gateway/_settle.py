@@ -8,6 +8,7 @@ import msgspec
 from crossgrade.dialects import NO_COUNTS, Counts
 from crossgrade.errors import ProviderError
 from crossgrade.gateway._body import estimated_tokens
+from crossgrade.gateway._gates import Admission
 from crossgrade.gateway._head import Endpoint, Request, passed_on
 from crossgrade.gateway._leases import OF_OUTPUT, Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
@@ -93,7 +94,8 @@ class RequestState:
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
     `wasted` is the charge of earlier attempts whose answers could not be used. `headers` are those of the
-    provider's answer. `done` says that it has ended.
+    provider's answer. `admission` is what the access rules of a gated route said, and None on any other.
+    `done` says that it has ended.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -115,6 +117,7 @@ class RequestState:
     response_id: str | None = None
     wasted: Charge | None = None
     headers: Mapping[bytes, bytes] = NO_HEADERS
+    admission: Admission | None = None
     first_at = sent_at = added_s = 0.0
     done = False
 
@@ -198,7 +201,7 @@ def _alike(request: RequestState, record: RequestRecord, attempts: int) -> Reque
     record.client_flavour = request.endpoint.client or ""
     record.reason = request.reason
     record.segment = request.segment
-    if choice is not None:
+    if choice is not None and request.reason != "access":  # else it is no answer of the picked side
         record.side = choice.side
         record.probability = choice.probability
     if attempts and target is not None:

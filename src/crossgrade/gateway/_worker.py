@@ -28,7 +28,7 @@ from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
-from crossgrade.identity import TokenVerifier, read_jwks, read_keyring
+from crossgrade.identity import AccessRules, TokenVerifier, read_jwks, read_keyring
 from crossgrade.routing import read_route_table
 from crossgrade.telemetry import log_line
 
@@ -87,6 +87,7 @@ class Worker:
             log_prompts=settings.serving.log_prompts,
             unpriced=settings.serving.unpriced == "allow",
             earlier=None if settings.serving.stored_responses is None else EarlierResponses(self.broker),
+            rules=AccessRules(settings.access, settings.serving.issuers),
             inscriber=Inscriber(
                 loop, broker=self.broker, metrics=self.metrics, worker=number, spec=settings.ledger
             ),

@@ -40,20 +40,31 @@ from crossgrade.ledger._payloads import (
     open_payload,
     seal_payload,
 )
+from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
+from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
+from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, Verification, verify_log
 
 __all__ = [
     "EMPTY_ROOT",
     "ENTRY_KINDS",
     "HASH_BYTES",
+    "MAX_BUNDLE_BYTES",
     "MAX_ENTRY_BYTES",
+    "MAX_PROOF_BYTES",
     "NONCE_BYTES",
     "SALT_BYTES",
     "SUBJECT_KEY_BYTES",
+    "TILE_WIDTH",
     "Checkpoint",
     "Cosigner",
     "Entry",
     "EntryKind",
+    "EntryProof",
+    "FindingCode",
     "Frontier",
+    "LogFile",
+    "LogFinding",
+    "LogRemark",
     "Nodes",
     "NoteSignature",
     "NoteSigner",
@@ -61,6 +72,8 @@ __all__ = [
     "PayloadMark",
     "Position",
     "SignedNote",
+    "TileWriter",
+    "Verification",
     "WrappingKey",
     "check_consistency",
     "check_inclusion",
@@ -71,7 +84,10 @@ __all__ = [
     "leaf_hash",
     "node_hash",
     "open_payload",
+    "read_bundle",
     "read_entry",
     "seal_payload",
+    "tile_path",
     "tree_root",
+    "verify_log",
 ]

@@ -11,6 +11,7 @@ from crossgrade.project._project import Project
 from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
+    from crossgrade.project._access import CaseResult, ProjectAccess
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._drift import RecentLog, live_request
@@ -54,6 +55,7 @@ __all__ = [
     "MOST_NOTE_CHARS",
     "SKIP_REASONS",
     "BaselineCheck",
+    "CaseResult",
     "Created",
     "Export",
     "Forgotten",
@@ -80,6 +82,7 @@ __all__ = [
     "ProbeOptions",
     "ProbePlan",
     "Project",
+    "ProjectAccess",
     "ProjectBaselines",
     "ProjectLabelling",
     "ProjectLive",
@@ -124,6 +127,7 @@ __all__ = [
 ]
 
 _LATE = {
+    **dict.fromkeys(("CaseResult", "ProjectAccess"), "_access"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),

@@ -10,6 +10,7 @@ from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
+from crossgrade.identity import needless_rules
 from crossgrade.project import Project, ends_at
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
@@ -86,7 +87,7 @@ def compile_settings(
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
-    warnings += [*lacks, *_stepped_back(project), *_not_allowed(project, blocking)]
+    warnings += [*lacks, *_stepped_back(project), *_not_allowed(project, blocking), *_closed(project)]
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(
@@ -113,6 +114,7 @@ def compile_settings(
             for name, place in project.plugins.dialects.items()
             if name in {target.dialect for target in targets}
         },
+        access=config.access,
         ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
         ledger=config.ledger,
     )
@@ -207,6 +209,21 @@ def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
         f"If you may use it, say why under `team.permitted`: {clause.permission}"
         for name, model, effect in asked
         if (clause := blocking.get(model)) is not None
+    ]
+
+
+def _closed(project: Project) -> list[str]:
+    """Return a warning for each access rule that never matches, and each route that no rule opens."""
+    config = project.config
+    gated = [route for route in config.routes.values() if route.gated]
+    warnings = [
+        f"access rule {rule.name} never matches: rule {earlier.name} before it matches the same requests"
+        for rule, earlier in needless_rules(config.access, gated)
+    ]
+    return warnings + [
+        f"route {route.name} is gated and no access rule allows anything on it, so it refuses every request"
+        for route in gated
+        if not any(rule.allow and rule.reaches(route.name, route.workload) for rule in config.access)
     ]
 
 

@@ -5,6 +5,7 @@ transaction ends: on SQLite the file's write lock, on PostgreSQL the row's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,16 @@ from crossgrade.ledger import (
     HASH_BYTES,
     Checkpoint,
     Frontier,
+    NoteVerifier,
     Position,
     SignedNote,
+    Verification,
     consistency_proof,
     entry_body,
     inclusion_proof,
     leaf_hash,
     tree_root,
+    verify_log,
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
@@ -159,6 +163,31 @@ class LedgerLog:
         """Return the kept checkpoints as (size, note), the smallest first."""
         with self._database.reading() as connection:
             return [(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
+
+    def verify(
+        self,
+        *,
+        log: NoteVerifier | None = None,
+        witnesses: Sequence[NoteVerifier] = (),
+        kept: Sequence[str] = (),
+    ) -> Verification:
+        """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_SIZE_AND_CHECKPOINTS).all()
+        size = int(rows[0].log_size) if rows else self.size()
+
+        def nodes(level: int) -> Iterator[tuple[int, bytes]]:
+            return takewhile(lambda each: each[0] < size >> level, self.nodes(level))
+
+        return verify_log(
+            self.entries(0, size),
+            [(row.size, row.note) for row in rows if row.size is not None],
+            log=log,
+            witnesses=witnesses,
+            kept=kept,
+            nodes=nodes,
+            last_of=("route",),
+        )
 
     def sign(self) -> str:
         """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key."""
@@ -309,6 +338,11 @@ _CHECKPOINTS = select(t.ledger_checkpoints.c.size, t.ledger_checkpoints.c.note).
     t.ledger_checkpoints.c.size
 )
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
+_SIZE_AND_CHECKPOINTS = text(
+    "SELECT h.size AS log_size, c.size, c.note FROM ledger_head h LEFT JOIN ledger_checkpoints c ON 1 = 1 "
+    "ORDER BY c.size"
+)
+"""Both in one statement, so that they fit while others append."""
 _FORGET_CHECKPOINTS = text(
     "DELETE FROM ledger_checkpoints WHERE size > :floor AND size < :size AND NOT is_cosigned"
 )

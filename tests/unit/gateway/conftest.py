@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossgrade.domain import LedgerSpec, RouteSpec, Serving, StoredResponses
+from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, Serving, StoredResponses
 from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Inscribe, Remember, RequestRecord
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
@@ -242,6 +242,7 @@ def running(
     environ: dict[str, str] | None = None,
     key: str | None = None,
     ends_at: dict[str, float] | None = None,
+    access: tuple[AccessRule, ...] = (),
     ledger: LedgerSpec | None = None,
     **serving: Any,
 ) -> Iterator[World]:
@@ -254,6 +255,7 @@ def running(
         state=str(tmp_path),
         broker=str(tmp_path / "broker.sock"),
         ends_at=ends_at or {},
+        access=access,
         ledger=ledger or LedgerSpec(),
     )
     loop = asyncio.new_event_loop()

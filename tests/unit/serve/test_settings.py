@@ -40,3 +40,21 @@ def test_tokens_need_what_verifies_them(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(_settings, "find_spec", lambda name: None)
         with raises_code("missing-extra", "serve"):
             compile_settings(project, {})
+
+
+GATED = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
+routes: {r: {incumbent: m, gated: true}, closed: {incumbent: m, gated: true}, open: {incumbent: m}}
+access: {rules: [{name: wide, routes: [r]}, {name: narrow, routes: [r], models: [m]}]}
+"""
+
+
+def test_a_rule_that_never_matches_and_a_route_that_no_rule_opens_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(GATED)
+    with Project.open(path) as project:
+        compiled = compile_settings(project, {})
+    needless, closed = compiled.warnings
+    assert "rule narrow" in needless
+    assert "route closed" in closed
+    assert [rule.name for rule in compiled.settings.access] == ["wide", "narrow"]
