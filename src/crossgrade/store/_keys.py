@@ -130,7 +130,7 @@ class Keys:
                     hint="revoke their keys, or have the issuer lock their accounts, and restore them here",
                 )
             kind = "suspended" if suspended else "restored"
-            _append(connection, principal, kind, {"because": because}, utc_now())
+            self._append(connection, principal, kind, {"because": because}, utc_now())
         return True
 
     def get(self, key_id: str) -> KeyRecord:
@@ -223,7 +223,10 @@ class Keys:
         announce(connection)
         plain = {name: value for name, value in msgspec.json.decode(encoded).items() if name != "digest"}
         digest = document_digest(encoded)
-        event = decision("key", key_id=key_id, event=kind, **plain, document=digest)
+        if kind in _SUSPENSIONS:
+            event = decision("suspended", principal=key_id, event=kind, **plain, document=digest)
+        else:
+            event = decision("key", key_id=key_id, event=kind, **plain, document=digest)
         self._ledger.record(connection, [event])
 
     def _write(self) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from crossgrade.identity import read_keyring
+from crossgrade.ledger import read_entry
 from crossgrade.store import Keys, Store, _keys
 from tests.codes import raises_code
 
@@ -52,6 +53,18 @@ def test_a_machine_that_follows_reads_only_what_is_new(store: Store) -> None:
         other.publish()
         assert other.path.read_bytes() == store.keys.path.read_bytes()
         assert json.loads(other.path.read_bytes()).keys() == {"schema_version", "keys"}
+
+
+def test_a_suspension_and_its_end_are_entries_of_the_ledger(any_store: Store) -> None:
+    any_store.keys.suspend(USER, because="odd prompts at night")
+    any_store.keys.suspend(USER, because="twice changes nothing")
+    any_store.keys.restore(USER, because="it was a test")
+    found = [read_entry(row.body) for row in any_store.ledger.entries()]
+    assert [(each.kind, each.detail["principal"], each.detail["event"]) for each in found] == [
+        ("suspended", USER, "suspended"),
+        ("suspended", USER, "restored"),
+    ]
+    assert found[0].detail["because"] == "odd prompts at night"
 
 
 @pytest.mark.parametrize("because", ["", "x" * 501, "a\nb", "\x1b[31mred"])
