@@ -95,7 +95,9 @@ class Inscriber:
             self._drop(route.name, "access")
             return
         decision = "login" if problem.status == 401 else "deny"
-        code = {"decision": decision, "status": problem.status, "code": problem.code}
+        decided = None if asked.admission is None else asked.admission.decisions
+        rules = {offer: each.rule.name for offer, each in (decided or {}).items() if each.rule is not None}
+        code = {"decision": decision, "status": problem.status, "code": problem.code, "rules": rules or None}
         self.enter("access", asked, request_facts(asked) | code)
 
     def stop(self) -> None:
@@ -136,20 +138,33 @@ class Inscriber:
 
 def request_facts(asked: RequestState) -> dict[str, Any]:
     """Return what an entry says of a request before it is sent: whose it is, and what it asks for."""
-    principal, payload, route = asked.principal, asked.payload, asked.route
+    principal, payload, route, admission = asked.principal, asked.payload, asked.route, asked.admission
     assert payload is not None
     assert route is not None
+    logged_in = principal.auth_time
     return {
         "request": asked.id,
         "arrived": moment(asked.at),
         "principal": principal.id,
+        "issuer": principal.issuer or None,
+        "acr": cut(principal.acr),
+        "auth_time": None if logged_in is None else moment(logged_in),
         "team": principal.team or None,
         "tier": principal.tier or None,
         "route": route.name,
         "workload": route.spec.workload,
         "operation": asked.endpoint.name,
         "model": cut(payload.fields.model),
+        "programme": None if admission is None else cut(admission.programme),
     }
+
+
+def rule_of(asked: RequestState) -> str | None:
+    """Return the name of the access rule that allows a request's target; None on a route without rules."""
+    if asked.admission is None or asked.target is None:
+        return None
+    decision = asked.admission.decisions.get(asked.target.offer)
+    return None if decision is None or decision.rule is None else decision.rule.name
 
 
 def moment(at: float) -> str:

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from crossgrade.gateway._answers import Pieces
-from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts
+from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts, rule_of
 from crossgrade.gateway._limits import WAIT_S
 from crossgrade.gateway._messages import Done, RequestRecord
 from crossgrade.gateway._payload import ParsedPayload
@@ -122,6 +122,7 @@ class Inscription:
         return request_facts(asked) | {
             "target": asked.target.name,
             "reason": asked.reason,
+            "rule": rule_of(asked),
             "policy": asked.permit.blank.table_digest or None,
             "verdict": asked.route.verdict_id,
             "evidence": None if table_route is None else table_route.evidence_digest,
@@ -170,7 +171,7 @@ class Inscription:
         if last:
             answer = self._answer = self._answer or Commitment(self._inscriber.most_text)
             answer.take(last)
-        outcome = _outcome(record)
+        outcome = _outcome(record) | {"rule": rule_of(self._asked)}
         if self._is_known:
             self._complete(outcome)
         else:
