@@ -41,7 +41,8 @@ def compile_settings(
     Raises ConfigError with the place of an offer that is a route's incumbent or takes its place one day, and
     has no address or key. Any other such offer, and an incumbent that has ended, is left out with a warning.
     Raises ConfigError for a route whose incumbent has ended or ends within 7 days, if nobody takes its place.
-    Within 90 days that is a warning. Raises MissingExtraError if tokens are accepted and the
+    Within 90 days that is a warning. Raises ConfigError if the ledger is to keep texts and has no key that
+    encrypts them. Raises MissingExtraError if tokens are accepted and the
     library that verifies them is missing, and MissingExtraError or UsageError if limits are counted in Redis
     and no client can be created.
     """
@@ -87,7 +88,13 @@ def compile_settings(
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
-    warnings += [*lacks, *_stepped_back(project), *_not_allowed(project, blocking), *_closed(project)]
+    warnings += [
+        *lacks,
+        *_unsigned(project),
+        *_stepped_back(project),
+        *_not_allowed(project, blocking),
+        *_closed(project),
+    ]
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(
@@ -133,6 +140,26 @@ def _lacks(project: Project, today: date) -> Iterator[str]:
             raise project.config.error(f"routes.{each.route}", lack.message, lack.hint, code=lack.code)
         if lack is not None:
             yield f"{lack.message}; {lack.hint}"
+
+
+def _unsigned(project: Project) -> Iterator[str]:
+    """Yield a warning if requests are entered into a ledger that nobody signs.
+
+    Raises ConfigError if texts are to be kept, and there is no key that encrypts them.
+    """
+    config = project.config
+    names = [route.name for route in config.routes.values() if route.ledger != "off"]
+    if not names:
+        return
+    secrets, hint = project.store.ledger.secrets, "make its keys with `crossgrade audit init NAME`"
+    if config.ledger.keep_texts and secrets.wrapping_key() is None:
+        message = "the ledger has no key to encrypt texts with"
+        raise config.error("ledger.keep_texts", message, hint, code="ledger-without-key")
+    if secrets.signer() is None or secrets.wrapping_key() is None:
+        yield (
+            f"the ledger has no keys: entries about requests of {', '.join(names)} are not signed, nor can "
+            f"anybody show later which text they commit to; {hint}"
+        )
 
 
 def _check_needs(project: Project, environ: Mapping[str, str]) -> None:

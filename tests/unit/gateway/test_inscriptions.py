@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.domain import LedgerSpec, RouteSpec, StoredResponses
+from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, StoredResponses
 from crossgrade.gateway import Inscribe
 from crossgrade.gateway._inscription import SALT_BYTES
 from crossgrade.testing import FakeProvider, Fault
@@ -309,3 +309,24 @@ def test_what_a_client_writes_cannot_make_an_entry_large(run, fake, make) -> Non
         ended(world)
     assert answer.status == 200
     assert len(entry(world, "request").detail["model"]) == 200
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_rule_that_decided_is_entered(run, fake, make, is_allowed: bool) -> None:
+    route = RouteSpec(name="support", incumbent="big", ledger="require", gated=True)
+    rules = (AccessRule(name="only-small", models=("small",)), AccessRule(name="all", allow=is_allowed))
+    with run([make.target(fake)], [route], access=rules) as world:
+        answer = world.post(make.chat())
+        world.settled()
+        until(lambda: len(kinds(world)) == (2 if is_allowed else 1))
+    if is_allowed:
+        assert kinds(world) == ["request", "completion"]
+        assert {each.detail["rule"] for each in world.broker.entries} == {"all"}
+    else:
+        refused = entry(world, "access").detail
+        assert (refused["decision"], refused["code"], refused["rules"]) == (
+            "deny",
+            answer.code,
+            {"big": "all"},
+        )
+        assert not fake.requests
