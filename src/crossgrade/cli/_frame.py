@@ -125,6 +125,7 @@ COMMANDS = (
     Entry("onboard", "Serve", "Bring a MODEL of the configuration from its name to a canary."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
+    Entry("access", "Serve", "Test access rules; suspend and restore callers."),
     Entry("records", "Serve", "Export the gateway's request records to Parquet or ClickHouse."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
     Entry("audit", "Trust", "Verify, prove and export the ledger: who decided, and who used what."),

@@ -40,6 +40,7 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
 ]
+_BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
 """How many findings are listed; all are counted."""
 
@@ -89,8 +90,15 @@ class LogVerification:
 
     @property
     def first_bad(self) -> int | None:
-        """The first entry that a finding is about."""
-        return min((each.seq for each in self.findings if each.seq is not None), default=None)
+        """The first entry that a finding is about.
+
+        A wrong root only says that it is behind the last right one. Stored hashes say which it is, unless
+        they were written anew with the entry.
+        """
+        placed = [(each.code, each.seq) for each in self.findings if each.seq is not None]
+        if any(code in _BY_HASH for code, _ in placed):
+            placed = [each for each in placed if each[0] != "root-differs"]
+        return min((seq for _, seq in placed), default=None)
 
 
 def verify_log(
@@ -266,10 +274,7 @@ class _Check:
             else:
                 self._is_broken = True  # as are all roots after it
                 message = f"of entries {self._matched} to {size - 1}, some are not those that were signed"
-                # Stored hashes say which, unless they were written anew.
-                by_node = [each.seq for each in self._findings if each.code == "node-differs"]
-                first = next((each for each in by_node if each and each >= self._matched), self._matched)
-                self._find("root-differs", message, first)
+                self._find("root-differs", message, self._matched)
         if size in self._kept and self._kept[size] != self._tree.root():
             message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
             self._find("history-differs", message)

@@ -11,6 +11,7 @@ from crossgrade.project._project import Project
 from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
+    from crossgrade.project._access import CaseResult, ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
@@ -56,6 +57,7 @@ __all__ = [
     "MOST_NOTE_CHARS",
     "SKIP_REASONS",
     "BaselineCheck",
+    "CaseResult",
     "Created",
     "Export",
     "Forgotten",
@@ -82,6 +84,7 @@ __all__ = [
     "ProbeOptions",
     "ProbePlan",
     "Project",
+    "ProjectAccess",
     "ProjectBaselines",
     "ProjectLabelling",
     "ProjectLedger",
@@ -130,6 +133,7 @@ __all__ = [
 ]
 
 _LATE = {
+    **dict.fromkeys(("CaseResult", "ProjectAccess"), "_access"),
     "ProjectLedger": "_auditing",
     **dict.fromkeys(("export_log", "read_note_file", "verify_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),

@@ -5,10 +5,12 @@ the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts 
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from crossgrade.errors import DataError, StoreError, unreadable
 from crossgrade.ledger import (
+    HASH_BYTES,
     MAX_BUNDLE_BYTES,
     TILE_WIDTH,
     FindingCode,
@@ -170,13 +172,8 @@ class _Reader:
             return
         content = self._read(file.path, len(file.content))
         if content is not None and content != file.content:
-            _, level, *rest = file.path.split("/")
-            name = "".join(rest).replace("x", "").partition(".p")[0]
-            self._find(
-                "file-differs",
-                f"{file.path} has not the hashes of its entries",
-                int(name) * TILE_WIDTH ** (int(level) + 1),
-            )
+            first = _first_covered(file, content)
+            self._find("file-differs", f"{file.path} has not the hashes of its entries", first)
 
     def _payloads(self, number: int, count: int) -> list[bytes | None]:
         """Return the texts of a bundle's entries; those in a damaged file are lost."""
@@ -209,6 +206,19 @@ class _Reader:
             self._find("file-differs", f"{name} is longer than {most:,} bytes")
             return None
         return content
+
+
+def _first_covered(file: LogFile, content: bytes) -> int:
+    """Return the first entry below the first hash of a tile that differs."""
+    _, level, *rest = file.path.split("/")
+    number = int("".join(rest).replace("x", "").partition(".p")[0])
+    pairs = zip(_hashes(file.content), _hashes(content), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return int((number * TILE_WIDTH + same) * TILE_WIDTH ** int(level))
+
+
+def _hashes(tile: bytes) -> list[bytes]:
+    return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
 
 
 def read_note_file(path: Path) -> str:

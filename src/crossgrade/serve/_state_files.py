@@ -35,7 +35,7 @@ def _is_lost(url: str, folder: Path) -> bool:
 
 def _publish(url: str, folder: Path) -> None:
     with Keys.open(url, folder) as keys:
-        if keys.records():
+        if keys.records() or keys.suspended():
             keys.publish()
 
 
