@@ -277,16 +277,20 @@ class ProviderTimeoutError(ProviderError):
 class AccessError(CrossgradeError):
     """A caller is not authorised: `status` 401 (who?), 403 (no) or 503 (unknown).
 
-    `reason` is the code as the gateway's answers and metrics write it, with underscores.
+    `reason` is the code as the gateway's answers and metrics write it, with underscores. `challenge` has the
+    parameters of the `WWW-Authenticate: Bearer` header that say how to log in (RFC 9470).
     """
 
     http_status = 401
     default_hint = "send a key of `crossgrade keys create`, or an access token of a configured issuer"
 
-    def __init__(self, message: str, *, reason: str, status: int = 401, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, reason: str, status: int = 401, hint: str | None = None, challenge: str = ""
+    ) -> None:
         super().__init__(message, code=reason.replace("_", "-"), hint=hint)
         self.reason = reason
         self.status = status
+        self.challenge = challenge
 
 
 class SandboxError(CrossgradeError):

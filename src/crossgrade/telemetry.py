@@ -93,7 +93,7 @@ _ROWS = (
            labels=("crossgrade.scope", "crossgrade.unit"), help="Requests refused by a limit."),
     Metric(name="crossgrade.gateway.dropped", kind="counter",
            labels=("crossgrade.what",),
-           help="Records, pairs, responses and refusals of unknown callers that were not kept."),
+           help="Records, pairs, responses, ledger entries and early refusals that were not kept."),
     Metric(name="crossgrade.gateway.pairs", kind="counter",
            labels=("crossgrade.route",), help="Shadow pairs committed to the store."),
     Metric(name="crossgrade.gateway.shadow.skipped", kind="counter",
@@ -118,6 +118,10 @@ _ROWS = (
            help="Cap of a configured limit."),
     Metric(name="crossgrade.watch.alarms", kind="counter",
            labels=("crossgrade.route", "crossgrade.kind"), help="Alarms that `watch` raised."),
+    Metric(name="crossgrade.ledger.entries", kind="counter",
+           labels=("crossgrade.kind",), help="Entries of requests that were appended to the ledger."),
+    Metric(name="crossgrade.ledger.waiting", kind="gauge",
+           help="Entries of requests that the broker has not appended yet."),
     Metric(name="crossgrade.workers", kind="gauge", help="Workers connected to the broker."),
 )  # fmt: skip
 

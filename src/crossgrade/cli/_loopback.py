@@ -1,4 +1,4 @@
-"""A page on this machine alone: its socket, its server, and the browser that shows it."""
+"""A small server of a command: its socket, its stop, and the browser that shows its page."""
 
 import signal
 import socket
@@ -17,25 +17,27 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-_HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 _LONGEST_STOP_S = 5
 """How long a stop waits for requests in flight, which a browser that lost its connection never ends."""
 
 
 @contextmanager
-def listen(port: int) -> Iterator[socket.socket]:
-    """Yield a socket that listens on this machine only; port 0 is any that is free.
+def listen(port: int, host: str = LOOPBACK) -> Iterator[socket.socket]:
+    """Yield a socket that listens, by default on this machine only; port 0 is any that is free.
 
-    Raises UsageError if another program has the port.
+    `host` is an IPv4 or IPv6 address. Raises UsageError if the address is not this machine's, or another
+    program has the port.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((_HOST, port))
+            listening.bind((host, port))
             listening.listen(128)
         except OSError as error:
             raise UsageError(
-                f"port {port} of {_HOST} cannot be used ({error.strerror})",
+                f"port {port} of {host} cannot be used ({error.strerror or error})",
                 code="port-not-free",
                 hint="give another one: `--port 0` takes any that is free",
             ) from error
@@ -56,17 +58,17 @@ def serve_app(app: "Starlette", listening: socket.socket, *, on_start: Callable[
             timeout_graceful_shutdown=_LONGEST_STOP_S,
         )
     )
-    with _stopped_by_interrupt(server):
+    with stopped_by_interrupt(server):
         on_start()
         server.run(sockets=[listening])
 
 
 @contextmanager
-def _stopped_by_interrupt(server: "uvicorn.Server") -> Iterator[None]:
+def stopped_by_interrupt(server: "uvicorn.Server") -> Iterator[None]:
     """Let Ctrl-C stop a server before it runs, too.
 
     A shell lets a command that it starts in the background ignore Ctrl-C. The server takes it all the same,
-    but only while it runs, so that one between the links and the first page was lost.
+    but only while it runs, so that one between the first output and the first request was lost.
     """
 
     def stop(_number: int, _frame: "FrameType | None") -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 from pydantic import ValidationError
 
+from crossgrade.config._access import AccessResolver
 from crossgrade.config._litellm import import_litellm, is_litellm
 from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
 from crossgrade.config._resolve import Resolver, with_overrides
@@ -17,7 +18,7 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
-from crossgrade.domain import Offer, RouteSpec, Serving, Team, Watching, Workload
+from crossgrade.domain import AccessRule, LedgerSpec, Offer, RouteSpec, Serving, Team, Watching, Workload
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -41,7 +42,9 @@ class Config:
     workloads: Mapping[str, Workload]
     routes: Mapping[str, RouteSpec]
     serving: Serving
+    access: tuple[AccessRule, ...]
     watching: Watching
+    ledger: LedgerSpec
     store: str
     price_files: tuple[Path, ...]
     team: Team
@@ -101,6 +104,9 @@ def load_config(
     )
     team = resolver.team(file, offers)
     serve, watch = serving.serving(file.serve, routes), serving.watching(file.watch)
+    access = AccessResolver(tree, resolver.problems, offers, workloads, resolver.heads, routes, serve)
+    rules = access.rules(file.access)
+    ledger = serving.ledger(file.ledger)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(
@@ -110,7 +116,9 @@ def load_config(
         workloads=workloads,
         routes=routes,
         serving=serve,
+        access=rules,
         watching=watch,
+        ledger=ledger,
         store=store,
         price_files=price_files,
         team=team,

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from crossgrade.config._access_schema import AccessSection
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
-from crossgrade.config._serving_schema import RouteSection, ServeSection, WatchSection
+from crossgrade.config._serving_schema import LedgerSection, RouteSection, ServeSection, WatchSection
 from crossgrade.config._team_schema import TeamSection
 from crossgrade.domain import EvidenceClass, Mode
 
@@ -394,8 +395,14 @@ class ConfigFile(Section):
     serve: ServeSection = Field(
         default=ServeSection(), description="How `crossgrade serve` listens, and which requests it accepts."
     )
+    access: AccessSection = Field(
+        default=AccessSection(), description="Who may use which model of a gated route, and on what evidence."
+    )
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
+    )
+    ledger: LedgerSection = Field(
+        default=LedgerSection(), description="Who cosigns the ledger, and whether it keeps texts."
     )
     family_alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] | None = Field(
         default=None,

@@ -11,6 +11,7 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._section import values
 from crossgrade.config._serving_schema import (
     IssuerSection,
+    LedgerSection,
     LimitSection,
     RouteSection,
     ServeSection,
@@ -20,6 +21,8 @@ from crossgrade.config._serving_schema import (
 from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
     WINDOWS_S,
+    LedgerSpec,
+    LedgerWitness,
     Limit,
     Offer,
     Renewal,
@@ -123,6 +126,21 @@ class ServingResolver:
         sealed = None if section.sealed is None else SealedWatching(**values(section.sealed))
         renew = Renewal(**values(section.renew))
         return Watching(**{**values(section), "sealed": sealed, "renew": renew})
+
+    def ledger(self, section: LedgerSection) -> LedgerSpec:
+        """Return who cosigns the ledger, and what it keeps."""
+        seen = set()
+        for index, each in enumerate(section.witnesses):
+            where = f"ledger.witnesses.{index}"
+            if not _is_protected(each.url):
+                message = "the witness's `url` must use https beyond this machine"
+                self._refuse(f"{where}.url", message, "write it with https://", code="witness-not-https")
+            if each.key in seen:
+                message = "a witness with this key stands there already, and counts once"
+                self._refuse(f"{where}.key", message, "keep one of the two", code="witness-repeated")
+            seen.add(each.key)
+        witnesses = tuple(LedgerWitness(**values(each)) for each in section.witnesses)
+        return LedgerSpec(**{**values(section), "witnesses": witnesses})
 
     def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
         self.problems.append(self.tree.error(where, message, hint, code=code))

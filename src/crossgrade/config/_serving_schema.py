@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from crossgrade.config._section import Name, Section, Text, Url, Variable
-from crossgrade.domain import LimitScope, LimitUnit, StickyUnit
+from crossgrade.domain import LedgerMode, LimitScope, LimitUnit, StickyUnit
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -94,11 +94,21 @@ class RouteSection(Section):
         default=None,
         description="Name under which `POST /v1/feedback` reports the outcome of an answer of this route.",
     )
+    gated: bool = Field(
+        default=False,
+        description="Whether `access.rules` decide on each request of the route, which are denied by "
+        "default. A model that no other route uses is then gated by its own name too.",
+    )
     unsupported: Literal["refuse", "drop"] = Field(
         default="refuse",
         description="What becomes of parameters, such as `frequency_penalty`, that the API of another model "
         "does not have. `refuse` sends the request to a model of the client's own API. `drop` leaves them "
         "out.",
+    )
+    ledger: LedgerMode = Field(
+        default="off",
+        description="Whether each request is entered into the ledger. `require` sends a request to a model "
+        "only once its entry is durable. `queue` never waits, and drops entries when too many are waiting.",
     )
 
 
@@ -232,6 +242,31 @@ class ServeSection(Section):
         "nothing is kept.",
     )
     log_prompts: bool = Field(default=False, description="Write prompts into the request log.")
+
+
+class WitnessSection(Section):
+    """A witness that cosigns the ledger's checkpoints. Run it elsewhere, under another account."""
+
+    url: Url = Field(description="Address of the witness. It must use https beyond this machine.")
+    key: Annotated[
+        str, StringConstraints(pattern=r"^[^\s+]{1,200}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{40,200}={0,2}$")
+    ] = Field(description="Verifier key of the witness, as `crossgrade witness init` prints it.")
+
+
+class LedgerSection(Section):
+    """The log of decisions and requests that nobody can rewrite unseen."""
+
+    witnesses: Annotated[list[WitnessSection], Field(max_length=16)] = Field(
+        default=[], description="Witnesses that are asked to cosign checkpoints."
+    )
+    cosign_every_s: Seconds = Field(
+        default=60.0, description="Seconds between two requests to the witnesses, if there are new entries."
+    )
+    keep_texts: bool = Field(
+        default=False,
+        description="Keep the texts of requests and answers, encrypted, beside their entries. By default an "
+        "entry only has a commitment to each text.",
+    )
 
 
 class SealedWatchSection(Section):

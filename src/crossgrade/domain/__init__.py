@@ -1,5 +1,6 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
+from crossgrade.domain.access import KEYS, AccessRule, RequiredLogin, RuleEvidence
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import (
     BaselineTest,
@@ -35,6 +36,9 @@ from crossgrade.domain.offers import (
 from crossgrade.domain.serving import (
     REDIS_URL_ENV,
     WINDOWS_S,
+    LedgerMode,
+    LedgerSpec,
+    LedgerWitness,
     Limit,
     LimitScope,
     LimitUnit,
@@ -75,11 +79,13 @@ from crossgrade.domain.workload import (
 
 __all__ = [
     "JSON",
+    "KEYS",
     "MOST_TOKENS",
     "PLACEHOLDER",
     "REDIS_URL_ENV",
     "REQUEST_USD",
     "WINDOWS_S",
+    "AccessRule",
     "Architecture",
     "BaselineTest",
     "Clause",
@@ -94,6 +100,9 @@ __all__ = [
     "IncumbentEnd",
     "KeyTwiceError",
     "LatentAttention",
+    "LedgerMode",
+    "LedgerSpec",
+    "LedgerWitness",
     "Limit",
     "LimitScope",
     "LimitUnit",
@@ -113,9 +122,11 @@ __all__ = [
     "PromptTemplate",
     "Reason",
     "Renewal",
+    "RequiredLogin",
     "Requirements",
     "Role",
     "RouteSpec",
+    "RuleEvidence",
     "Sample",
     "Score",
     "ScoredAnswer",

@@ -10,6 +10,9 @@ REDIS_URL_ENV = "CROSSGRADE_REDIS_URL"
 LimitScope = Literal["key", "team", "route"]
 LimitUnit = Literal["usd", "tokens", "requests", "parallel"]
 StickyUnit = Literal["none", "user", "conversation", "key"]
+LedgerMode = Literal["off", "queue", "require"]
+"""Whether requests are entered into the ledger: never, without waiting for it, or before they are sent."""
+
 WINDOWS_S: Mapping[str, int] = {
     "second": 1,
     "minute": 60,
@@ -69,7 +72,8 @@ class RouteSpec:
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
     API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.
     `regions` are those that the workload allows (empty: all): a candidate elsewhere is not asked. With `grow`
-    the part that a router moves may grow from audits.
+    the part that a router moves may grow from audits. Access rules decide on each request of a `gated` route.
+    `ledger` says whether requests are entered into the ledger, and whether they wait for that.
     """
 
     name: str
@@ -89,6 +93,8 @@ class RouteSpec:
     outcome: str | None = None
     unsupported: Literal["refuse", "drop"] = "refuse"
     regions: tuple[str, ...] = ()
+    gated: bool = False
+    ledger: LedgerMode = "off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +125,27 @@ class TokenIssuer:
     algorithms: tuple[str, ...] = ("ES256", "RS256", "EdDSA")
     types: tuple[str, ...] = ("at+jwt",)
     max_lifetime_s: int = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerWitness:
+    """A witness that cosigns checkpoints: the address it answers at, and its verifier key (`vkey`)."""
+
+    url: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSpec:
+    """The `ledger` section: who cosigns its checkpoints, how often, and whether texts are kept.
+
+    With `keep_texts`, body and answer are kept, encrypted, beside the entries of a request. Otherwise the
+    entries only have a commitment to each.
+    """
+
+    witnesses: tuple[LedgerWitness, ...] = ()
+    cosign_every_s: float = 60.0
+    keep_texts: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,8 @@ def problem_headers(problem: Problem) -> bytes:
     if problem.retry_after_s is not None:
         lines = b"retry-after: %d\r\n" % max(1, math.ceil(problem.retry_after_s))
     if problem.status == 401:
-        lines += b'www-authenticate: Bearer realm="crossgrade"\r\n'
+        more = f", {problem.challenge}" if problem.challenge else ""
+        lines += f'www-authenticate: Bearer realm="crossgrade"{more}\r\n'.encode()
     return lines
 
 

@@ -27,6 +27,7 @@ from crossgrade.gateway._messages import (
     FromBroker,
     Grant,
     Hello,
+    Inscribe,
     Keep,
     LeaseId,
     Outcome,
@@ -56,7 +57,11 @@ _MISSED_BYTES = 4 << 20
 
 _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 
+MOST_ENTRIES_BYTES = 32 << 20
+"""Room for entries of the ledger that are not appended yet, apart from that of other messages."""
+
 OnKept: TypeAlias = Callable[[bool], None]
+OnDone: TypeAlias = Callable[[Done | None], None]
 OnText: TypeAlias = Callable[[str | None], None]
 
 _encoder = msgspec.json.Encoder()
@@ -72,6 +77,32 @@ class _Unwritten:
         self.seq = seq
         self.data = data
         self.spends = spends
+
+
+class _Waiting:
+    """Numbered messages that are not answered, in the order in which they were sent."""
+
+    __slots__ = ("_asked", "size")
+
+    def __init__(self) -> None:
+        self._asked: dict[int, tuple[bytes, OnDone]] = {}
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def add(self, number: int, line: bytes, on_done: OnDone) -> None:
+        self._asked[number] = (line, on_done)
+        self.size += len(line)
+
+    def answer(self, number: int, done: Done | None) -> None:
+        line, on_done = self._asked.pop(number, (b"", None))
+        self.size -= len(line)
+        if on_done is not None:
+            on_done(done)
+
+    def lines(self) -> list[bytes]:
+        return [line for line, _ in self._asked.values()]
 
 
 class BrokerLink(asyncio.Protocol):
@@ -99,8 +130,8 @@ class BrokerLink(asyncio.Protocol):
         self._number = 0
         self._unwritten: deque[_Unwritten] = deque()
         self._unwritten_bytes = 0
-        self._asked: dict[int, tuple[bytes, Callable[[Done | None], None]]] = {}
-        self._asked_bytes = 0
+        self._asked = _Waiting()
+        self._entries = _Waiting()
         self._written = asyncio.Event()
         self._handlers: dict[type, Callable[[Any], None]] = {
             Welcome: self._welcome,
@@ -211,18 +242,27 @@ class BrokerLink(asyncio.Protocol):
         if waiting:
             self._loop.call_later(WAIT_S, go_on)
 
-    def find(self, message: Callable[[int], Find], on_done: Callable[[Done | None], None]) -> None:
+    def find(self, message: Callable[[int], Find], on_done: OnDone) -> None:
         """Look for kept responses; `on_done` receives None without an answer within `WAIT_S` seconds."""
         assert self._loop is not None
         number = self._next()
         self._request(number, message(number), on_done)
-        self._loop.call_later(WAIT_S, self._give_up, number)
+        self._loop.call_later(WAIT_S, self._asked.answer, number, None)
 
-    def _give_up(self, number: int) -> None:
-        asked = self._asked.pop(number, None)
-        if asked is not None:
-            self._asked_bytes -= len(asked[0])
-            asked[1](None)
+    def inscribe(self, message: Callable[[int], Inscribe], on_done: OnDone) -> bool:
+        """Hand over an entry for the ledger; `message` makes it with its number.
+
+        `on_done` receives the answer, however late it comes. Returns False, and drops the entry, if there is
+        no room for it.
+        """
+        number = self._next()
+        line = _encoder.encode(message(number)) + b"\n"
+        if self._closing or self._entries.size + len(line) > MOST_ENTRIES_BYTES:
+            return False
+        self._entries.add(number, line, on_done)
+        if self._ready and self._transport is not None:
+            self._transport.write(line)
+        return True
 
     async def close(self, patience_s: float = 1.0) -> None:
         """Send what is left, wait for the broker's acknowledgement, and disconnect."""
@@ -231,7 +271,7 @@ class BrokerLink(asyncio.Protocol):
         self._flush()
         try:
             async with asyncio.timeout(patience_s):
-                while self._ready and (self._unwritten or self._asked):
+                while self._ready and (self._unwritten or self._asked or self._entries):
                     self._written.clear()
                     await self._written.wait()
         except TimeoutError:
@@ -287,7 +327,7 @@ class BrokerLink(asyncio.Protocol):
         self._send(Resume(self._limits.held(spends)))
         assert self._transport is not None
         self._transport.writelines([flush.data for flush in self._unwritten])
-        self._transport.writelines([line for line, _ in self._asked.values()])
+        self._transport.writelines(self._asked.lines() + self._entries.lines())
         self._ready = True
         self._limits.ask_again()
         self._flush()
@@ -308,10 +348,8 @@ class BrokerLink(asyncio.Protocol):
         self._send(Collected(message.number))
 
     def _done(self, message: Done) -> None:
-        asked = self._asked.pop(message.number, None)
-        if asked is not None:
-            self._asked_bytes -= len(asked[0])
-            asked[1](message)
+        self._asked.answer(message.number, message)
+        self._entries.answer(message.number, message)
         self._written.set()
 
     # Sending.
@@ -334,15 +372,14 @@ class BrokerLink(asyncio.Protocol):
         self,
         number: int,
         message: object,
-        on_done: Callable[[Done | None], None],
+        on_done: OnDone,
         most: int = MOST_PAIRS_BYTES,
     ) -> None:
         line = _encoder.encode(message) + b"\n"
-        if self._closing or self._asked_bytes + len(line) > most:
+        if self._closing or self._asked.size + len(line) > most:
             on_done(None)
             return
-        self._asked[number] = (line, on_done)
-        self._asked_bytes += len(line)
+        self._asked.add(number, line, on_done)
         if self._ready and self._transport is not None:
             self._transport.write(line)
 

@@ -9,6 +9,8 @@ from crossgrade.domain import RouteSpec
 from crossgrade.errors import AccessError
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._earlier import EarlierResponses
+from crossgrade.gateway._gates import RouteGate
+from crossgrade.gateway._inscribing import Inscriber
 from crossgrade.gateway._leases import LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord
@@ -16,7 +18,7 @@ from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._targets import TargetState
-from crossgrade.identity import Principal, check_route
+from crossgrade.identity import AccessRules, Principal, check_route
 
 _MOST_PERMITS = 5_000
 """The number of callers whose permits a route keeps."""
@@ -46,13 +48,15 @@ class WorkerContext:
         log_prompts: bool,
         unpriced: bool,
         earlier: EarlierResponses | None,
+        rules: AccessRules,
+        inscriber: Inscriber,
     ) -> None:
         self.loop = loop
         self.worker = worker
         self.targets = targets
         self.now = time.monotonic
         self.wall = time.time
-        self.routes = ServedRoutes(specs, targets, ends_at=ends_at, at=self.wall())
+        self.routes = ServedRoutes(specs, targets, ends_at=ends_at, at=self.wall(), rules=rules)
         self.limits = limits
         self.broker = broker
         self.shadows = shadows
@@ -60,6 +64,7 @@ class WorkerContext:
         self.log_prompts = log_prompts
         self.unpriced = unpriced
         self.earlier = earlier
+        self.inscriber = inscriber
         self.is_ready = False
 
     def permit(self, principal: Principal, route: ServedRoute) -> Permit:
@@ -76,14 +81,20 @@ class WorkerContext:
         if len(route.permits) >= _MOST_PERMITS:
             route.permits.clear()
         permit = route.permits[principal.id] = Permit(
-            principal, counters, self.blank_record(principal, route), unpriced=self.unpriced
+            principal,
+            counters,
+            self.blank_record(principal, route),
+            unpriced=self.unpriced,
+            gate=_gate(route, authorised_by),
+            is_inscribed=route.ledger != "off",
         )
         return permit
 
     def _authorising_route(self, principal: Principal, route: ServedRoute) -> ServedRoute:
         """Return the route that authorises the caller; for a direct route, one that uses its target.
 
-        A direct route to a model that the terms forbid is closed to all.
+        Of these, a gated route authorises only if no other one does. A direct route to a model that the terms
+        forbid is closed to all.
         """
         target = route.incumbent.target
         if target.is_forbidden and route in self.routes.direct:
@@ -104,10 +115,15 @@ class WorkerContext:
     def may_use(self, principal: Principal, route: ServedRoute) -> bool:
         """Return whether a caller may use a route."""
         try:
-            self._authorising_route(principal, route)
+            gate = _gate(route, self._authorising_route(principal, route))
         except AccessError:
             return False
-        return True
+        return gate is None or gate.is_open_to(principal, route.offers, self.wall())
+
+    def is_inscribed(self, path_route: str | None, model: str | None) -> bool:
+        """Return whether the ledger has requests of the route that the path or the model names."""
+        route = self.routes.find(path_route, model)
+        return route is not None and route.ledger != "off"
 
     def blank_record(self, principal: Principal, route: ServedRoute | None) -> RequestRecord:
         """Return a record with the fields that all records of one caller on one route share."""
@@ -126,3 +142,9 @@ class WorkerContext:
     def count_refusal(self, refusal: LimitRefusal) -> None:
         """Count a request that a limit refused."""
         self.metrics.add("crossgrade.gateway.refused", refusal.scope, refusal.unit)
+
+
+def _gate(route: ServedRoute, authorised_by: ServedRoute) -> RouteGate | None:
+    """Return the gate of a route's requests that another route may authorise, if they have one."""
+    gate = authorised_by.gate
+    return gate if gate is None or authorised_by is route else gate.by_name()

@@ -1,15 +1,15 @@
 """One request from its route to its record: limits, attempts, answer, cost."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from types import MappingProxyType
 
 import msgspec
 
 from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
+from crossgrade.gateway._admission import admit, choose
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -26,7 +26,8 @@ from crossgrade.gateway._answers import (
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._delivery import Delivery, send_whole
 from crossgrade.gateway._earlier import Turn
-from crossgrade.gateway._head import Endpoint, Request, passed_on, sent_on
+from crossgrade.gateway._head import Endpoint, Request, sent_on
+from crossgrade.gateway._inscription import Inscription
 from crossgrade.gateway._leases import LimitRefusal
 from crossgrade.gateway._payload import Payload, may_be_by_body
 from crossgrade.gateway._problems import (
@@ -34,12 +35,20 @@ from crossgrade.gateway._problems import (
     access_problem,
     limit_problem,
     problem_event,
-    provider_problem,
     unknown_model,
 )
-from crossgrade.gateway._routes import Permit, ServedRoute, segment_of, unit_of
+from crossgrade.gateway._routes import Permit, ServedRoute
 from crossgrade.gateway._server import ClientConnection
-from crossgrade.gateway._settle import NOTHING, UNKNOWN, Charge, RequestState, Reservation, bill, record_of
+from crossgrade.gateway._settle import (
+    NO_HEADERS,
+    NOTHING,
+    UNKNOWN,
+    Charge,
+    RequestState,
+    Reservation,
+    bill,
+    record_of,
+)
 from crossgrade.gateway._shadow_copy import Copy
 from crossgrade.gateway._targets import Attempts
 from crossgrade.gateway._upstream import Taker, UpstreamConnection
@@ -48,7 +57,6 @@ from crossgrade.pricing import Tokens
 
 _CLIENT_GONE = 499
 _NOT_WHOLE = frozenset({"answer-compressed", "stream-broke-off"})
-_NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Exchange(RequestState):
@@ -56,13 +64,13 @@ class Exchange(RequestState):
 
     copy: Copy | None = None
     turn: Turn | None = None
+    inscription: Inscription | None = None
     _delivery: Delivery | None = None
     _connection: UpstreamConnection | None = None
     _relay: Relay | None = None
     _retry: asyncio.Handle | None = None
     _reservation: Reservation | None = None
     _status = 0
-    _headers: Mapping[bytes, bytes] = _NO_HEADERS
 
     def __init__(
         self,
@@ -101,16 +109,41 @@ class Exchange(RequestState):
             try:
                 permit = context.permit(self.principal, route)
             except AccessError as error:
-                self.refuse(access_problem(error))
+                problem = access_problem(error)
+                context.inscriber.refused(self, problem)
+                self.refuse(problem)
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
-        self._choose(route, payload)
-        if permit.counters:
-            self._reservation = Reservation(context.limits, permit, self, self._held_back)
-            self._reservation.begin(self._attempt)
-        else:
+        targets = choose(self, route, payload, context.wall)
+        if permit.gate is not None:
+            admitted = admit(self, permit.gate, targets, context.wall())
+            if isinstance(admitted, Problem):
+                context.inscriber.refused(self, admitted)
+                self.refuse(admitted)
+                return
+            targets = admitted
+        self.target = targets[0]
+        self.attempts = Attempts(route.spec, targets, payload.size)
+        route.retries.earn()
+        if route.spec.shadow is not None:
+            self.copy = context.shadows.pick(self)
+        if permit.is_free:
             self._attempt()
+        else:
+            self._enter(permit, route)
+
+    def _enter(self, permit: Permit, route: ServedRoute) -> None:
+        """Reserve from the limits and enter the request into the ledger, as they apply, then send it."""
+        go_on = self._attempt
+        if route.ledger != "off":
+            self.inscription = Inscription(self._context.inscriber, self)
+            go_on = partial(self.inscription.begin, self._attempt, self._held_back)
+        if permit.counters:
+            self._reservation = Reservation(self._context.limits, permit, self, self._held_back)
+            self._reservation.begin(go_on)
+        else:
+            go_on()
 
     def reserve_rest(self, go_on: Callable[[], None]) -> None:
         """Reserve what the end of a body asks for beyond what its beginning did, then go on."""
@@ -133,31 +166,6 @@ class Exchange(RequestState):
         if not self.done:
             self._let_go()
             self.refuse(problem, UNKNOWN if self.sent_at else NOTHING)
-
-    def _choose(self, route: ServedRoute, payload: Payload) -> None:
-        """Pick the targets and their order, and whether a shadow will follow."""
-        choice = route.fixed
-        if choice is None:
-            self.segment = segment_of(self.principal, self.request)
-            facts = route.facts(self.principal, self.segment, payload)
-            self.segment = route.part_of(facts)
-            if facts.score is not None:
-                self.score = facts.score
-            unit = self._unit(route, payload) if route.is_canary else ""
-            choice = route.choose(facts, datetime.fromtimestamp(self._context.wall(), UTC), unit)
-        self.choice = choice
-        self.reason = choice.reason
-        targets = choice.targets
-        if choice.order is not None:
-            targets = choice.order.drawn(self._unit(route, payload))
-        self.target = targets[0]
-        self.attempts = Attempts(route.spec, targets, payload.size)
-        route.retries.earn()
-        if route.spec.shadow is not None:
-            self.copy = self._context.shadows.pick(self)
-
-    def _unit(self, route: ServedRoute, payload: Payload) -> str:
-        return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     # Attempts.
 
@@ -257,14 +265,14 @@ class Exchange(RequestState):
         if self.attempts.not_called(self._context.now()):
             self._retry = self._context.loop.call_soon(self._attempt)
         else:
-            self.refuse(self._told(error))
+            self.refuse(self.told(error))
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> Taker:
         """Choose how the answer is passed on."""
         assert self.target is not None
         assert self.payload is not None
         self._status = status
-        self._headers = headers
+        self.headers = headers
         key = self.target.key
         encoding = headers.get(b"content-encoding", b"identity")
         if not 200 <= status < 300:
@@ -294,7 +302,7 @@ class Exchange(RequestState):
         assert self.target is not None
         connection, self._connection = self._connection, None
         self._status = 200
-        self._headers = _NO_HEADERS
+        self.headers = NO_HEADERS
         if self.copy is not None:
             self.copy.take(body)
         if connection is not None:
@@ -339,7 +347,7 @@ class Exchange(RequestState):
         assert self.target is not None
         texts = {
             name.decode("latin-1"): value.decode("latin-1")
-            for name, value in self._headers.items()
+            for name, value in self.headers.items()
             if name.startswith(b"retry-after")
         }
         now = datetime.fromtimestamp(self._context.wall(), UTC)
@@ -353,7 +361,7 @@ class Exchange(RequestState):
         answer (it has a status), the answer broke off, is compressed in a way that cannot be read, or is
         HTML, which comes from something before the model. Such an error or HTML costs nothing.
         """
-        is_error = error.status is not None or b"html" in self._headers.get(b"content-type", b"")
+        is_error = error.status is not None or b"html" in self.headers.get(b"content-type", b"")
         is_whole = not is_error and error.code not in _NOT_WHOLE
         self._failed(error, answered=is_whole, charge=NOTHING if is_error else charge)
 
@@ -371,7 +379,7 @@ class Exchange(RequestState):
         if self._delivery is not None:
             self._break_off(error, self._delivery)
         elif not self._try_on(error, charge, answered=answered, by_body=by_body):
-            self.refuse(self._told(error), charge)
+            self.refuse(self.told(error), charge)
 
     def _let_go(self) -> None:
         """Release the provider's connection, whether it is open yet or not."""
@@ -401,7 +409,7 @@ class Exchange(RequestState):
         """Send a whole answer, with its cost in the head."""
         assert self.target is not None
         assert self.payload is not None
-        charge = self._bill(usage, output_tokens)
+        charge = self.billed(usage, output_tokens)
         try:
             body = self.payload.whole(self.target, body)
         except ProviderError as error:
@@ -410,14 +418,16 @@ class Exchange(RequestState):
         self.response_id = self.payload.answer_id or response_id
         self.target.breaker.succeeded()
         client = self.client
-        lines = self._lines(self.whole_charge(charge).usd)
+        lines = self.lines(self.whole_charge(charge).usd)
         if self.turn is not None and not self.payload.passes(self.target):
             send = partial(send_whole, client, self._status, JSON_TYPE, body, lines)
             self._send_kept(self.turn, body, send)
-            self._close(self._status, charge)
+            self._close(self._status, charge, None, body)
             return
         client.write(whole(self._status, JSON_TYPE, body, lines + client.closing))
-        self._close(self._status, charge)  # after the write, so that the client does not wait for it
+        self._close(
+            self._status, charge, None, body
+        )  # after the write, so that the client does not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
@@ -445,9 +455,9 @@ class Exchange(RequestState):
             status=status,
             content_type=content_type,
             length=length,
-            lines=self._lines(None),
+            lines=self.lines(None),
         )
-        return delivery.send
+        return delivery.send if self.inscription is None else self.inscription.passing(delivery.send)
 
     def end_stream(
         self, usage: Tokens, response_id: str | None, output_tokens: int, last: bytes = b""
@@ -464,9 +474,9 @@ class Exchange(RequestState):
         charge = bill(self.target.prices, self.payload, usage, output_tokens, is_stream=True)
         if self.turn is not None and not self.payload.passes(self.target):
             self._send_kept(self.turn, last, partial(self._delivery.end, last))
-            self._close(self._status, charge)
+            self._close(self._status, charge, None, last)
             return
-        self._close(self._status, charge)
+        self._close(self._status, charge, None, last)
         self._delivery.end(last)
 
     def _send_kept(self, turn: Turn, answer: bytes, send: Callable[[], None]) -> None:
@@ -500,26 +510,7 @@ class Exchange(RequestState):
             self.client.abort()  # the client cannot take that for the answer's end
             return
         assert self.endpoint.client is not None
-        delivery.end(problem_event(self._told(error), self.endpoint.client))
-
-    def _told(self, error: ProviderError) -> Problem:
-        """Return what the client is told of a provider's failure."""
-        assert self.endpoint.client is not None
-        assert self.target is not None
-        return provider_problem(error, self.target.key, self.endpoint.client)
-
-    def _lines(self, usd: float | None) -> bytes:
-        """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""
-        assert self.target is not None
-        assert self.route is not None
-        return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
-            self.id.encode(),
-            self.route.headers,
-            self.target.header,
-            self.added_s * 1000,
-            passed_on(self._headers) if self._headers else b"",
-            b"" if usd is None else b"x-crossgrade-cost-usd: %.8f\r\n" % usd,
-        )
+        delivery.end(problem_event(self.told(error), self.endpoint.client))
 
     # The client's side: `Answering`.
 
@@ -554,11 +545,6 @@ class Exchange(RequestState):
         self._close(problem.status, charge, problem.code)
         self.client.answer_problem(problem, self.id, lines)
 
-    def _bill(self, usage: Tokens, output_tokens: int | None) -> Charge:
-        assert self.target is not None
-        assert self.payload is not None
-        return bill(self.target.prices, self.payload, usage, output_tokens)
-
     def _spent(self) -> Charge:
         """Return the charge of an answer that did not reach its end.
 
@@ -569,12 +555,12 @@ class Exchange(RequestState):
         relay, stream = self._relay, self._stream
         if relay is None:
             return UNKNOWN
-        charge = self._bill(*relay.spent())
+        charge = self.billed(*relay.spent())
         is_known = isinstance(relay, ErrorRelay) or (stream is not None and stream.is_counted)
         return charge if is_known else msgspec.structs.replace(charge, is_part=True)
 
-    def _close(self, status: int, charge: Charge, error: str | None = None) -> None:
-        """Settle and record. What remains to be written follows."""
+    def _close(self, status: int, charge: Charge, error: str | None = None, last: bytes = b"") -> None:
+        """Settle and record. What remains to be written follows. `last` is the last piece of the answer."""
         self.done = True
         self._relay = None
         if self._retry is not None:
@@ -586,9 +572,9 @@ class Exchange(RequestState):
             reservation.settle(charge, error)
         if self.payload is not None:
             self.payload.close()
-        self._record(status, self.whole_charge(charge), error)
+        self._record(status, self.whole_charge(charge), error, last)
 
-    def _record(self, status: int, charge: Charge, error: str | None) -> None:
+    def _record(self, status: int, charge: Charge, error: str | None, last: bytes) -> None:
         context, permit = self._context, self.permit
         if permit is None:
             permit = Permit(self.principal, (), context.blank_record(self.principal, self.route))
@@ -596,5 +582,7 @@ class Exchange(RequestState):
         if context.log_prompts and self.payload is not None:
             record.prompt = self.payload.text()
         context.broker.record(record)
+        if self.inscription is not None:
+            self.inscription.complete(record, last)
         if self.copy is not None:
             context.shadows.answered(self.copy, record)

@@ -97,7 +97,13 @@ class Gateway:
         parts = request.parts
         if not request.complete or request.size > self._parsed_bytes:
             large = LargePayload(
-                exchange, client, request, endpoint=endpoint, path_route=path_route, spool=self._spool
+                exchange,
+                client,
+                request,
+                endpoint=endpoint,
+                path_route=path_route,
+                spool=self._spool,
+                is_inscribed=context.is_inscribed,
             )
             exchange.payload = large
             large.take()

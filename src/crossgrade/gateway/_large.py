@@ -1,8 +1,9 @@
 """Bodies too large to be parsed: they are checked by a scan, and pass in constant memory.
 
-A body that begins with its `model`, as most clients write it, is passed on as it arrives. Any other body is
-written to an unlinked file until it is complete. It is sent from there, as often as necessary. The end of a
-body is not sent before the scan has accepted all of it, and limits have room for all that it asks for.
+A body that begins with its `model`, as most clients write it, is passed on as it arrives. Any other body, and
+one that the ledger commits to before it is sent, is written to an unlinked file until it is complete. It is
+sent from there, as often as necessary. The end of a body is not sent before the scan has accepted all of it,
+and limits have room for all that it asks for.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import errno
 import mmap
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import msgspec
@@ -73,6 +74,7 @@ class LargePayload:
         endpoint: Endpoint,
         path_route: str | None,
         spool: Spool,
+        is_inscribed: Callable[[str | None, str | None], bool],
     ) -> None:
         self.fields = BodyFields()
         self.size = request.length or 0
@@ -88,6 +90,7 @@ class LargePayload:
         self.endpoint = endpoint
         self._path_route = path_route
         self._spool = spool
+        self._is_inscribed = is_inscribed
         self._written = 0
         self._loop = asyncio.get_running_loop()
         self._first = b""
@@ -131,10 +134,10 @@ class LargePayload:
             if len(self._first) < LEAST_BYTES:
                 return  # the scan reads as many first
             match = _HEAD.match(self._first)
-            if match is not None and self._request.length is not None:
-                self._pass_on(match)
-            else:
+            if match is None or self._request.length is None or self._must_be_whole(match):
                 self._open_file()
+            else:
+                self._pass_on(match)
 
     def body_end(self) -> None:
         """Note that the body is complete."""
@@ -150,6 +153,10 @@ class LargePayload:
         elif self._connection is not None:
             self.fields = self._fields(self.fields.model)
             self._exchange.reserve_rest(self._finish)
+
+    def _must_be_whole(self, found: re.Match[bytes]) -> bool:
+        """Return whether the ledger has to commit to the body before any of it is sent."""
+        return self._is_inscribed(self._path_route, _model(found[1]))
 
     def _problem(self) -> Problem | None:
         """Return why the body is refused by what was read of it."""
@@ -310,6 +317,16 @@ class LargePayload:
             behind = self._at // _TURN * _TURN
             if behind:
                 self._map.madvise(mmap.MADV_DONTNEED, 0, behind)
+
+    def pieces(self, request: Request) -> Iterator[bytes | memoryview]:  # noqa: ARG002  # as Payload has it
+        """Yield the body from the file, and release what was read."""
+        assert self._map is not None
+        whole, behind = self._map, 0
+        for at in range(0, len(whole), _PIECE):
+            yield whole[at : at + _PIECE]
+            if at - behind >= _TURN:
+                behind = at // _TURN * _TURN
+                whole.madvise(mmap.MADV_DONTNEED, 0, behind)
 
     def paused(self) -> None:
         """Write no more for now."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,7 @@ Reason = Literal[
     "canary",
     "held",
     "fallback",
+    "access",
     "unknown_fact",
     "too_long",
     "not_plain",
@@ -298,6 +299,28 @@ class Found(msgspec.Struct):
     items: dict[str, msgspec.Raw] = {}
 
 
+EntryKind = Literal["request", "completion", "access", "dropped"]
+"""What an entry that a worker has appended says: that a request is sent, how one ended, that one was refused,
+or how many entries were dropped."""
+
+
+class Inscribe(msgspec.Struct, tag="inscribe", omit_defaults=True):
+    """Append an entry to the ledger; answered by `Done`.
+
+    `kind` and `id` identify it: an entry that is sent twice is appended once. `secret` is kept beside it,
+    encrypted with the key of `subject`. An entry that `is_awaited` is given up if it cannot be appended now,
+    and `Done` has the error. Any other is tried again until it is appended.
+    """
+
+    number: int
+    kind: EntryKind
+    id: str
+    detail: dict[str, Any]
+    subject: str | None = None
+    secret: bytes | None = None
+    is_awaited: bool = False
+
+
 class Survey(msgspec.Struct, tag="survey"):
     """Ask for the state of workers and limits; answered by `Done` with JSON."""
 
@@ -367,7 +390,19 @@ class Done(msgspec.Struct, tag="done", omit_defaults=True):
 
 
 FromWorker: TypeAlias = (
-    Hello | Resume | Flush | Ask | Keep | Report | Scrape | Survey | Fetch | Collected | Remember | Find
+    Hello
+    | Resume
+    | Flush
+    | Ask
+    | Keep
+    | Report
+    | Scrape
+    | Survey
+    | Fetch
+    | Collected
+    | Remember
+    | Find
+    | Inscribe
 )
 FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done
 

@@ -5,7 +5,7 @@ Of the client's own bytes only the value of `model` changes, and `stream_options
 
 import re
 import time
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -37,7 +37,7 @@ from crossgrade.gateway._body import (
     top_level_names,
 )
 from crossgrade.gateway._fields import IN_BACKGROUND, choosing
-from crossgrade.gateway._head import Endpoint
+from crossgrade.gateway._head import Endpoint, Request
 from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._targets import TargetState
 from crossgrade.gateway._upstream import UpstreamConnection
@@ -103,6 +103,9 @@ class Payload(Protocol):
 
     def text(self) -> str | None:
         """Return the body as the client sent it, for the log; None if it was not kept."""
+
+    def pieces(self, request: Request) -> Iterable[bytes | memoryview]:
+        """Return the body as the client sent it with this request."""
 
     def paused(self) -> None:
         """Write no more for now."""
@@ -290,6 +293,10 @@ class ParsedPayload:
     def text(self) -> str:
         """Return the body as the client sent it."""
         return self.body.decode("utf-8", "replace")
+
+    def pieces(self, request: Request) -> Iterable[bytes | memoryview]:
+        """Return the body as the client sent it: earlier responses may have been put into `body`."""
+        return request.parts
 
     def paused(self) -> None:
         """Do nothing: everything is written already."""

@@ -20,7 +20,8 @@ class Problem:
     """The reason why a request is not answered by a model, as the client is told.
 
     `code` is the stable name that programs compare. `retry_after_s` is None if no waiting time is known.
-    `details` are those of a provider's error, which clients of its API read.
+    `details` are those of a provider's error, which clients of its API read. `challenge` has the
+    parameters of a `www-authenticate` header that asks for another login.
     """
 
     status: int
@@ -28,6 +29,7 @@ class Problem:
     code: str
     retry_after_s: float | None = None
     details: Mapping[str, object] = field(default_factory=dict)
+    challenge: str = ""
 
     @property
     def kind(self) -> str | None:
@@ -50,7 +52,12 @@ def limit_problem(refusal: LimitRefusal) -> Problem:
 
 def access_problem(error: AccessError) -> Problem:
     """Return the problem of a caller that is not authorised."""
-    return Problem(status=error.status, message=f"{error.message}; {error.hint}", code=error.reason)
+    return Problem(
+        status=error.status,
+        message=f"{error.message}; {error.hint}",
+        code=error.reason,
+        challenge=error.challenge,
+    )
 
 
 def unpriced_model(name: str) -> Problem:

@@ -1,29 +1,32 @@
 """Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, TypeAlias
 
-from crossgrade.domain import RouteSpec, StickyUnit
+from crossgrade.domain import LedgerMode, RouteSpec, StickyUnit
 from crossgrade.errors import ConfigError
+from crossgrade.gateway._gates import RouteGate
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._leases import OF_OUTPUT, Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
-from crossgrade.identity import Principal
+from crossgrade.identity import AccessRules, ModelEvidence, Principal, evidence_of
 from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, route_table_digest, succeeded
 
 
 class Permit:
     """What all requests of one caller on one route share: their limits, and most fields of their records.
 
-    `counts_usd` says whether a limit is in dollars, `counts_output` whether one is in dollars or tokens, and
-    `needs_price` whether models without a price are refused because of the former. `blank` has the fields
-    that all records share, `alike` those that records of the last `kind` share.
+    `gate` decides on each of these requests; it is None if the route is open to the caller. `is_free` says
+    that neither limits nor the ledger hold them up. `counts_usd` says whether a limit is in dollars,
+    `counts_output` whether one is in dollars or tokens, and `needs_price` whether models without a price are
+    refused because of the former. `blank` has the fields that all records share, `alike` those that records
+    of the last `kind` share.
     """
 
     __slots__ = (
@@ -32,6 +35,8 @@ class Permit:
         "counters",
         "counts_output",
         "counts_usd",
+        "gate",
+        "is_free",
         "kind",
         "needs_price",
         "principal",
@@ -44,9 +49,13 @@ class Permit:
         blank: RequestRecord,
         *,
         unpriced: bool = False,
+        gate: RouteGate | None = None,
+        is_inscribed: bool = False,
     ) -> None:
         self.principal = principal
+        self.gate = gate
         self.counters = counters
+        self.is_free = not counters and not is_inscribed
         self.counts_usd = any(counter.unit == "usd" for counter in counters)
         self.needs_price = self.counts_usd and not unpriced
         self.counts_output = any(counter.unit in OF_OUTPUT for counter in counters)
@@ -134,6 +143,9 @@ class Size:
             self._count = self._largest = 0
 
 
+_NO_RULES = AccessRules(())
+
+
 class ServedRoute:
     """A configured route as it is served now.
 
@@ -147,17 +159,22 @@ class ServedRoute:
     and in the `table_route`, no request is of the incumbent's side, and nothing is left to compare a
     candidate with. `grows` says that every request which the
     policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
+    `gate` decides by `rules` on requests of a gated route, and is None for any other.
+    `ledger` says whether requests are entered into the ledger; on a direct route they are as on the strictest
+    route that uses the target.
     """
 
     __slots__ = (
         "_choices",
         "candidate",
         "fixed",
+        "gate",
         "gone",
         "grows",
         "headers",
         "incumbent",
         "is_single",
+        "ledger",
         "name",
         "outside",
         "permits",
@@ -177,9 +194,11 @@ class ServedRoute:
         *,
         is_direct: bool = False,
         ended: Collection[str] = (),
+        rules: AccessRules = _NO_RULES,
     ) -> None:
         self.spec = spec
         self.name = spec.name
+        self.ledger = spec.ledger
         self.permits: dict[str, Permit] = {}
         self.retries = RetryBudget()
         self.sizes: dict[str, Size] = {}
@@ -212,8 +231,21 @@ class ServedRoute:
             if self.candidate.target.blocked is not None:
                 self.fixed = Choice(self._choices[incumbent], "terms", stays, 1.0)
         self.grows = table_route is not None and table_route.growth is not None
+        self.gate = RouteGate(rules, spec.name, spec.workload, self._evidence()) if spec.gated else None
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
+
+    def _evidence(self) -> dict[str, ModelEvidence]:
+        """Return the certificate of each offer that one covers: of no heir, and no candidate kept away."""
+        heir = None if self.gone is None else self.incumbent.name
+        blocked = self.candidate is not None and self.candidate.target.blocked is not None
+        kept_away = self.candidate.offer if blocked and self.candidate is not None else self.outside
+        return evidence_of(self.table_route, (heir, kept_away))
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """The offers that may answer its requests."""
+        return frozenset(target.offer for order in self._choices.values() for target in order.plain)
 
     def _order(self, first: str, groups: Mapping[str, Group]) -> Order:
         names = (first, *self.spec.fallbacks, self.incumbent.name)
@@ -342,7 +374,7 @@ class ServedRoutes:
 
     They go on with the retries and sizes of the routes `before`. `ends_at` has by offer the moment at which
     it ends, `at` is the moment now, both in seconds since 1970. From `until` on, the next of them has ended
-    and other routes hold (`later`).
+    and other routes hold (`later`). `rules` are the access rules of gated routes.
     """
 
     def __init__(
@@ -354,8 +386,10 @@ class ServedRoutes:
         *,
         ends_at: Mapping[str, float],
         at: float,
+        rules: AccessRules = _NO_RULES,
     ) -> None:
         self._table, self._specs, self._targets, self._ends_at = table, tuple(specs), targets, ends_at
+        self._rules = rules
         ended = _ended(ends_at, at)
         self.until = min((moment for moment in ends_at.values() if moment > at), default=math.inf)
         self.version = 0 if table is None else table.version
@@ -364,14 +398,29 @@ class ServedRoutes:
         stamp = "" if table is None else f"{table.version}-{short}"
         groups = {name: _group(state, targets) for name, state in targets.items()}
         self.all = tuple(
-            ServedRoute(spec, None if table is None else table.route(spec.name), groups, stamp, ended=ended)
+            ServedRoute(
+                spec,
+                None if table is None else table.route(spec.name),
+                groups,
+                stamp,
+                ended=ended,
+                rules=rules,
+            )
             for spec in self._specs
         )
         self.by_name = {route.name: route for route in self.all}
         self._by_model = {name: _direct(name, groups) for name in targets}
+        in_turn = sorted(self.all, key=lambda route: route.gate is not None)
         self._uses = {
-            name: tuple(route for route in self.all if route.uses(state)) for name, state in targets.items()
+            name: tuple(route for route in in_turn if route.uses(state)) for name, state in targets.items()
         }
+        for name, route in self._by_model.items():
+            route.ledger = max(
+                (each.ledger for each in self._uses[name]), key=_STRICTNESS.index, default="off"
+            )
+        if any(spec.gated for spec in self._specs):
+            for name, route in self._by_model.items():
+                route.gate = None if self._uses[name] else RouteGate(rules)
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name
@@ -393,7 +442,9 @@ class ServedRoutes:
         return self._next(table, at)
 
     def _next(self, table: RouteTable | None, at: float) -> "ServedRoutes":
-        return ServedRoutes(self._specs, self._targets, table, self, ends_at=self._ends_at, at=at)
+        return ServedRoutes(
+            self._specs, self._targets, table, self, ends_at=self._ends_at, at=at, rules=self._rules
+        )
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
         """Return the route that the path names, else the one that the model names; None if there is none."""
@@ -402,12 +453,18 @@ class ServedRoutes:
         return None if model is None else self._by_model.get(model)
 
     def around(self, route: ServedRoute) -> tuple[ServedRoute, ...]:
-        """Return the routes that use the target of a direct route; none for a configured route."""
+        """Return the routes that use the target of a direct route, gated ones last.
+
+        There are none for a configured route.
+        """
         return self._uses[route.name] if route in self.direct else ()
 
     def names(self) -> list[str]:
         """Return every name that a request can ask for."""
         return sorted(self._by_model)
+
+
+_STRICTNESS: Sequence[LedgerMode] = ("off", "queue", "require")
 
 
 def _ended(ends_at: Mapping[str, float], at: float) -> frozenset[str]:

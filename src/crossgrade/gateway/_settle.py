@@ -1,21 +1,26 @@
 """What a request reserves of its caller's limits, and its end: what it cost, and its record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from crossgrade.dialects import NO_COUNTS, Counts
+from crossgrade.errors import ProviderError
 from crossgrade.gateway._body import estimated_tokens
-from crossgrade.gateway._head import Endpoint, Request
+from crossgrade.gateway._gates import Admission
+from crossgrade.gateway._head import Endpoint, Request, passed_on
 from crossgrade.gateway._leases import OF_OUTPUT, Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._problems import Problem, unpriced_model
+from crossgrade.gateway._problems import Problem, provider_problem, unpriced_model
 from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size
 from crossgrade.gateway._targets import Attempts, TargetState
 from crossgrade.identity import Principal
 from crossgrade.pricing import Prices, Tokens
+
+NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
@@ -88,7 +93,9 @@ class RequestState:
 
     `at` is in seconds since 1970, `began`, `sent_at` and `first_at` in monotonic seconds (0 if that has not
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
-    `wasted` is the charge of earlier attempts whose answers could not be used. `done` says that it has ended.
+    `wasted` is the charge of earlier attempts whose answers could not be used. `headers` are those of the
+    provider's answer. `admission` is what the access rules of a gated route said, and None on any other.
+    `done` says that it has ended.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -109,12 +116,39 @@ class RequestState:
     reason: Reason = "none"
     response_id: str | None = None
     wasted: Charge | None = None
+    headers: Mapping[bytes, bytes] = NO_HEADERS
+    admission: Admission | None = None
     first_at = sent_at = added_s = 0.0
     done = False
 
     def whole_charge(self, charge: Charge) -> Charge:
         """Return the charge of all attempts, of which the last has this one."""
         return charge if self.wasted is None else together(self.wasted, charge)
+
+    def billed(self, usage: Tokens, output_tokens: int | None) -> Charge:
+        """Return the charge of a whole answer of the target, or of what was seen of it."""
+        assert self.target is not None
+        assert self.payload is not None
+        return bill(self.target.prices, self.payload, usage, output_tokens)
+
+    def told(self, error: ProviderError) -> Problem:
+        """Return what the client is told of a provider's failure."""
+        assert self.endpoint.client is not None
+        assert self.target is not None
+        return provider_problem(error, self.target.key, self.endpoint.client)
+
+    def lines(self, usd: float | None) -> bytes:
+        """Return the header lines of every answer of a model; `usd` is its cost, None if unknown."""
+        assert self.target is not None
+        assert self.route is not None
+        return b"x-request-id: %b\r\n%b%bx-crossgrade-added-ms: %.2f\r\n%b%b" % (
+            self.id.encode(),
+            self.route.headers,
+            self.target.header,
+            self.added_s * 1000,
+            passed_on(self.headers) if self.headers else b"",
+            b"" if usd is None else b"x-crossgrade-cost-usd: %.8f\r\n" % usd,
+        )
 
 
 _copy: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type: ignore[attr-defined]  # the stubs leave it out
@@ -167,7 +201,7 @@ def _alike(request: RequestState, record: RequestRecord, attempts: int) -> Reque
     record.client_flavour = request.endpoint.client or ""
     record.reason = request.reason
     record.segment = request.segment
-    if choice is not None:
+    if choice is not None and request.reason != "access":  # else it is no answer of the picked side
         record.side = choice.side
         record.probability = choice.probability
     if attempts and target is not None:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 
 from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
+from crossgrade.gateway._admission import may_copy
 from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._limits import Limits
@@ -187,7 +188,9 @@ def _unwanted(asked: RequestState, shadow: Shadow) -> Missed | None:
         return "too_large"
     if asked.request.headers.get(_OPT_OUT, b"0").strip() not in (b"0", b"false"):
         return "opt_out"
-    return "tier" if shadow.tiers and asked.principal.tier not in shadow.tiers else None
+    if shadow.tiers and asked.principal.tier not in shadow.tiers:
+        return "tier"
+    return None if may_copy(asked) else "access"
 
 
 def _digest(*names: str) -> str:

@@ -11,7 +11,7 @@ ANSWER_BYTES = 1 << 20
 """The longest answer that is kept."""
 
 Missed = Literal[
-    "too_large", "opt_out", "tier", "failed", "region", "terms", "parallel", "unavailable",
+    "too_large", "opt_out", "tier", "access", "failed", "region", "terms", "parallel", "unavailable",
     "forbidden_field", "unpriced", "budget", "not_kept", "stopped",
 ]  # fmt: skip
 """Why a sampled request has no two answers; on a growing route it is recorded with this reason."""
@@ -73,7 +73,7 @@ def pair_of(
     """Return the pair of a request that was answered, and of the other model's answer."""
     shadow, picked = copy.route.spec.shadow, copy.choice.targets[0]
     assert shadow is not None
-    is_picked = record.reason != "fallback"
+    is_picked = record.reason not in ("fallback", "access")
     served = ShadowAnswer(
         model=picked.target.model,
         target=picked.name,

@@ -20,6 +20,7 @@ from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._context import WorkerContext
 from crossgrade.gateway._earlier import EarlierResponses
 from crossgrade.gateway._gateway import Gateway
+from crossgrade.gateway._inscribing import Inscriber
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._server import ClientConnection, Edge
@@ -27,7 +28,7 @@ from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
-from crossgrade.identity import TokenVerifier, read_jwks, read_keyring
+from crossgrade.identity import AccessRules, TokenVerifier, read_jwks, read_keyring
 from crossgrade.routing import read_route_table
 from crossgrade.telemetry import log_line
 
@@ -86,6 +87,10 @@ class Worker:
             log_prompts=settings.serving.log_prompts,
             unpriced=settings.serving.unpriced == "allow",
             earlier=None if settings.serving.stored_responses is None else EarlierResponses(self.broker),
+            rules=AccessRules(settings.access, settings.serving.issuers),
+            inscriber=Inscriber(
+                loop, broker=self.broker, metrics=self.metrics, worker=number, spec=settings.ledger
+            ),
         )
         self.gateway = gateway = Gateway(self.context, settings)
         gateway.callers.reload = lambda: self._reload(0.0)
@@ -154,6 +159,7 @@ class Worker:
         for _ in range(3):  # what was cut is recorded some turns of the loop later
             await asyncio.sleep(0)
         self.context.shadows.stop()
+        self.context.inscriber.stop()
         await self.broker.close()
         self.sweeper.stop()
         for target in self.context.targets.values():

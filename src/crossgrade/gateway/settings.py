@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from crossgrade.dialects import Host
-from crossgrade.domain import DialectName, Price, RouteSpec, Serving
+from crossgrade.domain import AccessRule, DialectName, LedgerSpec, Price, RouteSpec, Serving
 from crossgrade.errors import ConfigError
 
 
@@ -59,7 +59,8 @@ class GatewaySettings:
     `state` is the project's state folder. The files `routes.json`, `keys.json` and `jwks.json` in it are read
     again when they change. `broker` is the path of the broker's Unix socket. `ends_at` has by offer the
     moment, in seconds since 1970, from which on it is no incumbent any more and the route's successor takes
-    its place. An offer that has ended need not be among the `targets`.
+    its place. An offer that has ended need not be among the `targets`. `access` are the rules of
+    gated routes.
     """
 
     serving: Serving
@@ -70,6 +71,8 @@ class GatewaySettings:
     hosts: tuple[Host, ...] = ()
     dialects: Mapping[str, str] = field(default_factory=dict)
     ends_at: Mapping[str, float] = field(default_factory=dict)
+    access: tuple[AccessRule, ...] = ()
+    ledger: LedgerSpec = field(default_factory=LedgerSpec)
 
 
 def write_settings(settings: GatewaySettings, path: Path) -> None:

@@ -15,6 +15,7 @@ LEEWAY_S = 10
 
 MAX_SUBJECT = 256
 MAX_TEAM = 64
+MAX_ACR = 200
 
 _SUBJECT = "user-"
 _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
@@ -60,8 +61,15 @@ def principal_of(claims: Mapping[str, Any], issuer: TokenIssuer) -> Principal:
     """Return the caller with the tier of the first rule that matches. Raises AccessError if none does."""
     for rule in issuer.rules:
         if _matches(claim_at(claims, rule.claim), rule):
-            return Principal(id=_pseudonym(claims), team=_team(claims, rule), tier=rule.tier)
-    wanted = ", or ".join(dict.fromkeys(_wanted(rule) for rule in issuer.rules))
+            return Principal(
+                id=user_id(claims["iss"], claims["sub"]),
+                team=_team(claims, rule),
+                tier=rule.tier,
+                issuer=issuer.issuer,
+                acr=_acr(claims),
+                auth_time=_seconds(claims.get("auth_time")),
+            )
+    wanted = ", or ".join(dict.fromkeys(wanted_claim(rule) for rule in issuer.rules))
     raise AccessError(
         f"no tier rule of {issuer.issuer} matches this token; it needs {wanted}",
         reason="no_tier",
@@ -84,6 +92,11 @@ def claim_at(claims: JSON, path: str) -> JSON:
     return None
 
 
+def user_id(issuer: str, subject: str) -> str:
+    """Return a short name for the subject of an issuer's tokens that records may hold and metrics do not."""
+    return _SUBJECT + sha256(f"{issuer}\0{subject}".encode()).hexdigest()[:16]
+
+
 def is_subject(principal_id: str) -> bool:
     """Return whether a caller's id stands for the subject of a token rather than for a key."""
     return principal_id.startswith(_SUBJECT)
@@ -98,9 +111,21 @@ def _moment(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if value is None:
         raise refused(f"the token has no `{name}`", "token_claim")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    seconds = _seconds(value)
+    if seconds is None:
         raise refused(f"the token's `{name}` is not a time", "token_claim")
-    return float(value)
+    return seconds
+
+
+def _seconds(value: JSON) -> float | None:
+    """Return a claim that is a time, in seconds since 1970; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:  # an integer of several hundred digits
+        return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _check_audience(claims: Mapping[str, Any], issuer: TokenIssuer) -> None:
@@ -130,9 +155,10 @@ def _check_kind(claims: Mapping[str, Any]) -> None:
         raise refused(f"this is an ID token (`{mark or 'typ'}`), not an access token", "token_kind")
 
 
-def _pseudonym(claims: Mapping[str, Any]) -> str:
-    """Return a short name for the subject that records may hold and metrics do not."""
-    return _SUBJECT + sha256(f"{claims['iss']}\0{claims['sub']}".encode()).hexdigest()[:16]
+def _acr(claims: Mapping[str, Any]) -> str | None:
+    """Return how the bearer logged in (OpenID Connect Core section 2), None if that is not a short text."""
+    acr = claims.get("acr")
+    return acr if isinstance(acr, str) and 0 < len(acr) <= MAX_ACR and acr.isprintable() else None
 
 
 def _team(claims: Mapping[str, Any], rule: TierRule) -> str:
@@ -161,6 +187,7 @@ def _text(claim: JSON) -> str | None:
     return str(claim) if isinstance(claim, str | int) else None
 
 
-def _wanted(rule: TierRule) -> str:
+def wanted_claim(rule: TierRule) -> str:
+    """Return in words which claim gives a rule's tier."""
     value = " or ".join(rule.value) if isinstance(rule.value, tuple) else rule.value
     return f"`{rule.claim}` {'that contains' if rule.operator == 'contains' else '='} {value}"

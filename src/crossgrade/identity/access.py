@@ -13,6 +13,7 @@ from typing import Any
 from crossgrade.domain import RouteSpec, TokenIssuer
 from crossgrade.errors import AccessError, MissingExtraError
 from crossgrade.identity._claims import check_claims, principal_of, read_object, refused
+from crossgrade.identity._refusals import suspended
 from crossgrade.identity._text import PREFIX
 from crossgrade.identity.issuers import MAX_AGE_S, IssuerKeys
 from crossgrade.identity.keyring import Keyring, Principal
@@ -177,7 +178,8 @@ def authenticate(
 ) -> Principal:
     """Return the caller who sent a key or an access token at `now` (seconds since 1970).
 
-    `tokens` is None if no issuer is configured. Raises AccessError, also for a request without a key.
+    `tokens` is None if no issuer is configured. Raises AccessError, also for a request without a key, and for
+    a caller who is suspended.
     """
     if not token:
         raise AccessError("no key was sent", reason="no_key")
@@ -185,8 +187,11 @@ def authenticate(
         principal = keys.principal(token, now)
         if principal is None:
             raise keys.refusal(token, now)
-        return principal
-    return tokens.principal(token, now)
+    else:
+        principal = tokens.principal(token, now)
+    if principal.id in keys.suspended:
+        raise suspended(principal.id)
+    return principal
 
 
 def check_route(principal: Principal, route: RouteSpec) -> None:

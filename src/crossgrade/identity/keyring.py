@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from crossgrade.domain import Limit, LimitUnit
+from crossgrade.domain import KEYS, Limit, LimitUnit
 from crossgrade.errors import AccessError, ConfigError
 from crossgrade.identity._text import key_digest, key_id_of
 
@@ -22,6 +22,9 @@ class Principal:
     `routes` lists the routes that it may use; if it is empty, its tier and team decide. `limits` apply to
     this caller in addition to those of the configuration. `segment` and `tenant` are bound to the caller,
     and a request cannot change them. `scope` is what it may do: ask models, or read the metrics of all.
+    `issuer` says who vouches for it: an OpenID provider, `KEYS` for a key of ours, or the empty text. `acr`
+    and `auth_time` (seconds since 1970) say how and when it logged in. They are None where a verified token
+    does not say so, and for keys.
     """
 
     id: str
@@ -32,10 +35,19 @@ class Principal:
     segment: str | None = None
     tenant: str | None = None
     scope: KeyScope = "calls"
+    issuer: str = ""
+    acr: str | None = None
+    auth_time: float | None = None
+
+    @property
+    def has_token(self) -> bool:
+        """Whether an OpenID provider vouches for it."""
+        return self.issuer not in ("", KEYS)
 
 
 MAX_BYTES = 64 << 20
 MAX_KEYS = 100_000
+MAX_SUSPENDED = 100_000
 MAX_SECRETS = 2
 """A key has one secret, or two while it is being rotated."""
 
@@ -91,9 +103,22 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return "expired" if self.expires_at is not None and self.expires_at <= now else "live"
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Suspension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A caller who is refused until restored, by the id of a key or of a token's subject, and since when."""
+
+    principal: str
+    at: datetime
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `keys.json` holds. Without suspensions it is what readers before them understand.
+
+    They refuse a file with any, and go on with the keys that they have: to ignore them would be worse.
+    """
+
     schema_version: Literal[1]
     keys: tuple[KeyRecord, ...]
+    suspended: tuple[Suspension, ...] = ()
 
 
 class _Entry:
@@ -111,6 +136,7 @@ class _Entry:
             segment=record.segment,
             tenant=record.tenant,
             scope=record.scope,
+            issuer=KEYS,
         )
         self.revoked = record.revoked_at is not None
         self.expires = _timestamp(record.expires_at)
@@ -118,10 +144,11 @@ class _Entry:
 
 
 class Keyring:
-    """All keys at one moment."""
+    """All keys at one moment, and the ids of the callers who are suspended, with or without a key."""
 
-    def __init__(self, records: Iterable[KeyRecord] = ()) -> None:
+    def __init__(self, records: Iterable[KeyRecord] = (), suspended: Iterable[str] = ()) -> None:
         self._entries = {record.id: _Entry(record) for record in records}
+        self.suspended = frozenset(suspended)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -148,33 +175,42 @@ class Keyring:
         return AccessError(message, reason="key_replaced", hint="use the newest secret of the key")
 
 
-def keyring_bytes(records: Iterable[KeyRecord]) -> bytes:
+def keyring_bytes(records: Iterable[KeyRecord], suspended: Iterable[Suspension] = ()) -> bytes:
     """Return the content of `keys.json`, sorted by id so that equal keyrings give equal bytes."""
     keys = tuple(sorted(records, key=lambda record: record.id))
-    return msgspec.json.encode(_File(schema_version=1, keys=keys)) + b"\n"
+    refused = tuple(sorted(suspended, key=lambda each: each.principal))
+    return msgspec.json.encode(_File(schema_version=1, keys=keys, suspended=refused)) + b"\n"
 
 
 def read_records(data: bytes, *, file: str | None = None) -> tuple[KeyRecord, ...]:
-    """Read `keys.json`. Raises ConfigError for unknown fields, a file too large, or a contradiction."""
+    """Read the keys of `keys.json`; raises ConfigError as `read_keyring` does."""
+    return _read(data, file).keys
+
+
+def _read(data: bytes, file: str | None) -> _File:
     if len(data) > MAX_BYTES:
         raise ConfigError(
             f"{len(data)} bytes of keys are over {MAX_BYTES}", code="keys-too-large", file=file, hint=_HINT
         )
     try:
-        keys = msgspec.json.decode(data, type=_File).keys
+        found = msgspec.json.decode(data, type=_File)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ConfigError(
             f"the keys cannot be read: {error}", code="keys-unreadable", file=file, hint=_HINT
         ) from error
-    problem = _problem(keys)
+    problem = _problem(found.keys) or _suspension_problem(found.suspended)
     if problem is not None:
         raise ConfigError(f"the keys cannot be used: {problem}", code="keys-invalid", file=file, hint=_HINT)
-    return keys
+    return found
 
 
 def read_keyring(data: bytes, *, file: str | None = None) -> Keyring:
-    """Read `keys.json` into the form that the gateway needs. Raises ConfigError."""
-    return Keyring(read_records(data, file=file))
+    """Read `keys.json` into the form that the gateway needs.
+
+    Raises ConfigError for unknown fields, a file too large, or a contradiction.
+    """
+    found = _read(data, file)
+    return Keyring(found.keys, (each.principal for each in found.suspended))
 
 
 def _until(entry: _Entry, token: bytes) -> float:
@@ -202,6 +238,13 @@ def _problem(keys: tuple[KeyRecord, ...]) -> str | None:
         if found is not None:
             return f"key {key.id} {found}"
     return None
+
+
+def _suspension_problem(suspended: tuple[Suspension, ...]) -> str | None:
+    if len(suspended) > MAX_SUSPENDED:
+        return f"{len(suspended)} suspended callers are over {MAX_SUSPENDED}"
+    wrong = next((each for each in suspended if not each.principal or each.at.tzinfo is None), None)
+    return None if wrong is None else f"the suspension of {wrong.principal!r} has no id, or no time zone"
 
 
 def _key_problem(key: KeyRecord) -> str | None:

@@ -18,6 +18,7 @@ from crossgrade.project._plugins import find_plugins, read_config
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
+    from crossgrade.project._access import ProjectAccess
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -163,6 +164,13 @@ class OpenProject:
         from crossgrade.project._routing import Routing
 
         return Routing(self.config, self.store, self.clauses_of, self.plugins, self.succession)
+
+    @property
+    def access(self) -> "ProjectAccess":
+        """The project's access rules: test cases against them, name users."""
+        from crossgrade.project._access import ProjectAccess
+
+        return ProjectAccess(self.config, lambda: self.routing)
 
     def succession(self, spec: RouteSpec, on: date, *, incumbent: str | None = None) -> "Succession":
         """Return who takes the place of a route's incumbent (the route table's, if given), as of a day."""

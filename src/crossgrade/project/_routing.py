@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crossgrade.config import Config
 from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.identity import ModelEvidence, evidence_of
 from crossgrade.project._growing import refuse_growth
 from crossgrade.project._plugins import Plugins
 from crossgrade.project._succession import Succession
@@ -93,6 +94,11 @@ class RouteState:
         if kept or route.is_held or self._is_expired(now):
             return self.succession.answering(now.date())
         return route.targets[route.policy.candidate or ""]
+
+    def evidence(self) -> dict[str, ModelEvidence]:
+        """Return the certificate of each offer that one covers, as access rules ask for it."""
+        kept_away = (self.outside, None if self.clause is None else self.clause.model)
+        return evidence_of(self.route, kept_away)
 
     def _is_expired(self, now: datetime) -> bool:
         until = None if self.route is None else self.route.valid_until

@@ -91,6 +91,19 @@ class Route:
         return self.targets[model]
 
     @property
+    def certified(self) -> frozenset[str]:
+        """The offers of the models that the certificate covers, unless it has expired; none without one.
+
+        It covers the policy, so both of its models. It does not cover a candidate that an alarm or a person
+        took back (a share of 0), and none while the route waits for evidence.
+        """
+        policy = self.policy
+        if policy.kind == "keep" or self.valid_until is None or self.is_held:
+            return frozenset()
+        models = (policy.incumbent, *((policy.candidate,) if self.share else ()))
+        return frozenset(self.targets[model] for model in models if model is not None)
+
+    @property
     def is_held(self) -> bool:
         """Whether nothing moves until a threshold has evidence."""
         return self.growth is not None and self.growth.is_held

@@ -10,6 +10,7 @@ from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
+from crossgrade.identity import needless_rules
 from crossgrade.project import Project, ends_at
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
@@ -40,7 +41,8 @@ def compile_settings(
     Raises ConfigError with the place of an offer that is a route's incumbent or takes its place one day, and
     has no address or key. Any other such offer, and an incumbent that has ended, is left out with a warning.
     Raises ConfigError for a route whose incumbent has ended or ends within 7 days, if nobody takes its place.
-    Within 90 days that is a warning. Raises MissingExtraError if tokens are accepted and the
+    Within 90 days that is a warning. Raises ConfigError if the ledger is to keep texts and has no key that
+    encrypts them. Raises MissingExtraError if tokens are accepted and the
     library that verifies them is missing, and MissingExtraError or UsageError if limits are counted in Redis
     and no client can be created.
     """
@@ -86,7 +88,13 @@ def compile_settings(
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder = state_folder(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
-    warnings += [*lacks, *_stepped_back(project), *_not_allowed(project, blocking)]
+    warnings += [
+        *lacks,
+        *_unsigned(project),
+        *_stepped_back(project),
+        *_not_allowed(project, blocking),
+        *_closed(project),
+    ]
     settings = GatewaySettings(
         serving=config.serving,
         routes=tuple(
@@ -113,7 +121,9 @@ def compile_settings(
             for name, place in project.plugins.dialects.items()
             if name in {target.dialect for target in targets}
         },
+        access=config.access,
         ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
+        ledger=config.ledger,
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
 
@@ -130,6 +140,26 @@ def _lacks(project: Project, today: date) -> Iterator[str]:
             raise project.config.error(f"routes.{each.route}", lack.message, lack.hint, code=lack.code)
         if lack is not None:
             yield f"{lack.message}; {lack.hint}"
+
+
+def _unsigned(project: Project) -> Iterator[str]:
+    """Yield a warning if requests are entered into a ledger that nobody signs.
+
+    Raises ConfigError if texts are to be kept, and there is no key that encrypts them.
+    """
+    config = project.config
+    names = [route.name for route in config.routes.values() if route.ledger != "off"]
+    if not names:
+        return
+    secrets, hint = project.store.ledger.secrets, "make its keys with `crossgrade audit init NAME`"
+    if config.ledger.keep_texts and secrets.wrapping_key() is None:
+        message = "the ledger has no key to encrypt texts with"
+        raise config.error("ledger.keep_texts", message, hint, code="ledger-without-key")
+    if secrets.signer() is None or secrets.wrapping_key() is None:
+        yield (
+            f"the ledger has no keys: entries about requests of {', '.join(names)} are not signed, nor can "
+            f"anybody show later which text they commit to; {hint}"
+        )
 
 
 def _check_needs(project: Project, environ: Mapping[str, str]) -> None:
@@ -206,6 +236,21 @@ def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
         f"If you may use it, say why under `team.permitted`: {clause.permission}"
         for name, model, effect in asked
         if (clause := blocking.get(model)) is not None
+    ]
+
+
+def _closed(project: Project) -> list[str]:
+    """Return a warning for each access rule that never matches, and each route that no rule opens."""
+    config = project.config
+    gated = [route for route in config.routes.values() if route.gated]
+    warnings = [
+        f"access rule {rule.name} never matches: rule {earlier.name} before it matches the same requests"
+        for rule, earlier in needless_rules(config.access, gated)
+    ]
+    return warnings + [
+        f"route {route.name} is gated and no access rule allows anything on it, so it refuses every request"
+        for route in gated
+        if not any(rule.allow and rule.reaches(route.name, route.workload) for rule in config.access)
     ]
 
 

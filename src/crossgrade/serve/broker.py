@@ -1,8 +1,8 @@
 """The broker: `python -m crossgrade.serve.broker SETTINGS`, one process beside the workers.
 
 It lends limits to workers and writes the request log. Every few seconds it commits spends, together with how
-far the log is counted. It brings shadow pairs and feedback into the store. Workers can do without it for a
-while. Restarted after a `kill -9`, it counts what it had written.
+far the log is counted. It brings shadow pairs, feedback and entries of the ledger into the store. Workers can
+do without it for a while. Restarted after a `kill -9`, it counts what it had written.
 """
 
 import asyncio
@@ -41,6 +41,7 @@ from crossgrade.gateway import (
     GatewaySettings,
     Grant,
     Hello,
+    Inscribe,
     Keep,
     LeaseId,
     Recall,
@@ -59,6 +60,7 @@ from crossgrade.serve._archive import Archive
 from crossgrade.serve._counting import TICK_S, TIDY_TICKS, Counting, Settlement, broker_name, open_counters
 from crossgrade.serve._following import follow_store
 from crossgrade.serve._kept import KeptResponses
+from crossgrade.serve._ledger import LedgerWriter, StoredLedger
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._state_files import KeySetFetcher, restore_keys
 from crossgrade.telemetry import Meter, log_line
@@ -105,6 +107,9 @@ class Broker:
         stored = settings.serving.stored_responses
         self._kept_responses = None if stored is None else KeptResponses(stored)
         self._meter = Meter()
+        self._ledger = LedgerWriter(
+            StoredLedger(url, Path(settings.state)), meter=self._meter, warn=partial(self._warn, "ledger")
+        )
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="counting")
@@ -148,6 +153,7 @@ class Broker:
         server.close()
         for writer in list(self._writers.values()):
             writer.close()
+        await self._ledger.close()
         if self._sent is not None:
             await self._commit(is_due=True)
         await self._commit(is_due=True)
@@ -194,6 +200,8 @@ class Broker:
                     _send(writer, Ack(message.seq))
                 elif isinstance(message, Collected):
                     self._collected(worker, message.number)
+                elif isinstance(message, Inscribe):
+                    self._ledger.add(message, partial(_send, writer))
                 else:
                     self._handle(worker, message, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -329,6 +337,7 @@ class Broker:
             self._warn("alarms", error)
         scrapes, self._scrapes = self._scrapes, []
         self._meter.set("crossgrade.workers", value=float(len(self._writers)))
+        self._meter.set("crossgrade.ledger.waiting", value=float(self._ledger.waiting))
         for name in ("crossgrade.limit.cap", "crossgrade.limit.spent"):
             self._meter.clear(name)
         for lease, cap, spent in self._accounts.known():
@@ -364,6 +373,11 @@ class Broker:
             "limits": limits,
             "breakers_open": sorted({target for (_, target), is_open in breakers.items() if is_open}),
             "records_dropped": self._files.dropped,
+            "ledger": {
+                "waiting": self._ledger.waiting,
+                "dropped": int(self._meter.values("crossgrade.gateway.dropped").get(("entry",), 0)),
+                "error": self._ledger.error_code,
+            },
         }
 
     # The database.

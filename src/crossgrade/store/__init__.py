@@ -44,12 +44,14 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._baselines import Baseline, BaselineUse, SealedAnswer, SealedSample, response_digest
-    from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._budgets import Budgets, CountedPosition, LimitWindow, Loan
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
     from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
+    from crossgrade.store._ledger import LedgerLog, LedgerRow
+    from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, LedgerEvent
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUSY_TIMEOUT_S",
     "HEAD",
+    "MAX_PAYLOAD_BYTES",
     "Alarm",
     "AlarmKind",
     "Answer",
@@ -69,8 +72,8 @@ __all__ = [
     "Batch",
     "Budgets",
     "Changes",
-    "Checkpoint",
     "CompatibilityRecord",
+    "CountedPosition",
     "Draw",
     "Erased",
     "Feedback",
@@ -80,6 +83,9 @@ __all__ = [
     "LabelDraw",
     "LabelDrawKind",
     "LabelScale",
+    "LedgerEvent",
+    "LedgerLog",
+    "LedgerRow",
     "LimitWindow",
     "LiveCheck",
     "LiveStatus",
@@ -124,9 +130,11 @@ _LATE = {
     "Erased": "_erasure",
     **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
     "Keys": "_keys",
+    **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES"), "_ledger_events"),
+    **dict.fromkeys(("LedgerLog", "LedgerRow"), "_ledger"),
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
-    **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),
+    **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),
     "Routes": "_routes",
     "Step": "_routes",
     "Store": "_store",

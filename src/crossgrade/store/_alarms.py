@@ -11,6 +11,8 @@ from crossgrade.domain import JSON
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import storable
 from crossgrade.store._database import Database
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._live import Alarm, Feedback, WatchState
 from crossgrade.store._records import utc_now
 
@@ -67,22 +69,27 @@ class FeedbackLog:
 class Alarms:
     """The alarms, their events, and the states of monitors between checks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ledger: LedgerLog) -> None:
         self._database = database
+        self._ledger = ledger
 
     def append(self, alarm: Alarm) -> None:
-        """Record an alarm."""
+        """Record an alarm, in the ledger too."""
+        document = msgspec.json.encode(alarm.detail).decode()
         row = {
             "id": alarm.id,
             "route": alarm.route,
             "verdict_id": alarm.verdict_id,
             "segment": alarm.segment,
             "kind": alarm.kind,
-            "detail": msgspec.json.encode(alarm.detail).decode(),
+            "detail": document,
             "at": alarm.at.isoformat(),
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.alarms), row)
+            facts = {name: row[name] for name in ("id", "route", "verdict_id", "segment", "at")}
+            detail = {"alarm": alarm.kind, "detail": alarm.detail, "digest": document_digest(document)}
+            self._ledger.record(connection, [decision("alarm", **facts, **detail)])
 
     def append_event(self, alarm_id: str, kind: str, detail: Mapping[str, JSON] | None = None) -> None:
         """Record an event of an alarm: `stepped_down`, `delivered` or `undelivered`."""
@@ -94,6 +101,8 @@ class Alarms:
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.alarm_events), row)
+            if kind == "stepped_down":
+                self._ledger.record(connection, [decision("step", alarm=alarm_id, **(detail or {}))])
 
     def recent(self, route: str | None = None, *, limit: int = 100) -> list[Alarm]:
         """Return alarms (of one route), newest first."""

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, func, select, text
 from crossgrade.store import _tables as t
 from crossgrade.store._database import CHANNEL, Database, announce, open_database
 from crossgrade.store._keys import Keys
+from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._routes import Routes, SharedRoutes
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Changes(Database):
         self._heard: set[str] = set()
         self._is_told = False
         self.keys = Keys(self, folder)
-        self.routes = Routes(folder, SharedRoutes(self))
+        ledger = LedgerLog(self, folder)
+        self.routes = Routes(folder, ledger, SharedRoutes(self, ledger))
 
     @classmethod
     def open(cls, url_or_path: str | Path, folder: Path) -> Self:

@@ -102,6 +102,19 @@ class Database:
             yield connection
 
     @contextmanager
+    def erasing(self) -> Iterator[Connection]:
+        """Like `writing`, for a transaction after which nothing that it deleted is left in the files."""
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        with self.writing() as connection:
+            if is_sqlite:
+                # SQLite overwrites deleted content, instead of leaving it in free pages.
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            yield connection
+        if is_sqlite:
+            with self.reading() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
     def plainly(self) -> Iterator[None]:
         """Raise `StoreError` for an error of the database in a `with` block."""
         try:
@@ -267,7 +280,7 @@ def announce(connection: Connection, detail: str = "") -> None:
 
 _NOTIFY = text("SELECT pg_notify(:channel, :detail)")
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration under `migrations/versions`; a test compares the two."""
 
 _MIGRATION_LOCK = 0x63726F7373677264

@@ -15,9 +15,14 @@ from crossgrade.errors import StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._label_records import label_item_id
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import LedgerEvent, decision, document_digest
 from crossgrade.store._verdicts import decode_verdict, encode_verdict, pack_evidence, unpack_evidence
 
 _LOOKUP = 500
+_VERDICTS = 100
+"""How many verdicts an entry names."""
+
 _Column = TypeVar("_Column", bound=NDArray[np.object_] | None)
 
 
@@ -30,19 +35,19 @@ class Erased:
 
 
 def erase_samples(
-    database: Database, workload: str, samples: Collection[str], requests: Collection[str]
+    database: Database,
+    ledger: LedgerLog,
+    workload: str,
+    samples: Collection[str],
+    requests: Collection[str],
 ) -> Erased:
     """Remove some samples of a workload from its runs, and their texts from its verdicts.
 
     `requests` are digests of requests about them, whose answers are removed even if no run has used them.
     A verdict's numbers and the digest of its evidence stay unchanged, so that it can still be computed
-    again. Either everything is removed or nothing.
+    again. The ledger has an entry of it, without names of samples. Either everything is removed or nothing.
     """
-    is_sqlite = database.engine.dialect.name == "sqlite"
-    with database.writing() as connection:
-        if is_sqlite:
-            # SQLite overwrites deleted content, instead of leaving it in free pages.
-            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    with database.erasing() as connection:
         runs = list(connection.execute(select(t.runs.c.id).where(t.runs.c.workload == workload)).scalars())
         answers = sum(_erase_answers(connection, run, list(samples)) for run in runs)
         for part in _parts(list(requests)):
@@ -52,10 +57,8 @@ def erase_samples(
                     t.responses.c.request_digest.in_(part), t.responses.c.id.not_in(used)
                 )
             )
-        verdicts = _blank_verdicts(connection, workload, frozenset(samples))
-    if is_sqlite:
-        with database.reading() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        verdicts, digests = _blank_verdicts(connection, workload, frozenset(samples))
+        ledger.record(connection, _events(workload, len(samples), answers, digests))
     return Erased(answers=answers, verdicts=verdicts)
 
 
@@ -94,8 +97,10 @@ def _blank_notes(connection: Connection, run: str, of_samples: ColumnElement[boo
 
 def _blank_verdicts(
     connection: Connection, workload: str, samples: frozenset[str]
-) -> dict[str, tuple[int, int]]:
+) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """Return (rows erased, rows in all) and the digest of the new document of each verdict that changed."""
     found: dict[str, tuple[int, int]] = {}
+    digests: dict[str, str] = {}
     table = t.verdicts
     query = select(table.c.id, table.c.verdict, table.c.evidence).where(table.c.workload == workload)
     for row in connection.execute(query).all():
@@ -113,15 +118,22 @@ def _blank_verdicts(
             continue
         found[row.id] = (int(of_person.sum()), evidence.n)
         losses = tuple(each for each in verdict.losses if each.sample_id not in samples)
+        document = encode_verdict(replace(verdict, losses=losses))
+        digests[row.id] = document_digest(document)
         connection.execute(
             update(table)
             .where(table.c.id == row.id)
-            .values(
-                verdict=encode_verdict(replace(verdict, losses=losses)),
-                evidence=pack_evidence(_blanked(evidence, of_person)),
-            )
+            .values(verdict=document, evidence=pack_evidence(_blanked(evidence, of_person)))
         )
-    return found
+    return found, digests
+
+
+def _events(workload: str, samples: int, answers: int, digests: Mapping[str, str]) -> list[LedgerEvent]:
+    """Return the entries about an erasure: one, or more where it changed many verdicts."""
+    items = list(digests.items())
+    parts = [dict(items[start : start + _VERDICTS]) for start in range(0, len(items), _VERDICTS)] or [{}]
+    facts = {"workload": workload, "samples": samples, "answers": answers}
+    return [decision("erasure", **facts, verdicts=part) for part in parts]
 
 
 def _blanked(evidence: Evidence, rows: NDArray[np.bool_]) -> Evidence:

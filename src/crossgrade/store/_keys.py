@@ -1,34 +1,49 @@
-"""Stores the gateway's keys as events in the database, and writes `keys.json`, which the gateway loads."""
+"""Stores keys and suspended callers as events in the database, and writes the gateway's `keys.json`."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.identity import (
+    MAX_SUSPENDED,
     KeyLimit,
     KeyRecord,
     KeyScope,
     KeySecret,
     NewKey,
+    Suspension,
     keyring_bytes,
     new_key,
     read_records,
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, announce, file_lock, open_database
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._records import utc_now
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspensionEvent:
+    """A caller was suspended or restored, when and why. `principal` is the caller's id."""
+
+    principal: str
+    kind: Literal["suspended", "restored"]
+    because: str
+    at: datetime
+
+
 class Keys:
-    """Creates, rotates and revokes the keys of a project. Their secrets are never stored.
+    """Creates, rotates and revokes the keys of a project, and suspends callers. Secrets are never stored.
 
     Every change is an event in the database. Then `keys.json` is replaced as a whole by an atomic rename, and
     the gateway authorises the keys in the new file.
@@ -37,6 +52,7 @@ class Keys:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._folder = folder
+        self._ledger = LedgerLog(database, folder)
         self._replay = _Replay()
 
     @classmethod
@@ -64,7 +80,58 @@ class Keys:
     def records(self) -> list[KeyRecord]:
         """Return every key that was ever created, oldest first."""
         with self._database.reading() as connection:
-            return list(_replayed(connection).values())
+            return list(_replayed(connection).records.values())
+
+    def suspended(self) -> list[Suspension]:
+        """Return the callers who are suspended now, those of the longest suspension first."""
+        with self._database.reading() as connection:
+            return list(_replayed(connection).suspended.values())
+
+    def suspensions(self) -> list[SuspensionEvent]:
+        """Return every suspension and its end, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_EVENTS.where(t.key_events.c.kind.in_(_SUSPENSIONS))).all()
+        return [
+            SuspensionEvent(
+                principal=row.key_id,
+                kind=row.kind,
+                because=msgspec.json.decode(row.detail)["because"],
+                at=datetime.fromisoformat(row.at),
+            )
+            for row in rows
+        ]
+
+    def suspend(self, principal: str, *, because: str) -> bool:
+        """Suspend a caller, by the id of a key or of a token's subject; return whether that changed anything.
+
+        The gateway refuses the caller within a second. Raises `UsageError` for an empty reason or one over
+        500 characters, and for more suspended callers than the gateway reads.
+        """
+        return self._set_suspended(principal, because, suspended=True)
+
+    def restore(self, principal: str, *, because: str) -> bool:
+        """End a caller's suspension; return whether there was one. Raises `UsageError` as `suspend` does."""
+        return self._set_suspended(principal, because, suspended=False)
+
+    def _set_suspended(self, principal: str, because: str, *, suspended: bool) -> bool:
+        if not 0 < len(because) <= MAX_BECAUSE or not because.isprintable():
+            raise UsageError(
+                f"the reason has {len(because)} characters, or some that cannot be printed",
+                code="because-invalid",
+                hint=f"give one of at most {MAX_BECAUSE} printable characters, on one line",
+            )
+        with self._publishing() as (connection, now):
+            if (principal in now.suspended) == suspended:
+                return False
+            if suspended and len(now.suspended) >= MAX_SUSPENDED:
+                raise UsageError(
+                    f"{MAX_SUSPENDED} callers are suspended already",
+                    code="suspensions-full",
+                    hint="revoke their keys, or have the issuer lock their accounts, and restore them here",
+                )
+            kind = "suspended" if suspended else "restored"
+            self._append(connection, principal, kind, {"because": because}, utc_now())
+        return True
 
     def get(self, key_id: str) -> KeyRecord:
         """Return the key with an id, or the newest with a name. Raises `NotFoundError` without one."""
@@ -102,13 +169,13 @@ class Keys:
             "scope": scope,
         }
         now = utc_now()
-        with self._publishing() as (connection, records):
-            if any(each.name == name and each.status(now) == "live" for each in records):
+        with self._publishing() as (connection, keys):
+            if any(each.name == name and each.status(now) == "live" for each in keys.records.values()):
                 message = f"a key of the name `{name}` is active already"
                 raise UsageError(
                     message, code="key-name-taken", hint="give this one another name, or rotate that one"
                 )
-            _append(connection, key.id, "created", detail, now)
+            self._append(connection, key.id, "created", detail, now)
             _check_usable(connection)
         return key
 
@@ -118,20 +185,20 @@ class Keys:
         Raises `NotFoundError` for an unknown key, and `UsageError` for one that is not live.
         """
         now = utc_now()
-        with self._publishing() as (connection, records):
-            record = _live(_found(records, key_id), now)
+        with self._publishing() as (connection, keys):
+            record = _live(_found(keys.records.values(), key_id), now)
             key = new_key(record.id)
             detail = {"digest": key.digest, "before_expires_at": now + overlap}
-            _append(connection, record.id, "rotated", detail, now)
+            self._append(connection, record.id, "rotated", detail, now)
         return key
 
     def revoke(self, key_id: str) -> KeyRecord:
         """Revoke a key for good. Raises `NotFoundError` for an unknown key. It may be revoked twice."""
         now = utc_now()
-        with self._publishing() as (connection, records):
-            record = _found(records, key_id)
+        with self._publishing() as (connection, keys):
+            record = _found(keys.records.values(), key_id)
             if record.revoked_at is None:
-                _append(connection, record.id, "revoked", {}, now)
+                self._append(connection, record.id, "revoked", {}, now)
         return self.get(record.id)
 
     def publish(self) -> None:
@@ -140,77 +207,100 @@ class Keys:
             self._write()
 
     @contextmanager
-    def _publishing(self) -> Iterator[tuple[Connection, list[KeyRecord]]]:
-        """Yield a connection and the keys for one change, under this machine's lock; then write the file."""
+    def _publishing(self) -> "Iterator[tuple[Connection, _State]]":
+        """Yield a connection and the state for one change, under this machine's lock; then write the file."""
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
-                yield connection, list(_replayed(connection).values())
+                yield connection, _replayed(connection)
             self._write()
+
+    def _append(
+        self, connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime
+    ) -> None:
+        encoded = msgspec.json.encode(detail)
+        row = {"key_id": key_id, "kind": kind, "detail": encoded.decode(), "at": at.isoformat()}
+        connection.execute(insert(t.key_events), row)
+        announce(connection)
+        given = msgspec.json.decode(encoded)
+        plain = {name: value for name, value in given.items() if value and name != "digest"}
+        digest = document_digest(encoded)
+        if kind in _SUSPENSIONS:
+            event = decision("suspended", principal=key_id, event=kind, **plain, document=digest)
+        else:
+            event = decision("key", key_id=key_id, event=kind, **plain, document=digest)
+        self._ledger.record(connection, [event])
 
     def _write(self) -> None:
         """Write `keys.json` as the database has it, under this machine's lock."""
         with self._database.reading() as connection:
-            records = self._replay.read(connection)
+            found = self._replay.read(connection)
         try:
-            _replace(self.path, keyring_bytes(records))
+            _replace(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
         except OSError as error:
             raise StoreError(
                 f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
             ) from error
 
 
-def _append(connection: Connection, key_id: str, kind: str, detail: Mapping[str, Any], at: datetime) -> None:
-    encoded = msgspec.json.encode(detail).decode()
-    row = {"key_id": key_id, "kind": kind, "detail": encoded, "at": at.isoformat()}
-    connection.execute(insert(t.key_events), row)
-    announce(connection)
-
-
 def _check_usable(connection: Connection) -> None:
     try:
-        read_records(keyring_bytes(_replayed(connection).values()))
+        read_records(keyring_bytes(_replayed(connection).records.values()))
     except (ConfigError, msgspec.ValidationError) as error:  # the latter for a cap that is not a number
         hint = "limits are above 0, and a window is a number of seconds"
         raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
+MAX_BECAUSE = 500
+_SUSPENSIONS = ("suspended", "restored")
+"""Events whose `key_id` is that of a caller, who may have no key."""
+
+
+@dataclass(slots=True)
+class _State:
+    """The keys and the suspended callers after some events, by id, oldest first."""
+
+    records: dict[str, KeyRecord] = field(default_factory=dict)
+    suspended: dict[str, Suspension] = field(default_factory=dict)
+
+
 class _Replay:
-    """The keys after the events read so far, so that a machine that follows others reads only new ones."""
+    """The state after the events read so far, so that a machine that follows others reads only new ones."""
 
     def __init__(self) -> None:
-        self._records: dict[str, KeyRecord] = {}
+        self._state = _State()
         self._count = 0
         self._newest = 0
 
-    def read(self, connection: Connection) -> list[KeyRecord]:
-        """Return the keys after all events, oldest first.
+    def read(self, connection: Connection) -> _State:
+        """Return the state after all events.
 
         Everything is read again if an event was committed after one with a higher number.
         """
         count = connection.execute(select(func.count()).select_from(t.key_events)).scalar_one()
         rows = connection.execute(_EVENTS.where(t.key_events.c.id > self._newest)).all()
         if self._count + len(rows) != count:
-            self._records = {}
+            self._state = _State()
             rows = connection.execute(_EVENTS).all()
             self._count = 0
-        _apply(rows, self._records)
+        _apply(rows, self._state)
         self._count += len(rows)
         self._newest = rows[-1].id if rows else self._newest
-        return list(self._records.values())
+        return self._state
 
 
-def _replayed(connection: Connection) -> dict[str, KeyRecord]:
-    """Return the keys by id, after all their events."""
-    records: dict[str, KeyRecord] = {}
-    _apply(connection.execute(_EVENTS), records)
-    return records
+def _replayed(connection: Connection) -> _State:
+    """Return the keys and suspended callers after all events."""
+    state = _State()
+    _apply(connection.execute(_EVENTS), state)
+    return state
 
 
 _EVENTS = select(t.key_events).order_by(t.key_events.c.id)
 
 
-def _apply(rows: Iterable[Any], records: dict[str, KeyRecord]) -> None:
-    """Change keys as events say, which come in their order."""
+def _apply(rows: Iterable[Any], state: _State) -> None:
+    """Change the state as events say, which come in their order."""
+    records = state.records
     for row in rows:
         at = datetime.fromisoformat(row.at)
         detail = msgspec.json.decode(row.detail)
@@ -220,6 +310,10 @@ def _apply(rows: Iterable[Any], records: dict[str, KeyRecord]) -> None:
             records[row.key_id] = _rotated(records[row.key_id], detail, at)
         elif row.kind == "revoked":
             records[row.key_id] = msgspec.structs.replace(records[row.key_id], revoked_at=at)
+        elif row.kind == "suspended":
+            state.suspended[row.key_id] = Suspension(principal=row.key_id, at=at)
+        elif row.kind == "restored":
+            state.suspended.pop(row.key_id, None)
 
 
 def _created(key_id: str, detail: dict[str, Any], at: datetime) -> KeyRecord:
@@ -236,8 +330,9 @@ def _rotated(record: KeyRecord, detail: dict[str, Any], at: datetime) -> KeyReco
     return msgspec.structs.replace(record, secrets=secrets)
 
 
-def _found(records: list[KeyRecord], key_id: str) -> KeyRecord:
+def _found(keys: Iterable[KeyRecord], key_id: str) -> KeyRecord:
     """Return the key with an id, or the newest with a name."""
+    records = list(keys)
     for wanted in ("id", "name"):
         for record in reversed(records):
             if getattr(record, wanted) == key_id:

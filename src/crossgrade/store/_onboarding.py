@@ -11,6 +11,8 @@ from sqlalchemy import Row, insert, select
 from crossgrade.domain import JSON
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._records import utc_now
 
 OnboardingKind: TypeAlias = Literal[
@@ -21,6 +23,9 @@ OnboardingKind: TypeAlias = Literal[
 Where it was found to be new, it was proposed for a test; the test began with a limit on its cost (`renewal`)
 and ended with what it cost (`spent`), which the webhook was told (`delivered`).
 """
+
+_APPROVALS = frozenset({"proposed", "renewal", "canary"})
+"""The steps that somebody decides, which the ledger has too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +42,9 @@ class OnboardingStep:
 class Onboardings:
     """The steps of every offer."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ledger: LedgerLog) -> None:
         self._database = database
+        self._ledger = ledger
 
     def append(self, step: OnboardingStep) -> None:
         """Record a step."""
@@ -51,6 +57,11 @@ class Onboardings:
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.onboarding_steps), row)
+            if step.kind in _APPROVALS:
+                facts = {name: row[name] for name in ("offer", "workload", "at")}
+                digest = document_digest(row["detail"])
+                event = decision("approval", step=step.kind, **facts, detail=step.detail, digest=digest)
+                self._ledger.record(connection, [event])
 
     def steps(self, offer: str, workload: str) -> list[OnboardingStep]:
         """Return the steps of an offer on a workload, in the order of their recording."""

@@ -4,6 +4,7 @@ Machines that share a database publish their route tables through it.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +14,17 @@ from crossgrade.errors import ConfigError, StoreError
 from crossgrade.routing import Route, RouteTable, read_route_table, route_table_bytes, route_table_digest
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, announce, file_lock
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import LedgerEvent, decision
 from crossgrade.store._records import utc_now
 
 
 class SharedRoutes:
     """The route tables that all machines with this database have published."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ledger: LedgerLog) -> None:
         self._database = database
+        self._ledger = ledger
 
     def newest(self) -> tuple[str, bytes] | None:
         """Return the digest and the bytes of the newest table, or None if none was published."""
@@ -29,8 +33,8 @@ class SharedRoutes:
             row = connection.execute(query).first()
         return None if row is None else (row.digest, row.content)
 
-    def append(self, table: RouteTable) -> bool:
-        """Publish a table to all machines. Return False if another table has its version."""
+    def append(self, table: RouteTable, event: LedgerEvent) -> bool:
+        """Publish a table to all machines, and record it. Return False if another table has its version."""
         row = {
             "version": table.version,
             "digest": route_table_digest(table),
@@ -41,6 +45,7 @@ class SharedRoutes:
             is_first = connection.execute(_APPEND, row).rowcount == 1
             if is_first:
                 announce(connection)
+                self._ledger.record(connection, [event])
         return is_first
 
 
@@ -65,8 +70,9 @@ class Routes:
     each writes its own files from it.
     """
 
-    def __init__(self, folder: Path, shared: SharedRoutes | None = None) -> None:
+    def __init__(self, folder: Path, ledger: LedgerLog, shared: SharedRoutes | None = None) -> None:
         self._folder = folder
+        self._ledger = ledger
         self._shared = shared
         self._history = folder / "routes"
 
@@ -113,16 +119,21 @@ class Routes:
         """
         with file_lock(self._folder / "locks" / "routes.lock", wait=True):
             for _ in range(_TRIES):
-                published = self._next(table, expected_digest, step)
-                if self._shared is None or self._shared.append(published):
+                published, event = self._next(table, expected_digest, step)
+                if self._shared is None:
+                    self._ledger.append([event])  # first, so that no table is in force without its entry
+                    break
+                if self._shared.append(published, event):
                     break
             else:
                 raise _changed_meanwhile()
             self._replace(published)
         return published
 
-    def _next(self, table: RouteTable, expected_digest: str | None, step: Step) -> RouteTable:
-        """Return the table as the next version of the active one."""
+    def _next(
+        self, table: RouteTable, expected_digest: str | None, step: Step
+    ) -> tuple[RouteTable, LedgerEvent]:
+        """Return the table as the next version of the active one, and the entry about it."""
         current = self.current()
         seen = None if current is None else route_table_digest(current)
         routes = table.routes
@@ -131,7 +142,9 @@ class Routes:
                 raise _changed_meanwhile()
             routes = self._merged(table, expected_digest, current)
         version = 1 if current is None else current.version + 1
-        return RouteTable(version=version, routes=routes, previous=seen)
+        published = RouteTable(version=version, routes=routes, previous=seen)
+        before = {} if current is None else current.by_name
+        return published, _event(published, before, step)
 
     def _merged(self, table: RouteTable, base_digest: str | None, current: RouteTable) -> tuple[Route, ...]:
         """Return the current routes, with those replaced that `table` changes relative to its base."""
@@ -157,6 +170,20 @@ class Routes:
                 f"the route table cannot be written to {self._folder} ({error.strerror})",
                 code="route-table-unwritable",
             ) from error
+
+
+def _event(table: RouteTable, before: Mapping[str, Route], step: Step) -> LedgerEvent:
+    changed = [route.name for route in table.routes if before.get(route.name) != route]
+    removed = sorted(set(before) - set(table.by_name))
+    return decision(
+        "route",
+        digest=route_table_digest(table),
+        version=table.version,
+        previous=table.previous,
+        step=step,
+        changed=changed,
+        removed=removed,
+    )
 
 
 def _changed_meanwhile() -> StoreError:

@@ -15,6 +15,7 @@ from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._keys import Keys
 from crossgrade.store._labels import LabelRecords
+from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._onboarding import Onboardings
 from crossgrade.store._pairs import LivePairs
 from crossgrade.store._raters import Raters
@@ -36,18 +37,20 @@ class Store:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self.folder = folder
+        self.ledger = LedgerLog(database, folder)
         self.runs = Runs(database, folder)
         self.answers = Answers(database)
-        self.verdicts = Verdicts(database)
+        self.verdicts = Verdicts(database, self.ledger)
         is_shared = database.engine.dialect.name == "postgresql"
-        self.routes = Routes(folder, SharedRoutes(database) if is_shared else None)
+        shared = SharedRoutes(database, self.ledger) if is_shared else None
+        self.routes = Routes(folder, self.ledger, shared)
         self.pairs = LivePairs(database)
         self.labels = LabelRecords(database)
         self.raters = Raters(database)
         self.feedback = FeedbackLog(database)
-        self.alarms = Alarms(database)
+        self.alarms = Alarms(database, self.ledger)
         self.keys = Keys(database, folder)
-        self.onboardings = Onboardings(database)
+        self.onboardings = Onboardings(database, self.ledger)
         self.baselines = Baselines(database, folder)
         self.compatibility = Compatibility(database)
 
@@ -103,7 +106,7 @@ class Store:
         """Remove some samples of a workload, and the answers to `requests` (digests); see `erase_samples`."""
         from crossgrade.store._erasure import erase_samples
 
-        return erase_samples(self._database, workload, samples, requests)
+        return erase_samples(self._database, self.ledger, workload, samples, requests)
 
     def close(self) -> None:
         """Close the database. The store cannot be used afterwards."""

@@ -2,7 +2,8 @@
 
 Times are RFC 3339 text in UTC. Money is decimal text, which is exact and the same on SQLite and PostgreSQL.
 Structures are JSON text. Rows are never updated or deleted, except for the counters of limits, the texts of
-old live pairs and the notes on them, and the samples that `_erasure.py` erases.
+old live pairs and the notes on them, the samples that `_erasure.py` erases, and the ledger's head,
+checkpoints and erased payloads.
 """
 
 from sqlalchemy import (
@@ -19,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -457,4 +459,51 @@ label_actions = Table(
     Column("shown_at", String),
     Column("at", String, nullable=False),
     Index("ix_label_actions_subject", "subject", "number"),
+)
+
+ledger_head = Table(
+    "ledger_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+)
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("payload", LargeBinary),
+    Column("subject", String),
+    Index(
+        "ix_ledger_entries_subject",
+        "subject",
+        sqlite_where=text("subject IS NOT NULL"),
+        postgresql_where=text("subject IS NOT NULL"),
+    ),
+)
+
+ledger_nodes = Table(
+    "ledger_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+    Column("is_cosigned", Boolean, nullable=False),
+)
+
+ledger_keys = Table(
+    "ledger_keys",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
 )

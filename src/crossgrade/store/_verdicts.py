@@ -4,7 +4,7 @@ Evidence is stored as MessagePack (which has NaN and infinity), compressed with 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from crossgrade.decide import Evidence, Verdict, upgraded_verdict
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
+from crossgrade.store._ledger import LedgerLog
+from crossgrade.store._ledger_events import LedgerEvent, decision, document_digest
 from crossgrade.store._records import LATEST, new_id, utc_now
 
 
@@ -33,8 +35,9 @@ class StoredVerdict:
 class Verdicts:
     """The verdicts of a store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, ledger: LedgerLog) -> None:
         self._database = database
+        self._ledger = ledger
 
     def append(self, verdict: Verdict, evidence: Evidence | None = None) -> str:
         """Record a verdict and return its id. With its evidence it can be computed again later."""
@@ -53,6 +56,7 @@ class Verdicts:
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.verdicts), row)
+            self._ledger.record(connection, [_decided(row, verdict)])
         return identifier
 
     def same_as(self, verdict: Verdict) -> StoredVerdict | None:
@@ -105,6 +109,13 @@ class Verdicts:
                 f"the evidence of verdict {verdict_id} is damaged ({error})", code="evidence-damaged"
             ) from error
 
+    def documents(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the id of every verdict, when it was recorded, and the digest of its document."""
+        query = select(t.verdicts.c.id, t.verdicts.c.at, t.verdicts.c.verdict).order_by(t.verdicts.c.id)
+        with self._database.reading() as connection:
+            for row in connection.execute(query.execution_options(yield_per=1_000)):
+                yield row.id, row.at, document_digest(row.verdict)
+
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
         """Return verdicts (of one workload), newest first."""
         query = (
@@ -116,6 +127,12 @@ class Verdicts:
             query = query.where(t.verdicts.c.workload == workload)
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(query)]
+
+
+def _decided(row: Mapping[str, Any], verdict: Verdict) -> LedgerEvent:
+    facts = {name: row[name] for name in ("id", "workload", "name", "run_id", "decided_at", "valid_until")}
+    digest = document_digest(row["verdict"])
+    return decision("verdict", **facts, digest=digest, evidence_digest=verdict.evidence_digest)
 
 
 def encode_verdict(verdict: Verdict) -> str:

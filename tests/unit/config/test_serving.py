@@ -10,6 +10,8 @@ import pytest
 
 from crossgrade.config import Config, InvalidConfigError, config_schema, load_config
 from crossgrade.domain import (
+    LedgerSpec,
+    LedgerWitness,
     Limit,
     RouteSpec,
     SealedWatching,
@@ -100,6 +102,7 @@ def test_without_the_sections_each_workload_is_a_route_and_nothing_is_open(tmp_p
     assert config.serving == Serving()
     assert not config.serving.open_on_loopback
     assert config.watching == Watching()
+    assert config.ledger == LedgerSpec()
 
 
 def test_no_routes_are_no_routes(tmp_path: Path) -> None:
@@ -342,6 +345,42 @@ def test_an_issuer_on_this_machine_may_use_http(tmp_path: Path) -> None:
     rules = "rules: [{claim: x, operator: equals, value: y, tier: t}]"
     text = f"serve: {{issuers: [{{issuer: 'http://127.0.0.1:9/', audience: a, {rules}}}]}}\n"
     assert load(tmp_path, MINIMAL + text).serving.issuers[0].issuer == "http://127.0.0.1:9/"
+
+
+VKEY = "w.example/one+1a2b3c4d+BGtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWs="
+
+
+def test_who_cosigns_the_ledger(tmp_path: Path) -> None:
+    witness = f"{{url: 'https://w.example', key: '{VKEY}'}}"
+    text = f"ledger: {{witnesses: [{witness}], cosign_every_s: 5, keep_texts: true}}\n"
+    text += "routes: {r: {incumbent: old, ledger: require}}\n"
+    config = load(tmp_path, MINIMAL + text)
+    assert config.ledger == LedgerSpec(
+        witnesses=(LedgerWitness(url="https://w.example", key=VKEY),), cosign_every_s=5, keep_texts=True
+    )
+    assert config.routes["r"].ledger == "require"
+
+
+@pytest.mark.parametrize(
+    ("witnesses", "problem"),
+    [
+        ([("http://w.example", VKEY)], ("witness-not-https", "ledger.witnesses.0.url", "https://")),
+        ([("https://a", VKEY), ("https://b", VKEY)], ("witness-repeated", "ledger.witnesses.1.key")),
+        ([("https://w.example", "no key")], ("value-invalid", "ledger.witnesses.0.key", "key")),
+    ],
+)
+def test_rules_of_witnesses(
+    tmp_path: Path, witnesses: list[tuple[str, str]], problem: tuple[str, ...]
+) -> None:
+    rows = ", ".join(f"{{url: '{url}', key: '{key}'}}" for url, key in witnesses)
+    (seen,) = problems(tmp_path, MINIMAL + f"ledger: {{witnesses: [{rows}]}}\n")
+    code, where, *values = problem
+    check_error(seen, code, *values, where=where)
+
+
+def test_a_route_enters_its_requests_never_or_in_one_of_two_ways(tmp_path: Path) -> None:
+    (seen,) = problems(tmp_path, MINIMAL + "routes: {r: {incumbent: old, ledger: always}}\n")
+    check_error(seen, "value-unknown", "require", where="routes.r.ledger")
 
 
 @pytest.mark.parametrize(

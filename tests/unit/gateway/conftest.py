@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossgrade.domain import RouteSpec, Serving, StoredResponses
-from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Remember, RequestRecord
+from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, Serving, StoredResponses
+from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Inscribe, Remember, RequestRecord
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
 from crossgrade.serve._kept import KeptResponses
@@ -25,6 +25,10 @@ class MemoryBroker:
     """Keeps what a worker hands to the broker."""
 
     def __init__(self) -> None:
+        self.entries: list[Inscribe] = []
+        self.ledger: Callable[[Inscribe], str | None] = lambda _: None
+        self.held: list[Callable[[], None]] = []
+        self.has_room = True
         self.records: list[RequestRecord] = []
         self.outcomes: list[Any] = []
         self.pairs: list[Any] = []
@@ -40,6 +44,19 @@ class MemoryBroker:
         found = self.kept.find(message(1), 10_000)
         error = TOO_LARGE if found is None else None
         on_done(Done(1, text=msgspec.json.encode(found).decode(), error=error))
+
+    def inscribe(self, message: Callable[[int], Inscribe], on_done: Callable[[Done | None], None]) -> bool:
+        """Answer with the error that `ledger` returns; an answer that is `held` comes when a test calls it."""
+        entry = msgspec.json.decode(msgspec.json.encode(message(len(self.entries))), type=Inscribe)
+        if not self.has_room:
+            return False
+        error = self.ledger(entry)
+        self.entries.append(entry)
+        if error == "held":
+            self.held.append(lambda: on_done(Done(entry.number)))
+        else:
+            asyncio.get_running_loop().call_soon(on_done, Done(entry.number, error=error))
+        return True
 
     def record(self, record: RequestRecord) -> None:
         self.records.append(record)
@@ -225,6 +242,8 @@ def running(
     environ: dict[str, str] | None = None,
     key: str | None = None,
     ends_at: dict[str, float] | None = None,
+    access: tuple[AccessRule, ...] = (),
+    ledger: LedgerSpec | None = None,
     **serving: Any,
 ) -> Iterator[World]:
     """Run a worker in a thread."""
@@ -236,6 +255,8 @@ def running(
         state=str(tmp_path),
         broker=str(tmp_path / "broker.sock"),
         ends_at=ends_at or {},
+        access=access,
+        ledger=ledger or LedgerSpec(),
     )
     loop = asyncio.new_event_loop()
     broker = MemoryBroker()
@@ -246,6 +267,7 @@ def running(
         worker.broker = broker
         worker.context.broker = broker
         worker.context.shadows.broker = broker
+        worker.context.inscriber.broker = broker
         worker.gateway.callers.broker = broker
         if worker.context.earlier is not None:
             worker.context.earlier.broker = broker

@@ -308,7 +308,7 @@ def test_a_pair_without_room_is_replaced_by_a_missed_one_under_its_id():
     link.keep_pair(pair_of(MOST_PAIRS_BYTES // 3), kept.append)
     link.keep_pair(pair_of(MOST_PAIRS_BYTES // 3), kept.append, instead=lambda: pair_of(0, "not_kept"))
     link.keep_pair(pair_of(MOST_PAIRS_BYTES // 3), kept.append)
-    first, second = (msgspec.json.decode(line, type=Keep).pair for line, _ in link._asked.values())
+    first, second = (msgspec.json.decode(line, type=Keep).pair for line in link._asked.lines())
     assert (first.missed, second.missed, kept) == (None, "not_kept", [False])
     assert [(name, values[0]) for name, _, values in metrics.take()] == [("crossgrade.gateway.dropped", 1)]
 
@@ -317,11 +317,11 @@ def test_a_pair_that_the_store_refuses_is_replaced_once_under_its_id():
     link = BrokerLink("nowhere", worker=0, limits=Limits(()), metrics=Metrics((), 0))
     kept = []
     link.keep_pair(pair_of(9), kept.append, instead=lambda: pair_of(0, "not_kept"))
-    ((line, _),) = link._asked.values()
+    (line,) = link._asked.lines()
     first = msgspec.json.decode(line, type=Keep)
     link._done(Done(first.number, error="it cannot be read"))
-    ((line, _),) = link._asked.values()
+    (line,) = link._asked.lines()
     second = msgspec.json.decode(line, type=Keep)
     assert (second.id, second.pair.missed, kept) == (first.id, "not_kept", [])
     link._done(Done(second.number))
-    assert (kept, link._asked) == ([True], {})
+    assert (kept, link._asked.lines()) == ([True], [])

@@ -127,6 +127,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "exp is true": (lambda s: s.token(s.claims(exp=True)), "token_claim"),
     "exp is a text": (lambda s: s.token(s.claims(exp=str(NOW + 60))), "token_claim"),
     "exp is NaN": (lambda s: s.token(json.dumps(s.claims(exp=float("nan"))).encode()), "token_malformed"),
+    "exp has 400 digits": (lambda s: s.token(claims=s_claims(s, f'"exp": 1{"0" * 400}')), "token_claim"),
     "exp is infinite": (lambda s: s.token(claims=s_claims(s, '"exp": 1e999')), "token_claim"),
     "no iat": (lambda s: s.token(s.claims(iat=...)), "token_claim"),
     "issued in the future": (lambda s: s.token(s.claims(iat=NOW + 60)), "token_not_yet"),

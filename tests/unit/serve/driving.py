@@ -48,6 +48,7 @@ class Machine:
     limits: tuple[Limit, ...]
     workers: int = 1
     serving: dict[str, Any] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,7 +67,8 @@ class Machine:
             self.settings,
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "crossgrade.serve.broker", str(self.settings)], env=self.environ
+            [*self.prefix, sys.executable, "-m", "crossgrade.serve.broker", str(self.settings)],
+            env=self.environ,
         )
 
     def wait(self) -> None:

@@ -40,3 +40,44 @@ def test_tokens_need_what_verifies_them(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(_settings, "find_spec", lambda name: None)
         with raises_code("missing-extra", "serve"):
             compile_settings(project, {})
+
+
+LEDGER = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
+routes: {r: {incumbent: m, ledger: require}, open: {incumbent: m}}
+ledger: {keep_texts: TEXTS}
+"""
+
+
+def test_a_ledger_without_keys_is_said_and_keeps_no_texts(tmp_path: Path) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(LEDGER.replace("TEXTS", "false"))
+    with Project.open(path) as project:
+        (warning,) = compile_settings(project, {}).warnings
+        assert "requests of r are" in warning
+    path.write_text(LEDGER.replace("TEXTS", "true"))
+    with Project.open(path) as project:
+        with raises_code("ledger-without-key"):
+            compile_settings(project, {})
+        project.store.ledger.secrets.make("example.com/log")
+        compiled = compile_settings(project, {})
+    assert not compiled.warnings
+    assert compiled.settings.ledger.keep_texts
+
+
+GATED = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
+routes: {r: {incumbent: m, gated: true}, closed: {incumbent: m, gated: true}, open: {incumbent: m}}
+access: {rules: [{name: wide, routes: [r]}, {name: narrow, routes: [r], models: [m]}]}
+"""
+
+
+def test_a_rule_that_never_matches_and_a_route_that_no_rule_opens_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(GATED)
+    with Project.open(path) as project:
+        compiled = compile_settings(project, {})
+    needless, closed = compiled.warnings
+    assert "rule narrow" in needless
+    assert "route closed" in closed
+    assert [rule.name for rule in compiled.settings.access] == ["wide", "narrow"]

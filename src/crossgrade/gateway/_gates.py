@@ -1,0 +1,84 @@
+"""Gates of routes: the access rules of a route, the certificates behind its models, and what they decided."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from crossgrade.errors import AccessError
+from crossgrade.identity import AccessDecision, AccessRequest, AccessRules, ModelEvidence, Principal
+
+_NO_EVIDENCE: Mapping[str, ModelEvidence] = MappingProxyType({})
+
+
+class RouteGate:
+    """Decides on the requests of one gated route, with the evidence that the route table has now.
+
+    `route` is None for models that no route uses and that are asked for by their own names. `evidence` has
+    the certificate of each offer that one covers.
+    """
+
+    __slots__ = ("evidence", "route", "rules", "workload")
+
+    def __init__(
+        self,
+        rules: AccessRules,
+        route: str | None = None,
+        workload: str | None = None,
+        evidence: Mapping[str, ModelEvidence] = _NO_EVIDENCE,
+    ) -> None:
+        self.route = route
+        self.workload = workload
+        self.rules = rules.on(route, workload)
+        self.evidence = evidence
+
+    def by_name(self) -> "RouteGate":
+        """Return the gate of a model of this route that is asked for by its own name.
+
+        No certificate is about such requests.
+        """
+        return RouteGate(self.rules, self.route, self.workload)
+
+    def decide(self, principal: Principal, programme: str | None, model: str, now: float) -> AccessDecision:
+        """Decide on a model, by its offer's name, at `now` (seconds since 1970)."""
+        return self.rules.decide(self._request(principal, programme, model), now)
+
+    def error(
+        self, principal: Principal, programme: str | None, model: str, decision: AccessDecision
+    ) -> AccessError:
+        """Return the error that tells the caller of a decision."""
+        return self.rules.error(self._request(principal, programme, model), decision)
+
+    def is_open_to(self, principal: Principal, models: Collection[str], now: float) -> bool:
+        """Return whether one of these models may answer the caller under some programme or login."""
+        return any(
+            self.decide(principal, programme, model, now).outcome != "deny"
+            for programme in self.rules.programmes
+            for model in models
+        )
+
+    def _request(self, principal: Principal, programme: str | None, model: str) -> AccessRequest:
+        return AccessRequest(
+            principal=principal,
+            route=self.route,
+            workload=self.workload,
+            programme=programme,
+            model=model,
+            evidence=self.evidence.get(model),
+        )
+
+
+class Admission:
+    """What the access rules said of a request when it was admitted, by offer.
+
+    It holds until the request ends, even if evidence expires meanwhile. `programme` is what the request
+    selected, None for none.
+    """
+
+    __slots__ = ("decisions", "programme")
+
+    def __init__(self, programme: str | None, decisions: Mapping[str, AccessDecision]) -> None:
+        self.programme = programme
+        self.decisions = decisions
+
+    def allows(self, offer: str) -> bool:
+        """Return whether an offer may answer."""
+        return self.decisions[offer].outcome == "allow"

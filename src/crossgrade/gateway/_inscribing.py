@@ -1,0 +1,181 @@
+"""What one worker hands over for the ledger: entries about requests, and how many it had to drop.
+
+The broker appends them. Entries that are not appended yet are kept, within a bound, and sent again to a new
+broker.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from crossgrade.domain import LedgerSpec
+from crossgrade.gateway._broker import BrokerLink, OnDone
+from crossgrade.gateway._messages import Done, EntryKind, Inscribe
+from crossgrade.gateway._metrics import Metrics
+from crossgrade.gateway._problems import Problem
+from crossgrade.gateway._settle import RequestState
+
+MOST_TEXT_BYTES = 1 << 20
+"""The longest text that is kept beside its entry."""
+
+MOST_REFUSALS = 200
+"""The refused requests that a worker enters per second. A flood of them must not displace other entries."""
+
+_TELL_S = 1.0
+_LONGEST = 200
+"""What a client or a provider wrote is cut to so many characters."""
+
+
+class Inscriber:
+    """Hands over the entries of one worker.
+
+    `broker` takes them. Of texts of up to `most_text` bytes the text itself is kept as well, encrypted.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        broker: BrokerLink,
+        metrics: Metrics,
+        worker: int,
+        spec: LedgerSpec,
+    ) -> None:
+        self.loop = loop
+        self.broker = broker
+        self.most_text = MOST_TEXT_BYTES if spec.keep_texts else 0
+        self._metrics = metrics
+        self._worker = worker
+        self._life = os.urandom(6).hex()
+        self._dropped: Counter[tuple[str, EntryKind]] = Counter()
+        self._since = ""
+        self._told = 0
+        self._telling: asyncio.TimerHandle | None = None
+        self._refusals = (0, 0)
+
+    def enter(
+        self,
+        kind: EntryKind,
+        asked: RequestState,
+        detail: dict[str, Any],
+        secret: bytes | None = None,
+        on_done: OnDone | None = None,
+    ) -> bool:
+        """Hand over an entry about a request; return False, and count it as dropped, if there is no room.
+
+        With `on_done` the entry is awaited: if it cannot be appended, that is told and it is given up.
+        """
+        assert asked.route is not None
+        message = partial(
+            Inscribe,
+            kind=kind,
+            id=asked.id,
+            detail={name: value for name, value in detail.items() if value is not None},
+            subject=None if secret is None else asked.principal.id,
+            secret=secret,
+            is_awaited=on_done is not None,
+        )
+        has_room = self.broker.inscribe(message, on_done or _ignored)
+        if not has_room:
+            self._drop(asked.route.name, kind)
+        return has_room
+
+    def refused(self, asked: RequestState, problem: Problem) -> None:
+        """Enter that a caller may not use a route, if the route's requests are entered."""
+        route = asked.route
+        if route is None or route.ledger == "off":
+            return
+        second, count = self._refusals
+        now = int(asked.at)
+        self._refusals = (now, count + 1 if second == now else 1)
+        if self._refusals[1] > MOST_REFUSALS:
+            self._drop(route.name, "access")
+            return
+        decision = "login" if problem.status == 401 else "deny"
+        decided = None if asked.admission is None else asked.admission.decisions
+        rules = {offer: each.rule.name for offer, each in (decided or {}).items() if each.rule is not None}
+        code = {"decision": decision, "status": problem.status, "code": problem.code, "rules": rules or None}
+        self.enter("access", asked, request_facts(asked) | code)
+
+    def stop(self) -> None:
+        """Say what was dropped: nothing more will be entered."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell(is_last=True)
+
+    def _drop(self, route: str, kind: EntryKind) -> None:
+        self._metrics.add("crossgrade.gateway.dropped", "entry")
+        if not self._dropped:
+            self._since = moment(datetime.now(UTC).timestamp())
+        self._dropped[route, kind] += 1
+        if self._telling is None:
+            self._telling = self.loop.call_later(_TELL_S, self._tell)
+
+    def _tell(self, *, is_last: bool = False) -> None:
+        """Enter how many entries were dropped, once there is room for that."""
+        name = f"{self._life}-{self._told}"
+        detail: dict[str, Any] = {
+            "id": name,
+            "worker": self._worker,
+            "since": self._since,
+            "until": moment(datetime.now(UTC).timestamp()),
+            "entries": [
+                {"route": route, "kind": kind, "count": count}
+                for (route, kind), count in sorted(self._dropped.items())
+            ],
+        }
+        message = partial(Inscribe, kind="dropped", id=name, detail=detail)
+        self._telling = None
+        if self.broker.inscribe(message, _ignored):
+            self._told += 1
+            self._dropped.clear()
+        elif not is_last:
+            self._telling = self.loop.call_later(_TELL_S, self._tell)
+
+
+def request_facts(asked: RequestState) -> dict[str, Any]:
+    """Return what an entry says of a request before it is sent: whose it is, and what it asks for."""
+    principal, payload, route, admission = asked.principal, asked.payload, asked.route, asked.admission
+    assert payload is not None
+    assert route is not None
+    logged_in = principal.auth_time
+    return {
+        "request": asked.id,
+        "arrived": moment(asked.at),
+        "principal": principal.id,
+        "issuer": principal.issuer or None,
+        "acr": cut(principal.acr),
+        "auth_time": None if logged_in is None else moment(logged_in),
+        "team": principal.team or None,
+        "tier": principal.tier or None,
+        "route": route.name,
+        "workload": route.spec.workload,
+        "operation": asked.endpoint.name,
+        "model": cut(payload.fields.model),
+        "programme": None if admission is None else cut(admission.programme),
+    }
+
+
+def rule_of(asked: RequestState) -> str | None:
+    """Return the name of the access rule that allows a request's target; None on a route without rules."""
+    if asked.admission is None or asked.target is None:
+        return None
+    decision = asked.admission.decisions.get(asked.target.offer)
+    return None if decision is None or decision.rule is None else decision.rule.name
+
+
+def moment(at: float) -> str:
+    """Return a time in seconds since 1970 as RFC 3339 has it, in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cut(text: str | None) -> str | None:
+    """Return at most 200 characters of what a client or a provider wrote; None if it is empty."""
+    return text[:_LONGEST] if text else None
+
+
+def _ignored(done: Done | None) -> None:
+    """Do nothing: what could not be appended is counted by the broker."""

@@ -1,0 +1,213 @@
+"""Decides by access rules whether a model may answer a request. `_refusals` words what is missing."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from crossgrade.domain import AccessRule, RequiredLogin, RouteSpec, TokenIssuer
+from crossgrade.errors import AccessError
+from crossgrade.identity._claims import LEEWAY_S
+from crossgrade.identity._refusals import Lack, RefusedRequest, refusal
+from crossgrade.identity.keyring import Principal
+from crossgrade.routing import Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEvidence:
+    """The certificate behind a model on a route: its verdict, the digest of its evidence, and its end.
+
+    `valid_until` is in seconds since 1970.
+    """
+
+    verdict_id: str | None
+    digest: str | None
+    valid_until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRequest:
+    """One model for one request: who asks, on which route and workload, for which programme.
+
+    `route` and `workload` are None if a model is asked for by its own name and no route uses it. `evidence`
+    is the model's certificate on that route, None if it has none.
+    """
+
+    principal: Principal
+    route: str | None
+    workload: str | None
+    programme: str | None
+    model: str
+    evidence: ModelEvidence | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessDecision:
+    """What the rules say of one request, by which rule, and on what evidence.
+
+    `login` means that a stronger or fresher login would be enough. `code` is `allowed`, or names the reason.
+    `rule` is None if no rule matches. `evidence` is set if the rule asked for it and it is valid. `lack` says
+    what is missing, None if nothing is.
+    """
+
+    outcome: Literal["allow", "login", "deny"]
+    code: str
+    rule: AccessRule | None = None
+    evidence: ModelEvidence | None = None
+    lack: Lack | None = None
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether a rule grants the model to the caller, whatever it says of evidence and login."""
+        return self.rule is not None and self.rule.allow
+
+
+class AccessRules:
+    """Access rules in their order. The first one that matches decides, and without one the answer is no.
+
+    `issuers` are those of the configuration, so that refusals can name the claim that gives a tier.
+    """
+
+    def __init__(self, rules: Iterable[AccessRule], issuers: Iterable[TokenIssuer] = ()) -> None:
+        self._rules = tuple(rules)
+        self._issuers = tuple(issuers)
+        self.programmes = frozenset((None, *(rule.programme for rule in self._rules)))
+        """What a request may select. None, no programme, is always among them."""
+
+    def on(self, route: str | None, workload: str | None) -> "AccessRules":
+        """Return the same rules without those that are for other routes or workloads."""
+        kept = AccessRules((rule for rule in self._rules if rule.reaches(route, workload)), self._issuers)
+        kept.programmes = self.programmes
+        return kept
+
+    def decide(self, asked: AccessRequest, now: float) -> AccessDecision:
+        """Decide at `now` (seconds since 1970)."""
+        if asked.programme not in self.programmes:
+            return AccessDecision(outcome="deny", code="programme_unknown")
+        for rule in self._rules:
+            if _matches(rule, asked):
+                return _decided(rule, asked, now)
+        return AccessDecision(outcome="deny", code="access_denied", lack=self._nearest(asked))
+
+    def error(self, asked: AccessRequest, decision: AccessDecision) -> AccessError:
+        """Return the error of a request that is not allowed: the rule, what is missing, how to get it."""
+        what = RefusedRequest(
+            principal=asked.principal,
+            route=asked.route,
+            model=asked.model,
+            programme=asked.programme,
+            code=decision.code,
+            rule=decision.rule,
+            lack=decision.lack,
+        )
+        return refusal(what, self._issuers)
+
+    def _nearest(self, asked: AccessRequest) -> Lack | None:
+        """Return what is missing for the first rule that allows the model, None if there is no such rule."""
+        rules = [
+            rule
+            for rule in self._rules
+            if rule.allow
+            and rule.reaches(asked.route, asked.workload)
+            and (not rule.models or asked.model in rule.models)
+        ]
+        for rule in rules:
+            if rule.programme == asked.programme:
+                return next(_lacks(rule, asked.principal), None)
+        for rule in rules:
+            if next(_lacks(rule, asked.principal), None) is None:
+                return Lack(rule, "programme")
+        return None
+
+
+def evidence_of(route: Route | None, without: Collection[str | None]) -> dict[str, ModelEvidence]:
+    """Return the certificate of a route table's route for each offer that it covers, `without` some."""
+    if route is None or route.valid_until is None:
+        return {}
+    found = ModelEvidence(
+        verdict_id=route.verdict_id, digest=route.evidence_digest, valid_until=route.valid_until.timestamp()
+    )
+    return dict.fromkeys(route.certified.difference(without), found)
+
+
+def needless_rules(
+    rules: Iterable[AccessRule], routes: Iterable[RouteSpec]
+) -> Iterator[tuple[AccessRule, AccessRule]]:
+    """Yield each rule that never matches because an earlier one matches whatever it matches, and that one."""
+    gated = [route for route in routes if route.gated]
+    earlier: list[AccessRule] = []
+    for rule in rules:
+        reached = {each.name for each in gated if rule.reaches(each.name, each.workload)}
+        for other in earlier:
+            if _covers(other, rule, [each for each in gated if each.name in reached]):
+                yield rule, other
+                break
+        earlier.append(rule)
+
+
+def _covers(other: AccessRule, rule: AccessRule, routes: list[RouteSpec]) -> bool:
+    """Return whether `other` matches every request that `rule` matches; these come from `routes`."""
+    if other.programme != rule.programme:
+        return False
+    if not rule.routes and not rule.workloads and (other.routes or other.workloads):
+        return False  # `rule` is also for models that are asked for by their own names
+    pairs = (
+        (other.issuers, rule.issuers),
+        (other.tiers, rule.tiers),
+        (other.teams, rule.teams),
+        (other.models, rule.models),
+    )
+    return all(not wide or (narrow and set(narrow) <= set(wide)) for wide, narrow in pairs) and all(
+        other.reaches(route.name, route.workload) for route in routes
+    )
+
+
+def _matches(rule: AccessRule, asked: AccessRequest) -> bool:
+    who = asked.principal
+    return (
+        rule.programme == asked.programme
+        and (not rule.issuers or who.issuer in rule.issuers)
+        and (not rule.tiers or who.tier in rule.tiers)
+        and (not rule.teams or who.team in rule.teams)
+        and (not rule.models or asked.model in rule.models)
+        and rule.reaches(asked.route, asked.workload)
+    )
+
+
+def _lacks(rule: AccessRule, who: Principal) -> Iterator[Lack]:
+    """Yield what keeps a caller from a rule."""
+    if rule.issuers and who.issuer not in rule.issuers:
+        yield Lack(rule, "issuer")
+    if rule.tiers and who.tier not in rule.tiers:
+        yield Lack(rule, "tier")
+    if rule.teams and who.team not in rule.teams:
+        yield Lack(rule, "team")
+
+
+def _decided(rule: AccessRule, asked: AccessRequest, now: float) -> AccessDecision:
+    """Return what a rule that matches says."""
+    if not rule.allow:
+        return AccessDecision(outcome="deny", code="rule_denied", rule=rule)
+    evidence = asked.evidence if rule.evidence == "verdict" else None
+    if rule.evidence == "verdict" and evidence is None:
+        return AccessDecision(outcome="deny", code="no_certificate", rule=rule)
+    if evidence is not None and not now < evidence.valid_until:
+        return AccessDecision(outcome="deny", code="certificate_expired", rule=rule)
+    lack = None if rule.login is None else _login_lack(rule, rule.login, asked.principal, now)
+    if lack is None:
+        return AccessDecision(outcome="allow", code="allowed", rule=rule, evidence=evidence)
+    if lack.what == "token":
+        return AccessDecision(outcome="deny", code="token_required", rule=rule, lack=lack)
+    return AccessDecision(outcome="login", code="insufficient_user_authentication", rule=rule, lack=lack)
+
+
+def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: float) -> Lack | None:
+    """Return what a caller's login lacks. A login in the future is none, whatever clock is wrong."""
+    if not who.has_token:
+        return Lack(rule, "token")
+    if login.acr and who.acr not in login.acr:
+        return Lack(rule, "acr")
+    if login.max_age_s is None:
+        return None
+    if who.auth_time is None or not who.auth_time <= now + LEEWAY_S:
+        return Lack(rule, "auth_time")
+    return None if now - who.auth_time <= login.max_age_s else Lack(rule, "age")

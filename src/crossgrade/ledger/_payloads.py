@@ -1,0 +1,114 @@
+"""Texts beside a log, encrypted under a key of their subject, so that they can be erased and the log stays.
+
+A text is encrypted with AES-256-GCM as salt || text, and its entry in the log commits to it by the SHA-256 of
+the two. When the subject's key is destroyed, the salt is lost with the text, and nobody can guess the text
+from the commitment. Subjects' keys are stored wrapped (AES-SIV, RFC 5297) under a key that lies outside the
+database.
+"""
+
+import base64
+from hashlib import sha256
+from typing import TYPE_CHECKING, Self
+
+from crossgrade.errors import DataError, MissingExtraError, UsageError
+from crossgrade.ledger._entries import PayloadMark
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SALT_BYTES = 16
+NONCE_BYTES = 12
+SUBJECT_KEY_BYTES = 32
+_WRAPPING_BYTES = 64
+_PREFIX = "crossgrade-texts-key+"
+
+
+class WrappingKey:
+    """The key that wraps the keys of subjects: 64 random bytes. No message repeats its text."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != _WRAPPING_BYTES:
+            raise _no_key()
+        self._key = key
+        self._cipher = _aead().AESSIV(key)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `text` returned. Raises `UsageError` for anything else."""
+        encoded = text.strip()
+        try:
+            key = base64.b64decode(encoded.removeprefix(_PREFIX), validate=True)
+        except ValueError:
+            raise _no_key() from None
+        if not encoded.startswith(_PREFIX):
+            raise _no_key()
+        return cls(key)
+
+    @property
+    def text(self) -> str:
+        """The key as one line."""
+        return _PREFIX + base64.b64encode(self._key).decode()
+
+    def wrap(self, key: bytes, subject: str) -> bytes:
+        """Return a subject's key as it may be stored."""
+        return bytes(self._cipher.encrypt(key, [subject.encode()]))
+
+    def unwrap(self, wrapped: bytes, subject: str) -> bytes:
+        """Return a subject's key. Raises `DataError` if another key wrapped it, or for another subject."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return bytes(self._cipher.decrypt(wrapped, [subject.encode()]))
+        except (InvalidTag, ValueError):
+            raise DataError(
+                f"the key of subject `{subject}` was not wrapped by this key",
+                code="ledger-texts-key-wrong",
+                hint="use the key for texts that `crossgrade audit init` made",
+            ) from None
+
+
+class PayloadSealer:
+    """Encrypts the texts of one subject under its key."""
+
+    def __init__(self, key: bytes, subject: str) -> None:
+        self._encrypt = _aead().AESGCM(key).encrypt
+        self._subject = subject.encode()
+
+    def seal(self, text: bytes, *, salt: bytes, nonce: bytes) -> tuple[bytes, PayloadMark]:
+        """Return a text as stored, and what its entry says about it. `salt` and `nonce` are random."""
+        salted = salt + text
+        sealed = nonce + self._encrypt(nonce, salted, self._subject)
+        return sealed, PayloadMark(commit=sha256(salted).hexdigest(), sealed=sha256(sealed).hexdigest())
+
+
+def open_payload(sealed: bytes, key: bytes, subject: str, mark: PayloadMark) -> tuple[bytes, bytes]:
+    """Return the salt and the text. Raises `DataError` if they are not those that the entry commits to."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        salted = _aead().AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], subject.encode())
+    except (InvalidTag, ValueError):
+        salted = b""
+    if sha256(salted).hexdigest() != mark.commit:
+        raise DataError(
+            "the text is not the one that its entry commits to",
+            code="ledger-payload-changed",
+            hint="restore the payload from a copy",
+        )
+    return salted[:SALT_BYTES], salted[SALT_BYTES:]
+
+
+def _aead() -> "ModuleType":
+    try:
+        from cryptography.hazmat.primitives.ciphers import aead
+    except ImportError:
+        raise MissingExtraError("keeping texts in the ledger", "seal") from None
+    return aead
+
+
+def _no_key() -> UsageError:
+    return UsageError(
+        "the key for the ledger's texts is not one",
+        code="ledger-texts-key-invalid",
+        hint="`crossgrade audit init` makes it",
+    )

@@ -1,0 +1,320 @@
+"""Checks a whole log from its first entry to its last, without a server, and says what is wrong first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, Self, TypeAlias
+
+from crossgrade.errors import CrossgradeError, DataError
+from crossgrade.ledger._entries import LogEntry, read_entry
+from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
+from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
+from crossgrade.ledger._payload_checks import PayloadChecks
+
+FindingCode: TypeAlias = Literal[
+    "gap",
+    "entry-not-bytes",
+    "entry-too-large",
+    "entry-not-canonical",
+    "entry-version-unknown",
+    "entry-kind-unknown",
+    "entry-invalid",
+    "number-differs",
+    "payload-changed",
+    "payload-missing",
+    "payload-unexpected",
+    "payload-not-erased",
+    "node-differs",
+    "checkpoint-invalid",
+    "checkpoint-missing",
+    "root-differs",
+    "history-differs",
+    "entries-missing",
+    "entries-unsigned",
+    "not-cosigned",
+    "file-missing",
+    "file-differs",
+    "decision-differs",
+    "decision-missing",
+    "decision-unrecorded",
+    "route-differs",
+]
+_BY_HASH = frozenset({"node-differs", "file-differs"})
+MOST_FINDINGS = 1_000
+"""How many findings are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFinding:
+    """Something that is wrong. `seq` is the first entry that it is about, None for the log as a whole."""
+
+    code: FindingCode
+    message: str
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRemark:
+    """Something that is worth knowing and no fault: a clock set back, or a request twice in the log."""
+
+    code: Literal["clock-back", "repeated", "no-request"]
+    message: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogVerification:
+    """What was found out about a log.
+
+    `signed` is how many entries the newest checkpoint covers that holds, and `cosigned` how many each witness
+    has seen, by its name, with the time in seconds since 1970. `unfinished` are requests without a
+    completion: they go on, or were cut off. `found` counts all findings; `findings` has the first thousand.
+    """
+
+    size: int
+    root: bytes
+    signed: int
+    cosigned: Mapping[str, tuple[int, int]]
+    kinds: Mapping[str, int]
+    erased: int
+    findings: tuple[LogFinding, ...]
+    found: int
+    remarks: tuple[LogRemark, ...]
+    unfinished: tuple[int, ...]
+
+    def and_findings(self, findings: Sequence[LogFinding]) -> Self:
+        """Return the verification with what was found beside the log itself."""
+        listed = (*self.findings, *findings)[:MOST_FINDINGS]
+        return replace(self, findings=listed, found=self.found + len(findings))
+
+    @property
+    def first_bad(self) -> int | None:
+        """The first entry that a finding is about.
+
+        A wrong root only says that it is behind the last right one. Stored hashes say which it is, unless
+        they were written anew with the entry.
+        """
+        placed = [(each.code, each.seq) for each in self.findings if each.seq is not None]
+        if any(code in _BY_HASH for code, _ in placed):
+            placed = [each for each in placed if each[0] != "root-differs"]
+        return min((seq for _, seq in placed), default=None)
+
+
+def verify_log(
+    entries: Iterable[Sequence[Any]],
+    checkpoints: Iterable[tuple[int, str]],
+    *,
+    log: NoteVerifier | None = None,
+    witnesses: Sequence[NoteVerifier] = (),
+    kept: Sequence[str] = (),
+    nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None = None,
+    seen: Callable[[LogEntry], None] | None = None,
+) -> LogVerification:
+    """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
+
+    `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
+    believed. Without the key `log` no signature is checked. With `witnesses`, each must have cosigned a
+    checkpoint. `kept` are notes of this log that were kept elsewhere: the log must begin with what they say.
+    `nodes` returns the stored hashes of a level above 0. `seen` is called with every entry that can be read.
+    """
+    check = _Check(log, witnesses, nodes)
+    check.read_checkpoints(checkpoints)
+    check.read_kept(kept)
+    for row in entries:
+        entry = check.entry(row)
+        if check.is_over:
+            break
+        if entry is not None and seen is not None:
+            seen(entry)
+    return check.result()
+
+
+class _Check:
+    def __init__(
+        self,
+        log: NoteVerifier | None,
+        witnesses: Sequence[NoteVerifier],
+        nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None,
+    ) -> None:
+        self._log = log
+        self._witnesses = witnesses
+        self._nodes = nodes
+        self._stored: dict[int, Iterator[tuple[Any, Any]]] = {}
+        self._roots: dict[int, bytes] = {}
+        self._kept: dict[int, bytes] = {}
+        self._cosigned: dict[str, tuple[int, int]] = {}
+        self._tree = GrowingTree()
+        self._matched = 0
+        self._is_broken = False
+        self._before: datetime | None = None
+        self._kinds: Counter[str] = Counter()
+        self._open: dict[str, int] = {}
+        self._payloads = PayloadChecks(self._find)
+        self._findings: list[LogFinding] = []
+        self._found = 0
+        self._remarks: list[LogRemark] = []
+        self.is_over = False
+
+    def _find(self, code: FindingCode, message: str, seq: int | None = None) -> None:
+        self._found += 1
+        if len(self._findings) < MOST_FINDINGS:
+            self._findings.append(LogFinding(code=code, message=message, seq=seq))
+
+    def _remark(self, code: Literal["clock-back", "repeated", "no-request"], message: str, seq: int) -> None:
+        if len(self._remarks) < MOST_FINDINGS:
+            self._remarks.append(LogRemark(code=code, message=message, seq=seq))
+
+    def read_checkpoints(self, checkpoints: Iterable[tuple[int, str]]) -> None:
+        for size, note in checkpoints:
+            seen = self._checkpoint(note, "checkpoint-invalid", f"the checkpoint of {size} entries")
+            if seen is None:
+                continue
+            if seen.size != size:
+                self._find("checkpoint-invalid", f"the checkpoint kept as {size} says {seen.size} entries")
+            if self._roots.setdefault(seen.size, seen.root) != seen.root:
+                self._find("checkpoint-invalid", f"two checkpoints of {seen.size} entries differ")
+
+    def read_kept(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            seen = self._checkpoint(note, "history-differs", "the checkpoint that was kept elsewhere")
+            if seen is not None and self._kept.setdefault(seen.size, seen.root) != seen.root:
+                message = f"two checkpoints of {seen.size} entries were signed, with different roots"
+                self._find("history-differs", message)
+
+    def _checkpoint(self, note: str, code: FindingCode, what: str) -> Checkpoint | None:
+        """Return a checkpoint whose signatures hold, and note who cosigned it."""
+        known = [*([self._log] if self._log else []), *self._witnesses]
+        try:
+            if not known:
+                return Checkpoint.from_text(SignedNote.read(note).text)
+            seen, signatures = Checkpoint.read(note, known)
+        except (CrossgradeError, TypeError, AttributeError) as error:
+            self._find(code, f"{what} is not valid: {error}")
+            return None
+        if self._log is not None and seen.origin != self._log.name:
+            self._find(code, f"{what} is of another log, `{seen.origin}`")
+            return None
+        if self._log is not None and not any(each.key_id == self._log.key_id for each in signatures):
+            self._find(code, f"{what} is not signed by the log's key")
+            return None
+        ids = {each.key_id: each for each in signatures}
+        for witness in self._witnesses:
+            signature = ids.get(witness.key_id)
+            if signature is not None and seen.size >= self._cosigned.get(witness.name, (0, 0))[0]:
+                self._cosigned[witness.name] = (seen.size, signature.cosigned_at_s)
+        return seen
+
+    def entry(self, row: Sequence[Any]) -> LogEntry | None:
+        """Check the next entry."""
+        seq, body, payload = row[0], row[1], row[2]
+        size = self._tree.size
+        if seq != size or type(body) is not bytes:
+            self.is_over = True
+            if seq != size:
+                self._find("gap", f"entry {size} is missing: {seq!s:.20} comes next", size)
+            else:
+                self._find("entry-not-bytes", f"the entry is stored as {type(body).__name__}", size)
+            return None
+        entry = self._content(size, body)
+        if entry is not None:
+            self._payloads.entry(entry, payload)
+            self._follow(entry)
+        made = self._tree.append(leaf_hash(body))
+        if self._nodes is not None and made:
+            self._compare(made)
+        self._compare_roots()
+        return entry
+
+    def _content(self, seq: int, body: bytes) -> LogEntry | None:
+        try:
+            entry = read_entry(body)
+        except DataError as error:
+            self._find(error.code, error.message, seq)  # type: ignore[arg-type]  # the codes of read_entry
+            return None
+        self._kinds[entry.kind] += 1
+        if entry.seq != seq:
+            self._find("number-differs", f"the entry says that its number is {entry.seq}", seq)
+        if self._before is not None and entry.at < self._before:
+            self._remark(
+                "clock-back", f"{entry.at} is before {self._before}, the time of an earlier entry", seq
+            )
+        self._before = entry.at if self._before is None else max(self._before, entry.at)
+        return entry
+
+    def _follow(self, entry: LogEntry) -> None:
+        """Note whether a request was completed."""
+        if entry.kind not in {"request", "completion"}:
+            return
+        request = str(entry.detail.get("request", ""))
+        if entry.kind == "request":
+            if request in self._open:
+                self._remark("repeated", f"request {request:.64} is in the log twice", entry.seq)
+            self._open.setdefault(request, entry.seq)
+        elif self._open.pop(request, None) is None:
+            self._remark("no-request", f"the request {request:.64} of this completion is not open", entry.seq)
+
+    def _compare(self, made: Sequence[tuple[Position, bytes]]) -> None:
+        assert self._nodes is not None
+        for position, expected in made:
+            if position.level not in self._stored:
+                self._stored[position.level] = self._nodes(position.level)
+            if next(self._stored[position.level], None) != (position.number, expected):
+                first = position.number << position.level
+                covered = f"entries {first} to {first + (1 << position.level) - 1}"
+                self._find("node-differs", f"the stored hash of {covered} is not theirs", first)
+                self._nodes = None  # all above it differ too
+                return
+
+    def _compare_roots(self) -> None:
+        size = self._tree.size
+        if size in self._roots and not self._is_broken:
+            if self._roots[size] == self._tree.root():
+                self._matched = size
+            else:
+                self._is_broken = True  # as are all roots after it
+                message = f"of entries {self._matched} to {size - 1}, some are not those that were signed"
+                self._find("root-differs", message, self._matched)
+        if size in self._kept and self._kept[size] != self._tree.root():
+            message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
+            self._find("history-differs", message)
+
+    def result(self) -> LogVerification:
+        if not self.is_over:
+            self._end()
+        return LogVerification(
+            size=self._tree.size,
+            root=self._tree.root(),
+            signed=self._matched,
+            cosigned=self._cosigned,
+            kinds=dict(sorted(self._kinds.items())),
+            erased=self._payloads.erased,
+            findings=tuple(self._findings),
+            found=self._found,
+            remarks=tuple(self._remarks),
+            unfinished=tuple(sorted(self._open.values())),
+        )
+
+    def _end(self) -> None:
+        size = self._tree.size
+        self._payloads.end()
+        for level, stored in self._stored.items() if self._nodes is not None else ():
+            if next(stored, None) is not None:
+                self._find("node-differs", f"level {level} has hashes of entries that do not exist", size)
+        self._end_checkpoints(size)
+        for witness in self._witnesses:
+            if size and witness.name not in self._cosigned:
+                self._find("not-cosigned", f"`{witness.name}` has cosigned no checkpoint of the log")
+
+    def _end_checkpoints(self, size: int) -> None:
+        signed = max(self._roots, default=0)
+        if signed > size:
+            self._find("entries-missing", f"{signed} entries were signed, and {size} are there", size)
+        for each in self._kept:
+            if each > size:
+                message = f"the checkpoint that was kept elsewhere is of {each} entries, and {size} are there"
+                self._find("entries-missing", message, size)
+        if self._log is not None and size and not self._roots:
+            self._find("checkpoint-missing", "no checkpoint of the log is valid")
+        elif self._log is not None and signed < size:
+            self._find("entries-unsigned", f"the entries from {signed} on are not signed", signed)

@@ -1,0 +1,263 @@
+"""The broker's side of the ledger: entries that workers hand over are appended in groups, in one thread.
+
+An entry that a worker waits for is appended, or refused at once with the reason. Any other is tried again
+until it is appended. Workers repeat what was not acknowledged: an entry that comes twice is appended once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from crossgrade.errors import DataError, StoreError, UsageError
+from crossgrade.gateway import Done, Inscribe
+from crossgrade.telemetry import Meter
+
+if TYPE_CHECKING:
+    from crossgrade.store import LedgerLog, Store
+
+MOST_AT_ONCE = 1_000
+MOST_BYTES_AT_ONCE = 8 << 20
+REMEMBERED = 50_000
+_READ_AGAIN = 20_000
+"""The newest entries that are known by name, and those that a new broker reads to know them.
+
+What workers have not got acknowledged is among them.
+"""
+
+_PAUSE_S = 0.5
+_PATIENCE_S = 5.0
+
+EntryName: TypeAlias = tuple[str, str]
+"""What identifies an entry: its kind, and its id among those of that kind."""
+
+_Handed: TypeAlias = tuple[Inscribe, Callable[[Done], None]]
+
+
+class _Named(msgspec.Struct):
+    request: str = ""
+    id: str = ""
+
+
+class _Body(msgspec.Struct):
+    kind: str
+    detail: _Named
+
+
+_BODY = msgspec.json.Decoder(_Body)
+
+
+class StoredLedger:
+    """The ledger of a project's store, which is opened at the first entry."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._url = url
+        self._folder = folder
+        self._store: Store | None = None
+
+    def append(self, messages: Sequence[Inscribe]) -> Sequence[int]:
+        """Append entries in one transaction. Their secrets are kept if there is a key that encrypts them."""
+        from crossgrade.store import LedgerEvent
+
+        log = self._log()
+        is_kept = log.secrets.wrapping_key() is not None
+        return log.append(
+            [
+                LedgerEvent(each.kind, each.detail, each.secret, each.subject)
+                if is_kept
+                else LedgerEvent(each.kind, each.detail)
+                for each in messages
+            ]
+        )
+
+    def newest(self, since: int | None) -> Iterator[tuple[EntryName, int]]:
+        """Yield the names and numbers of the entries from a number on, or of the newest for None."""
+        log = self._log()
+        size = log.size()
+        for row in log.entries(max(0, size - _READ_AGAIN) if since is None else since, size):
+            with suppress(msgspec.MsgspecError, TypeError):  # a decision, or damage, which others report
+                body = _BODY.decode(row.body)
+                if body.detail.request or body.detail.id:
+                    yield (body.kind, body.detail.request or body.detail.id), row.seq
+
+    def close(self) -> None:
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
+
+    def _log(self) -> "LedgerLog":
+        if self._store is None:
+            from crossgrade.store import Store
+
+            self._store = Store.open(self._url, folder=self._folder)
+        return self._store.ledger
+
+
+class LedgerWriter:
+    """Appends entries to a ledger, from one thread."""
+
+    def __init__(self, ledger: StoredLedger, *, meter: Meter, warn: Callable[[Exception], None]) -> None:
+        self._ledger = ledger
+        self._meter = meter
+        self._warn = warn
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._awaited: deque[_Handed] = deque()
+        self._others: deque[_Handed] = deque()
+        self._in_progress = 0
+        self._seen: dict[EntryName, int] = {}
+        self._next: int | None = None
+        self._is_sure = False  # whether `_seen` has the newest entries
+        self._writing: asyncio.Task[None] | None = None
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._error: Exception | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are not appended yet."""
+        return len(self._awaited) + len(self._others) + self._in_progress
+
+    @property
+    def error_code(self) -> str | None:
+        """The code of the reason why nothing can be appended now, None if that is not so."""
+        return None if self._error is None else _reason(self._error)
+
+    def add(self, message: Inscribe, answer: Callable[[Done], None]) -> None:
+        """Take an entry; `answer` is called when it is appended, or given up."""
+        (self._awaited if message.is_awaited else self._others).append((message, answer))
+        self._arrived.set()
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+
+    async def close(self) -> None:
+        """Append what is left, for a few seconds at most, and close the ledger."""
+        self._closing = True
+        self._arrived.set()
+        if self._writing is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE_S):
+                    await asyncio.shield(self._writing)
+        self._thread.submit(self._ledger.close)
+        self._thread.shutdown(wait=self._error is None)
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._awaited or self._others:
+            self._arrived.clear()
+            group = _first(self._awaited, self._others)
+            self._in_progress = len(group)
+            outcomes = await loop.run_in_executor(
+                self._thread, self._appended, [message for message, _ in group]
+            )
+            self._in_progress = 0
+            if self._settle(group, outcomes):
+                continue
+            if self._closing:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PAUSE_S):
+                    await self._arrived.wait()
+
+    def _settle(self, group: list[_Handed], outcomes: Sequence[int | Exception]) -> bool:
+        """Tell the workers what became of a group; return whether the ledger could be reached."""
+        self._error = None
+        again: list[_Handed] = []
+        for (message, answer), outcome in zip(group, outcomes, strict=True):
+            if not isinstance(outcome, Exception):
+                self._meter.add("crossgrade.ledger.entries", message.kind)
+                answer(Done(message.number, text=str(outcome)))
+                continue
+            is_away = _is_away(outcome)
+            self._error = outcome if is_away else self._error
+            if is_away and not message.is_awaited:
+                again.append((message, answer))
+                continue
+            if not message.is_awaited:
+                self._meter.add("crossgrade.gateway.dropped", "entry")
+            self._warn(outcome)
+            answer(Done(message.number, error=_reason(outcome)))
+        self._others.extendleft(reversed(again))
+        if self._error is not None:
+            self._warn(self._error)
+        return self._error is None
+
+    # In the thread.
+
+    def _appended(self, messages: list[Inscribe]) -> list[int | Exception]:
+        """Append a group; return the number of each entry, or why it was not appended."""
+        try:
+            seen = self._known()
+            fresh = {_name(each): each for each in messages if _name(each) not in seen}
+        except Exception as error:  # noqa: BLE001  # whatever it is, nothing was appended, and workers wait
+            away = error if _is_away(error) else StoreError(repr(error), code="ledger-unreadable")
+            return [away] * len(messages)
+        failed: dict[EntryName, Exception] = {}
+        try:
+            self._note(seen, fresh)
+        except Exception as error:  # noqa: BLE001  # one entry must not keep the others out
+            if _is_away(error):
+                self._is_sure = False  # the answer to a commit may have been lost
+                failed = dict.fromkeys(fresh, error)
+            else:
+                failed = self._note_each(seen, fresh)
+        return [failed[name] if (name := _name(each)) in failed else seen[name] for each in messages]
+
+    def _known(self) -> dict[EntryName, int]:
+        """Return the names of the newest entries, those of an earlier broker's among them."""
+        seen = self._seen
+        if not self._is_sure:
+            seen.update(self._ledger.newest(self._next))
+            self._next = max(seen.values(), default=-1) + 1
+            self._is_sure = True
+        for name in list(islice(seen, max(0, len(seen) - REMEMBERED))):
+            del seen[name]
+        return seen
+
+    def _note_each(
+        self, seen: dict[EntryName, int], fresh: dict[EntryName, Inscribe]
+    ) -> dict[EntryName, Exception]:
+        """Append entries one by one, and return the errors of those that could not be appended."""
+        failed: dict[EntryName, Exception] = {}
+        for name, message in fresh.items():
+            try:
+                self._note(seen, {name: message})
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is this entry's
+                failed[name] = error
+        return failed
+
+    def _note(self, seen: dict[EntryName, int], fresh: dict[EntryName, Inscribe]) -> None:
+        if not fresh:
+            return
+        numbers = self._ledger.append(list(fresh.values()))
+        seen.update(zip(fresh, numbers, strict=True))
+        self._next = numbers[-1] + 1
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether the ledger as a whole is at fault, not one entry, which can never be appended then."""
+    return isinstance(error, StoreError | UsageError | OSError) and not isinstance(error, DataError)
+
+
+def _first(awaited: deque[_Handed], others: deque[_Handed]) -> list[_Handed]:
+    """Take the next group from the queues: those that workers wait for come first."""
+    group: list[_Handed] = []
+    size = 0
+    for queue in (awaited, others):
+        while queue and len(group) < MOST_AT_ONCE and size < MOST_BYTES_AT_ONCE:
+            group.append(queue.popleft())
+            size += len(group[-1][0].secret or b"")
+    return group
+
+
+def _name(message: Inscribe) -> EntryName:
+    return message.kind, message.id
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "code", None) or repr(error)[:200]

@@ -1,0 +1,371 @@
+"""The ledger's tables: entries are appended in groups, each group in one transaction, and never change.
+
+Several processes may append. Each first updates the one row of `ledger_head`, which holds a lock until the
+transaction ends: on SQLite the file's write lock, on PostgreSQL the row's.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+
+from crossgrade.domain import JSON
+from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.ledger import (
+    HASH_BYTES,
+    Checkpoint,
+    GrowingTree,
+    LogEntry,
+    LogVerification,
+    NoteVerifier,
+    Position,
+    SignedNote,
+    consistency_proof,
+    entry_body,
+    inclusion_proof,
+    leaf_hash,
+    tree_root,
+    verify_log,
+)
+from crossgrade.store import _tables as t
+from crossgrade.store._database import Database
+from crossgrade.store._ledger_events import LedgerEvent
+from crossgrade.store._ledger_keys import LedgerSecrets
+from crossgrade.store._ledger_texts import LedgerTexts
+from crossgrade.store._records import utc_now
+
+CHECKPOINT_SPAN = 256
+"""At most one checkpoint in as many entries is kept, beside the newest and those that a witness cosigned."""
+
+_PAGE = 500
+_SMALL_BYTES = 65_536
+"""A longer payload is read by itself, so that a page of them fits into memory."""
+
+
+class LedgerRow(NamedTuple):
+    """An entry as stored. A verifier must not trust the types of what a database returns."""
+
+    seq: int
+    body: bytes
+    payload: bytes | None
+    subject: str | None
+
+
+class LedgerLog:
+    """The log of a project: append to it, read it, and prove what is in it."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self.secrets = LedgerSecrets(folder)
+        self.texts = LedgerTexts(database, self.secrets)
+
+    def append(self, events: Sequence[LedgerEvent]) -> range:
+        """Write entries in one transaction, durable when this returns, and return their numbers.
+
+        Raises `StoreError` if they cannot be written, and then none is.
+        """
+        if not events:
+            return range(0)
+        with self._database.writing() as connection:
+            return self.record(connection, events)
+
+    def record(self, connection: Connection, events: Sequence[LedgerEvent]) -> range:
+        """Write entries within a transaction of the caller, which commits them together with its own rows."""
+        signer = self.secrets.signer()
+        tree = _grown(connection, len(events))
+        first, now = tree.size, utc_now()
+        entries: list[tuple[Any, ...]] = []
+        nodes: list[tuple[Any, ...]] = []
+        payloads = self.texts.sealed(connection, events)
+        for seq, (event, (sealed, mark)) in enumerate(zip(events, payloads, strict=True), first):
+            body = entry_body(event.kind, event.encoded, seq=seq, at=now, subject=event.subject, payload=mark)
+            entries.append((seq, body, sealed, event.subject))
+            nodes += [(*position, found) for position, found in tree.append(leaf_hash(body))]
+        _insert(connection, "ledger_entries (seq, body, payload, subject)", entries)
+        _insert(connection, "ledger_nodes (level, number, hash)", nodes)
+        connection.execute(_SET_FRONTIER, {"frontier": b"".join(tree.hashes)})
+        if signer is not None:
+            note = signer.sign(Checkpoint(signer.name, tree.size, tree.root()).text)
+            _keep_checkpoint(connection, tree.size, note)
+        return range(first, tree.size)
+
+    def size(self) -> int:
+        """Return how many entries there are."""
+        with self._database.reading() as connection:
+            return _size(connection)
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[LedgerRow]:
+        """Yield entries `start` to `stop` (excluded) in their order, a page at a time.
+
+        The values are as the database has them, whatever their types are.
+        """
+        after = start - 1
+        while True:
+            with self._database.reading() as connection:
+                bounds = {
+                    "after": after,
+                    "stop": 2**62 if stop is None else stop,
+                    "page": _PAGE,
+                    "small": _SMALL_BYTES,
+                }
+                rows = connection.execute(_ENTRIES, bounds).all()
+            for *row, length in rows:
+                yield self._whole(LedgerRow(*row), length)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].seq
+
+    def _whole(self, row: LedgerRow, length: int | None) -> LedgerRow:
+        if length is None or length <= _SMALL_BYTES:
+            return row
+        with self._database.reading() as connection:
+            return row._replace(payload=connection.execute(_PAYLOAD, {"seq": row.seq}).scalar())
+
+    def entry(self, seq: int) -> LedgerRow:
+        """Return one entry. Raises `NotFoundError` without one."""
+        for row in self.entries(seq, seq + 1):
+            return row
+        raise _no_entry(seq, self.size())
+
+    def nodes(self, level: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the stored hashes of the complete subtrees of a level above 0, with their numbers."""
+        after = -1
+        while True:
+            with self._database.reading() as connection:
+                bounds = {"level": level, "after": after, "page": _PAGE}
+                rows = connection.execute(_LEVEL, bounds).all()
+            for row in rows:
+                yield row.number, row.hash
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].number
+
+    def root(self, size: int) -> bytes:
+        """Return the root hash over the first `size` entries."""
+        with self._database.reading() as connection:
+            _check_size(size, _size(connection))
+            return tree_root(size, _Reader(connection))
+
+    def inclusion(self, seq: int, size: int) -> list[bytes]:
+        """Return the proof that entry `seq` is among the first `size`. Raises `NotFoundError` if not."""
+        with self._database.reading() as connection:
+            _check_size(size, _size(connection))
+            if not 0 <= seq < size:
+                raise _no_entry(seq, size)
+            return inclusion_proof(seq, size, _Reader(connection))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Return the proof that the first `new` entries begin with the first `old`."""
+        with self._database.reading() as connection:
+            _check_size(new, _size(connection))
+            _check_size(old, new)
+            return consistency_proof(old, new, _Reader(connection))
+
+    def newest_checkpoint(self) -> str | None:
+        """Return the note of the newest signed checkpoint, None before there is a key."""
+        query = select(t.ledger_checkpoints.c.note).order_by(t.ledger_checkpoints.c.size.desc()).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar()
+
+    def checkpoints(self) -> list[tuple[int, str]]:
+        """Return the kept checkpoints as (size, note), the smallest first."""
+        with self._database.reading() as connection:
+            return [(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
+
+    def verify(
+        self,
+        *,
+        log: NoteVerifier | None = None,
+        witnesses: Sequence[NoteVerifier] = (),
+        kept: Sequence[str] = (),
+        seen: Callable[[LogEntry], None] | None = None,
+    ) -> LogVerification:
+        """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_SIZE_AND_CHECKPOINTS).all()
+        size = int(rows[0].log_size) if rows else self.size()
+
+        def nodes(level: int) -> Iterator[tuple[int, bytes]]:
+            return takewhile(lambda each: each[0] < size >> level, self.nodes(level))
+
+        return verify_log(
+            self.entries(0, size),
+            [(row.size, row.note) for row in rows if row.size is not None],
+            log=log,
+            witnesses=witnesses,
+            kept=kept,
+            nodes=nodes,
+            seen=seen,
+        )
+
+    def sign(self) -> str:
+        """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key."""
+        signer = self.secrets.signer()
+        if signer is None:
+            raise StoreError(
+                "the ledger has no key to sign with",
+                code="ledger-key-missing",
+                hint="make one with `crossgrade audit init NAME`",
+            )
+        with self._database.writing() as connection:
+            tree = _grown(connection, 0)
+            note = signer.sign(Checkpoint(signer.name, tree.size, tree.root()).text)
+            _keep_checkpoint(connection, tree.size, note)
+        return note
+
+    def add_cosignature(self, size: int, note: str) -> str:
+        """Keep a checkpoint with the cosignatures of a note, and return it with all that it has now.
+
+        The caller has verified the signatures. Raises `StoreError` for a note about another log than this.
+        """
+        given = SignedNote.read(note)
+        with self._database.writing() as connection:
+            root = tree_root(size, _Reader(connection)) if size <= _grown(connection, 0).size else None
+            seen = Checkpoint.from_text(given.text)
+            if (seen.size, seen.root) != (size, root):
+                raise StoreError(
+                    f"the note is about another log than this, which has not this root at {size} entries",
+                    code="ledger-note-of-another",
+                    hint="ask the witness about this log's newest checkpoint",
+                )
+            kept = connection.execute(_CHECKPOINT, {"size": size}).scalar()
+            before = SignedNote.read(kept) if kept is not None else given
+            if before.text == given.text:
+                given = before.with_signatures(given.signatures)
+            connection.execute(delete(t.ledger_checkpoints).where(t.ledger_checkpoints.c.size == size))
+            row = {"size": size, "note": str(given), "is_cosigned": True}
+            connection.execute(insert(t.ledger_checkpoints), row)
+        return str(given)
+
+    def erase(self, subject: str, detail: Mapping[str, JSON]) -> int:
+        """Destroy the key and the texts of a subject, and record it. Returns how many texts there were.
+
+        `detail` says who asked for it and why. The log stays verifiable: the entry of the erasure covers the
+        payloads of the subject before it. Raises `NotFoundError` for a subject without texts.
+        """
+        with self._database.erasing() as connection:
+            before = _grown(connection, 0).size
+            count = self.texts.destroy(connection, subject)
+            event = LedgerEvent(
+                kind="erasure", detail={**detail, "subject": subject, "before": before, "texts": count}
+            )
+            self.record(connection, [event])
+        return count
+
+
+class _Reader:
+    """Reads nodes from the database; the hash of a single entry is that of its body."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __call__(self, positions: Sequence[Position]) -> Mapping[Position, bytes]:
+        found: dict[Position, bytes] = {}
+        for level in {each.level for each in positions}:
+            wanted = [each.number for each in positions if each.level == level]
+            query = _BODIES if level == 0 else _NODES
+            for number, value in self._connection.execute(query, {"level": level, "numbers": wanted}):
+                if isinstance(value, bytes):
+                    found[Position(level, number)] = leaf_hash(value) if level == 0 else value
+        if missing := set(positions) - set(found):
+            raise StoreError(
+                f"the ledger lacks {len(missing)} of its nodes, such as {tuple(min(missing))}",
+                code="ledger-damaged",
+                hint="`crossgrade audit verify` says what is wrong",
+            )
+        return found
+
+
+def _grown(connection: Connection, count: int) -> GrowingTree:
+    """Make room for entries, and return the tree before them. Holds the lock of the log from here on."""
+    row = connection.execute(_GROW, {"count": count}).first()
+    if row is None:
+        raise _damaged("its head is missing")
+    size, packed = row.size - count, bytes(row.frontier)
+    hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
+    try:
+        return GrowingTree(hashes, size)
+    except ValueError as error:
+        raise _damaged(str(error)) from None
+
+
+def _insert(connection: Connection, into: str, rows: list[tuple[Any, ...]]) -> None:
+    """Insert rows by the driver itself: SQLAlchemy would take as long to prepare them as all else."""
+    if rows:
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        marks = ", ".join([mark] * len(rows[0]))
+        connection.exec_driver_sql(f"INSERT INTO {into} VALUES ({marks})", rows)  # noqa: S608 -- names of ours
+
+
+def _keep_checkpoint(connection: Connection, size: int, note: str) -> None:
+    floor = (size - 1) // CHECKPOINT_SPAN * CHECKPOINT_SPAN
+    connection.execute(_FORGET_CHECKPOINTS, {"floor": floor, "size": size})
+    row = {"size": size, "note": note, "is_cosigned": False}
+    connection.execute(_KEEP_CHECKPOINT, row)
+
+
+def _size(connection: Connection) -> int:
+    return int(connection.execute(select(t.ledger_head.c.size)).scalar_one())
+
+
+def _check_size(size: int, largest: int) -> None:
+    if not 0 <= size <= largest:
+        raise NotFoundError(
+            f"the log has {largest} entries, not {size}",
+            code="ledger-size-unknown",
+            hint="`crossgrade audit list` shows its entries",
+        )
+
+
+def _no_entry(seq: int, size: int) -> NotFoundError:
+    return NotFoundError(
+        f"there is no entry {seq} among {size}",
+        code="ledger-entry-unknown",
+        hint="entries are numbered from 0; `crossgrade audit list` shows them",
+    )
+
+
+def _damaged(why: str) -> StoreError:
+    return StoreError(
+        f"the ledger is damaged: {why}",
+        code="ledger-damaged",
+        hint="`crossgrade audit verify` says what is wrong",
+    )
+
+
+_GROW = text("UPDATE ledger_head SET size = size + :count WHERE id = 1 RETURNING size, frontier")
+_SET_FRONTIER = update(t.ledger_head).where(t.ledger_head.c.id == 1).values(frontier=bindparam("frontier"))
+_ENTRIES = text(
+    "SELECT seq, body, CASE WHEN length(payload) <= :small THEN payload END AS payload, subject, "
+    "length(payload) AS length FROM ledger_entries WHERE seq > :after AND seq < :stop "
+    "ORDER BY seq LIMIT :page"
+)
+_PAYLOAD = text("SELECT payload FROM ledger_entries WHERE seq = :seq")
+_LEVEL = text(
+    "SELECT number, hash FROM ledger_nodes WHERE level = :level AND number > :after "
+    "ORDER BY number LIMIT :page"
+)
+_BODIES = text("SELECT seq, body FROM ledger_entries WHERE seq IN :numbers").bindparams(
+    bindparam("numbers", expanding=True)
+)
+_NODES = text("SELECT number, hash FROM ledger_nodes WHERE level = :level AND number IN :numbers").bindparams(
+    bindparam("numbers", expanding=True)
+)
+_CHECKPOINTS = select(t.ledger_checkpoints.c.size, t.ledger_checkpoints.c.note).order_by(
+    t.ledger_checkpoints.c.size
+)
+_CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
+_SIZE_AND_CHECKPOINTS = text(
+    "SELECT h.size AS log_size, c.size, c.note FROM ledger_head h LEFT JOIN ledger_checkpoints c ON 1 = 1 "
+    "ORDER BY c.size"
+)
+"""Both in one statement, so that they fit while others append."""
+_FORGET_CHECKPOINTS = text(
+    "DELETE FROM ledger_checkpoints WHERE size > :floor AND size < :size AND NOT is_cosigned"
+)
+_KEEP_CHECKPOINT = text(
+    "INSERT INTO ledger_checkpoints (size, note, is_cosigned) VALUES (:size, :note, :is_cosigned) "
+    "ON CONFLICT DO NOTHING"
+)

@@ -1,0 +1,332 @@
+"""What a worker enters into the ledger of requests on a route that asks for it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, StoredResponses
+from crossgrade.gateway import Inscribe
+from crossgrade.gateway._inscription import SALT_BYTES
+from crossgrade.testing import FakeProvider, Fault
+from tests.unit.gateway.scripted import SSE_HEAD, raw_target, scripted
+
+GATED = RouteSpec(name="support", incumbent="big", ledger="require")
+QUEUED = RouteSpec(name="support", incumbent="big", ledger="queue")
+
+
+def kinds(world: Any) -> list[str]:
+    return [entry.kind for entry in world.broker.entries]
+
+
+def entry(world: Any, kind: str) -> Inscribe:
+    (found,) = [each for each in world.broker.entries if each.kind == kind]
+    return found
+
+
+def ended(world: Any) -> dict[str, Any]:
+    """Wait until the request has ended, and return what its completion says."""
+    world.settled()
+    until(lambda: "completion" in kinds(world))
+    return entry(world, "completion").detail
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
+
+
+def commits(made: Inscribe, mark: str, text: bytes) -> bool:
+    """Whether an entry commits to a text under the salt that is kept beside it."""
+    assert made.secret is not None
+    said = made.detail[mark]
+    commit = hashlib.sha256(made.secret[:SALT_BYTES] + text).hexdigest()
+    return (said["bytes"], said["commit"]) == (len(text), commit)
+
+
+def test_a_request_is_entered_before_it_is_sent_and_when_it_has_ended(run, fake, make) -> None:
+    at_entry: list[int] = []
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda _: at_entry.append(len(fake.requests))
+        body = make.chat()
+        answer = world.post(body)
+        completion = ended(world)
+    assert answer.status == 200
+    assert (kinds(world), at_entry) == (["request", "completion"], [0, 1])
+    asked, done = world.broker.entries
+    assert (asked.id, asked.is_awaited, done.id, done.is_awaited) == (done.id, True, asked.id, False)
+    assert commits(asked, "body", body)
+    assert commits(done, "answer", answer.body)
+    assert {asked.secret[SALT_BYTES:], done.secret[SALT_BYTES:]} == {b""}
+    assert asked.secret != done.secret
+    facts = {
+        "request": asked.id,
+        "route": "support",
+        "model": "support",
+        "operation": "chat",
+        "target": "big",
+    }
+    assert facts.items() <= asked.detail.items()
+    (record,) = world.records
+    outcome = {"request": record.id, "target": "big", "model": "big-model", "status": 200, "attempts": 1}
+    assert outcome.items() <= completion.items()
+    assert completion["tokens"]["output"] == record.output_tokens
+    assert completion["response"] == record.response_id
+    assert not any(isinstance(value, float) for value in (*asked.detail.values(), *completion.values()))
+
+
+def test_other_routes_enter_nothing(run, fake, make) -> None:
+    other = RouteSpec(name="open", incumbent="small", models=("m",))
+    with run([make.target(fake), make.target(fake, "small")], [GATED, other]) as world:
+        assert world.post(make.chat("open")).status == 200
+        assert world.post(make.chat("small")).status == 200
+        world.settled(2)
+    assert world.broker.entries == []
+
+
+def test_a_model_by_its_name_is_entered_as_on_the_strictest_route_that_uses_it(run, fake, make) -> None:
+    lax = RouteSpec(name="lax", incumbent="big", ledger="queue")
+    with run([make.target(fake)], [lax, GATED]) as world:
+        assert world.post(make.chat("big")).status == 200
+        ended(world)
+    assert entry(world, "request").is_awaited
+
+
+def test_a_request_that_cannot_be_entered_is_refused_and_not_sent(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda _: "disk-full"
+        answer = world.post(make.chat())
+        world.settled()
+    assert (answer.status, answer.code, "retry-after" in answer.headers) == (503, "ledger_unavailable", True)
+    assert not fake.requests
+    assert kinds(world) == ["request"], "an entry that was not made has no completion"
+    (record,) = world.records
+    assert (record.status, record.error, record.attempts) == (503, "ledger_unavailable", 0)
+
+
+def test_without_room_a_request_is_refused_at_once_and_the_drop_is_entered_later(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.has_room = False
+        assert world.post(make.chat()).code == "ledger_unavailable"
+        assert world.post(make.chat()).code == "ledger_unavailable"
+        world.broker.has_room = True
+        until(lambda: bool(world.broker.entries))
+    assert not fake.requests
+    assert kinds(world) == ["dropped"]
+    assert entry(world, "dropped").detail["entries"] == [{"route": "support", "kind": "request", "count": 2}]
+
+
+def test_the_entry_of_a_request_that_was_given_up_is_completed_once_it_is_made(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda made: "held" if made.kind == "request" else None
+        answer = world.post(make.chat())
+        world.settled()
+        assert (answer.status, answer.code) == (503, "ledger_unavailable")
+        assert kinds(world) == ["request"], "whether it is entered is not known yet"
+        world.on_loop(world.broker.held[0])
+        completion = ended(world)
+    assert not fake.requests
+    assert (completion["status"], completion["error"], completion["attempts"]) == (
+        503,
+        "ledger_unavailable",
+        0,
+    )
+    assert "answer" not in completion
+
+
+def test_a_client_that_goes_while_its_request_waits_is_not_served(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda made: "held" if made.kind == "request" else None
+        body = make.chat()
+        connection = world.connect()
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        until(lambda: kinds(world) == ["request"])
+        connection.close()
+        world.settled()
+        world.on_loop(world.broker.held[0])
+        completion = ended(world)
+    assert not fake.requests
+    assert (completion["status"], completion["error"], completion["attempts"]) == (499, "client_gone", 0)
+
+
+def test_a_streams_pieces_are_committed_to_as_they_pass(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        answer = world.post(make.chat(stream=True))
+        completion = ended(world)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert commits(entry(world, "completion"), "answer", answer.body)
+    assert completion["stream"] is True
+
+
+CHUNK = b'data: {"id":"1","choices":[{"delta":{"content":"ok"}}]}\n\n'
+
+
+def test_a_stream_that_breaks_off_commits_to_the_part_that_passed(run, make) -> None:
+    with scripted(SSE_HEAD + CHUNK + CHUNK) as (url, _):
+        route = RouteSpec(name="support", incumbent="raw", ledger="require")
+        with run([raw_target(url)], [route], environ={"KEY": "k"}) as world:
+            answer = world.post(make.chat(stream=True))
+            completion = ended(world)
+    passed = answer.body[: answer.body.rindex(b"data: ")]
+    assert passed.count(b"data: ") == 2
+    assert commits(entry(world, "completion"), "answer", passed)
+    assert (completion["status"], completion["error"]) == (200, "broken_off")
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_retries_and_fallbacks_are_one_request(run, fake, make, fallback: bool) -> None:
+    with FakeProvider(lambda request: Fault("server_error")) as broken:
+        route = RouteSpec(
+            name="support", incumbent="big", ledger="require", fallbacks=("small",) if fallback else ()
+        )
+        targets = [make.target(broken), make.target(fake, "small")]
+        with run(targets, [route]) as world:
+            answer = world.post(make.chat())
+            completion = ended(world)
+    assert kinds(world) == ["request", "completion"]
+    assert entry(world, "request").detail["target"] == "big"
+    served = ("small", "small-model", 200) if fallback else ("big", "big-model", 502)
+    assert (completion["target"], completion["model"], completion["status"]) == served
+    assert completion["attempts"] == (2 if fallback else 3)
+    assert ("answer" in completion) is fallback
+    assert answer.status == served[2]
+
+
+def test_a_queued_entry_holds_nothing_up(run, fake, make) -> None:
+    with run([make.target(fake)], [QUEUED]) as world:
+        world.broker.ledger = lambda _: "held"
+        assert world.post(make.chat()).status == 200
+        ended(world)
+    assert [entry.is_awaited for entry in world.broker.entries] == [False, False]
+
+
+def test_a_queue_without_room_drops_whole_requests_and_says_how_many(run, fake, make) -> None:
+    with run([make.target(fake)], [QUEUED]) as world:
+        world.broker.has_room = False
+        assert [world.post(make.chat()).status for _ in range(3)] == [200] * 3
+        world.settled(3)
+        world.broker.has_room = True
+        until(lambda: bool(world.broker.entries))
+        assert world.post(make.chat()).status == 200
+        ended(world)
+        (dropped,) = [
+            cell for name, labels, cell in world.on_loop(world.worker.metrics.take) if "entry" in labels
+        ]
+    assert kinds(world) == ["dropped", "request", "completion"]
+    detail = entry(world, "dropped").detail
+    assert detail["entries"] == [{"route": "support", "kind": "request", "count": 3}]
+    assert detail["since"] <= detail["until"]
+    assert dropped == [3.0]
+
+
+def test_what_was_dropped_is_said_when_the_worker_stops(run, fake, make) -> None:
+    with run([make.target(fake)], [QUEUED]) as world:
+        world.broker.has_room = False
+        assert world.post(make.chat()).status == 200
+        world.settled()
+        world.broker.has_room = True
+    assert kinds(world) == ["dropped"]
+
+
+def _padded(size: int, *, model_first: bool) -> bytes:
+    fields: dict[str, Any] = {"messages": [{"role": "user", "content": "x" * size}]}
+    return json.dumps(
+        {"model": "support"} | fields if model_first else fields | {"model": "support"}
+    ).encode()
+
+
+@pytest.mark.parametrize("model_first", [True, False])
+def test_a_large_body_is_committed_to_before_any_of_it_is_sent(run, fake, make, model_first: bool) -> None:
+    body = _padded(40_000_000, model_first=model_first)
+    sent: list[int] = []
+    with run([make.target(fake)], [GATED], ledger=LedgerSpec(keep_texts=True)) as world:
+        world.broker.ledger = lambda _: sent.append(len(fake.requests))
+        answer = world.post(body)
+        ended(world)
+    assert (answer.status, sent) == (200, [0, 1])
+    assert commits(entry(world, "request"), "body", body)
+    assert len(entry(world, "request").secret) == SALT_BYTES, "so large a text is not kept"
+    assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
+
+
+def test_a_large_body_whose_client_goes_leaves_no_file(run, fake, make) -> None:
+    body = _padded(3_000_000, model_first=True)
+    with run([make.target(fake)], [GATED]) as world:
+        free = world.worker.gateway._spool.left
+        world.broker.ledger = lambda made: "held" if made.kind == "request" else None
+        connection = world.connect()
+        connection.sendall(world.head("/v1/chat/completions", len(body)) + body)
+        until(lambda: kinds(world) == ["request"])
+        assert world.worker.gateway._spool.left == free - len(body)
+        connection.close()
+        world.settled()
+        assert world.worker.gateway._spool.left == free
+        world.on_loop(world.broker.held[0])
+    assert not fake.requests
+
+
+def test_kept_texts_stand_beside_their_entries(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED], ledger=LedgerSpec(keep_texts=True)) as world:
+        body = make.chat(stream=True)
+        answer = world.post(body)
+        ended(world)
+    asked, done = world.broker.entries
+    assert (asked.secret[SALT_BYTES:], done.secret[SALT_BYTES:]) == (body, answer.body)
+    assert hashlib.sha256(done.secret).hexdigest() == done.detail["answer"]["commit"]
+    assert {asked.subject, done.subject} == {world.records[0].key}
+
+
+def test_a_request_that_refers_to_an_earlier_answer_is_committed_to_as_it_was_sent(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED], stored_responses=StoredResponses()) as world:
+        first = world.post(json.dumps({"model": "support", "input": "one"}).encode(), "/v1/responses").json
+        body = json.dumps({"model": "support", "input": "two", "previous_response_id": first["id"]}).encode()
+        answer = world.post(body, "/v1/responses")
+        until(lambda: kinds(world).count("completion") == 2)
+    *_, asked, done = world.broker.entries
+    assert commits(asked, "body", body)
+    assert commits(done, "answer", answer.body)
+
+
+def test_a_caller_who_may_not_use_the_route_is_entered(run, fake, make) -> None:
+    closed = RouteSpec(name="support", incumbent="big", ledger="require", tiers=("special",))
+    with run([make.target(fake)], [closed]) as world:
+        answer = world.post(make.chat())
+        world.settled()
+    assert (answer.status, answer.code, len(fake.requests)) == (403, "route_denied", 0)
+    refused = entry(world, "access")
+    assert {"decision": "deny", "code": "route_denied", "status": 403}.items() <= refused.detail.items()
+    assert refused.detail["request"] == world.records[0].id
+
+
+def test_what_a_client_writes_cannot_make_an_entry_large(run, fake, make) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        answer = world.post(make.chat("x" * 5_000), "/r/support/v1/chat/completions")
+        ended(world)
+    assert answer.status == 200
+    assert len(entry(world, "request").detail["model"]) == 200
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_rule_that_decided_is_entered(run, fake, make, is_allowed: bool) -> None:
+    route = RouteSpec(name="support", incumbent="big", ledger="require", gated=True)
+    rules = (AccessRule(name="only-small", models=("small",)), AccessRule(name="all", allow=is_allowed))
+    with run([make.target(fake)], [route], access=rules) as world:
+        answer = world.post(make.chat())
+        world.settled()
+        until(lambda: len(kinds(world)) == (2 if is_allowed else 1))
+    if is_allowed:
+        assert kinds(world) == ["request", "completion"]
+        assert {each.detail["rule"] for each in world.broker.entries} == {"all"}
+    else:
+        refused = entry(world, "access").detail
+        assert (refused["decision"], refused["code"], refused["rules"]) == (
+            "deny",
+            answer.code,
+            {"big": "all"},
+        )
+        assert not fake.requests
