@@ -1,7 +1,7 @@
 """The broker's side of the ledger: entries that workers hand over are appended in groups, in one thread.
 
-An entry that a worker waits for is appended at once, or refused with the reason. Any other may wait a moment, so
-that it does not hold up the former, and is tried again until it is appended. Workers repeat what was not
+An entry that a worker waits for is appended at once, or refused with the reason. Any other may wait a moment,
+so that it does not hold up the former, and is tried again until it is appended. Workers repeat what was not
 acknowledged: an entry that comes twice is appended once.
 """
 
