@@ -16,9 +16,9 @@ from typing import NamedTuple
 from crossgrade.ledger import (
     Checkpoint,
     Cosigner,
-    Frontier,
+    GrowingTree,
+    LogVerification,
     NoteSigner,
-    Verification,
     leaf_hash,
 )
 from crossgrade.store import LedgerEvent, Store
@@ -86,7 +86,7 @@ def _copy(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def attacked(base: Logged, attack: Attack) -> tuple[Verification, Verification]:
+def attacked(base: Logged, attack: Attack) -> tuple[LogVerification, LogVerification]:
     """Return what a verifier with the log's key finds after an attack, and one who also asks the witness."""
     path = base.folder / "attacked.db"
     for suffix in ("", "-wal", "-shm"):
@@ -111,7 +111,7 @@ def rebuild(
     old = dict(connection.execute("SELECT size, note FROM ledger_checkpoints"))
     for table in ("ledger_entries", "ledger_nodes", "ledger_checkpoints"):
         connection.execute(f"DELETE FROM {table}")
-    tree = Frontier()
+    tree = GrowingTree()
     for seq, body in enumerate(bodies):
         connection.execute(
             "INSERT INTO ledger_entries VALUES (?, ?, ?, ?)", (seq, body, payloads.get(seq), f"p{seq % 3}")

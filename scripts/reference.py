@@ -34,8 +34,8 @@ CLI_HEAD = f"""\
 - Standard output carries data only. Progress, notes and errors go to standard error. Output is readable
   without colour, and colour is used only on a terminal (`NO_COLOR` turns it off).
 - Every command takes `--json`: one object with a `schema_version`. Times are RFC 3339, unknown is `null`.
-  `serve` is the exception, because it runs until it is stopped. `serve --log-json` writes its log as lines of
-  JSON. `watch` prints one look with `--once --json`.
+  `serve` and `witness serve` are the exceptions, because they run until they are stopped. `serve --log-json`
+  writes its log as lines of JSON. `watch` prints one look with `--once --json`.
   Fields may be added to a version, but are never renamed or removed. Prices and amounts that were paid or
   billed are strings with all their digits (`runs`, `cost`, `evaluate --dry-run`, `catalog`, `spent_usd`).
   Amounts that are estimated are numbers (the `costs` and savings of a verdict, everything of `scan`).

@@ -128,6 +128,8 @@ COMMANDS = (
     Entry("access", "Serve", "Test access rules; suspend and restore callers."),
     Entry("records", "Serve", "Export the gateway's request records to Parquet or ClickHouse."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
+    Entry("audit", "Trust", "Verify, prove and export the ledger: who decided, and who used what."),
+    Entry("witness", "Trust", "Cosign ledgers, so that their operators cannot rewrite them."),
 )
 
 
@@ -247,7 +249,7 @@ def cluster_option(what: str) -> Callable[[FunctionT], FunctionT]:
 
 
 def json_option(function: FunctionT) -> FunctionT:
-    """Add `--json`, passed as `as_json`: every command has it but `serve`, which runs until it is stopped."""
+    """Add `--json`, passed as `as_json`: every command has it but the two `serve`, which run on."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON with a schema_version.")(function)
 
 

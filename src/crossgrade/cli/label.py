@@ -1,9 +1,8 @@
 """`crossgrade label`: people label answers side by side, on a page of this machine."""
 
 import re
-import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +15,7 @@ from crossgrade.cli._params import complete_route, complete_workload, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from socket import socket
-    from types import FrameType
-
-    import uvicorn
 
     from crossgrade.project import LabelDesk, LabelPlan, Project
     from crossgrade.store import Rater, RaterEventKind
@@ -307,6 +302,7 @@ def _serve(desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None
 def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, as_json: bool) -> None:
     import uvicorn
 
+    from crossgrade.cli._loopback import stopped_by_interrupt
     from crossgrade.ui import label_app
 
     port = socket.getsockname()[1]
@@ -321,7 +317,7 @@ def _serve_on(socket: "socket", desk: "LabelDesk", options: dict[str, Any], *, a
             timeout_graceful_shutdown=_LONGEST_STOP_S,
         )
     )
-    with _stopped_by_interrupt(server):
+    with stopped_by_interrupt(server):
         _show_links(desk, port, options, as_json=as_json)
         server.run(sockets=[socket])
 
@@ -345,24 +341,6 @@ def _show_links(desk: "LabelDesk", port: int, options: dict[str, Any], *, as_jso
     note("each link works once. Ctrl-C stops the page; the labels are saved", code="label-page")
     if not options["no_browser"]:
         show_in_browser(links[0].link)
-
-
-@contextmanager
-def _stopped_by_interrupt(server: "uvicorn.Server") -> "Iterator[None]":
-    """Let Ctrl-C stop a server before it runs, too.
-
-    A shell lets a command that it starts in the background ignore Ctrl-C. The server takes it all the same,
-    but only while it runs, so that one between the links and the first page was lost.
-    """
-
-    def stop(_number: int, _frame: "FrameType | None") -> None:
-        server.should_exit = True
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _print_status(desk: "LabelDesk", *, as_json: bool) -> None:

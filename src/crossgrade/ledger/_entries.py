@@ -44,6 +44,9 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
+_EXACT = "an entry is read exactly as it was written"
+_UPGRADE = "it may be of a newer Crossgrade: pip install --upgrade crossgrade"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayloadMark:
@@ -57,7 +60,7 @@ class PayloadMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LogEntry:
     """An entry as read. `subject` is whose key encrypts the payload, None without a payload."""
 
     seq: int
@@ -66,10 +69,6 @@ class Entry:
     detail: Mapping[str, JSON]
     subject: str | None = None
     payload: PayloadMark | None = None
-
-
-def _refused(message: str, code: str = "entry-invalid", *, hint: str | None = None) -> DataError:
-    return DataError(message, code=code, hint=hint or "an entry is read exactly as it was written")
 
 
 def entry_body(
@@ -87,7 +86,7 @@ def entry_body(
     Unicode, and more than 65,535 bytes or 16 levels.
     """
     if kind not in ENTRY_KINDS:
-        raise _refused(f"`{kind}` is no kind of entry", "entry-kind-unknown")
+        raise DataError(f"`{kind}` is no kind of entry", code="entry-kind-unknown", hint=_EXACT)
     _check(detail, _MAX_DEPTH)
     entry: dict[str, Any] = {
         "v": _VERSION,
@@ -102,10 +101,12 @@ def entry_body(
     try:
         body = _encode(entry)
     except (UnicodeEncodeError, TypeError) as error:
-        raise _refused(f"an entry cannot be written: {error}") from error
+        raise DataError(f"an entry cannot be written: {error}", code="entry-invalid", hint=_EXACT) from error
     if len(body) > MAX_ENTRY_BYTES:
-        raise _refused(
-            f"an entry of {len(body)} bytes is over the limit of {MAX_ENTRY_BYTES}", "entry-too-large"
+        raise DataError(
+            f"an entry of {len(body)} bytes is over the limit of {MAX_ENTRY_BYTES}",
+            code="entry-too-large",
+            hint=_EXACT,
         )
     return body
 
@@ -116,22 +117,25 @@ def _check(value: Any, depth: int) -> None:
         return
     if kind is int:
         if abs(value) > _MAX_INTEGER:
-            raise _refused(f"the integer {value} is beyond 2^53 - 1")
+            raise DataError(f"the integer {value} is beyond 2^53 - 1", code="entry-invalid", hint=_EXACT)
         return
     if depth == 0:
-        raise _refused(f"an entry is nested deeper than {_MAX_DEPTH} levels")
+        raise DataError(
+            f"an entry is nested deeper than {_MAX_DEPTH} levels", code="entry-invalid", hint=_EXACT
+        )
     if isinstance(value, Mapping):
         for key, item in value.items():
             if type(key) is not str:
-                raise _refused(f"the key {key!r} is not a text")
+                raise DataError(f"the key {key!r} is not a text", code="entry-invalid", hint=_EXACT)
             _check(item, depth - 1)
     elif isinstance(value, list | tuple):
         for item in value:
             _check(item, depth - 1)
     else:
-        raise _refused(
+        raise DataError(
             f"a {kind.__name__} cannot be in an entry",
             hint="write numbers other than integers as decimal text",
+            code="entry-invalid",
         )
 
 
@@ -153,7 +157,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 _decode = msgspec.json.Decoder(_Entry, float_hook=str).decode
 
 
-def read_entry(body: object) -> Entry:
+def read_entry(body: object) -> LogEntry:
     """Return the entry that some bytes are. Raises `DataError` with a code that says what is wrong.
 
     `entry-not-bytes` for anything but bytes, `entry-too-large`, `entry-not-canonical` for JSON that
@@ -161,22 +165,24 @@ def read_entry(body: object) -> Entry:
     `entry-kind-unknown` for what a newer Crossgrade may have written, and `entry-invalid` for the rest.
     """
     if type(body) is not bytes:
-        raise _refused(f"the entry is {type(body).__name__}, not bytes", "entry-not-bytes")
+        raise DataError(f"the entry is {type(body).__name__}, not bytes", code="entry-not-bytes", hint=_EXACT)
     if len(body) > MAX_ENTRY_BYTES:
-        raise _refused(f"the entry has {len(body)} bytes", "entry-too-large")
+        raise DataError(f"the entry has {len(body)} bytes", code="entry-too-large", hint=_EXACT)
     try:
         raw = _decode(body)
         is_canonical = _encode(raw) == body
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         _check_version(body)
-        raise _refused(f"the entry is not as version {_VERSION} is ({error})") from error
+        raise DataError(
+            f"the entry is not as version {_VERSION} is ({error})", code="entry-invalid", hint=_EXACT
+        ) from error
     if raw.v != _VERSION:
         raise _version_unknown(raw.v)
     if not is_canonical:
-        raise _refused("the entry is not canonical JSON", "entry-not-canonical")
+        raise DataError("the entry is not canonical JSON", code="entry-not-canonical", hint=_EXACT)
     if raw.kind not in ENTRY_KINDS:
-        raise _refused(f"`{raw.kind[:64]}` is no kind of entry", "entry-kind-unknown", hint=_UPGRADE)
-    return Entry(
+        raise DataError(f"`{raw.kind[:64]}` is no kind of entry", code="entry-kind-unknown", hint=_UPGRADE)
+    return LogEntry(
         seq=_number(raw.seq),
         at=_time(raw.at),
         kind=raw.kind,
@@ -184,9 +190,6 @@ def read_entry(body: object) -> Entry:
         subject=raw.subject,
         payload=_mark(raw),
     )
-
-
-_UPGRADE = "it may be of a newer Crossgrade: pip install --upgrade crossgrade"
 
 
 def _check_version(body: bytes) -> None:
@@ -198,12 +201,14 @@ def _check_version(body: bytes) -> None:
 
 
 def _version_unknown(version: object) -> DataError:
-    return _refused(f"the entry has version {str(version)[:64]}", "entry-version-unknown", hint=_UPGRADE)
+    return DataError(
+        f"the entry has version {str(version)[:64]}", code="entry-version-unknown", hint=_UPGRADE
+    )
 
 
 def _number(seq: int) -> int:
     if not 0 <= seq <= _MAX_INTEGER:
-        raise _refused(f"an entry cannot have the number {seq}")
+        raise DataError(f"an entry cannot have the number {seq}", code="entry-invalid", hint=_EXACT)
     return seq
 
 
@@ -213,7 +218,7 @@ def _time(text: str) -> datetime:
             return datetime.fromisoformat(text)
     except ValueError:
         pass
-    raise _refused(f"`{text[:64]}` is no time as entries have it")
+    raise DataError(f"`{text[:64]}` is no time as entries have it", code="entry-invalid", hint=_EXACT)
 
 
 def _mark(raw: _Entry) -> PayloadMark | None:
@@ -221,5 +226,7 @@ def _mark(raw: _Entry) -> PayloadMark | None:
         return None
     mark = PayloadMark(commit=raw.payload.commit, sealed=raw.payload.sealed)
     if raw.subject is None or not all(map(_DIGEST.fullmatch, (mark.commit, mark.sealed))):
-        raise _refused("the entry's payload has no subject, or no digests")
+        raise DataError(
+            "the entry's payload has no subject, or no digests", code="entry-invalid", hint=_EXACT
+        )
     return mark

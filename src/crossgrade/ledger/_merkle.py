@@ -34,8 +34,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-class Frontier:
-    """The right edge of a growing tree: the hashes of the complete subtrees that its size consists of.
+class GrowingTree:
+    """A tree that grows: the hashes of the complete subtrees that its entries consist of are all it needs.
 
     `hashes` are those at the positions `cover(0, size)`, the largest subtree first.
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 
-from crossgrade.ledger._entries import Entry
+from crossgrade.ledger._entries import LogEntry
 
 
 class PayloadChecks:
@@ -16,7 +16,7 @@ class PayloadChecks:
         self._present: dict[str, int] = {}
         self.erased = 0
 
-    def entry(self, entry: Entry, payload: object) -> None:
+    def entry(self, entry: LogEntry, payload: object) -> None:
         """Check the payload of an entry, and what an erasure covers."""
         if entry.kind == "erasure":
             self._erasure(entry)
@@ -31,7 +31,7 @@ class PayloadChecks:
         else:
             self._present.setdefault(subject, entry.seq)
 
-    def _erasure(self, entry: Entry) -> None:
+    def _erasure(self, entry: LogEntry) -> None:
         """Accept the texts that an erasure covers: those of its subject, in entries before its own."""
         subject, before = entry.detail.get("subject"), entry.detail.get("before")
         if not isinstance(subject, str) or type(before) is not int:

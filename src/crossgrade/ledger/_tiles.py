@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from crossgrade.errors import DataError
 from crossgrade.ledger._entries import MAX_ENTRY_BYTES
-from crossgrade.ledger._merkle import Frontier, leaf_hash
+from crossgrade.ledger._merkle import GrowingTree, leaf_hash
 
 TILE_WIDTH = 256
 _TILE_LEVELS = 8
@@ -37,7 +37,7 @@ class TileWriter:
     """Turns entries, in their order, into the files of a log, each as soon as it is full."""
 
     def __init__(self) -> None:
-        self.tree = Frontier()
+        self.tree = GrowingTree()
         self._entries: list[bytes] = []
         self._hashes: list[list[bytes]] = [[]]
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from crossgrade.errors import CrossgradeError, DataError
-from crossgrade.ledger._entries import Entry, read_entry
-from crossgrade.ledger._merkle import Frontier, Position, leaf_hash
+from crossgrade.ledger._entries import LogEntry, read_entry
+from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
 from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
 from crossgrade.ledger._payload_checks import PayloadChecks
 
@@ -33,7 +33,14 @@ FindingCode: TypeAlias = Literal[
     "entries-missing",
     "entries-unsigned",
     "not-cosigned",
+    "file-missing",
+    "file-differs",
+    "decision-differs",
+    "decision-missing",
+    "decision-unrecorded",
+    "route-differs",
 ]
+_BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
 """How many findings are listed; all are counted."""
 
@@ -57,7 +64,7 @@ class LogRemark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class LogVerification:
     """What was found out about a log.
 
     `signed` is how many entries the newest checkpoint covers that holds, and `cosigned` how many each witness
@@ -75,12 +82,23 @@ class Verification:
     found: int
     remarks: tuple[LogRemark, ...]
     unfinished: tuple[int, ...]
-    newest: Mapping[str, Entry] = field(repr=False)
+
+    def and_findings(self, findings: Sequence[LogFinding]) -> Self:
+        """Return the verification with what was found beside the log itself."""
+        listed = (*self.findings, *findings)[:MOST_FINDINGS]
+        return replace(self, findings=listed, found=self.found + len(findings))
 
     @property
     def first_bad(self) -> int | None:
-        """The first entry that a finding is about."""
-        return min((each.seq for each in self.findings if each.seq is not None), default=None)
+        """The first entry that a finding is about.
+
+        A wrong root only says that it is behind the last right one. Stored hashes say which it is, unless
+        they were written anew with the entry.
+        """
+        placed = [(each.code, each.seq) for each in self.findings if each.seq is not None]
+        if any(code in _BY_HASH for code, _ in placed):
+            placed = [each for each in placed if each[0] != "root-differs"]
+        return min((seq for _, seq in placed), default=None)
 
 
 def verify_log(
@@ -91,26 +109,25 @@ def verify_log(
     witnesses: Sequence[NoteVerifier] = (),
     kept: Sequence[str] = (),
     nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None = None,
-    last_of: Sequence[str] = (),
-) -> Verification:
-    """Check every entry, payload, node, checkpoint and proof of a log; see `Verification`.
+    seen: Callable[[LogEntry], None] | None = None,
+) -> LogVerification:
+    """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
 
     `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
     believed. Without the key `log` no signature is checked. With `witnesses`, each must have cosigned a
     checkpoint. `kept` are notes of this log that were kept elsewhere: the log must begin with what they say.
-    `nodes` returns the stored hashes of a level above 0. Of the kinds `last_of`, `newest` has the last entry.
+    `nodes` returns the stored hashes of a level above 0. `seen` is called with every entry that can be read.
     """
     check = _Check(log, witnesses, nodes)
     check.read_checkpoints(checkpoints)
     check.read_kept(kept)
-    newest: dict[str, Entry] = {}
     for row in entries:
         entry = check.entry(row)
         if check.is_over:
             break
-        if entry is not None and entry.kind in last_of:
-            newest[entry.kind] = entry
-    return check.result(newest)
+        if entry is not None and seen is not None:
+            seen(entry)
+    return check.result()
 
 
 class _Check:
@@ -127,7 +144,7 @@ class _Check:
         self._roots: dict[int, bytes] = {}
         self._kept: dict[int, bytes] = {}
         self._cosigned: dict[str, tuple[int, int]] = {}
-        self._tree = Frontier()
+        self._tree = GrowingTree()
         self._matched = 0
         self._is_broken = False
         self._before: datetime | None = None
@@ -188,7 +205,7 @@ class _Check:
                 self._cosigned[witness.name] = (seen.size, signature.cosigned_at_s)
         return seen
 
-    def entry(self, row: Sequence[Any]) -> Entry | None:
+    def entry(self, row: Sequence[Any]) -> LogEntry | None:
         """Check the next entry."""
         seq, body, payload = row[0], row[1], row[2]
         size = self._tree.size
@@ -209,7 +226,7 @@ class _Check:
         self._compare_roots()
         return entry
 
-    def _content(self, seq: int, body: bytes) -> Entry | None:
+    def _content(self, seq: int, body: bytes) -> LogEntry | None:
         try:
             entry = read_entry(body)
         except DataError as error:
@@ -225,7 +242,7 @@ class _Check:
         self._before = entry.at if self._before is None else max(self._before, entry.at)
         return entry
 
-    def _follow(self, entry: Entry) -> None:
+    def _follow(self, entry: LogEntry) -> None:
         """Note whether a request was completed."""
         if entry.kind not in {"request", "completion"}:
             return
@@ -256,18 +273,16 @@ class _Check:
                 self._matched = size
             else:
                 self._is_broken = True  # as are all roots after it
-                message = f"entries {self._matched} to {size - 1} are not those that were signed"
-                suspects = [each.seq for each in self._findings if each.seq is not None]
-                first = min((each for each in suspects if each >= self._matched), default=self._matched)
-                self._find("root-differs", message, first)
+                message = f"of entries {self._matched} to {size - 1}, some are not those that were signed"
+                self._find("root-differs", message, self._matched)
         if size in self._kept and self._kept[size] != self._tree.root():
             message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
             self._find("history-differs", message)
 
-    def result(self, newest: Mapping[str, Entry]) -> Verification:
+    def result(self) -> LogVerification:
         if not self.is_over:
             self._end()
-        return Verification(
+        return LogVerification(
             size=self._tree.size,
             root=self._tree.root(),
             signed=self._matched,
@@ -278,7 +293,6 @@ class _Check:
             found=self._found,
             remarks=tuple(self._remarks),
             unfinished=tuple(sorted(self._open.values())),
-            newest=newest,
         )
 
     def _end(self) -> None:

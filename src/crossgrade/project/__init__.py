@@ -12,6 +12,7 @@ from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:
     from crossgrade.project._access import CaseResult, ProjectAccess
+    from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._drift import RecentLog, live_request
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         SkipReason,
     )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
+    from crossgrade.project._log_folder import export_log, read_note_file, verify_folder
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
@@ -85,6 +87,7 @@ __all__ = [
     "ProjectAccess",
     "ProjectBaselines",
     "ProjectLabelling",
+    "ProjectLedger",
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
@@ -112,6 +115,7 @@ __all__ = [
     "create_workload",
     "decide_results",
     "ends_at",
+    "export_log",
     "find_plugins",
     "finished_labels",
     "growth_findings",
@@ -122,12 +126,16 @@ __all__ = [
     "plugin_names",
     "read_config",
     "read_definition",
+    "read_note_file",
     "saving_of",
     "subject_key",
+    "verify_folder",
 ]
 
 _LATE = {
     **dict.fromkeys(("CaseResult", "ProjectAccess"), "_access"),
+    "ProjectLedger": "_auditing",
+    **dict.fromkeys(("export_log", "read_note_file", "verify_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),

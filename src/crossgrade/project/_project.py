@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         RunResult,
     )
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._freezing import ProjectBaselines
     from crossgrade.project._label_draws import ProjectLabelling
@@ -435,6 +436,13 @@ class Project(OpenProject):
         from crossgrade.project._freezing import ProjectBaselines
 
         return ProjectBaselines(self, self.evaluation)
+
+    @property
+    def ledger(self) -> "ProjectLedger":
+        """The ledger: its key, entries and proofs."""
+        from crossgrade.project._auditing import ProjectLedger
+
+        return ProjectLedger(self.store)
 
     @property
     def renewals(self) -> "ProjectRenewals":

@@ -1,17 +1,37 @@
-"""Serving: the supervisor, the broker of limits and records, the admin API."""
+"""Serving: the supervisor, the broker of limits and records, the admin API, the witness."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crossgrade.serve._cosigning import Cosigning, cosign
     from crossgrade.serve._export import RecordBatch, RecordExport
     from crossgrade.serve._settings import Compiled, compile_settings
     from crossgrade.serve._supervisor import DRAIN_S, Serve
+    from crossgrade.serve._witness_app import witness_app, witness_server
+    from crossgrade.serve._witness_state import WitnessFolder, WitnessRecord
     from crossgrade.serve.admin import ADMIN_KEY_ENV
 
-__all__ = ["ADMIN_KEY_ENV", "DRAIN_S", "Compiled", "RecordBatch", "RecordExport", "Serve", "compile_settings"]
+__all__ = [
+    "ADMIN_KEY_ENV",
+    "DRAIN_S",
+    "Compiled",
+    "Cosigning",
+    "RecordBatch",
+    "RecordExport",
+    "Serve",
+    "WitnessFolder",
+    "WitnessRecord",
+    "compile_settings",
+    "cosign",
+    "witness_app",
+    "witness_server",
+]
 
 _LATE = {
     "ADMIN_KEY_ENV": "admin",
+    **dict.fromkeys(("Cosigning", "cosign"), "_cosigning"),
+    **dict.fromkeys(("WitnessFolder", "WitnessRecord"), "_witness_state"),
+    **dict.fromkeys(("witness_app", "witness_server"), "_witness_app"),
     **dict.fromkeys(("RecordBatch", "RecordExport"), "_export"),
     **dict.fromkeys(("DRAIN_S", "Serve"), "_supervisor"),
     **dict.fromkeys(("Compiled", "compile_settings"), "_settings"),

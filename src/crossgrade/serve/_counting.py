@@ -13,7 +13,7 @@ from crossgrade.serve._accounts import pace_s, share_of
 from crossgrade.serve._records import RecordFiles
 
 if TYPE_CHECKING:
-    from crossgrade.store import Checkpoint, LimitWindow, Loan
+    from crossgrade.store import CountedPosition, LimitWindow, Loan
 
 TICK_S = 1.0
 """The seconds of a tick, by which brokers count their time."""
@@ -35,7 +35,7 @@ class Counters(Protocol):
     Every method raises StoreError if the database does not answer.
     """
 
-    def checkpoint(self, broker: str) -> "Checkpoint | None":
+    def checkpoint(self, broker: str) -> "CountedPosition | None":
         """Return how far a broker has counted, None if the broker is unknown."""
 
     def leases(self, broker: str) -> "dict[LimitWindow, int]":
@@ -51,12 +51,12 @@ class Counters(Protocol):
         self,
         broker: str,
         changes: "Mapping[LimitWindow, tuple[int, int]]",
-        since: "Checkpoint",
-        until: "Checkpoint",
+        since: "CountedPosition",
+        until: "CountedPosition",
     ) -> bool:
         """Commit spends and growths of leases at `since`; return whether the broker is at `until`."""
 
-    def join(self, broker: str, checkpoint: "Checkpoint") -> "Checkpoint":
+    def join(self, broker: str, checkpoint: "CountedPosition") -> "CountedPosition":
         """Register a broker; return its checkpoint."""
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
@@ -76,7 +76,7 @@ class Settlement(NamedTuple):
     """Spends and growths of leases, and how far the log is counted with them."""
 
     changes: Mapping[LeaseId, tuple[int, int]]
-    until: "Checkpoint"
+    until: "CountedPosition"
 
     @classmethod
     def now(cls, changes: Mapping[LeaseId, tuple[int, int]], position: tuple[str, int]) -> Self:
@@ -99,7 +99,7 @@ class Counting:
         self.brokers = 1
         self._visited = 0
         self._counters: Counters | None = None
-        self._since: Checkpoint
+        self._since: CountedPosition
 
     def is_due(self, tick: int) -> bool:
         """Return whether it is this broker's turn to settle at a tick, which many that share a store take."""
@@ -216,10 +216,10 @@ def broker_name(folder: Path) -> str:
         raise StoreError(f"{path} cannot be written ({error.strerror})", code="file-unwritable") from error
 
 
-def _checkpoint(position: tuple[str, int]) -> "Checkpoint":
-    from crossgrade.store import Checkpoint, utc_now
+def _checkpoint(position: tuple[str, int]) -> "CountedPosition":
+    from crossgrade.store import CountedPosition, utc_now
 
-    return Checkpoint(segment=position[0], position=position[1], at=utc_now().isoformat())
+    return CountedPosition(segment=position[0], position=position[1], at=utc_now().isoformat())
 
 
 def _window(lease: LeaseId) -> "LimitWindow":

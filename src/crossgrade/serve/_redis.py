@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from crossgrade.domain import REDIS_URL_ENV
 from crossgrade.errors import MissingExtraError, StoreError, UsageError
-from crossgrade.store import Checkpoint, LimitWindow, Loan, utc_now
+from crossgrade.store import CountedPosition, LimitWindow, Loan, utc_now
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -125,13 +125,13 @@ class RedisCounters:
         """Disconnect."""
         self._redis.close()
 
-    def checkpoint(self, broker: str) -> Checkpoint | None:
+    def checkpoint(self, broker: str) -> CountedPosition | None:
         """Return how far a broker has counted, None if the broker is unknown."""
         with _plainly():
             row = self._redis.hgetall(_broker(broker))
-        return (
-            Checkpoint(segment=row["segment"], position=int(row["position"]), at=row["at"]) if row else None
-        )
+        if not row:
+            return None
+        return CountedPosition(segment=row["segment"], position=int(row["position"]), at=row["at"])
 
     def leases(self, broker: str) -> dict[LimitWindow, int]:
         """Return what a broker has of each window."""
@@ -158,8 +158,8 @@ class RedisCounters:
         self,
         broker: str,
         changes: Mapping[LimitWindow, tuple[int, int]],
-        since: Checkpoint,
-        until: Checkpoint,
+        since: CountedPosition,
+        until: CountedPosition,
     ) -> bool:
         """Commit spends and growths of leases at once; return whether the broker is at `until`."""
         keys = [_broker(broker), _leases(broker)]
@@ -170,7 +170,7 @@ class RedisCounters:
         with _plainly():
             return bool(self._settle(keys=keys, args=arguments))
 
-    def join(self, broker: str, checkpoint: Checkpoint) -> Checkpoint:
+    def join(self, broker: str, checkpoint: CountedPosition) -> CountedPosition:
         """Register a broker, or mark it as active again; return its checkpoint. A known one keeps it."""
         key, now = _broker(broker), utc_now().isoformat()
         with _plainly(), self._redis.pipeline() as batch:
@@ -180,7 +180,7 @@ class RedisCounters:
             batch.sadd(_BROKERS, broker)
             batch.hmget(key, "segment", "position")
             segment, position = batch.execute()[-1]
-        return Checkpoint(segment=segment, position=int(position), at=now)
+        return CountedPosition(segment=segment, position=int(position), at=now)
 
     def reclaim(self, *, silent_since: datetime) -> list[str]:
         """Free the leases of brokers that have not settled since a time; return those brokers."""

@@ -94,13 +94,25 @@ class KeySetFetcher:
             self._warn(error)
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically by one that only its owner can read."""
+def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a file atomically by one that only its owner can read.
+
+    `durable` waits until the disk has the file and its name, so that even a power cut does not undo it.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(handle, "wb") as file:  # noqa: PTH123  # a handle, not a path
         file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     fresh.replace(path)
+    if durable:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _read(path: Path) -> dict[str, IssuerKeys]:

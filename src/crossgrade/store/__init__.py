@@ -44,7 +44,7 @@ from crossgrade.store._records import (
 
 if TYPE_CHECKING:
     from crossgrade.store._baselines import Baseline, BaselineUse, SealedAnswer, SealedSample, response_digest
-    from crossgrade.store._budgets import Budgets, Checkpoint, LimitWindow, Loan
+    from crossgrade.store._budgets import Budgets, CountedPosition, LimitWindow, Loan
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
     from crossgrade.store._database import HEAD
@@ -70,8 +70,8 @@ __all__ = [
     "Batch",
     "Budgets",
     "Changes",
-    "Checkpoint",
     "CompatibilityRecord",
+    "CountedPosition",
     "Draw",
     "Erased",
     "Feedback",
@@ -132,7 +132,7 @@ _LATE = {
     **dict.fromkeys(("LedgerLog", "LedgerRow"), "_ledger"),
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
-    **dict.fromkeys(("Budgets", "Checkpoint", "LimitWindow", "Loan"), "_budgets"),
+    **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),
     "Routes": "_routes",
     "Step": "_routes",
     "Store": "_store",

@@ -45,7 +45,7 @@ class Loan(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class CountedPosition:
     """The position up to which a broker's request records are counted: a file name and a byte offset.
 
     `at` is when the broker came so far (RFC 3339). No two settlements of a broker have the same.
@@ -79,7 +79,7 @@ class Budgets:
     ) -> None:
         self.close()
 
-    def checkpoint(self, broker: str) -> Checkpoint | None:
+    def checkpoint(self, broker: str) -> CountedPosition | None:
         """Return the checkpoint of a broker, or None for an unknown broker."""
         with self._database.reading() as connection:
             row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
@@ -122,8 +122,8 @@ class Budgets:
         self,
         broker: str,
         changes: Mapping[LimitWindow, tuple[int, int]],
-        since: Checkpoint,
-        until: Checkpoint,
+        since: CountedPosition,
+        until: CountedPosition,
     ) -> bool:
         """Commit amounts spent, changes of leases and the checkpoint `until` in one transaction.
 
@@ -145,7 +145,7 @@ class Budgets:
                 connection.execute(_GROW_LEASE, rows)
         return True
 
-    def join(self, broker: str, checkpoint: Checkpoint) -> Checkpoint:
+    def join(self, broker: str, checkpoint: CountedPosition) -> CountedPosition:
         """Register a broker, or mark it alive again. A known broker keeps its position.
 
         Returns the broker's checkpoint. Settlements from before that arrive late are not committed any more.
@@ -192,14 +192,14 @@ class Budgets:
                 connection.execute(delete(table).where(ended))
 
 
-def _move(connection: Connection, broker: str, since: Checkpoint, until: Checkpoint) -> bool:
+def _move(connection: Connection, broker: str, since: CountedPosition, until: CountedPosition) -> bool:
     """Move a broker from one checkpoint to another. Return False if it is not at the first."""
     k = t.keepers.c
     mine = update(t.keepers).where(k.id == broker, k.at == since.at, k.at != _FREED)
     return connection.execute(mine.values(**asdict(until))).rowcount == 1
 
 
-def _is_counted(connection: Connection, broker: str, since: Checkpoint, until: Checkpoint) -> bool:
+def _is_counted(connection: Connection, broker: str, since: CountedPosition, until: CountedPosition) -> bool:
     """Return whether a broker is at `until` already, also if its leases were freed since."""
     row = connection.execute(select(t.keepers).where(t.keepers.c.id == broker)).first()
     if row is None or row.at != _FREED:
@@ -207,11 +207,11 @@ def _is_counted(connection: Connection, broker: str, since: Checkpoint, until: C
     return _place(until) == _place(_checkpoint(row)) != _place(since)
 
 
-def _checkpoint(row: Any) -> Checkpoint:
-    return Checkpoint(segment=row.segment, position=row.position, at=row.at)
+def _checkpoint(row: Any) -> CountedPosition:
+    return CountedPosition(segment=row.segment, position=row.position, at=row.at)
 
 
-def _place(checkpoint: Checkpoint) -> tuple[str, int]:
+def _place(checkpoint: CountedPosition) -> tuple[str, int]:
     return checkpoint.segment, checkpoint.position
 
 

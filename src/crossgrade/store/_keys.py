@@ -221,7 +221,8 @@ class Keys:
         row = {"key_id": key_id, "kind": kind, "detail": encoded.decode(), "at": at.isoformat()}
         connection.execute(insert(t.key_events), row)
         announce(connection)
-        plain = {name: value for name, value in msgspec.json.decode(encoded).items() if name != "digest"}
+        given = msgspec.json.decode(encoded)
+        plain = {name: value for name, value in given.items() if value and name != "digest"}
         digest = document_digest(encoded)
         if kind in _SUSPENSIONS:
             event = decision("suspended", principal=key_id, event=kind, **plain, document=digest)

@@ -4,7 +4,7 @@ Several processes may append. Each first updates the one row of `ledger_head`, w
 transaction ends: on SQLite the file's write lock, on PostgreSQL the row's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,12 @@ from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
     Checkpoint,
-    Frontier,
+    GrowingTree,
+    LogEntry,
+    LogVerification,
     NoteVerifier,
     Position,
     SignedNote,
-    Verification,
     consistency_proof,
     entry_body,
     inclusion_proof,
@@ -170,7 +171,8 @@ class LedgerLog:
         log: NoteVerifier | None = None,
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
-    ) -> Verification:
+        seen: Callable[[LogEntry], None] | None = None,
+    ) -> LogVerification:
         """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
         with self._database.reading() as connection:
             rows = connection.execute(_SIZE_AND_CHECKPOINTS).all()
@@ -186,7 +188,7 @@ class LedgerLog:
             witnesses=witnesses,
             kept=kept,
             nodes=nodes,
-            last_of=("route",),
+            seen=seen,
         )
 
     def sign(self) -> str:
@@ -267,7 +269,7 @@ class _Reader:
         return found
 
 
-def _grown(connection: Connection, count: int) -> Frontier:
+def _grown(connection: Connection, count: int) -> GrowingTree:
     """Make room for entries, and return the tree before them. Holds the lock of the log from here on."""
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
@@ -275,7 +277,7 @@ def _grown(connection: Connection, count: int) -> Frontier:
     size, packed = row.size - count, bytes(row.frontier)
     hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
-        return Frontier(hashes, size)
+        return GrowingTree(hashes, size)
     except ValueError as error:
         raise _damaged(str(error)) from None
 

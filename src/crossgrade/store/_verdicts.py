@@ -4,7 +4,7 @@ Evidence is stored as MessagePack (which has NaN and infinity), compressed with 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,6 +108,13 @@ class Verdicts:
             raise StoreError(
                 f"the evidence of verdict {verdict_id} is damaged ({error})", code="evidence-damaged"
             ) from error
+
+    def documents(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the id of every verdict, when it was recorded, and the digest of its document."""
+        query = select(t.verdicts.c.id, t.verdicts.c.at, t.verdicts.c.verdict).order_by(t.verdicts.c.id)
+        with self._database.reading() as connection:
+            for row in connection.execute(query.execution_options(yield_per=1_000)):
+                yield row.id, row.at, document_digest(row.verdict)
 
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
         """Return verdicts (of one workload), newest first."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossgrade.ledger import (
     EMPTY_ROOT,
-    Frontier,
+    GrowingTree,
     Position,
     check_consistency,
     check_inclusion,
@@ -60,8 +60,8 @@ def subproof(m: int, entries: Sequence[bytes], is_whole: bool) -> list[bytes]:
     return [*subproof(m - k, entries[k:], False), mth(entries[:k])]
 
 
-def nodes_of(entries: Sequence[bytes]) -> tuple[Frontier, Mapping[Position, bytes]]:
-    tree, made = Frontier(), {}
+def nodes_of(entries: Sequence[bytes]) -> tuple[GrowingTree, Mapping[Position, bytes]]:
+    tree, made = GrowingTree(), {}
     for seq, entry in enumerate(entries):
         leaf = leaf_hash(entry)
         made[Position(0, seq)] = leaf
@@ -80,7 +80,7 @@ def read(positions: Sequence[Position]) -> Mapping[Position, bytes]:
 def test_growth_gives_the_root_of_the_definition(size: int) -> None:
     tree, made = nodes_of(ENTRIES[:size])
     assert tree.root() == mth(ENTRIES[:size]) == tree_root(size, read)
-    again = Frontier([read([each])[each] for each in cover(0, size)], size)
+    again = GrowingTree([read([each])[each] for each in cover(0, size)], size)
     again.append(leaf_hash(b"next"))
     assert again.root() == mth([*ENTRIES[:size], b"next"])
     assert all(position.number < 1 + (size >> position.level) for position in made)
@@ -125,4 +125,4 @@ def test_what_is_no_part_of_a_log() -> None:
     with pytest.raises(ValueError, match="6 entries"):
         consistency_proof(6, 5, read)
     with pytest.raises(ValueError, match="2 hashes"):
-        Frontier([b"", b""], 4)
+        GrowingTree([b"", b""], 4)

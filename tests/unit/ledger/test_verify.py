@@ -1,4 +1,4 @@
-"""Verification finds every attack, names the first bad entry, and lets pass what is lawful."""
+"""LogVerification finds every attack, names the first bad entry, and lets pass what is lawful."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ FIRST = {
     "edit an entry in place": ("node-differs", SPOT),
     "delete a middle entry": ("gap", SPOT),
     "insert a forged entry and renumber": ("root-differs", 32),
-    "swap two entries": ("payload-changed", SPOT),
+    "swap two entries": ("root-differs", 32),
     "rewrite and recompute all hashes without the key": ("root-differs", 0),
     "swap two encrypted texts": ("payload-changed", SPOT),
     "delete a text without a word": ("payload-missing", SPOT),

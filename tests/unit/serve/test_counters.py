@@ -15,16 +15,16 @@ from crossgrade.serve._accounts import pace_s, share_of
 from crossgrade.serve._counting import Counters, Counting, Settlement, broker_name, open_counters
 from crossgrade.serve._records import RecordFiles, Settled
 from crossgrade.serve._redis import RedisCounters
-from crossgrade.store import Budgets, Checkpoint, LimitWindow, utc_now
+from crossgrade.store import Budgets, CountedPosition, LimitWindow, utc_now
 from tests.codes import raises_code
 
 DAY = LimitWindow("key", "a|b", "usd", 86_400, int(time.time()) // 86_400 * 86_400)
-START = Checkpoint(segment="s", position=0)
+START = CountedPosition(segment="s", position=0)
 
 
-def later(position: int) -> Checkpoint:
+def later(position: int) -> CountedPosition:
     """Return a checkpoint of the present moment."""
-    return Checkpoint(segment="t", position=position, at=utc_now().isoformat())
+    return CountedPosition(segment="t", position=position, at=utc_now().isoformat())
 
 
 @pytest.fixture(

@@ -15,7 +15,7 @@ from crossgrade.ledger import (
     EMPTY_ROOT,
     Checkpoint,
     Cosigner,
-    Frontier,
+    GrowingTree,
     NoteVerifier,
     check_consistency,
     check_inclusion,
@@ -29,8 +29,8 @@ def events(count: int, **more: Any) -> list[LedgerEvent]:
     return [LedgerEvent("request", {"n": number}, **more) for number in range(count)]
 
 
-def grown(store: Store, size: int) -> Frontier:
-    tree = Frontier()
+def grown(store: Store, size: int) -> GrowingTree:
+    tree = GrowingTree()
     for row in store.ledger.entries(0, size):
         tree.append(leaf_hash(row.body))
     return tree

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crossgrade.errors import CrossgradeError
-from crossgrade.ledger import Entry, read_entry
+from crossgrade.ledger import LogEntry, read_entry
 from crossgrade.routing import route_table_digest
 from crossgrade.store import Alarm, OnboardingStep, Store
 from crossgrade.store._ledger_events import decision, document_digest, recordable
@@ -19,7 +19,7 @@ from tests.unit.store.test_routes import route, table
 from tests.unit.store.test_verdicts import make_verdict
 
 
-def entries(store: Store) -> list[Entry]:
+def entries(store: Store) -> list[LogEntry]:
     return [read_entry(row.body) for row in store.ledger.entries()]
 
 

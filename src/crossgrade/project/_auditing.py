@@ -1,0 +1,158 @@
+"""A project's ledger: verified against its decisions, proved, exported, erased from."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from crossgrade.errors import NotFoundError
+from crossgrade.ledger import (
+    EntryProof,
+    LogEntry,
+    LogFinding,
+    LogVerification,
+    NoteVerifier,
+    SignedNote,
+    read_entry,
+)
+from crossgrade.project._log_folder import export_log
+from crossgrade.routing import route_table_digest
+from crossgrade.store import Store
+
+
+class ProjectLedger:
+    """The ledger of a project."""
+
+    def __init__(self, store: Store, witnesses: Sequence[tuple[str, str]] = ()) -> None:
+        self._store = store
+        self._log = store.ledger
+        self.witnesses = tuple(witnesses)
+        """The addresses and public keys of the witnesses that the configuration names."""
+
+    @property
+    def verifier(self) -> NoteVerifier | None:
+        """The public key of the project's own log, None before there is one."""
+        signer = self._log.secrets.signer()
+        return None if signer is None else signer.verifier
+
+    @property
+    def key_paths(self) -> tuple[Path, Path]:
+        """The files of the key that signs and of the key for texts."""
+        return self._log.secrets.signing_path, self._log.secrets.texts_path
+
+    def sign(self) -> str:
+        """Sign the log as it is now; return the note. Raises `StoreError` without a key."""
+        return self._log.sign()
+
+    def make_key(self, name: str) -> str:
+        """Make the keys that are missing, sign the log as it is, and return the public key that checks it.
+
+        Raises `UsageError` if the log signs by another name already.
+        """
+        signer = self._log.secrets.make(name)
+        self._log.sign()
+        return signer.vkey
+
+    def verify(
+        self,
+        *,
+        log: NoteVerifier | None = None,
+        witnesses: Sequence[NoteVerifier] = (),
+        kept: Sequence[str] = (),
+    ) -> LogVerification:
+        """Check the whole ledger, and that the project's verdicts and its route table are those in it."""
+        decisions = _Decisions(self._store)
+        found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=decisions.seen)
+        return found.and_findings(list(decisions.compared()))
+
+    def prove(self, seq: int) -> EntryProof:
+        """Return the proof that an entry is in the log, under a checkpoint that a witness cosigned if any.
+
+        Raises `NotFoundError` for an entry that does not exist, or is not signed yet.
+        """
+        row = self._log.entry(seq)
+        covering = [(size, note) for size, note in self._log.checkpoints() if size > seq]
+        if not covering:
+            raise NotFoundError(
+                f"no signed checkpoint covers entry {seq}",
+                code="ledger-unsigned",
+                hint="sign the log with `crossgrade audit init NAME`",
+            )
+        cosigned = [each for each in covering if len(SignedNote.read(each[1]).signatures) > 1]
+        size, note = (cosigned or covering[-1:])[0]
+        hashes = tuple(self._log.inclusion(seq, size))
+        return EntryProof(seq=seq, hashes=hashes, note=note, entry=row.body)
+
+    def export(self, folder: Path) -> int:
+        """Write the log into a new folder for `verify_folder`; return how many entries it has."""
+        return export_log(self._log, folder)
+
+    def entries(self, kind: str | None, *, most: int) -> list[LogEntry]:
+        """Return the newest entries, of one kind if given, the oldest of them first."""
+        found: list[LogEntry] = []
+        stop = self._log.size()
+        while stop > 0 and len(found) < most:
+            start = max(0, stop - 2_000)
+            page = [read_entry(row.body) for row in self._log.entries(start, stop)]
+            found = [each for each in page if kind is None or each.kind == kind] + found
+            stop = start
+        return found[-most:]
+
+    def entry(self, seq: int) -> LogEntry:
+        """Return an entry. Raises `NotFoundError` without one, and `DataError` for one that is damaged."""
+        return read_entry(self._log.entry(seq).body)
+
+    def text(self, seq: int) -> bytes:
+        """Return the text beside an entry. Raises `NotFoundError` if it has none or it was erased."""
+        return self._log.texts.read(seq)
+
+    def erase(self, subject: str, *, because: str, by: str) -> int:
+        """Destroy the texts of a subject and their key, on record; return how many texts there were."""
+        return self._log.erase(subject, {"because": because, "by": by})
+
+
+class _Decisions:
+    """What the ledger says that was decided, to compare it with the project's own rows."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._first: str | None = None
+        self._verdicts: dict[str, tuple[int, object]] = {}
+        self._route: tuple[int, object] | None = None
+
+    def seen(self, entry: LogEntry) -> None:
+        """Note a decision."""
+        if self._first is None:
+            self._first = entry.at.isoformat()
+        if entry.kind == "verdict":
+            self._verdicts[str(entry.detail.get("id"))] = (entry.seq, entry.detail.get("digest"))
+        elif entry.kind == "route":
+            self._route = (entry.seq, entry.detail.get("digest"))
+        elif entry.kind == "erasure" and isinstance(changed := entry.detail.get("verdicts"), dict):
+            # An erasure takes texts out of verdicts, whose documents are others from then on.
+            self._verdicts.update({name: (entry.seq, digest) for name, digest in changed.items()})
+
+    def compared(self) -> Iterator[LogFinding]:
+        """Yield what the project's rows have otherwise, or lack."""
+        recorded = dict(self._verdicts)
+        for name, at, digest in self._store.verdicts.documents():
+            seq, expected = recorded.pop(name, (None, None))
+            if seq is not None and digest != expected:
+                yield LogFinding(
+                    code="decision-differs", message=f"verdict {name} is not as it was recorded", seq=seq
+                )
+            elif seq is None and self._first is not None and at > self._first:
+                yield LogFinding(
+                    code="decision-unrecorded", message=f"verdict {name} has no entry in the ledger"
+                )
+        for name, (seq, _) in recorded.items():
+            yield LogFinding(code="decision-missing", message=f"verdict {name} is gone", seq=seq)
+        yield from self._compared_route()
+
+    def _compared_route(self) -> Iterator[LogFinding]:
+        if self._route is None:
+            return
+        seq, digest = self._route
+        table = self._store.routes.current()
+        active = None if table is None else route_table_digest(table)
+        if active != digest:
+            message = f"the active route table is {active}, and the newest that was recorded {digest}"
+            yield LogFinding(code="route-differs", message=message, seq=seq)

@@ -1,0 +1,231 @@
+"""A ledger as a folder of files, for a verifier on another machine: C2SP tlog-tiles, and the texts beside it.
+
+`checkpoint` is the newest signed checkpoint, `checkpoints/SIZE` are all that were kept, `tile/…` the tree and
+the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts of 256 entries each.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from crossgrade.errors import DataError, StoreError, unreadable
+from crossgrade.ledger import (
+    HASH_BYTES,
+    MAX_BUNDLE_BYTES,
+    TILE_WIDTH,
+    FindingCode,
+    LogFile,
+    LogFinding,
+    LogVerification,
+    NoteVerifier,
+    TileWriter,
+    read_bundle,
+    tile_path,
+    verify_log,
+)
+from crossgrade.store import LedgerLog
+
+_LENGTH_BYTES = 8
+_MAX_NOTE_BYTES = 128 * 1024
+_MAX_PAYLOADS_BYTES = 2**34
+_MOST_CHECKPOINTS = 10_000_000
+
+
+def export_log(log: LedgerLog, folder: Path) -> int:
+    """Write a log into a new or empty folder, and return how many entries it has.
+
+    Raises `StoreError` for a folder that has files, or cannot be written.
+    """
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise StoreError(
+                f"{folder} has files already", code="export-folder-used", hint="name a new folder"
+            )
+        (folder / "checkpoints").mkdir(parents=True)
+        return _write_log(log, folder)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written ({error.strerror})", code="file-unwritable") from error
+
+
+def _write_log(log: LedgerLog, folder: Path) -> int:
+    checkpoints = log.checkpoints()
+    size = log.size()
+    writer = TileWriter()
+    payloads: list[bytes | None] = []
+    for row in log.entries(0, size):
+        for file in writer.append(row.body):
+            _write(folder, file)
+        payloads.append(row.payload)
+        if len(payloads) == TILE_WIDTH:
+            _write_payloads(folder, row.seq, payloads)
+            payloads.clear()
+    for file in writer.rest():
+        _write(folder, file)
+    _write_payloads(folder, writer.tree.size - 1, payloads)
+    for at, note in checkpoints:
+        _write(folder, LogFile(f"checkpoints/{at}", note.encode()))
+    if checkpoints:
+        _write(folder, LogFile("checkpoint", checkpoints[-1][1].encode()))
+    return writer.tree.size
+
+
+def _write(folder: Path, file: LogFile) -> None:
+    path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.content)
+
+
+def _payloads_path(number: int) -> str:
+    return tile_path(None, number).replace("tile/entries/", "payloads/")
+
+
+def _write_payloads(folder: Path, last: int, payloads: Sequence[bytes | None]) -> None:
+    """Write the texts of some entries: each its length plus 1, 0 for none, in 8 bytes, and its bytes."""
+    if any(each is not None for each in payloads):
+        path = folder / _payloads_path(last // TILE_WIDTH)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for each in payloads:
+                length = 0 if each is None else len(each) + 1
+                file.write(length.to_bytes(_LENGTH_BYTES, "big") + (each or b""))
+
+
+def verify_folder(
+    folder: Path,
+    *,
+    log: NoteVerifier | None = None,
+    witnesses: Sequence[NoteVerifier] = (),
+    kept: Sequence[str] = (),
+) -> LogVerification:
+    """Check an exported log, alone, file by file; see `ledger.verify_log`.
+
+    Raises `DataError` for a folder that is none. A file that is lost or changed is a finding.
+    """
+    if not folder.is_dir():
+        raise DataError("there is no such folder", code="file-missing", file=folder, hint="check the path")
+    reader = _Reader(folder)
+    checkpoints = list(reader.checkpoints())
+    found = verify_log(reader.entries(), checkpoints, log=log, witnesses=witnesses, kept=kept)
+    return found.and_findings(reader.findings)
+
+
+class _Reader:
+    """Reads the entries of a folder, and compares the hashes in its tiles with theirs on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.findings: list[LogFinding] = []
+
+    def _find(self, code: FindingCode, message: str, seq: int | None = None) -> None:
+        if len(self.findings) < TILE_WIDTH:
+            self.findings.append(LogFinding(code=code, message=message, seq=seq))
+
+    def checkpoints(self) -> Iterator[tuple[int, str]]:
+        """Yield the kept checkpoints by the size that is their file's name, and the newest."""
+        names = sorted(path.name for path in (self._folder / "checkpoints").glob("*") if path.name.isascii())
+        for name in names:
+            if name.isdigit() and str(int(name)) == name and len(name) <= 19:
+                note = self._read(f"checkpoints/{name}", _MAX_NOTE_BYTES)
+                if note is not None:
+                    yield int(name), note.decode(errors="replace")
+        newest = self._read("checkpoint", _MAX_NOTE_BYTES)
+        if newest is not None:
+            text = newest.decode(errors="replace")
+            lines = text.split("\n", 2)
+            yield int(lines[1]) if len(lines) == 3 and lines[1].isdigit() else -1, text
+
+    def entries(self) -> Iterator[tuple[int, bytes, bytes | None]]:
+        """Yield (number, body, payload) of every entry."""
+        writer = TileWriter()
+        number = 0
+        while (bundle := self._bundle(number)) is not None:
+            payloads = self._payloads(number, len(bundle))
+            for at, body in enumerate(bundle):
+                for file in writer.append(body):
+                    self._compare(file)
+                yield number * TILE_WIDTH + at, body, payloads[at]
+            if len(bundle) < TILE_WIDTH:
+                break
+            number += 1
+        for file in writer.rest():
+            self._compare(file)
+
+    def _bundle(self, number: int) -> list[bytes] | None:
+        """Return the entries of a bundle, None behind the last."""
+        whole = self._folder / tile_path(None, number)
+        path = tile_path(None, number)
+        if not whole.is_file():
+            widths = [each.name for each in whole.with_name(f"{whole.name}.p").glob("*")]
+            known = [int(each) for each in widths if each.isascii() and each.isdigit() and len(each) <= 3]
+            if not known:
+                return None
+            path = tile_path(None, number, max(known))
+        content = self._read(path, MAX_BUNDLE_BYTES)
+        try:
+            return None if content is None else read_bundle(content) or None
+        except DataError as error:
+            self._find("file-differs", f"{path}: {error.message}", number * TILE_WIDTH)
+            return None
+
+    def _compare(self, file: LogFile) -> None:
+        if file.path.startswith("tile/entries/"):
+            return
+        content = self._read(file.path, len(file.content))
+        if content is not None and content != file.content:
+            first = _first_covered(file, content)
+            self._find("file-differs", f"{file.path} has not the hashes of its entries", first)
+
+    def _payloads(self, number: int, count: int) -> list[bytes | None]:
+        """Return the texts of a bundle's entries; those in a damaged file are lost."""
+        path = _payloads_path(number)
+        found: list[bytes | None] = []
+        if (self._folder / path).exists():
+            content = self._read(path, _MAX_PAYLOADS_BYTES) or b""
+            at = 0
+            while at < len(content) and len(found) < count:
+                start = at + _LENGTH_BYTES
+                length = int.from_bytes(content[at:start], "big")
+                at = start + max(length - 1, 0)
+                found.append(content[start:at] if length else None)
+            if at != len(content):
+                self._find("file-differs", f"{path} is cut off, or too long", number * TILE_WIDTH)
+        return found + [None] * (count - len(found))
+
+    def _read(self, name: str, most: int) -> bytes | None:
+        """Return a file's content; a file that is lost or too long is a finding."""
+        path = self._folder / name
+        if not path.is_file():
+            self._find("file-missing", f"{name} is missing")
+            return None
+        try:
+            with path.open("rb") as file:
+                content = file.read(most + 1)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(content) > most:
+            self._find("file-differs", f"{name} is longer than {most:,} bytes")
+            return None
+        return content
+
+
+def _first_covered(file: LogFile, content: bytes) -> int:
+    """Return the first entry below the first hash of a tile that differs."""
+    _, level, *rest = file.path.split("/")
+    number = int("".join(rest).replace("x", "").partition(".p")[0])
+    pairs = zip(_hashes(file.content), _hashes(content), strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return int((number * TILE_WIDTH + same) * TILE_WIDTH ** int(level))
+
+
+def _hashes(tile: bytes) -> list[bytes]:
+    return [tile[at : at + HASH_BYTES] for at in range(0, len(tile), HASH_BYTES)]
+
+
+def read_note_file(path: Path) -> str:
+    """Return the text of a note that was kept elsewhere. Raises `DataError` for a file that is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_NOTE_BYTES + 1)
+        return content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from error

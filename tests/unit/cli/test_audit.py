@@ -1,0 +1,359 @@
+"""`crossgrade audit`: made, signed, exported, and verified in another folder by somebody who has two keys."""
+
+import json
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crossgrade.cli._frame import run
+from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.routing import route_table_digest
+from crossgrade.store import LedgerEvent, Store
+from tests.codes import noted, shown_codes
+from tests.unit.store.test_erasure import filled
+from tests.unit.store.test_routes import route, table
+
+CONFIG = """\
+models:
+  old: {provider: openai, model: gpt-4.1}
+  new: {provider: local, model: smollm2-135m-instruct}
+workloads:
+  support:
+    dataset: support.jsonl
+    scorer: {kind: exact}
+    incumbent: old
+    candidates: [new]
+"""
+NAME = "example.com/ledger"
+STATE = Path(".crossgrade")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (folder / "crossgrade.yaml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    def ask(*arguments: object, code: int = 0) -> Any:
+        """Run a command, check its exit code, and return its JSON."""
+        capsys.readouterr()
+        assert run([*map(str, arguments), "--json"]) == code
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+def opened() -> Store:
+    return Store.open(STATE / "crossgrade.db")
+
+
+def appended(count: int, **more: Any) -> None:
+    with opened() as store:
+        store.ledger.append([LedgerEvent("request", {"request": str(n)}, **more) for n in range(count)])
+
+
+def changed(statement: str, *values: object) -> None:
+    connection = sqlite3.connect(STATE / "crossgrade.db")
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+def codes(found: dict[str, Any]) -> set[str]:
+    return {each["code"] for each in found["findings"]}
+
+
+def test_init_prints_the_public_key_and_signs_what_was_recorded_before(
+    said: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["keys", "create", "ci"]) == 0
+    unsigned = said("audit", "verify")
+    assert (unsigned["holds"], unsigned["signed_by"], unsigned["entries"]) == (True, None, 1)
+    capsys.readouterr()
+    assert run(["audit", "init", NAME]) == 0
+    captured = capsys.readouterr()
+    assert NoteVerifier.from_text(captured.out).name == NAME
+    assert noted(captured.err, "ledger-key-made")
+    for name in ("ledger.key", "ledger-texts.key"):
+        assert stat.S_IMODE((STATE / name).stat().st_mode) == 0o600
+        assert (STATE / name).read_text().strip() not in captured.out + captured.err
+    signed = said("audit", "verify")
+    assert (signed["holds"], signed["signed_by"], signed["signed_entries"]) == (True, NAME, 1)
+    again = said("audit", "init", NAME)
+    assert again["key"] == captured.out.strip()
+
+
+def test_another_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["audit", "init", NAME])
+    assert run(["audit", "init", "example.com/other"]) == 2
+    assert "ledger-key-exists" in shown_codes(capsys.readouterr().err)
+
+
+def test_a_separate_verifier_needs_only_the_folder_and_the_keys(
+    said: Callable[..., Any], tmp_path: Path
+) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(600, payload=b"a text", subject="ada")
+    size = said("audit", "export", tmp_path / "out")["entries"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "crossgrade",
+        "audit",
+        "verify",
+        str(tmp_path / "out"),
+        "--key",
+        key,
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["holds"], found["entries"], found["signed_entries"]) == (True, size, size)
+    assert found["unfinished_requests"] == 600
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_verifier_elsewhere_imports_no_database() -> None:
+    code = (
+        "import sys\nfrom crossgrade.cli import main\nsys.argv = ['crossgrade', 'audit', 'verify', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\nassert 'sqlalchemy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "first"),
+    [
+        (tile_path(None, 0), "root-differs", 0),
+        (tile_path(None, 1), "root-differs", 256),
+        (tile_path(0, 1), "file-differs", 256),
+        (tile_path(1, 0, 2), "file-differs", 0),
+        ("payloads/000", "payload-changed", 0),
+        ("checkpoint", "checkpoint-invalid", None),
+    ],
+)
+def test_a_changed_byte_in_an_export_is_found(
+    said: Callable[..., Any], tmp_path: Path, path: str, code: str, first: int | None
+) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(600, payload=b"a text", subject="ada")
+    out = tmp_path / "out"
+    said("audit", "export", out)
+    content = bytearray((out / path).read_bytes())
+    at = content.find(b'"at":"20') + 8 if path.startswith("tile/entries") else min(20, len(content) - 1)
+    content[at] ^= 1
+    (out / path).write_bytes(content)
+    found = said("audit", "verify", out, "--key", key, code=1)
+    assert code in codes(found)
+    assert found["first_bad_entry"] == first
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (tile_path(None, 1), "entries-missing"),
+        (tile_path(0, 0), "file-missing"),
+        (tile_path(0, 2, 88), "file-missing"),
+        ("payloads/001", "payload-missing"),
+        ("checkpoint", "file-missing"),
+    ],
+)
+def test_a_lost_file_is_found(said: Callable[..., Any], tmp_path: Path, path: str, code: str) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(600, payload=b"a text", subject="ada")
+    out = tmp_path / "out"
+    said("audit", "export", out)
+    (out / path).unlink()
+    assert code in codes(said("audit", "verify", out, "--key", key, code=1))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\xff" * 100, b"\x00\x03abc\x00\x09d"])
+def test_a_bundle_that_is_none_is_a_finding(said: Callable[..., Any], tmp_path: Path, content: bytes) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(3)
+    out = tmp_path / "out"
+    said("audit", "export", out)
+    (out / tile_path(None, 0, 3)).write_bytes(content)
+    found = said("audit", "verify", out, "--key", key, code=1)
+    assert "entries-missing" in codes(found)
+
+
+def test_an_export_takes_a_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").touch()
+    assert run(["audit", "export", str(tmp_path / "out")]) == 3
+    assert "export-folder-used" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "verify", str(tmp_path / "nothing")]) == 2
+    assert "file-missing" in shown_codes(capsys.readouterr().err)
+
+
+def test_a_proof_stands_for_itself(said: Callable[..., Any], tmp_path: Path) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(10)
+    proof = tmp_path / "7.tlog-proof"
+    said("audit", "prove", 7, "--output", proof)
+    found = said("audit", "verify", "--proof", proof, "--key", key)
+    assert (found["holds"], found["entry"]["seq"], found["size"]) == (True, 7, 10)
+    assert found["entry"]["detail"] == {"request": "7"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("index 7", "index 8", "ledger-proof-wrong"),
+        ("index 7", "index 07", "ledger-proof-invalid"),
+        ("index 7", "index -7", "ledger-proof-invalid"),
+        ("tlog-proof@v1", "tlog-proof@v2", "ledger-proof-invalid"),
+        ("\n10\n", "\n11\n", "note-signature-wrong"),
+        ("extra ey", "extra ez", "ledger-proof-wrong"),
+        ("extra ", "other ", "ledger-proof-invalid"),
+        ("\n\n", "\n", "ledger-proof-invalid"),
+    ],
+)
+def test_a_changed_proof_does_not_hold(
+    said: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    old: str,
+    new: str,
+    code: str,
+) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(10)
+    text = said("audit", "prove", 7)["proof"]
+    proof = tmp_path / "changed.tlog-proof"
+    assert old in text
+    proof.write_text(text.replace(old, new))
+    assert run(["audit", "verify", "--proof", str(proof), "--key", key]) == 2
+    assert code in shown_codes(capsys.readouterr().err)
+
+
+def test_a_proof_is_of_an_entry_that_is_signed(capsys: pytest.CaptureFixture[str]) -> None:
+    appended(1)
+    assert run(["audit", "prove", "0"]) == 2
+    assert "ledger-unsigned" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "prove", "1"]) == 2
+    assert "ledger-entry-unknown" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "verify", "--proof", "crossgrade.yaml"]) == 2
+    assert "ledger-key-not-given" in shown_codes(capsys.readouterr().err)
+
+
+def test_a_witness_must_have_cosigned_and_its_note_must_fit(said: Callable[..., Any], tmp_path: Path) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(5)
+    witness = Cosigner.generate("example.com/witness")
+    assert codes(said("audit", "verify", "--witness", witness.vkey, code=1)) == {"not-cosigned"}
+    shutil.copytree(STATE, tmp_path / "older")
+    appended(5)
+    with opened() as store:
+        note = SignedNote.read(store.ledger.newest_checkpoint() or "")
+        cosigned = note.with_signatures([witness.cosign(note.text, 1_800_000_000)])
+        store.ledger.add_cosignature(10, str(cosigned))
+    kept = tmp_path / "kept"
+    kept.write_text(str(cosigned))
+    found = said("audit", "verify", "--witness", witness.vkey, "--against", kept)
+    assert found["cosigned"]["example.com/witness"] == {"entries": 10, "at": "2027-01-15T08:00:00Z"}
+    proof = tmp_path / "proof"
+    said("audit", "prove", 3, "--output", proof)
+    proved = said("audit", "verify", "--proof", proof, "--key", key, "--witness", witness.vkey)
+    assert proved["cosigned_by"] == ["example.com/witness"]
+    other = Cosigner.generate("example.com/other").vkey
+    said("audit", "verify", "--proof", proof, "--key", key, "--witness", other, code=1)
+    shutil.rmtree(STATE)
+    shutil.copytree(tmp_path / "older", STATE)
+    assert codes(said("audit", "verify", "--against", kept, code=1)) == {"entries-missing"}
+
+
+def test_cosigning_needs_a_witness(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["audit", "init", NAME])
+    assert run(["audit", "cosign"]) == 2
+    assert "ledger-no-witness" in shown_codes(capsys.readouterr().err)
+
+
+def test_a_witness_that_is_away_is_said(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    appended(1)
+    vkey = Cosigner.generate("example.com/witness").vkey
+    (asked,) = said("audit", "cosign", "--witness", "http://127.0.0.1:1", vkey, code=3)["witnesses"]
+    assert asked["status"] == "away"
+
+
+def test_texts_are_shown_erased_and_the_log_still_holds(
+    said: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said("audit", "init", NAME)
+    appended(2, payload=b"my secret", subject="ada")
+    assert said("audit", "show", 1, "--text")["text"] == "my secret"
+    assert said("audit", "erase", "ada", "--because", "asked", "--by", "officer", "--yes")["texts"] == 2
+    found = said("audit", "verify")
+    assert (found["holds"], found["erased_texts"]) == (True, 2)
+    erasure = said("audit", "list", "--kind", "erasure")["entries"][0]
+    assert (erasure["detail"]["by"], erasure["detail"]["because"]) == ("officer", "asked")
+    capsys.readouterr()
+    assert run(["audit", "show", "1", "--text"]) == 2
+    assert "ledger-text-missing" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "erase", "ada", "--because", "again", "--yes"]) == 2
+    assert "ledger-subject-unknown" in shown_codes(capsys.readouterr().err)
+
+
+def test_the_newest_entries_are_listed(said: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
+    appended(10)
+    assert [each["seq"] for each in said("audit", "list", "--most", "3")["entries"]] == [7, 8, 9]
+    assert said("audit", "list", "--kind", "verdict")["entries"] == []
+    capsys.readouterr()
+    assert run(["audit", "list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 11
+    assert run(["audit", "list", "--kind", "party"]) == 2
+    assert "entry-kind-unknown" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "show", "10"]) == 2
+
+
+def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    said("keys", "create", "ci")
+    with opened() as store:
+        identifier = filled(store)
+        store.publish_route(table(route("chat")), None)
+    assert said("audit", "verify")["holds"]
+    before = (STATE / "routes.json").read_bytes()
+    with opened() as store:
+        current = store.routes.current()
+        assert current is not None
+        store.publish_route(table(route("chat", "keep")), route_table_digest(current))
+        store.forget("support", {"1"})
+    assert said("audit", "verify")["holds"]
+    (STATE / "routes.json").write_bytes(before)
+    assert codes(said("audit", "verify", code=1)) == {"route-differs"}
+    changed("UPDATE verdicts SET verdict = replace(verdict, 'switch', 'keep')")
+    assert codes(said("audit", "verify", code=1)) == {"route-differs", "decision-differs"}
+    changed("UPDATE verdicts SET id = 'other'")
+    found = said("audit", "verify", code=1)
+    assert codes(found) == {"route-differs", "decision-missing", "decision-unrecorded"}
+    assert any(identifier in each["message"] for each in found["findings"])
+
+
+def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["audit", "init", NAME])
+    appended(5)
+    changed("UPDATE ledger_entries SET body = 'text' WHERE seq = 3")
+    capsys.readouterr()
+    assert run(["audit", "verify"]) == 1
+    captured = capsys.readouterr()
+    assert "first_bad_entry: 3" in captured.out
+    assert run(["audit", "show", "3"]) == 2
+    assert "entry-not-bytes" in shown_codes(capsys.readouterr().err)
+    assert run(["audit", "list"]) == 2
