@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crossgrade.serve._cosigning import Cosigning, cosign
+    from crossgrade.serve._cosigning import Cosigning, cosign, keep_cosigned
     from crossgrade.serve._export import RecordBatch, RecordExport
     from crossgrade.serve._settings import Compiled, compile_settings
     from crossgrade.serve._supervisor import DRAIN_S, Serve
@@ -23,13 +23,14 @@ __all__ = [
     "WitnessRecord",
     "compile_settings",
     "cosign",
+    "keep_cosigned",
     "witness_app",
     "witness_server",
 ]
 
 _LATE = {
     "ADMIN_KEY_ENV": "admin",
-    **dict.fromkeys(("Cosigning", "cosign"), "_cosigning"),
+    **dict.fromkeys(("Cosigning", "cosign", "keep_cosigned"), "_cosigning"),
     **dict.fromkeys(("WitnessFolder", "WitnessRecord"), "_witness_state"),
     **dict.fromkeys(("witness_app", "witness_server"), "_witness_app"),
     **dict.fromkeys(("RecordBatch", "RecordExport"), "_export"),

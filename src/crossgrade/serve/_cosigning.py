@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import aiohttp
 
-from crossgrade.errors import DataError, StoreError, UsageError, said_by
+from crossgrade.errors import CrossgradeError, DataError, StoreError, UsageError, said_by
 from crossgrade.ledger import (
     COSIGNATURE_KEY,
     Checkpoint,
@@ -63,6 +63,42 @@ class Cosigning:
         """Whether somebody has to look: this log or the witness is not what it was."""
         return self.status in {"behind", "split", "invalid"}
 
+    @property
+    def problem(self) -> StoreError | None:
+        """The problem as an error to log; None if the checkpoint is cosigned."""
+        about = f"the witness {self.witness} ({self.url})"
+        if self.status == "away":
+            return StoreError(
+                f"{about} does not answer: {self.detail}",
+                code="witness-away",
+                hint="check that it runs and can be reached; it is asked again, and nothing is lost",
+            )
+        if self.status == "refused":
+            return StoreError(
+                f"{about} refuses to cosign: {self.detail}",
+                code="witness-refused",
+                hint="add the ledger's public key there with `crossgrade witness add`",
+            )
+        if self.status == "behind":
+            return StoreError(
+                f"{about} saw more than there is: {self.detail}",
+                code="ledger-behind",
+                hint="the ledger was cut, or an older copy was restored: find the newest copy",
+            )
+        if self.status == "split":
+            return StoreError(
+                f"{about} saw another history: {self.detail}",
+                code="ledger-split",
+                hint="entries were changed: compare the ledger with a copy, `crossgrade audit verify` helps",
+            )
+        if self.status == "invalid":
+            return StoreError(
+                f"{about} answers with no valid cosignature: {self.detail}",
+                code="witness-invalid",
+                hint="check its address and public key with its operator",
+            )
+        return None
+
 
 async def cosign(
     log: "LedgerLog",
@@ -93,6 +129,28 @@ async def cosign(
         if isinstance(each, BaseException):
             raise each
     return tuple(each for each in found if isinstance(each, Cosigning))
+
+
+async def keep_cosigned(
+    open_log: "Callable[[], LedgerLog]",
+    witnesses: Sequence[tuple[str, str]],
+    every_s: float,
+    warn: Callable[[Exception], None],
+) -> None:
+    """Ask for cosignatures every so many seconds, until cancelled; `warn` hears of each that failed.
+
+    `open_log` may block and fail. A round that fails changes nothing: the next one asks for the same.
+    """
+    known: dict[str, int] = {}
+    while True:
+        try:
+            log = await asyncio.to_thread(open_log)
+            for each in await cosign(log, witnesses, known=known):
+                if each.problem is not None:
+                    warn(each.problem)
+        except CrossgradeError as error:
+            warn(error)
+        await asyncio.sleep(every_s)
 
 
 class _Asking:

@@ -2,20 +2,29 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crossgrade.errors import StoreError
 from crossgrade.ledger import Checkpoint, Cosigner, NoteVerifier, SignedNote
-from crossgrade.serve import Cosigning, WitnessFolder, cosign
+from crossgrade.serve import Cosigning, WitnessFolder, cosign, keep_cosigned
 from crossgrade.store import LedgerEvent, Store
-from tests.codes import raises_code
+from tests.codes import check_error, raises_code
+from tests.waiting import PATIENCE_S
 from tests.witnesses import serving, told
 
 NOW = 1_800_000_000
 ORIGIN = "example.com/ledger"
+PROBLEMS = {
+    "away": "witness-away",
+    "refused": "witness-refused",
+    "behind": "ledger-behind",
+    "split": "ledger-split",
+    "invalid": "witness-invalid",
+}
 
 
 def grow(store: Store, count: int) -> None:
@@ -191,6 +200,8 @@ def test_whatever_a_witness_answers_is_a_named_outcome(
     with told(lambda _: (status, body)) as lies:
         (outcome,) = ask(signed, (lies, folder.verifier.text))
     assert outcome.status == expected
+    assert outcome.problem is not None
+    check_error(outcome.problem, PROBLEMS[expected], "witness.example.com")
     assert outcome.detail.isprintable()
     assert outcome.detail
     assert signed.ledger.checkpoints() == before
@@ -240,3 +251,39 @@ def test_the_key_of_a_witness_is_one_of_a_witness(signed: Store) -> None:
     assert signer is not None
     with raises_code("witness-key-kind"):
         ask(signed, ("http://127.0.0.1:1", signer.vkey))
+
+
+def test_a_ledger_stays_cosigned_whatever_happens_in_between(
+    signed: Store, folder: WitnessFolder, url: str
+) -> None:
+    """The database fails once, the witness is away, the log grows meanwhile: the end is the same."""
+    key = folder.verifier.text
+    warned: list[Exception] = []
+    fails = iter([StoreError("the disk is full", code="store-unwritable")])
+
+    def opened() -> Any:
+        for error in fails:
+            raise error
+        return signed.ledger
+
+    async def follow(address: str, until: Callable[[], bool], *, grows: bool = True) -> None:
+        keeping = asyncio.create_task(keep_cosigned(opened, [(address, key)], 0.005, warned.append))
+        async with asyncio.timeout(PATIENCE_S):
+            while not until():
+                await asyncio.sleep(0.005)
+                if grows:
+                    grow(signed, 1)
+        keeping.cancel()
+
+    asyncio.run(follow("http://127.0.0.1:1", lambda: len(warned) > 2))
+    assert [getattr(each, "code", "") for each in warned[:3]] == [
+        "store-unwritable",
+        "witness-away",
+        "witness-away",
+    ]
+    asyncio.run(follow(url, lambda: folder.record(ORIGIN).checkpoint.size > 8))
+    warned.clear()
+    asyncio.run(
+        follow(url, lambda: folder.record(ORIGIN).checkpoint.size == signed.ledger.size(), grows=False)
+    )
+    assert warned == []
