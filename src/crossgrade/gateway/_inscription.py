@@ -7,8 +7,11 @@ them nothing waits. An entry says of the body and of the answer how long they ar
 import os
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from crossgrade.gateway._answers import Pieces
 from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts, rule_of
@@ -59,8 +62,12 @@ class Commitment:
 
     @property
     def secret(self) -> bytes:
-        """What is kept beside the entry: the salt, followed by the text if all of it is kept."""
-        return b"".join((self._salt, *(self._parts if self.size <= self._most else ())))
+        """What is kept beside the entry, as JSON: the salt in hexadecimal, and the text if all of it is kept."""
+        kept = {"salt": self._salt.hex()}
+        if 0 < self.size <= self._most:
+            with suppress(UnicodeDecodeError):
+                kept["text"] = b"".join(self._parts).decode()
+        return msgspec.json.encode(kept)
 
 
 class Inscription:

@@ -70,7 +70,7 @@ class StoredLedger:
         """Append entries in one transaction. Their secrets are kept if there is a key that encrypts them."""
         from crossgrade.store import LedgerEvent
 
-        log = self._log()
+        log = self.log()
         is_kept = log.secrets.wrapping_key() is not None
         return log.append(
             [
@@ -83,7 +83,7 @@ class StoredLedger:
 
     def newest(self, since: int | None) -> Iterator[tuple[EntryName, int]]:
         """Yield the names and numbers of the entries from a number on, or of the newest for None."""
-        log = self._log()
+        log = self.log()
         size = log.size()
         for row in log.entries(max(0, size - _READ_AGAIN) if since is None else since, size):
             with suppress(msgspec.MsgspecError, TypeError):  # a decision, or damage, which others report
@@ -96,7 +96,8 @@ class StoredLedger:
         if self._store is not None:
             self._store.close()
 
-    def _log(self) -> "LedgerLog":
+    def log(self) -> "LedgerLog":
+        """Return the ledger, and open the store for it if need be."""
         if self._store is None:
             from crossgrade.store import Store
 
