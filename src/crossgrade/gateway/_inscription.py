@@ -62,7 +62,7 @@ class Commitment:
 
     @property
     def secret(self) -> bytes:
-        """What is kept beside the entry, as JSON: the salt in hexadecimal, and the text if all of it is kept."""
+        """What is kept beside the entry, as JSON: the salt in hexadecimal, the text if all of it is kept."""
         kept = {"salt": self._salt.hex()}
         if 0 < self.size <= self._most:
             with suppress(UnicodeDecodeError):

@@ -113,7 +113,7 @@ class LedgerWriter:
         self._meter = meter
         self._warn = warn
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._awaited: deque[_Handed] = deque()
+        self._urgent: deque[_Handed] = deque()
         self._others: deque[_Handed] = deque()
         self._in_progress = 0
         self._due_at = 0.0
@@ -128,7 +128,7 @@ class LedgerWriter:
     @property
     def waiting(self) -> int:
         """How many entries are not appended yet."""
-        return len(self._awaited) + len(self._others) + self._in_progress
+        return len(self._urgent) + len(self._others) + self._in_progress
 
     @property
     def error_code(self) -> str | None:
@@ -137,12 +137,14 @@ class LedgerWriter:
 
     def add(self, message: Inscribe, answer: Callable[[Done], None]) -> None:
         """Take an entry; `answer` is called when it is appended, or given up."""
-        if message.is_awaited:
-            self._awaited.append((message, answer))
+        # What was refused precedes what comes after it: whoever reads the log expects that.
+        is_urgent = message.is_awaited or message.kind == "access"
+        if is_urgent:
+            self._urgent.append((message, answer))
         else:
             self._due_at = self._due_at if self._others else time.monotonic() + LATER_S
             self._others.append((message, answer))
-        if message.is_awaited or len(self._others) >= MOST_AT_ONCE:
+        if is_urgent or len(self._others) >= MOST_AT_ONCE:
             self._arrived.set()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
@@ -160,8 +162,8 @@ class LedgerWriter:
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._awaited or self._others:
-            if not (self._awaited or self._closing):
+        while self._urgent or self._others:
+            if not (self._urgent or self._closing):
                 await self._pause(self._due_at - time.monotonic())
             self._arrived.clear()
             group = self._group()
@@ -187,7 +189,7 @@ class LedgerWriter:
         is_due = self._closing or len(self._others) >= MOST_AT_ONCE or time.monotonic() >= self._due_at
         group: list[_Handed] = []
         size = 0
-        for queue in (self._awaited, self._others) if is_due or not self._awaited else (self._awaited,):
+        for queue in (self._urgent, self._others) if is_due or not self._urgent else (self._urgent,):
             while queue and len(group) < MOST_AT_ONCE and size < MOST_BYTES_AT_ONCE:
                 group.append(queue.popleft())
                 size += len(group[-1][0].secret or b"")
