@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ra
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -93,6 +93,9 @@ bench-structure: $(VENV)/.installed ## figures of docs/benchmarks/structure.md: 
 
 bench-traffic: $(VENV)/.installed ## figures of docs/benchmarks/traffic.md
 	@$(BIN)/python -m benchmarks.traffic
+
+bench-trust: $(VENV)/.installed ## figures of docs/benchmarks/trust.md; AICS_TLOG names the folder of aics-tlog where it is not installed
+	@$(BIN)/python -m benchmarks.trust
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

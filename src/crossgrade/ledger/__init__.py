@@ -6,6 +6,7 @@ from crossgrade.ledger._entries import (
     EntryKind,
     LogEntry,
     PayloadMark,
+    encoded_detail,
     entry_body,
     read_entry,
 )
@@ -39,9 +40,9 @@ from crossgrade.ledger._payloads import (
     NONCE_BYTES,
     SALT_BYTES,
     SUBJECT_KEY_BYTES,
+    PayloadSealer,
     WrappingKey,
     open_payload,
-    seal_payload,
 )
 from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
 from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
@@ -89,6 +90,7 @@ __all__ = [
     "NoteSigner",
     "NoteVerifier",
     "PayloadMark",
+    "PayloadSealer",
     "Position",
     "SignedNote",
     "TileWriter",
@@ -101,6 +103,7 @@ __all__ = [
     "consistency_proof",
     "cosigned",
     "cover",
+    "encoded_detail",
     "entry_body",
     "inclusion_proof",
     "judge_checkpoint",
@@ -110,7 +113,6 @@ __all__ = [
     "open_payload",
     "read_bundle",
     "read_entry",
-    "seal_payload",
     "tile_path",
     "tree_root",
     "verify_log",

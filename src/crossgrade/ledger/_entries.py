@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
@@ -71,9 +72,18 @@ class LogEntry:
     payload: PayloadMark | None = None
 
 
+def encoded_detail(detail: Mapping[str, JSON]) -> msgspec.Raw:
+    """Return the facts of an entry as `entry_body` has them. Raises `DataError` as it does."""
+    _check(detail, _MAX_DEPTH)
+    try:
+        return msgspec.Raw(_encode(detail))
+    except (UnicodeEncodeError, TypeError) as error:
+        raise DataError(f"an entry cannot be written: {error}", code="entry-invalid", hint=_EXACT) from error
+
+
 def entry_body(
     kind: EntryKind,
-    detail: Mapping[str, JSON],
+    detail: Mapping[str, JSON] | msgspec.Raw,
     *,
     seq: int,
     at: datetime,
@@ -82,18 +92,17 @@ def entry_body(
 ) -> bytes:
     """Return the bytes of entry `seq`, counted from 0, which happened `at`.
 
-    Raises `DataError` for a kind that does not exist, a float, an integer beyond 2^53 - 1, a text that is not
-    Unicode, and more than 65,535 bytes or 16 levels.
+    `detail` may come from `encoded_detail`. Raises `DataError` for a kind that does not exist, a float, an
+    integer beyond 2^53 - 1, a text that is not Unicode, and more than 65,535 bytes or 16 levels.
     """
     if kind not in ENTRY_KINDS:
         raise DataError(f"`{kind}` is no kind of entry", code="entry-kind-unknown", hint=_EXACT)
-    _check(detail, _MAX_DEPTH)
     entry: dict[str, Any] = {
         "v": _VERSION,
         "seq": seq,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "at": _time_text(at),
         "kind": kind,
-        "detail": detail,
+        "detail": detail if isinstance(detail, msgspec.Raw) else encoded_detail(detail),
     }
     if payload is not None:
         entry["subject"] = subject
@@ -109,6 +118,12 @@ def entry_body(
             hint=_EXACT,
         )
     return body
+
+
+@lru_cache(maxsize=16)
+def _time_text(at: datetime) -> str:
+    """Return a time as entries have it; those of a group have the same."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _check(value: Any, depth: int) -> None:

@@ -67,13 +67,18 @@ class WrappingKey:
             ) from None
 
 
-def seal_payload(
-    text: bytes, key: bytes, subject: str, *, salt: bytes, nonce: bytes
-) -> tuple[bytes, PayloadMark]:
-    """Return a text as stored, and what its entry says about it. `salt` and `nonce` are random."""
-    salted = salt + text
-    sealed = nonce + _aead().AESGCM(key).encrypt(nonce, salted, subject.encode())
-    return sealed, PayloadMark(commit=sha256(salted).hexdigest(), sealed=sha256(sealed).hexdigest())
+class PayloadSealer:
+    """Encrypts the texts of one subject under its key."""
+
+    def __init__(self, key: bytes, subject: str) -> None:
+        self._encrypt = _aead().AESGCM(key).encrypt
+        self._subject = subject.encode()
+
+    def seal(self, text: bytes, *, salt: bytes, nonce: bytes) -> tuple[bytes, PayloadMark]:
+        """Return a text as stored, and what its entry says about it. `salt` and `nonce` are random."""
+        salted = salt + text
+        sealed = nonce + self._encrypt(nonce, salted, self._subject)
+        return sealed, PayloadMark(commit=sha256(salted).hexdigest(), sealed=sha256(sealed).hexdigest())
 
 
 def open_payload(sealed: bytes, key: bytes, subject: str, mark: PayloadMark) -> tuple[bytes, bytes]:

@@ -442,7 +442,8 @@ class Project(OpenProject):
         """The ledger: its key, entries and proofs."""
         from crossgrade.project._auditing import ProjectLedger
 
-        return ProjectLedger(self.store)
+        witnesses = [(each.url, each.key) for each in self.config.ledger.witnesses]
+        return ProjectLedger(self.store, witnesses)
 
     @property
     def renewals(self) -> "ProjectRenewals":

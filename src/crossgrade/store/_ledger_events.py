@@ -1,14 +1,16 @@
 """What is written to the ledger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from crossgrade.domain import JSON
 from crossgrade.errors import DataError
-from crossgrade.ledger import EntryKind, PayloadMark, entry_body
+from crossgrade.ledger import EntryKind, PayloadMark, encoded_detail, entry_body
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 _MAX_SUBJECT = 255
@@ -24,20 +26,24 @@ class LedgerEvent:
     """Something to record: what kind it is, its facts, and perhaps a text to encrypt beside the entry.
 
     `subject` is the pseudonym whose key encrypts the payload; it stays in the log for good. An event that
-    exists can be written: making one raises `DataError` for facts that no entry may have (see
-    `ledger.entry_body`), for a payload without a subject and for one of more than 64 MiB.
+    exists can be written, and what is written is `detail` as it was then. Making one raises `DataError` for
+    facts that no entry may have (see `ledger.entry_body`), for a payload without a subject and for one of
+    more than 64 MiB.
     """
 
     kind: EntryKind
     detail: Mapping[str, JSON]
     payload: bytes | None = None
     subject: str | None = None
+    encoded: msgspec.Raw = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.payload is not None:
             _check_payload(self.payload, self.subject)
         mark = None if self.payload is None else _MARK
-        entry_body(self.kind, self.detail, seq=2**53 - 1, at=_LATEST, subject=self.subject, payload=mark)
+        encoded = encoded_detail(self.detail)
+        entry_body(self.kind, encoded, seq=2**53 - 1, at=_LATEST, subject=self.subject, payload=mark)
+        object.__setattr__(self, "encoded", encoded)
 
 
 def _check_payload(payload: bytes, subject: str | None) -> None:

@@ -11,10 +11,10 @@ from crossgrade.ledger import (
     SALT_BYTES,
     SUBJECT_KEY_BYTES,
     PayloadMark,
+    PayloadSealer,
     WrappingKey,
     open_payload,
     read_entry,
-    seal_payload,
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
@@ -37,14 +37,17 @@ class LedgerTexts:
         if not subjects:
             return [(None, None)] * len(events)
         keys = self._keys(connection, subjects)
+        sealers = {subject: PayloadSealer(key, subject) for subject, key in keys.items()}
+        random = os.urandom((SALT_BYTES + NONCE_BYTES) * len(events))
         found: list[tuple[bytes | None, PayloadMark | None]] = []
-        for event in events:
+        for number, event in enumerate(events):
             if event.payload is None or event.subject is None:
                 found.append((None, None))
                 continue
-            salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-            key = keys[event.subject]
-            found.append(seal_payload(event.payload, key, event.subject, salt=salt, nonce=nonce))
+            start = number * (SALT_BYTES + NONCE_BYTES)
+            middle, stop = start + SALT_BYTES, start + SALT_BYTES + NONCE_BYTES
+            sealer = sealers[event.subject]
+            found.append(sealer.seal(event.payload, salt=random[start:middle], nonce=random[middle:stop]))
         return found
 
     def read(self, seq: int) -> bytes:

@@ -1,0 +1,20 @@
+"""Figures of the ledger and of access: `python -m benchmarks.trust [PART …]` writes docs/benchmarks/trust.md."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import _trust_log, _trust_witness
+from benchmarks._table import Row, measure_parts
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "append": _trust_log.append_rows,
+    "verify": _trust_log.verify_rows,
+    "attacks": _trust_log.attack_rows,
+    "proofs": _trust_log.proof_rows,
+    "kills": _trust_log.kill_rows,
+    "witness": _trust_witness.witness_rows,
+}
+
+
+if __name__ == "__main__":
+    measure_parts("trust", PARTS, sys.argv[1:], ("crossgrade", "cryptography", "sqlalchemy"))
