@@ -45,7 +45,7 @@ FENCE = re.compile(
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 DAY = r"\d{4}-\d\d-\d\d"
 NUMBER = r"\d[\d,.]*(?:e-\d+)?"
-IN_THIS_PROCESS = re.compile(r"crossgrade [^|<>;&]*")
+IN_THIS_PROCESS = re.compile(r"crossgrade [^|<>;&$]*")
 
 
 @dataclass
