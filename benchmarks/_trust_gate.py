@@ -179,7 +179,7 @@ class _Callers:
             thread.join()
 
 
-def kill_rows() -> list[Row]:
+def kill_rows(kills: int = KILLS) -> list[Row]:
     """Kill the broker and a worker in turn, under load; look for what was acknowledged and is not there."""
     with TemporaryDirectory(prefix="bench-gate-") as scratch:
         folder = Path(scratch)
@@ -195,7 +195,7 @@ def kill_rows() -> list[Row]:
             _init_ledger(home)
             with serving(home, config) as served:
                 callers = _Callers(served)
-                for number in range(KILLS):
+                for number in range(kills):
                     _kill(served, number, callers)
                 callers.stop()
             found = _entries(home)
@@ -204,7 +204,7 @@ def kill_rows() -> list[Row]:
     orphans = set(found["completion"]) - set(found["request"])
     unfinished = set(found["request"]) - set(found["completion"])
     conditions = (
-        f"{KILLS} times kill -9, of the broker and of a worker in turn, under {_CALLERS} callers and 2 workers: "
+        f"{kills} times kill -9, of the broker and of a worker in turn, under {_CALLERS} callers and 2 workers: "
         f"{len(callers.answered):,} requests answered, {callers.refused:,} refused with 503, "
         f"{callers.failed:,} cut off; {len(unfinished):,} entries without an end"
     )

@@ -135,6 +135,10 @@ class LedgerWriter:
         """The code of the reason why nothing can be appended now, None if that is not so."""
         return None if self._error is None else _reason(self._error)
 
+    def open(self) -> None:
+        """Open the ledger in the background, so that the first entry does not wait for it."""
+        self._thread.submit(self._known)  # if that fails, the first entry tries again and says why
+
     def add(self, message: Inscribe, answer: Callable[[Done], None]) -> None:
         """Take an entry; `answer` is called when it is appended, or given up."""
         # What was refused precedes what comes after it: whoever reads the log expects that.

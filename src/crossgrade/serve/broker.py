@@ -143,6 +143,8 @@ class Broker:
             self._spawn(restore_keys(self._url, state, partial(self._warn, "keys")))
         if self._settings.serving.issuers:
             self._spawn(self._jwks.keep())
+        if any(route.ledger != "off" for route in self._settings.routes):
+            self._ledger.open()
         if self._settings.ledger.witnesses:
             self._spawn(self._cosigned(state))
         while not ending.is_set() and os.getppid() == parent:

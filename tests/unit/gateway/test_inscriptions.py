@@ -4,12 +4,17 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, StoredResponses
-from crossgrade.gateway import Inscribe
+from crossgrade.gateway import Done, Inscribe
+from crossgrade.gateway._broker import MOST_ENTRIES_BYTES, BrokerLink
+from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._metrics import Metrics
 from crossgrade.testing import FakeProvider, Fault
 from tests.unit.gateway.scripted import SSE_HEAD, raw_target, scripted
 
@@ -330,3 +335,18 @@ def test_the_rule_that_decided_is_entered(run, fake, make, is_allowed: bool) -> 
             {"big": "all"},
         )
         assert not fake.requests
+
+
+def test_a_full_queue_keeps_out_no_entry_that_a_request_waits_for() -> None:
+    link = BrokerLink("nowhere", worker=0, limits=Limits(()), metrics=Metrics((), 0))
+    queued = partial(Inscribe, kind="completion", id="q", detail={}, secret=bytes(1 << 20))
+    awaited = partial(Inscribe, kind="request", id="a", detail={}, is_awaited=True)
+    handed = sum(link.inscribe(queued, lambda _: None) for _ in range(100))
+    assert handed == MOST_ENTRIES_BYTES // len(msgspec.json.encode(queued(1)))
+    assert not link.inscribe(queued, lambda _: None)
+    answers: list[Done | None] = []
+    assert link.inscribe(awaited, answers.append)
+    link._done(Done(link._number, text="7"))
+    assert answers == [Done(link._number, text="7")]
+    link._done(Done(1))
+    assert link.inscribe(queued, lambda _: None), "an answer makes room"
