@@ -24,7 +24,7 @@ from benchmarks._table import Row
 from benchmarks.gateway._ours import created_key
 from benchmarks.gateway._served import Served, children, descendants, serving
 from benchmarks.gateway._server import Server, Target
-from benchmarks.gateway._tools import body, compile_tools, free_port, load, upstream
+from benchmarks.gateway._tools import body, compile_tools, free_port, load, put_first, upstream
 from crossgrade.store import Store
 
 ROUNDS = 9
@@ -67,6 +67,8 @@ def latency_rows() -> list[Row]:
             }
             _init_ledger(home)
             with serving(home, config) as served:
+                for pid in (served.process.pid, *descendants(served.process.pid)):
+                    put_first(pid)
                 calm = _rounds(folder, served, "-r", 50, "-n", 200, "-d", 20)
                 busy = _rounds(folder, served, "-c", 64, "-d", 2)
     return [
