@@ -22,7 +22,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("cases", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("cases", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @config_option
 @json_option
 def test(cases: Path, config_path: str, *, as_json: bool) -> int:

@@ -165,10 +165,9 @@ def export(folder: Path, *, config_path: str, as_json: bool) -> None:
     multiple=True,
     help="A witness's address and public key; repeat.  [default: those of the configuration]",
 )
-@click.option("--again", is_flag=True, help="Ask for a newer cosignature where there is one already.")
 @config_option
 @json_option
-def cosign(given: tuple[tuple[str, str], ...], *, again: bool, config_path: str, as_json: bool) -> int:
+def cosign(given: tuple[tuple[str, str], ...], *, config_path: str, as_json: bool) -> int:
     """Ask witnesses to cosign the newest checkpoint.
 
     `crossgrade serve` does so all the time. Exits 1 if a witness saw another history than this, and 3 if one
@@ -187,7 +186,7 @@ def cosign(given: tuple[tuple[str, str], ...], *, again: bool, config_path: str,
                 hint="name one: `--witness URL VKEY`, with the key that `crossgrade witness init` printed",
             )
         project.ledger.sign()
-        asked = asyncio.run(ask(project.store.ledger, witnesses, again=again))
+        asked = asyncio.run(ask(project.store.ledger, witnesses))
     _show_cosigning(asked, as_json=as_json)
     if any(each.is_alarm for each in asked):
         return EXIT_FOUND

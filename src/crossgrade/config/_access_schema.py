@@ -1,13 +1,14 @@
 """The section `access` of crossgrade.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from crossgrade.config._section import Name, Section, Text, Url
+from crossgrade.config._section import Name, Section, Text
 from crossgrade.domain import RuleEvidence
 
 Acr = Annotated[str, StringConstraints(pattern=r"^[!#-\[\]-~]{1,200}$")]
+Voucher = Annotated[str, StringConstraints(pattern=r"^(?:https?://\S+|keys)$")]
 Names = Annotated[list[Name], Field(max_length=256)]
 
 
@@ -32,7 +33,7 @@ class AccessRuleSection(Section):
         description="Match requests that select this programme with the header `x-crossgrade-programme`. "
         "Null matches requests that select none. The header never grants anything by itself.",
     )
-    issuers: Annotated[list[Url | Literal["keys"]], Field(max_length=17)] = Field(
+    issuers: Annotated[list[Voucher], Field(max_length=17)] = Field(
         default=[],
         description="Match callers with a token of these issuers (`serve.issuers`), or with a key (`keys`). "
         "Required for `tiers` and `teams` that two issuers can give. Empty matches all.",

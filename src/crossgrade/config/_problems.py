@@ -50,6 +50,8 @@ _PATTERNS = {
     "api_key_env": _VARIABLE_WANTED,
     "webhook_secret_env": _VARIABLE_WANTED,
     "country": "must be a country code of ISO 3166 in capital letters, such as `DE`, `GB` or `GR`",
+    "issuers": "must be an issuer's address that starts with https://, or `keys`",
+    "acr": "must be 1 to 200 visible ASCII characters other than quotes and backslashes",
     "claim": "must be a dotted path of at most 200 characters, without spaces",
 }
 _NAME_WANTED = f"must be {NAME_WANTED}"
@@ -133,7 +135,7 @@ def _problem(tree: YamlTree, error: Any) -> ConfigError:
     code = "value-unknown" if kind == "literal_error" else "value-invalid"
     return tree.error(
         where,
-        f"`{name}` {_wanted(error, key)} (saw: {_seen(error, key)})",
+        f"`{name}` {_wanted(error, _list_name(loc))} (saw: {_seen(error, key)})",
         _about(loc) or None,
         code="value-out-of-range" if kind in _BOUNDS else code,
     )

@@ -40,7 +40,7 @@ CosigningStatus: TypeAlias = Literal["cosigned", "kept", "away", "refused", "beh
 class Cosigning:
     """What came of asking one witness.
 
-    - `cosigned`: the cosignature is kept beside the checkpoint; `kept`: it was there already.
+    - `cosigned`: the cosignature is kept beside the checkpoint; `kept`: it is from an earlier call.
     - `away`: no answer in time. `refused`: the witness does not take this log's checkpoints.
     - `behind`: the witness cosigned a larger log than this. The log was cut, or an old copy restored.
     - `split`: the witness cosigned another history than this one.
@@ -105,17 +105,17 @@ async def cosign(
     witnesses: Sequence[tuple[str, str]],
     *,
     known: MutableMapping[str, int] | None = None,
-    again: bool = False,
     timeout_s: float = TIMEOUT_S,
     clock: Callable[[], float] = time.time,
 ) -> tuple[Cosigning, ...]:
     """Show the newest checkpoint to all witnesses at once, keep their cosignatures, and say what came of it.
 
     `witnesses` are pairs of an address and the witness's public key. `known` holds the size that each
-    witness last had, by its key, and is kept up to date: a caller that passes it again saves one request.
-    `again` asks for a newer cosignature where there is one already. Raises StoreError if the ledger has no
-    signed checkpoint, or cannot be read or written. A witness gives a cosignature that could not be kept
-    once more when it is asked again.
+    witness last had, by its key, and is kept up to date. A caller that passes it again saves a request, and
+    a witness that cosigned the newest checkpoint in an earlier call is not asked again. Without it every
+    witness is asked, because a cosigned checkpoint may be that of an old copy of the ledger. Raises
+    StoreError if the ledger has no signed checkpoint, or cannot be read or written. A witness gives a
+    cosignature that could not be kept once more when it is asked again.
     """
     if not witnesses:
         return ()
@@ -123,7 +123,7 @@ async def cosign(
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=timeout_s), trust_env=False, auto_decompress=False
     ) as session:
-        asking = [_Asking(log, url, key, session, clock).ask(known, again=again) for url, key in witnesses]
+        asking = [_Asking(log, url, key, session, clock).ask(known) for url, key in witnesses]
         found = await asyncio.gather(*asking, return_exceptions=True)
     for each in found:
         if isinstance(each, BaseException):
@@ -171,9 +171,9 @@ class _Asking:
         self._session = session
         self._clock = clock
 
-    async def ask(self, known: MutableMapping[str, int], *, again: bool) -> Cosigning:
+    async def ask(self, known: MutableMapping[str, int]) -> Cosigning:
         note, checkpoint = await self._newest()
-        if not again and self._is_cosigned(note):
+        if known.get(self._key) == checkpoint.size and self._is_cosigned(note):
             return self._said("kept", checkpoint)
         try:
             return await self._ask(known, note, checkpoint)

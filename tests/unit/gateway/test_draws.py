@@ -10,7 +10,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from crossgrade.domain import Price, RouteSpec, Shadow
+from crossgrade.domain import AccessRule, Price, RouteSpec, Shadow
 from crossgrade.errors import UpstreamError
 from crossgrade.gateway import Keep, ShadowAnswer, ShadowPair
 from crossgrade.gateway._broker import MOST_PAIRS_BYTES, BrokerLink
@@ -50,15 +50,16 @@ def growing(scorer=TABLE, *, is_held=False, least=None, until=NOW + timedelta(da
 def grown(run, make, fake, tmp_path):
     """Run a worker on a growing route; `candidate` are fields of the candidate's target."""
 
-    def start(route=None, shadow=None, old=None, new=None, incumbent=None, **candidate):
+    def start(route=None, shadow=None, old=None, new=None, incumbent=None, access=None, **candidate):
         table = RouteTable(version=1, routes=(route or growing(),))
         (tmp_path / "routes.json").write_bytes(route_table_bytes(table))
         targets = [
             make.target(old or fake, **(incumbent or {})),
             make.target(new or fake, "small", **candidate),
         ]
-        spec = RouteSpec(name="support", incumbent="big", shadow=shadow or Shadow(rate=1.0), attempts=1)
-        return run(targets, [spec])
+        shadow, gated = shadow or Shadow(rate=1.0), access is not None
+        spec = RouteSpec(name="support", incumbent="big", shadow=shadow, attempts=1, gated=gated)
+        return run(targets, [spec], access=access or ())
 
     return start
 
@@ -100,6 +101,20 @@ def test_requests_on_both_sides_of_the_threshold_are_audited_with_their_scores(
     assert (pair.served_by, pair.score, pair.missed) == (side, score, None)
     assert pair.incumbent.body
     assert pair.candidate.body
+
+
+@pytest.mark.parametrize(("segment", "allowed"), [("easy", "big"), ("hard", "big"), ("easy", "small")])
+def test_a_draw_that_access_rules_keep_from_one_model_is_missed(grown, make, segment, allowed):
+    with grown(access=(AccessRule(name="one", models=(allowed,)),)) as world:
+        answer = world.post(make.chat(), x_crossgrade_segment=segment)
+        assert answer.headers["x-crossgrade-target"] == allowed
+        (pair,) = settle(world, 1)
+        assert pair.missed == "access"
+        assert not pair.incumbent.body
+        assert not pair.candidate.body
+        is_moved = segment == "easy" and allowed == "big"
+        assert world.records[0].reason == ("access" if is_moved else "policy")
+        assert _skipped(world) == {"access": 1}
 
 
 def test_a_held_route_is_audited_and_moves_nothing(grown, make):

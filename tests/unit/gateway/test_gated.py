@@ -119,6 +119,35 @@ def test_denied_by_default_and_allowed_by_a_rule(gated, make, fake, tmp_path):
         assert outcome(ask(world, make, token(tier="standard"))) == "access_denied"
 
 
+def test_every_way_to_a_gated_route_is_gated(gated, make, fake):
+    spec = RouteSpec(name="cyber", incumbent="big", models=("gpt-x",), gated=True)
+    with gated(rule(tiers=("cleared",)), routes=(spec,)) as world:
+        ways = [
+            (make.chat("cyber"), "/v1/chat/completions"),
+            (make.chat("gpt-x"), "/chat/completions"),
+            (make.chat("anything"), "/r/cyber/v1/chat/completions"),
+            (make.chat("cyber", max_tokens=5), "/v1/messages"),
+            (json.dumps({"model": "cyber", "input": "hi"}).encode(), "/v1/responses"),
+            (json.dumps({"model": "cyber", "input": "hi"}).encode(), "/v1/embeddings"),
+            (json.dumps({"model": "cyber", "prompt": "hi"}).encode(), "/v1/completions"),
+        ]
+        for body, path in ways:
+            answer = world.post(body, path, authorization=f"Bearer {token(tier='standard')}")
+            assert answer.status == 403, path
+        assert not fake.requests
+        for body, path in ways[:3]:
+            assert world.post(body, path, authorization=f"Bearer {token()}").status == 200, path
+
+
+def test_without_keys_the_caller_is_no_issuers(gated, make):
+    rules = (rule("keys", issuers=("keys",)), rule("tokens", issuers=(A, B)))
+    with gated(*rules, open_on_loopback=True) as world:
+        assert outcome(world.post(make.chat("cyber"))) == "access_denied"
+        assert outcome(ask(world, make, token())) == "access_denied", "tokens are not read there"
+    with gated(rule(), open_on_loopback=True) as world:
+        assert outcome(world.post(make.chat("cyber"))) == "big"
+
+
 def test_an_ungated_route_beside_it_is_as_before(gated, make, tmp_path):
     key = publish_keys(tmp_path)
     spec = RouteSpec(name="plain", incumbent="big")

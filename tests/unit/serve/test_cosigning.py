@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def test_the_newest_checkpoint_is_cosigned_and_kept(signed: Store, folder: Witne
         assert (outcome.status, outcome.size, outcome.known_size) == ("cosigned", size, size)
         assert cosignatures(signed, key) == ["witness.example.com"]
         assert known == {key: size}
-    (again,) = ask(signed, (url, key))
+    (again,) = ask(signed, (url, key), known=known)
     assert (again.status, again.is_alarm) == ("kept", False)
 
 
@@ -93,12 +95,31 @@ def test_a_caller_that_remembers_nothing_is_told_the_size(
         grow(signed, 4)
 
 
-def test_a_newer_time_can_be_asked_for(signed: Store, folder: WitnessFolder, url: str) -> None:
+def test_a_caller_that_remembers_nothing_asks_again(signed: Store, folder: WitnessFolder, url: str) -> None:
+    """The cosigned checkpoint may be that of an old copy: only the witness can tell."""
     for _ in range(2):
-        (outcome,) = ask(signed, (url, folder.verifier.text), again=True)
+        (outcome,) = ask(signed, (url, folder.verifier.text))
         assert outcome.status == "cosigned"
     note = SignedNote.read(signed.ledger.newest_checkpoint() or "")
     assert len(note.signatures) == 2  # the log's, and one of the witness
+
+
+def test_an_old_copy_whose_checkpoint_is_cosigned_is_an_alarm(
+    signed: Store, folder: WitnessFolder, url: str, tmp_path: Path
+) -> None:
+    key = folder.verifier.text
+    ask(signed, (url, key))
+    with (
+        closing(sqlite3.connect(tmp_path / "store.db")) as now,
+        closing(sqlite3.connect(tmp_path / "old.db")) as kept,
+    ):
+        now.backup(kept)
+    grow(signed, 5)
+    ask(signed, (url, key))
+    with Store.open(tmp_path / "old.db", folder=tmp_path / "state") as old:
+        assert cosignatures(old, key) == ["witness.example.com"]
+        (outcome,) = ask(old, (url, key))
+    assert (outcome.status, outcome.known_size) == ("behind", 10)
 
 
 def test_each_witness_counts_for_itself(signed: Store, folder: WitnessFolder, url: str) -> None:

@@ -5,6 +5,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -230,6 +231,38 @@ def test_a_connection_that_says_nothing_is_closed(
         connection.sendall(b"POST /add-checkpoint HTTP/1.1\r\nhos")
         connection.settimeout(30)
         assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\nhost: b\r\ncontent-length: 0\r\n\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\nold 0\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * 20_000 + b"\r\n",
+        b"POST /" + b"a" * 200_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST http://169.254.169.254/add-checkpoint HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+        b"POST /../../etc/passwd HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+    ],
+    ids=range(11),
+)
+def test_hostile_bytes_are_refused_and_the_next_request_is_served(
+    folder: WitnessFolder, log: GrowingLog, url: str, sent: bytes
+) -> None:
+    with socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(30)
+        said = b""
+        with suppress(ConnectionError):
+            said = connection.recv(65_536)
+    assert not said or said.split()[1][:1] == b"4", said
+    assert add_checkpoint(url, log.request(0))[0] == 200
 
 
 def test_callers_at_once_get_one_history(folder: WitnessFolder, log: GrowingLog, url: str) -> None:
