@@ -91,9 +91,9 @@ def verify(
 ) -> int:
     """Check the whole ledger, and name the first bad entry.
 
-    Checks every entry, text, hash and signature. Without FOLDER, checks the project's ledger, and that its verdicts and routes are those in it. With a
-    FOLDER of `crossgrade audit export`, needs no project, no server and no network. Exits 1 if something is
-    wrong.
+    Checks every entry, text, hash and signature. Without FOLDER, checks the project's ledger, and that its
+    verdicts and routes are those in it. With a FOLDER of `crossgrade audit export`, needs no project, no
+    server and no network. Exits 1 if something is wrong.
     """
     from crossgrade.ledger import NoteVerifier
 
@@ -146,7 +146,8 @@ def prove(seq: int, *, output: Path | None, config_path: str, as_json: bool) -> 
 def export(folder: Path, *, config_path: str, as_json: bool) -> None:
     """Write the ledger into a new FOLDER of files.
 
-    A verifier on another machine reads them: `crossgrade audit verify FOLDER`. The files are those of C2SP tlog-tiles, and the encrypted texts beside them. No key is among them.
+    A verifier on another machine reads them: `crossgrade audit verify FOLDER`. The files are those of C2SP
+    tlog-tiles, and the encrypted texts beside them. No key is among them.
     """
     with _project(config_path) as project:
         size = project.ledger.export(folder)
