@@ -5,7 +5,7 @@ Per page, in order, in one temporary folder (in which `src` and `tests` are the 
 - a `python` block with `>>>` is a doctest, one without is executed; a page shares its names;
 - a `console` block is typed: lines after `$ ` are commands, the lines below are what they print
   (stdout and stderr together). `…` stands for the rest of a line, and alone for any lines. Days
-  and the ids of runs and verdicts are those of the day it runs; ports 8398 and 8399 are free ones.
+  and the ids of runs and verdicts are those of the day it runs; ports 8391, 8392, 8398 and 8399 are free ones.
 
 An HTML comment on the line before a block says more:
 
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
 _SMALL_MODEL = ("model:smollm2-135m-instruct", "module:xllamacpp")
 NEEDS = dict.fromkeys(("docs/guides/from-logs.md", "docs/guides/model-retired.md"), _SMALL_MODEL)
-PRACTICE_PORTS = ("8398", "8399")
+PRACTICE_PORTS = ("8391", "8392", "8398", "8399")
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<note>.+?) -->\n)?```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL

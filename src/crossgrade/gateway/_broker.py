@@ -60,6 +60,9 @@ _RETRY_S = (0.02, 0.05, 0.1, 0.2, 0.5)
 MOST_ENTRIES_BYTES = 32 << 20
 """Room for entries of the ledger that are not appended yet, apart from that of other messages."""
 
+_AWAITED_BYTES = 8 << 20
+"""Room for entries that requests wait for, when others have taken all: a queue must not keep them out."""
+
 OnKept: TypeAlias = Callable[[bool], None]
 OnDone: TypeAlias = Callable[[Done | None], None]
 OnText: TypeAlias = Callable[[str | None], None]
@@ -256,8 +259,10 @@ class BrokerLink(asyncio.Protocol):
         no room for it.
         """
         number = self._next()
-        line = _encoder.encode(message(number)) + b"\n"
-        if self._closing or self._entries.size + len(line) > MOST_ENTRIES_BYTES:
+        entry = message(number)
+        line = _encoder.encode(entry) + b"\n"
+        most = MOST_ENTRIES_BYTES + (_AWAITED_BYTES if entry.is_awaited else 0)
+        if self._closing or self._entries.size + len(line) > most:
             return False
         self._entries.add(number, line, on_done)
         if self._ready and self._transport is not None:

@@ -7,8 +7,11 @@ them nothing waits. An entry says of the body and of the answer how long they ar
 import os
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from crossgrade.gateway._answers import Pieces
 from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts, rule_of
@@ -30,7 +33,7 @@ _UNAVAILABLE = Problem(
 )
 
 
-class Commitment:
+class TextCommitment:
     """The SHA-256 of a random salt and a text that comes in pieces; the text is kept up to `most` bytes.
 
     With salt and text anyone can check which text it was. Without the salt no guess can be checked.
@@ -59,8 +62,12 @@ class Commitment:
 
     @property
     def secret(self) -> bytes:
-        """What is kept beside the entry: the salt, followed by the text if all of it is kept."""
-        return b"".join((self._salt, *(self._parts if self.size <= self._most else ())))
+        """What is kept beside the entry, as JSON: the salt in hexadecimal, the text if all of it is kept."""
+        kept = {"salt": self._salt.hex()}
+        if 0 < self.size <= self._most:
+            with suppress(UnicodeDecodeError):
+                kept["text"] = b"".join(self._parts).decode()
+        return msgspec.json.encode(kept)
 
 
 class Inscription:
@@ -73,9 +80,9 @@ class Inscription:
         self._inscriber = inscriber
         self._asked = asked
         self._waits = asked.route.ledger == "require"
-        self._body = Commitment(inscriber.most_text if is_kept else 0)
+        self._body = TextCommitment(inscriber.most_text if is_kept else 0)
         self._pieces: Iterator[bytes | memoryview] = iter(asked.payload.pieces(asked.request))
-        self._answer: Commitment | None = None
+        self._answer: TextCommitment | None = None
         self._is_entered = False
         self._is_known = True  # false while it is awaited whether the request is entered
         self._timer: TimerHandle | None = None
@@ -158,7 +165,7 @@ class Inscription:
 
     def passing(self, send: Pieces) -> Pieces:
         """Return what sends a piece of the answer, and commits to it."""
-        answer = self._answer = Commitment(self._inscriber.most_text)
+        answer = self._answer = TextCommitment(self._inscriber.most_text)
 
         def both(data: bytes) -> None:
             answer.take(data)
@@ -169,7 +176,7 @@ class Inscription:
     def complete(self, record: RequestRecord, last: bytes) -> None:
         """Enter how the request ended. `last` is the answer, or what was sent last of it."""
         if last:
-            answer = self._answer = self._answer or Commitment(self._inscriber.most_text)
+            answer = self._answer = self._answer or TextCommitment(self._inscriber.most_text)
             answer.take(last)
         outcome = _outcome(record) | {"rule": rule_of(self._asked)}
         if self._is_known:

@@ -1,10 +1,12 @@
 """The broker's side of the ledger: entries that workers hand over are appended in groups, in one thread.
 
-An entry that a worker waits for is appended, or refused at once with the reason. Any other is tried again
-until it is appended. Workers repeat what was not acknowledged: an entry that comes twice is appended once.
+An entry that a worker waits for is appended at once, or refused with the reason. Any other may wait a moment,
+so that it does not hold up the former, and is tried again until it is appended. Workers repeat what was not
+acknowledged: an entry that comes twice is appended once.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,9 @@ _READ_AGAIN = 20_000
 
 What workers have not got acknowledged is among them.
 """
+
+LATER_S = 0.1
+"""How long an entry that nobody waits for may wait, so that many are appended at once."""
 
 _PAUSE_S = 0.5
 _PATIENCE_S = 5.0
@@ -65,7 +70,7 @@ class StoredLedger:
         """Append entries in one transaction. Their secrets are kept if there is a key that encrypts them."""
         from crossgrade.store import LedgerEvent
 
-        log = self._log()
+        log = self.log()
         is_kept = log.secrets.wrapping_key() is not None
         return log.append(
             [
@@ -78,7 +83,7 @@ class StoredLedger:
 
     def newest(self, since: int | None) -> Iterator[tuple[EntryName, int]]:
         """Yield the names and numbers of the entries from a number on, or of the newest for None."""
-        log = self._log()
+        log = self.log()
         size = log.size()
         for row in log.entries(max(0, size - _READ_AGAIN) if since is None else since, size):
             with suppress(msgspec.MsgspecError, TypeError):  # a decision, or damage, which others report
@@ -91,7 +96,8 @@ class StoredLedger:
         if self._store is not None:
             self._store.close()
 
-    def _log(self) -> "LedgerLog":
+    def log(self) -> "LedgerLog":
+        """Return the ledger, and open the store for it if need be."""
         if self._store is None:
             from crossgrade.store import Store
 
@@ -107,9 +113,10 @@ class LedgerWriter:
         self._meter = meter
         self._warn = warn
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._awaited: deque[_Handed] = deque()
+        self._urgent: deque[_Handed] = deque()
         self._others: deque[_Handed] = deque()
         self._in_progress = 0
+        self._due_at = 0.0
         self._seen: dict[EntryName, int] = {}
         self._next: int | None = None
         self._is_sure = False  # whether `_seen` has the newest entries
@@ -121,17 +128,28 @@ class LedgerWriter:
     @property
     def waiting(self) -> int:
         """How many entries are not appended yet."""
-        return len(self._awaited) + len(self._others) + self._in_progress
+        return len(self._urgent) + len(self._others) + self._in_progress
 
     @property
     def error_code(self) -> str | None:
         """The code of the reason why nothing can be appended now, None if that is not so."""
         return None if self._error is None else _reason(self._error)
 
+    def open(self) -> None:
+        """Open the ledger in the background, so that the first entry does not wait for it."""
+        self._thread.submit(self._known)  # if that fails, the first entry tries again and says why
+
     def add(self, message: Inscribe, answer: Callable[[Done], None]) -> None:
         """Take an entry; `answer` is called when it is appended, or given up."""
-        (self._awaited if message.is_awaited else self._others).append((message, answer))
-        self._arrived.set()
+        # What was refused precedes what comes after it: whoever reads the log expects that.
+        is_urgent = message.is_awaited or message.kind == "access"
+        if is_urgent:
+            self._urgent.append((message, answer))
+        else:
+            self._due_at = self._due_at if self._others else time.monotonic() + LATER_S
+            self._others.append((message, answer))
+        if is_urgent or len(self._others) >= MOST_AT_ONCE:
+            self._arrived.set()
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write())
 
@@ -148,9 +166,11 @@ class LedgerWriter:
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._awaited or self._others:
+        while self._urgent or self._others:
+            if not (self._urgent or self._closing):
+                await self._pause(self._due_at - time.monotonic())
             self._arrived.clear()
-            group = _first(self._awaited, self._others)
+            group = self._group()
             self._in_progress = len(group)
             outcomes = await loop.run_in_executor(
                 self._thread, self._appended, [message for message, _ in group]
@@ -160,9 +180,24 @@ class LedgerWriter:
                 continue
             if self._closing:
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE_S):
-                    await self._arrived.wait()
+            await self._pause(_PAUSE_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait until something arrives that must not wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._arrived.wait()
+
+    def _group(self) -> list[_Handed]:
+        """Take what is appended next: what workers wait for, and the others once they are due."""
+        is_due = self._closing or len(self._others) >= MOST_AT_ONCE or time.monotonic() >= self._due_at
+        group: list[_Handed] = []
+        size = 0
+        for queue in (self._urgent, self._others) if is_due or not self._urgent else (self._urgent,):
+            while queue and len(group) < MOST_AT_ONCE and size < MOST_BYTES_AT_ONCE:
+                group.append(queue.popleft())
+                size += len(group[-1][0].secret or b"")
+        return group
 
     def _settle(self, group: list[_Handed], outcomes: Sequence[int | Exception]) -> bool:
         """Tell the workers what became of a group; return whether the ledger could be reached."""
@@ -242,17 +277,6 @@ class LedgerWriter:
 def _is_away(error: Exception) -> bool:
     """Return whether the ledger as a whole is at fault, not one entry, which can never be appended then."""
     return isinstance(error, StoreError | UsageError | OSError) and not isinstance(error, DataError)
-
-
-def _first(awaited: deque[_Handed], others: deque[_Handed]) -> list[_Handed]:
-    """Take the next group from the queues: those that workers wait for come first."""
-    group: list[_Handed] = []
-    size = 0
-    for queue in (awaited, others):
-        while queue and len(group) < MOST_AT_ONCE and size < MOST_BYTES_AT_ONCE:
-            group.append(queue.popleft())
-            size += len(group[-1][0].secret or b"")
-    return group
 
 
 def _name(message: Inscribe) -> EntryName:

@@ -145,6 +145,10 @@ class Broker:
             self._spawn(restore_keys(self._url, state, warn, for_tokens=for_tokens))
         if for_tokens:
             self._spawn(self._jwks.keep())
+        if any(route.ledger != "off" for route in self._settings.routes):
+            self._ledger.open()
+        if self._settings.ledger.witnesses:
+            self._spawn(self._cosigned(state))
         while not ending.is_set() and os.getppid() == parent:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -162,6 +166,15 @@ class Broker:
         self._files.close()
         await self._in_thread(self._counting.close)
         self._archive.close()
+
+    async def _cosigned(self, state: Path) -> None:
+        """Ask witnesses for cosignatures of the ledger from time to time."""
+        from crossgrade.serve._cosigning import keep_cosigned
+
+        spec = self._settings.ledger
+        witnesses = [(each.url, each.key) for each in spec.witnesses]
+        log = StoredLedger(self._url, state).log
+        await keep_cosigned(log, witnesses, spec.cosign_every_s, partial(self._warn, "witness"))
 
     # Callbacks of the accounts.
 

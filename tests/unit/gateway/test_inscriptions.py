@@ -4,13 +4,17 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, StoredResponses
-from crossgrade.gateway import Inscribe
-from crossgrade.gateway._inscription import SALT_BYTES
+from crossgrade.gateway import Done, Inscribe
+from crossgrade.gateway._broker import MOST_ENTRIES_BYTES, BrokerLink
+from crossgrade.gateway._limits import Limits
+from crossgrade.gateway._metrics import Metrics
 from crossgrade.testing import FakeProvider, Fault
 from tests.unit.gateway.scripted import SSE_HEAD, raw_target, scripted
 
@@ -45,7 +49,7 @@ def commits(made: Inscribe, mark: str, text: bytes) -> bool:
     """Whether an entry commits to a text under the salt that is kept beside it."""
     assert made.secret is not None
     said = made.detail[mark]
-    commit = hashlib.sha256(made.secret[:SALT_BYTES] + text).hexdigest()
+    commit = hashlib.sha256(bytes.fromhex(json.loads(made.secret)["salt"]) + text).hexdigest()
     return (said["bytes"], said["commit"]) == (len(text), commit)
 
 
@@ -62,7 +66,7 @@ def test_a_request_is_entered_before_it_is_sent_and_when_it_has_ended(run, fake,
     assert (asked.id, asked.is_awaited, done.id, done.is_awaited) == (done.id, True, asked.id, False)
     assert commits(asked, "body", body)
     assert commits(done, "answer", answer.body)
-    assert {asked.secret[SALT_BYTES:], done.secret[SALT_BYTES:]} == {b""}
+    assert all(set(json.loads(each.secret)) == {"salt"} for each in (asked, done))
     assert asked.secret != done.secret
     facts = {
         "request": asked.id,
@@ -250,7 +254,7 @@ def test_a_large_body_is_committed_to_before_any_of_it_is_sent(run, fake, make, 
         ended(world)
     assert (answer.status, sent) == (200, [0, 1])
     assert commits(entry(world, "request"), "body", body)
-    assert len(entry(world, "request").secret) == SALT_BYTES, "so large a text is not kept"
+    assert set(json.loads(entry(world, "request").secret)) == {"salt"}, "so large a text is not kept"
     assert fake.requests[0].body == body.replace(b'"support"', b'"big-model"')
 
 
@@ -276,8 +280,9 @@ def test_kept_texts_stand_beside_their_entries(run, fake, make) -> None:
         answer = world.post(body)
         ended(world)
     asked, done = world.broker.entries
-    assert (asked.secret[SALT_BYTES:], done.secret[SALT_BYTES:]) == (body, answer.body)
-    assert hashlib.sha256(done.secret).hexdigest() == done.detail["answer"]["commit"]
+    texts = [json.loads(each.secret)["text"].encode() for each in (asked, done)]
+    assert texts == [body, answer.body]
+    assert commits(done, "answer", answer.body)
     assert {asked.subject, done.subject} == {world.records[0].key}
 
 
@@ -330,3 +335,18 @@ def test_the_rule_that_decided_is_entered(run, fake, make, is_allowed: bool) -> 
             {"big": "all"},
         )
         assert not fake.requests
+
+
+def test_a_full_queue_keeps_out_no_entry_that_a_request_waits_for() -> None:
+    link = BrokerLink("nowhere", worker=0, limits=Limits(()), metrics=Metrics((), 0))
+    queued = partial(Inscribe, kind="completion", id="q", detail={}, secret=bytes(1 << 20))
+    awaited = partial(Inscribe, kind="request", id="a", detail={}, is_awaited=True)
+    handed = sum(link.inscribe(queued, lambda _: None) for _ in range(100))
+    assert handed == MOST_ENTRIES_BYTES // len(msgspec.json.encode(queued(1)))
+    assert not link.inscribe(queued, lambda _: None)
+    answers: list[Done | None] = []
+    assert link.inscribe(awaited, answers.append)
+    link._done(Done(link._number, text="7"))
+    assert answers == [Done(link._number, text="7")]
+    link._done(Done(1))
+    assert link.inscribe(queued, lambda _: None), "an answer makes room"
