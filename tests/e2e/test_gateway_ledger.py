@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gateway._served import Served, children, metric, serving
-from crossgrade.serve._broker_client import survey
+from crossgrade.serve._contact import survey
 from crossgrade.store import Store
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask

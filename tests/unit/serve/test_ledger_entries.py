@@ -17,7 +17,7 @@ import pytest
 
 from crossgrade.errors import StoreError
 from crossgrade.gateway import Done, Inscribe
-from crossgrade.serve._broker_client import survey
+from crossgrade.serve._contact import survey
 from crossgrade.serve._ledger import MOST_AT_ONCE, LedgerWriter, StoredLedger
 from crossgrade.store import Store
 from crossgrade.telemetry import Meter
