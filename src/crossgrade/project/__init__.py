@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
+    from crossgrade.project._exporting import ExportCheck, VerdictExport, VersionDifference, verify_export
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
     from crossgrade.project._label_draws import LabelOptions, LabelPlan, ProjectLabelling
@@ -56,6 +57,7 @@ __all__ = [
     "BaselineCheck",
     "Created",
     "Export",
+    "ExportCheck",
     "Forgotten",
     "FreezeOptions",
     "FreezePlan",
@@ -104,7 +106,9 @@ __all__ = [
     "ShownVerdict",
     "SkipReason",
     "Succession",
+    "VerdictExport",
     "Verification",
+    "VersionDifference",
     "cheapest_move",
     "create_workload",
     "decide_results",
@@ -121,6 +125,7 @@ __all__ = [
     "read_definition",
     "saving_of",
     "subject_key",
+    "verify_export",
 ]
 
 _LATE = {
@@ -128,6 +133,7 @@ _LATE = {
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
+    **dict.fromkeys(("ExportCheck", "VerdictExport", "VersionDifference", "verify_export"), "_exporting"),
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
     **dict.fromkeys(
