@@ -32,7 +32,7 @@ from crossgrade.ledger import (
     inclusion_proof,
     leaf_hash,
 )
-from crossgrade.project import export_log, verify_folder
+from crossgrade.project import export_log, verify_ledger_folder
 from crossgrade.serve._ledger import LedgerWriter, StoredLedger
 from crossgrade.store import LedgerEvent, Store
 from crossgrade.telemetry import Meter
@@ -95,7 +95,7 @@ def verify_rows(entries: int = ENTRIES) -> list[Row]:
             rates = [_rate(lambda: store.ledger.verify(log=verifier), entries) for _ in range(RUNS)]
             export_log(store.ledger, folder / "out")
             from_files = [
-                _rate(lambda: verify_folder(folder / "out", log=verifier), entries) for _ in range(RUNS)
+                _rate(lambda: verify_ledger_folder(folder / "out", log=verifier), entries) for _ in range(RUNS)
             ]
             chance = random.Random(1)
             seqs = [chance.randrange(entries) for _ in range(300)]

@@ -237,6 +237,10 @@ def test_results_are_withheld_by_every_door(cli: CommandLine, sealed: Project) -
     runs = json.loads(cli.succeeds("runs", "--json").out)["runs"]
     for run in runs:
         cli.fails("runs", "--export", run["run"], "--to", "out.csv", error=("baseline-withheld", "echo"))
+    cli.fails("export", "latest", "out", error=("baseline-withheld", "echo"))
+    cli.succeeds("freeze", "reveal", "echo", "--yes")
+    cli.succeeds("export", "latest", "out")
+    cli.succeeds("export", "--verify", "out")
 
 
 @pytest.mark.parametrize(

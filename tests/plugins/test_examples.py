@@ -169,6 +169,14 @@ def test_a_guard_makes_a_verdict_invalid_and_is_needed_to_confirm_it(
     assert [each["status"] for each in verdict["guards"] if each["name"] == "same-answer"] == ["fail"]
     assert [each["package"] for each in verdict["settings"]["plugins"]] == ["crossgrade-example-guard"]
     says(run("decide", "--verify", "latest", cli=True))
+    done = run("export", "latest", "out", cli=True)
+    says(done, code=2)
+    assert "[export-needs-texts]" in done.stderr  # the guard quotes the answer
+    says(run("export", "latest", "out", "--with-texts", cli=True))
+    done = run("export", "--verify", "out", cli=True)
+    says(done, code=1)
+    assert "[verdict-plugin-missing]" in done.stderr
+    says(run("export", "--verify", "out", "--plugin", "crossgrade-example-guard", cli=True))
 
     write(tmp_path, "crossgrade-example-scorer", models, workload)
     assert "[verdict-plugin-missing]" in run("decide", "--verify", "latest", cli=True).stderr

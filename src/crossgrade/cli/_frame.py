@@ -121,6 +121,7 @@ COMMANDS = (
     Entry("claims", "Price", "Recompute headline figures on open and closed models."),
     Entry("decide", "Decide", "Decide whether the candidate may replace the incumbent."),
     Entry("report", "Decide", "Write the report of the newest verdicts."),
+    Entry("export", "Decide", "Write a verdict as a folder that others verify offline."),
     Entry("serve", "Serve", "Serve the project's routes as an OpenAI-compatible API."),
     Entry("onboard", "Serve", "Bring a MODEL of the configuration from its name to a canary."),
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),

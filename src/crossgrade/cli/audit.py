@@ -101,11 +101,11 @@ def verify(
     known = [NoteVerifier.from_text(each) for each in witnesses]
     if proof is not None:
         return _verify_proof(proof, log, known, as_json=as_json)
-    from crossgrade.project import read_note_file, verify_folder
+    from crossgrade.project import read_note_file, verify_ledger_folder
 
     notes = [read_note_file(path) for path in kept]
     if folder is not None:
-        found = verify_folder(folder, log=log, witnesses=known, kept=notes)
+        found = verify_ledger_folder(folder, log=log, witnesses=known, kept=notes)
     else:
         with _project(config_path) as project:
             log = log or project.ledger.verifier

@@ -190,6 +190,7 @@ def export(
     """Write the routes for a proxy that is already in place.
 
     What that proxy cannot carry (an expiry, stickiness, shadows, …) is said on standard error.
+    `crossgrade export` writes a verdict for others to compute again.
     """
     from crossgrade.report import write_text
     from crossgrade.routing.export import plan_route

@@ -12,6 +12,7 @@ from crossgrade.decide._evidence import (
     RouterReport,
     RouterScores,
 )
+from crossgrade.decide._evidence_json import evidence_from_json, evidence_to_json
 from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._growth import GrowthStep, growth_mark, growth_steps, passed_steps
 from crossgrade.decide._guard_tests import finding
@@ -59,6 +60,7 @@ from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right
 from crossgrade.decide._requirements import missing_evidence
 from crossgrade.decide._router import train_router
 from crossgrade.decide._stopping import Stopping
+from crossgrade.decide._texts import evidence_without_texts, verdict_without_texts
 from crossgrade.decide._thresholds import LEAST_ALPHA
 from crossgrade.decide._traffic import FactShare, TrafficComparison, compare_traffic
 from crossgrade.decide._traffic_facts import SeenRequest, seen_request
@@ -128,6 +130,9 @@ __all__ = [
     "decide_policy",
     "error_rate",
     "evidence_digest",
+    "evidence_from_json",
+    "evidence_to_json",
+    "evidence_without_texts",
     "exact",
     "finding",
     "gate",
@@ -150,5 +155,6 @@ __all__ = [
     "upgraded_verdict",
     "verdict_from_json",
     "verdict_to_json",
+    "verdict_without_texts",
     "verify",
 ]

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -267,11 +267,16 @@ def _beginnings(view: View) -> list[str]:
     if texts is None:
         return []
     read = ["" if text is None else str(text) for text in texts[: limits.IDS_READ]]
-    known = [text for text in read if text]
+    start, end = beginning_of_inputs(read)
+    return [text[start:end] if len(text) >= end else f"\0{row}" for row, text in enumerate(read)]
+
+
+def beginning_of_inputs(texts: Sequence[str | None]) -> tuple[int, int]:
+    """Return where the beginning of an input starts, after the prefix that all share, and where it ends."""
+    known = [text for text in texts[: limits.IDS_READ] if text]
     first, last = (min(known), max(known)) if known else ("", "")
     start = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    end = start + limits.BEGINNING
-    return [text[start:end] if len(text) >= end else f"\0{row}" for row, text in enumerate(read)]
+    return start, start + limits.BEGINNING
 
 
 def _codes(view: View, names: list[str]) -> IntColumn | None:

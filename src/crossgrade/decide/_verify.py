@@ -11,6 +11,7 @@ from crossgrade.decide._evidence import Evidence
 from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import verdict_to_json
 from crossgrade.decide._records import Loss, Verdict, sentences
+from crossgrade.decide._texts import verdict_without_texts
 from crossgrade.errors import DataError
 from crossgrade.stats import METHOD_VERSION
 
@@ -45,10 +46,12 @@ class Comparison:
     """A recorded verdict beside the one that its evidence and settings give now (`today`).
 
     Each of `differences` makes the recorded verdict false. It reads `place: recorded X, computed Y`.
+    `rounded` counts the numbers that are the same up to rounding and not to the last bit.
     """
 
     today: Verdict
     differences: tuple[str, ...] = ()
+    rounded: int = 0
 
 
 def recompute(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Verdict:
@@ -74,7 +77,13 @@ def verify(verdict: Verdict, evidence: Evidence) -> tuple[str, ...]:
     return compare(verdict, evidence).differences
 
 
-def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind] = GUARDS) -> Comparison:
+def compare(
+    verdict: Verdict,
+    evidence: Evidence,
+    guards: Mapping[str, GuardKind] = GUARDS,
+    *,
+    with_texts: bool = True,
+) -> Comparison:
     """Compute a recorded verdict again and compare everything in it.
 
     Sentences must be the same word for word where this very release wrote them. Those of another release are
@@ -82,6 +91,7 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     computed again. Of that one is compared what does not depend on the method: that it was made from this
     evidence under these settings, and that its own certificates support its policy. It may not name this
     release, which has another method. Whether today's method agrees is for the caller to ask of `today`.
+    Without `with_texts` numbers stand for texts (`evidence_without_texts`), and losses have none.
     Raises `DataError` for a method that this release does not know.
     """
     if not 1 <= verdict.method_version <= METHOD_VERSION:
@@ -92,6 +102,7 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
             hint="upgrade crossgrade to verify it",
         )
     today = recompute(verdict, evidence, guards)
+    today = today if with_texts else verdict_without_texts(today)
     if verdict.method_version < METHOD_VERSION:
         differences = (
             *_wrong_method(verdict, today),
@@ -120,7 +131,11 @@ def compare(verdict: Verdict, evidence: Evidence, guards: Mapping[str, GuardKind
     skipped = frozenset[str]() if verdict.package_version == today.package_version else _WORDS
     found = _differences("", recorded, computed)
     compared = [each for each in found if skipped.isdisjoint(re.split(r"[.\[]", each[0]))]
-    return Comparison(today=today, differences=tuple(f"{place}: {what}" for place, what in compared))
+    return Comparison(
+        today=today,
+        differences=tuple(f"{place}: {what}" for place, what in compared),
+        rounded=_rounded(recorded, computed),
+    )
 
 
 def _until(verdict: Verdict, today: Verdict) -> datetime:
@@ -235,9 +250,21 @@ def _differences(place: str, recorded: Any, computed: Any) -> Iterator[tuple[str
         yield place, f"recorded {was}, computed {now}"
 
 
+def _rounded(recorded: Any, computed: Any) -> int:
+    """Return how many numbers of two JSON trees that do not differ are not the same to the last bit."""
+    if isinstance(recorded, dict) and isinstance(computed, dict):
+        return sum(_rounded(recorded[key], computed[key]) for key in recorded.keys() & computed.keys())
+    if isinstance(recorded, list) and isinstance(computed, list):
+        return sum(map(_rounded, recorded, computed))
+    return int(_are_numbers(recorded, computed) and recorded != computed and _same(recorded, computed))
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+
+
 def _same(one: Any, other: Any) -> bool:
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (one, other))
-    if numbers:
+    if _are_numbers(one, other):
         return bool(abs(one - other) <= _REL * max(abs(one), abs(other), 1e-3))
     return bool(one == other)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
+    from crossgrade.project._exporting import ExportCheck, VerdictExport, VersionDifference, verify_export
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
     from crossgrade.project._freezing import BaselineCheck, ProjectBaselines
     from crossgrade.project._label_draws import LabelOptions, LabelPlan, ProjectLabelling
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         SkipReason,
     )
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
-    from crossgrade.project._log_folder import export_log, read_note_file, verify_folder
+    from crossgrade.project._log_folder import export_log, read_note_file, verify_ledger_folder
     from crossgrade.project._onboarding import Onboarded
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
@@ -60,6 +61,7 @@ __all__ = [
     "CaseResult",
     "Created",
     "Export",
+    "ExportCheck",
     "Forgotten",
     "FreezeOptions",
     "FreezePlan",
@@ -110,7 +112,9 @@ __all__ = [
     "ShownVerdict",
     "SkipReason",
     "Succession",
+    "VerdictExport",
     "Verification",
+    "VersionDifference",
     "cheapest_move",
     "create_workload",
     "decide_results",
@@ -129,17 +133,19 @@ __all__ = [
     "read_note_file",
     "saving_of",
     "subject_key",
-    "verify_folder",
+    "verify_export",
+    "verify_ledger_folder",
 ]
 
 _LATE = {
     **dict.fromkeys(("CaseResult", "ProjectAccess"), "_access"),
     "ProjectLedger": "_auditing",
-    **dict.fromkeys(("export_log", "read_note_file", "verify_folder"), "_log_folder"),
+    **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
+    **dict.fromkeys(("ExportCheck", "VerdictExport", "VersionDifference", "verify_export"), "_exporting"),
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),
     **dict.fromkeys(("BaselineCheck", "ProjectBaselines"), "_freezing"),
     **dict.fromkeys(

@@ -82,7 +82,7 @@ class ProjectLedger:
         return EntryProof(seq=seq, hashes=hashes, note=note, entry=row.body)
 
     def export(self, folder: Path) -> int:
-        """Write the log into a new folder for `verify_folder`; return how many entries it has."""
+        """Write the log into a new folder for `verify_ledger_folder`; return how many entries it has."""
         return export_log(self._log, folder)
 
     def entries(self, kind: str | None, *, most: int) -> list[LogEntry]:

@@ -333,7 +333,7 @@ def check_withheld(store: "Store", run: "Run") -> None:
             "by sample",
             code="baseline-withheld",
             hint=f"`crossgrade freeze reveal {run.workload}` shows them; no new candidate can be compared "
-            "afterwards. To have people score answers, add `--label-file FILE`",
+            "afterwards. To have people score answers, add `--label-file FILE` to `crossgrade runs --export`",
         )
 
 

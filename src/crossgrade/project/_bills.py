@@ -243,10 +243,10 @@ GPU = "h100"
 """The default GPU of a box: the one with most measured points, except for the newest."""
 
 
-def own_boxes(
+def with_boxes(
     bills: Bills, offers: Iterable[Offer], measured: Mapping[str, Measured] | None = None
-) -> tuple[BoxBill, ...]:
-    """Return the bill of a box for each model among the offers that the serving model knows.
+) -> Bills:
+    """Return bills with that of a box for each model among the offers that the serving model knows.
 
     The box has the number of GPUs at which tokens cost least at full use and typical rent. An offer in
     `measured` is served its own tokens, any other the bills' traffic. Models that fit no deployment are left
@@ -283,7 +283,7 @@ def own_boxes(
             )
         except UsageError:
             continue
-    return tuple(found.values())
+    return replace(bills, boxes=tuple(found.values()))
 
 
 def _architecture(offer: Offer) -> Architecture | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ScorerCalls,
     )
     from crossgrade.project._opened import OpenProject
-    from crossgrade.project._verdicts import DecisionInput
+    from crossgrade.project._siblings import DecisionInput
     from crossgrade.providers import OpenProvider
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset

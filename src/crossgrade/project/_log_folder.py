@@ -111,7 +111,7 @@ class _Payloads:
             self._file.close()
 
 
-def verify_folder(
+def verify_ledger_folder(
     folder: Path,
     *,
     log: NoteVerifier | None = None,

@@ -1,6 +1,6 @@
 """A project: configuration, store, providers and stages wired together."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -36,9 +36,8 @@ from crossgrade.project._measured import (
 )
 from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._run_labels import labels_in_store
+from crossgrade.project._siblings import DecisionInput, Family
 from crossgrade.project._verdicts import (
-    DecisionInput,
-    Family,
     OutdatedRoute,
     Verification,
     outdated_routes,
@@ -47,7 +46,7 @@ from crossgrade.project._verdicts import (
 )
 
 if TYPE_CHECKING:
-    from crossgrade.catalog.bills import Bills, Measured
+    from crossgrade.catalog.bills import Bills
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import (
         ExpectedUse,
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._drift import RecentLog
+    from crossgrade.project._exporting import VerdictExport
     from crossgrade.project._freezing import ProjectBaselines
     from crossgrade.project._label_draws import ProjectLabelling
     from crossgrade.project._live import ProjectLive
@@ -366,13 +366,13 @@ class Project(OpenProject):
         self-hosted GPUs for the workload's open models. Raises NotFoundError without a run or traffic.
         """
         from crossgrade.catalog.bills import bill_offers
-        from crossgrade.project._bills import costs_of_moving, measured_of
+        from crossgrade.project._bills import costs_of_moving, measured_of, with_boxes
 
         workload, on = self.workload(name), on or datetime.now(UTC).date()
         offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
         if traffic is not None:
             bills = bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
-            return self._with_boxes(bills, workload) if boxes else bills
+            return with_boxes(bills, offers_of(workload).values()) if boxes else bills
         run = run_named(self.store, workload, run_id)
         measured = {
             model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
@@ -389,15 +389,7 @@ class Project(OpenProject):
         )
         route = next((each for each in self.config.routes.values() if each.workload == name), None)
         bills = replace(bills, moving=costs_of_moving(self.store, run, workload, bills, route))
-        return self._with_boxes(bills, workload, measured) if boxes else bills
-
-    @staticmethod
-    def _with_boxes(
-        bills: "Bills", workload: Workload, measured: "Mapping[str, Measured] | None" = None
-    ) -> "Bills":
-        from crossgrade.project._bills import own_boxes
-
-        return replace(bills, boxes=own_boxes(bills, offers_of(workload).values(), measured))
+        return with_boxes(bills, offers_of(workload).values(), measured) if boxes else bills
 
     def outdated_routes(self) -> Iterator[OutdatedRoute]:
         """Iterate over the live routes whose verdict today's method would not certify."""
@@ -406,6 +398,19 @@ class Project(OpenProject):
     def verify(self, verdict_id: str) -> Verification:
         """Compute a recorded verdict again from its recorded scores, and say where it differs."""
         return verify_recorded(self.store, verdict_id, self.plugins)
+
+    def export_verdict(
+        self, verdict_id: str, folder: str | Path, *, with_texts: bool = False
+    ) -> "VerdictExport":
+        """Write a recorded verdict and what it was computed from as a new folder, signed if there is a key.
+
+        `verify_export` computes it again from the folder alone. Texts are left out unless `with_texts`.
+        Raises CrossgradeError for a verdict that does not hold, UsageError if its results are withheld or the
+        folder is in use, and StoreError if it cannot be written.
+        """
+        from crossgrade.project._exporting import export_verdict
+
+        return export_verdict(self, verdict_id, Path(folder), with_texts=with_texts)
 
     def rescore(self, verdict_id: str) -> "Rescoring":
         """Score the stored answers of a recorded verdict's run again, with the scorer that the run recorded.
