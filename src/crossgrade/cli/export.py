@@ -22,7 +22,7 @@ _FOR_VERIFYING = {"key": "--key", "plugins": "--plugin"}
 @click.option("--with-texts", is_flag=True, help="Put in what was asked, expected and answered, too.")
 @click.option(
     "--verify",
-    "verify_ledger_folder",
+    "verify_folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
     help="Compute the verdict of this folder again, without a project, and compare.",
@@ -41,7 +41,7 @@ def command(
     words: tuple[str, ...],
     *,
     with_texts: bool,
-    verify_ledger_folder: Path | None,
+    verify_folder: Path | None,
     key: str | None,
     plugins: tuple[str, ...],
     config_path: str,
@@ -55,14 +55,14 @@ def command(
     does not hold. `crossgrade route export` writes a route for a proxy, `crossgrade runs --export` a run's
     answers.
     """
-    if verify_ledger_folder is not None:
+    if verify_folder is not None:
         if words or with_texts:
             raise UsageError(
                 "`--verify` reads a folder and writes none",
                 code="options-conflict",
                 hint="leave out VERDICT, FOLDER and `--with-texts`",
             )
-        return _verify(verify_ledger_folder, key, plugins, as_json=as_json)
+        return _verify(verify_folder, key, plugins, as_json=as_json)
     given = [option for name, option in _FOR_VERIFYING.items() if {"key": key, "plugins": plugins}[name]]
     if given:
         raise UsageError(
