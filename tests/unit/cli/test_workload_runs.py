@@ -122,7 +122,7 @@ def test_an_export_says_in_json_what_it_wrote(project: Path, capsys: pytest.Capt
     assert run(["runs", "--export", "run-a", "--to", "out.csv", "--json"]) == 0
     wrote = json.loads(capsys.readouterr().out)
     assert wrote == {
-        "schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv", "labelled": 0, "waiting": 0,
+        "schema_version": 1, "run": "run-a", "answers": 0, "path": "out.csv", "labelled": 0, "waiting": 0, "unfinished": 0,
     }  # fmt: skip
     assert run(["runs", "--label-file", "labels.csv"]) == 2
     assert shown_codes(capsys.readouterr().err) == ["run-not-named"]
