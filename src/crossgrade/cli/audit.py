@@ -231,7 +231,7 @@ def list_(*, kind: str | None, most: int, config_path: str, as_json: bool) -> No
 
     if kind is not None and kind not in ENTRY_KINDS:
         hint = hint_among(kind, ENTRY_KINDS)
-        raise UsageError(f"`{kind}` is no kind of entry", code="entry-kind-unknown", hint=hint)
+        raise UsageError(f"`{kind}` is no kind of entry", code="ledger-kind-unknown", hint=hint)
     with _project(config_path) as project:
         entries = project.ledger.entries(kind, most=most)
     if as_json:

@@ -332,7 +332,7 @@ def test_the_newest_entries_are_listed(said: Callable[..., Any], capsys: pytest.
     assert run(["audit", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 11
     assert run(["audit", "list", "--kind", "party"]) == 2
-    assert "entry-kind-unknown" in shown_codes(capsys.readouterr().err)
+    assert "ledger-kind-unknown" in shown_codes(capsys.readouterr().err)
     assert run(["audit", "show", "10"]) == 2
 
 
