@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _trust_gate, _trust_log, _trust_witness
+from benchmarks import _trust_access, _trust_gate, _trust_log, _trust_witness
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "proofs": _trust_log.proof_rows,
     "kills": _trust_log.kill_rows,
     "witness": _trust_witness.witness_rows,
+    "access": _trust_access.access_rows,
     "gated": _trust_gate.latency_rows,
     "gated-kills": _trust_gate.kill_rows,
     "ungated": _trust_gate.cpu_rows,

@@ -99,6 +99,8 @@ SECTIONS = {
     "AccessSection": "`access`",
     "AccessRuleSection": "`access.rules[]`",
     "LoginSection": "`access.rules[].login`",
+    "LedgerSection": "`ledger`",
+    "WitnessSection": "`ledger.witnesses[]`",
     "WatchSection": "`watch`",
     "SealedWatchSection": "`watch.sealed`",
     "RenewSection": "`watch.renew`",

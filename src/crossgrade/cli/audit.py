@@ -26,7 +26,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Verify, prove and export the ledger: who decided, and who used what.
+    """Verify, prove and export the ledger of decisions and requests.
 
     Every decision is an entry, and so is every request of a route that asks for it. Nobody can change an
     entry unseen, the operator included, as long as a witness cosigns the ledger.
@@ -89,11 +89,11 @@ def verify(
     config_path: str,
     as_json: bool,
 ) -> int:
-    """Check every entry, signature and proof of a ledger, and name the first bad entry.
+    """Check the whole ledger, and name the first bad entry.
 
-    Without FOLDER, checks the project's ledger, and that its verdicts and routes are those in it. With a
-    FOLDER of `crossgrade audit export`, needs no project, no server and no network. Exits 1 if something is
-    wrong.
+    Checks every entry, text, hash and signature. Without FOLDER, checks the project's ledger, and that its
+    verdicts and routes are those in it. With a FOLDER of `crossgrade audit export`, needs no project, no
+    server and no network. Exits 1 if something is wrong.
     """
     from crossgrade.ledger import NoteVerifier
 
@@ -144,9 +144,10 @@ def prove(seq: int, *, output: Path | None, config_path: str, as_json: bool) -> 
 @config_option
 @json_option
 def export(folder: Path, *, config_path: str, as_json: bool) -> None:
-    """Write the ledger into a new FOLDER, for a verifier on another machine.
+    """Write the ledger into a new FOLDER of files.
 
-    The files are those of C2SP tlog-tiles, and the encrypted texts beside them. No key is among them.
+    A verifier on another machine reads them: `crossgrade audit verify FOLDER`. The files are those of C2SP
+    tlog-tiles, and the encrypted texts beside them. No key is among them.
     """
     with _project(config_path) as project:
         size = project.ledger.export(folder)
@@ -168,7 +169,7 @@ def export(folder: Path, *, config_path: str, as_json: bool) -> None:
 @config_option
 @json_option
 def cosign(given: tuple[tuple[str, str], ...], *, config_path: str, as_json: bool) -> int:
-    """Show the newest checkpoint to witnesses, and keep their cosignatures.
+    """Ask witnesses to cosign the newest checkpoint.
 
     `crossgrade serve` does so all the time. Exits 1 if a witness saw another history than this, and 3 if one
     did not answer or refused.
@@ -230,7 +231,7 @@ def list_(*, kind: str | None, most: int, config_path: str, as_json: bool) -> No
 
     if kind is not None and kind not in ENTRY_KINDS:
         hint = hint_among(kind, ENTRY_KINDS)
-        raise UsageError(f"`{kind}` is no kind of entry", code="entry-kind-unknown", hint=hint)
+        raise UsageError(f"`{kind}` is no kind of entry", code="ledger-kind-unknown", hint=hint)
     with _project(config_path) as project:
         entries = project.ledger.entries(kind, most=most)
     if as_json:

@@ -254,7 +254,7 @@ class WitnessSection(Section):
 
 
 class LedgerSection(Section):
-    """The log of decisions and requests that nobody can rewrite unseen."""
+    """The log of decisions and requests, which cannot be rewritten unseen."""
 
     witnesses: Annotated[list[WitnessSection], Field(max_length=16)] = Field(
         default=[], description="Witnesses that are asked to cosign checkpoints."

@@ -262,7 +262,8 @@ class _Check:
             if next(self._stored[position.level], None) != (position.number, expected):
                 first = position.number << position.level
                 covered = f"entries {first} to {first + (1 << position.level) - 1}"
-                self._find("node-differs", f"the stored hash of {covered} is not theirs", first)
+                message = f"the stored hash of {covered} is not theirs"
+                self._find("node-differs", message, max(first, self._matched))
                 self._nodes = None  # all above it differ too
                 return
 

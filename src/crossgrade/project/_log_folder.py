@@ -5,8 +5,10 @@ the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO, Self
 
 from crossgrade.errors import DataError, StoreError, unreadable
 from crossgrade.ledger import (
@@ -23,12 +25,11 @@ from crossgrade.ledger import (
     tile_path,
     verify_log,
 )
-from crossgrade.store import LedgerLog
+from crossgrade.store import MAX_PAYLOAD_BYTES, LedgerLog
 
 _LENGTH_BYTES = 8
 _MAX_NOTE_BYTES = 128 * 1024
-_MAX_PAYLOADS_BYTES = 2**34
-_MOST_CHECKPOINTS = 10_000_000
+_MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
 
 
 def export_log(log: LedgerLog, folder: Path) -> int:
@@ -51,17 +52,17 @@ def _write_log(log: LedgerLog, folder: Path) -> int:
     checkpoints = log.checkpoints()
     size = log.size()
     writer = TileWriter()
-    payloads: list[bytes | None] = []
-    for row in log.entries(0, size):
-        for file in writer.append(row.body):
-            _write(folder, file)
-        payloads.append(row.payload)
-        if len(payloads) == TILE_WIDTH:
-            _write_payloads(folder, row.seq, payloads)
-            payloads.clear()
+    with ExitStack() as opened:
+        payloads: _Payloads | None = None
+        for row in log.entries(0, size):
+            for file in writer.append(row.body):
+                _write(folder, file)
+            if payloads is None or row.seq % TILE_WIDTH == 0:
+                opened.close()
+                payloads = opened.enter_context(_Payloads(folder / _payloads_path(row.seq // TILE_WIDTH)))
+            payloads.append(row.payload)
     for file in writer.rest():
         _write(folder, file)
-    _write_payloads(folder, writer.tree.size - 1, payloads)
     for at, note in checkpoints:
         _write(folder, LogFile(f"checkpoints/{at}", note.encode()))
     if checkpoints:
@@ -79,15 +80,35 @@ def _payloads_path(number: int) -> str:
     return tile_path(None, number).replace("tile/entries/", "payloads/")
 
 
-def _write_payloads(folder: Path, last: int, payloads: Sequence[bytes | None]) -> None:
-    """Write the texts of some entries: each its length plus 1, 0 for none, in 8 bytes, and its bytes."""
-    if any(each is not None for each in payloads):
-        path = folder / _payloads_path(last // TILE_WIDTH)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            for each in payloads:
-                length = 0 if each is None else len(each) + 1
-                file.write(length.to_bytes(_LENGTH_BYTES, "big") + (each or b""))
+class _Payloads:
+    """The file of the texts of 256 entries: for each its length plus 1 in 8 bytes, and its bytes.
+
+    An entry without a text has 0. There is no file for entries without texts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = 0
+        self._file: BinaryIO | None = None
+
+    def append(self, payload: bytes | None) -> None:
+        """Write the next entry's text."""
+        if payload is None and self._file is None:
+            self._before += 1
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb")
+            self._file.write(bytes(_LENGTH_BYTES * self._before))
+        length = 0 if payload is None else len(payload) + 1
+        self._file.write(length.to_bytes(_LENGTH_BYTES, "big") + (payload or b""))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def verify_folder(
@@ -139,11 +160,13 @@ class _Reader:
         writer = TileWriter()
         number = 0
         while (bundle := self._bundle(number)) is not None:
-            payloads = self._payloads(number, len(bundle))
+            payloads = self._payloads(number)
             for at, body in enumerate(bundle):
                 for file in writer.append(body):
                     self._compare(file)
-                yield number * TILE_WIDTH + at, body, payloads[at]
+                yield number * TILE_WIDTH + at, body, next(payloads, None)
+            for _ in payloads:
+                self._find("file-differs", f"{_payloads_path(number)} has more texts than entries")
             if len(bundle) < TILE_WIDTH:
                 break
             number += 1
@@ -175,21 +198,19 @@ class _Reader:
             first = _first_covered(file, content)
             self._find("file-differs", f"{file.path} has not the hashes of its entries", first)
 
-    def _payloads(self, number: int, count: int) -> list[bytes | None]:
-        """Return the texts of a bundle's entries; those in a damaged file are lost."""
+    def _payloads(self, number: int) -> Iterator[bytes | None]:
+        """Yield the texts of a bundle's entries; those behind damage are lost."""
         path = _payloads_path(number)
-        found: list[bytes | None] = []
-        if (self._folder / path).exists():
-            content = self._read(path, _MAX_PAYLOADS_BYTES) or b""
-            at = 0
-            while at < len(content) and len(found) < count:
-                start = at + _LENGTH_BYTES
-                length = int.from_bytes(content[at:start], "big")
-                at = start + max(length - 1, 0)
-                found.append(content[start:at] if length else None)
-            if at != len(content):
-                self._find("file-differs", f"{path} is cut off, or too long", number * TILE_WIDTH)
-        return found + [None] * (count - len(found))
+        if not (self._folder / path).is_file():
+            return
+        with (self._folder / path).open("rb") as file:
+            while head := file.read(_LENGTH_BYTES):
+                length = int.from_bytes(head, "big")
+                payload = file.read(min(max(length - 1, 0), _MAX_SEALED_BYTES))
+                if len(head) < _LENGTH_BYTES or len(payload) != max(length - 1, 0):
+                    self._find("file-differs", f"{path} is cut off, or has too long a text")
+                    return
+                yield payload if length else None
 
     def _read(self, name: str, most: int) -> bytes | None:
         """Return a file's content; a file that is lost or too long is a finding."""

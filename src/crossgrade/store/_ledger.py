@@ -39,7 +39,9 @@ from crossgrade.store._records import utc_now
 CHECKPOINT_SPAN = 256
 """At most one checkpoint in as many entries is kept, beside the newest and those that a witness cosigned."""
 
-_PAGE = 2_000
+_PAGE = 500
+_SMALL_BYTES = 65_536
+"""A longer payload is read by itself, so that a page of them fits into memory."""
 
 
 class LedgerRow(NamedTuple):
@@ -102,13 +104,24 @@ class LedgerLog:
         after = start - 1
         while True:
             with self._database.reading() as connection:
-                bounds = {"after": after, "stop": 2**62 if stop is None else stop, "page": _PAGE}
+                bounds = {
+                    "after": after,
+                    "stop": 2**62 if stop is None else stop,
+                    "page": _PAGE,
+                    "small": _SMALL_BYTES,
+                }
                 rows = connection.execute(_ENTRIES, bounds).all()
-            for row in rows:
-                yield LedgerRow(*row)
+            for *row, length in rows:
+                yield self._whole(LedgerRow(*row), length)
             if len(rows) < _PAGE:
                 return
             after = rows[-1].seq
+
+    def _whole(self, row: LedgerRow, length: int | None) -> LedgerRow:
+        if length is None or length <= _SMALL_BYTES:
+            return row
+        with self._database.reading() as connection:
+            return row._replace(payload=connection.execute(_PAYLOAD, {"seq": row.seq}).scalar())
 
     def entry(self, seq: int) -> LedgerRow:
         """Return one entry. Raises `NotFoundError` without one."""
@@ -325,9 +338,11 @@ def _damaged(why: str) -> StoreError:
 _GROW = text("UPDATE ledger_head SET size = size + :count WHERE id = 1 RETURNING size, frontier")
 _SET_FRONTIER = update(t.ledger_head).where(t.ledger_head.c.id == 1).values(frontier=bindparam("frontier"))
 _ENTRIES = text(
-    "SELECT seq, body, payload, subject FROM ledger_entries WHERE seq > :after AND seq < :stop "
+    "SELECT seq, body, CASE WHEN length(payload) <= :small THEN payload END AS payload, subject, "
+    "length(payload) AS length FROM ledger_entries WHERE seq > :after AND seq < :stop "
     "ORDER BY seq LIMIT :page"
 )
+_PAYLOAD = text("SELECT payload FROM ledger_entries WHERE seq = :seq")
 _LEVEL = text(
     "SELECT number, hash FROM ledger_nodes WHERE level = :level AND number > :after "
     "ORDER BY number LIMIT :page"

@@ -192,6 +192,20 @@ def test_a_bundle_that_is_none_is_a_finding(said: Callable[..., Any], tmp_path: 
     assert "entries-missing" in codes(found)
 
 
+def test_texts_of_some_entries_are_exported(said: Callable[..., Any], tmp_path: Path) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(300)
+    appended(1, payload=b"x" * 100_000, subject="ada")
+    appended(299)
+    out = tmp_path / "out"
+    said("audit", "export", out)
+    assert [path.name for path in (out / "payloads").iterdir()] == ["001"]
+    assert said("audit", "verify", out, "--key", key)["holds"]
+    with (out / "payloads" / "001").open("ab") as file:
+        file.write(bytes(8))
+    assert codes(said("audit", "verify", out, "--key", key, code=1)) == {"file-differs"}
+
+
 def test_an_export_takes_a_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").touch()
@@ -318,7 +332,7 @@ def test_the_newest_entries_are_listed(said: Callable[..., Any], capsys: pytest.
     assert run(["audit", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 11
     assert run(["audit", "list", "--kind", "party"]) == 2
-    assert "entry-kind-unknown" in shown_codes(capsys.readouterr().err)
+    assert "ledger-kind-unknown" in shown_codes(capsys.readouterr().err)
     assert run(["audit", "show", "10"]) == 2
 
 

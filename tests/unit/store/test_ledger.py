@@ -124,6 +124,22 @@ def test_the_largest_event_can_be_written_at_any_number(store: Store) -> None:
     store.ledger.append([LedgerEvent("request", {"text": "x" * 65_400})])
 
 
+def test_a_log_with_long_texts_is_read_and_verified(any_store: Store) -> None:
+    log = any_store.ledger
+    verifier = log.secrets.make("example.com/ledger").verifier
+    texts = [b"x" * 200_000, b"short", None, b"y" * 65_536]
+    log.append([LedgerEvent("access", {}, text, None if text is None else "ada") for text in texts])
+    log.append(events(1_200))
+    found = log.verify(log=verifier)
+    assert (found.findings, found.signed, found.size) == ((), 1_204, 1_204)
+    assert [None if row.payload is None else len(row.payload) for row in log.entries(0, 4)] == [
+        200_044,
+        49,
+        None,
+        65_580,
+    ]
+
+
 def test_without_a_key_nothing_is_signed_and_the_first_signature_covers_all(store: Store) -> None:
     log = store.ledger
     log.append(events(4))
