@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
     from crossgrade.project._access import ProjectAccess
+    from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -169,6 +170,7 @@ class OpenProject:
     def access(self) -> "ProjectAccess":
         """The project's access rules: test cases against them, name users."""
         from crossgrade.project._access import ProjectAccess
+    from crossgrade.project._auditing import ProjectLedger
 
         return ProjectAccess(self.config, lambda: self.routing)
 
@@ -192,6 +194,14 @@ class OpenProject:
         """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
         offer = self.config.offers.get(model)
         return () if offer is None else self.facts_of(offer).clauses
+
+    @property
+    def ledger(self) -> "ProjectLedger":
+        """The ledger: its key, entries and proofs."""
+        from crossgrade.project._auditing import ProjectLedger
+
+        witnesses = [(each.url, each.key) for each in self.config.ledger.witnesses]
+        return ProjectLedger(self.store, witnesses)
 
     @property
     def catalog(self) -> "Catalog":

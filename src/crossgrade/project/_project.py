@@ -55,7 +55,6 @@ if TYPE_CHECKING:
         RunResult,
     )
     from crossgrade.pricing.usage import Traffic
-    from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
     from crossgrade.project._freezing import ProjectBaselines
@@ -405,8 +404,8 @@ class Project(OpenProject):
         """Write a recorded verdict and what it was computed from as a new folder, signed if there is a key.
 
         `verify_export` computes it again from the folder alone. Texts are left out unless `with_texts`.
-        Raises CrossgradeError for a verdict that does not hold, UsageError if its results are withheld or the
-        folder is in use, and StoreError if it cannot be written.
+        Raises CrossgradeError for a verdict that does not hold, UsageError for withheld results or a used folder,
+        and StoreError if it cannot be written.
         """
         from crossgrade.project._exporting import export_verdict
 
@@ -441,14 +440,6 @@ class Project(OpenProject):
         from crossgrade.project._freezing import ProjectBaselines
 
         return ProjectBaselines(self, self.evaluation)
-
-    @property
-    def ledger(self) -> "ProjectLedger":
-        """The ledger: its key, entries and proofs."""
-        from crossgrade.project._auditing import ProjectLedger
-
-        witnesses = [(each.url, each.key) for each in self.config.ledger.witnesses]
-        return ProjectLedger(self.store, witnesses)
 
     @property
     def renewals(self) -> "ProjectRenewals":
