@@ -170,7 +170,6 @@ class OpenProject:
     def access(self) -> "ProjectAccess":
         """The project's access rules: test cases against them, name users."""
         from crossgrade.project._access import ProjectAccess
-    from crossgrade.project._auditing import ProjectLedger
 
         return ProjectAccess(self.config, lambda: self.routing)
 

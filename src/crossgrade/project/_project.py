@@ -100,8 +100,7 @@ class Project(OpenProject):
     def clauses(self, name: str) -> tuple[Clause, ...]:
         """Return what licences and hosts say to the team about the models that a workload's run asks.
 
-        These are its candidates, its judge and its incumbent, in this order.
-        Where the team has stated nothing, they name what it would have to state.
+        The order is candidates, judge, incumbent. If the team has stated nothing, they name what it has to.
         """
         workload, today = self.workload(name), datetime.now(UTC).date()
         judge = self.judge(workload)
@@ -403,9 +402,8 @@ class Project(OpenProject):
     ) -> "VerdictExport":
         """Write a recorded verdict and what it was computed from as a new folder, signed if there is a key.
 
-        `verify_export` computes it again from the folder alone. Texts are left out unless `with_texts`.
-        Raises CrossgradeError for a verdict that does not hold, UsageError for withheld results or a used folder,
-        and StoreError if it cannot be written.
+        `verify_export` computes it again from the folder alone. Texts are in it only `with_texts`. Raises
+        CrossgradeError if the verdict does not hold, is withheld, or cannot be written there.
         """
         from crossgrade.project._exporting import export_verdict
 
