@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from crossgrade.errors import DataError, StoreError, unreadable
+from crossgrade.errors import DataError, StoreError, UsageError, unreadable
 from crossgrade.ledger import (
     HASH_BYTES,
     MAX_BUNDLE_BYTES,
@@ -35,11 +35,11 @@ _MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
 def export_log(log: LedgerLog, folder: Path) -> int:
     """Write a log into a new or empty folder, and return how many entries it has.
 
-    Raises `StoreError` for a folder that has files, or cannot be written.
+    Raises `UsageError` for a folder that has files, and `StoreError` for one that cannot be written.
     """
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise StoreError(
+            raise UsageError(
                 f"{folder} has files already", code="export-folder-used", hint="name a new folder"
             )
         (folder / "checkpoints").mkdir(parents=True)
