@@ -1,6 +1,5 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
-from crossgrade.domain.access import KEYS, AccessRule, RequiredLogin, RuleEvidence
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import (
     BaselineTest,
@@ -34,8 +33,10 @@ from crossgrade.domain.offers import (
     sum_usd,
 )
 from crossgrade.domain.serving import (
+    KEYS,
     REDIS_URL_ENV,
     WINDOWS_S,
+    AccessRule,
     LedgerMode,
     LedgerSpec,
     LedgerWitness,
@@ -43,7 +44,9 @@ from crossgrade.domain.serving import (
     LimitScope,
     LimitUnit,
     Renewal,
+    RequiredLogin,
     RouteSpec,
+    RuleEvidence,
     SealedWatching,
     Serving,
     Shadow,

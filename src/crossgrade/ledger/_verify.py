@@ -10,7 +10,7 @@ from crossgrade.errors import CrossgradeError, DataError
 from crossgrade.ledger._entries import LogEntry, read_entry
 from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
 from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
-from crossgrade.ledger._payload_checks import PayloadChecks
+from crossgrade.ledger._payloads import PayloadChecks
 
 FindingCode: TypeAlias = Literal[
     "gap",
