@@ -162,6 +162,7 @@ def test_its_state_is_that_of_the_gateway(gateway: Served, admin: Any) -> None:
     assert ask(gateway, "echo").status == 200
     until(lambda: admin("GET", "/status").json["limits"][0]["spent"] >= 1)
     status = admin("GET", "/status").json
+    assert status["ledger"] == {"waiting": 0, "dropped": 0, "error": None}
     assert status["schema_version"] == 1
     assert [worker["pid"] for worker in status["workers"]] == gateway.workers
     (limit,) = (each for each in status["limits"] if each["match"] == "echo")

@@ -39,7 +39,7 @@ class Callers:
     def __init__(
         self, serving: Serving, broker: BrokerLink, handle: Callable[[ClientConnection, Request], None]
     ) -> None:
-        self.keys = Keyring()
+        self.keys = Keyring(is_read=False)
         self.tokens = TokenVerifier(serving.issuers, {}) if serving.issuers else None
         self.broker = broker
         self.reload: Callable[[], None] = lambda: None

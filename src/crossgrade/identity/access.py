@@ -189,6 +189,13 @@ def authenticate(
             raise keys.refusal(token, now)
     else:
         principal = tokens.principal(token, now)
+        if not keys.is_read:
+            raise AccessError(
+                "it is not known yet who is suspended, so no token is accepted",
+                reason="suspensions_unknown",
+                status=503,
+                hint="try again in a few seconds; `crossgrade serve` logs why the keys cannot be read",
+            )
     if principal.id in keys.suspended:
         raise suspended(principal.id)
     return principal

@@ -144,11 +144,18 @@ class _Entry:
 
 
 class Keyring:
-    """All keys at one moment, and the ids of the callers who are suspended, with or without a key."""
+    """All keys at one moment, and the ids of the callers who are suspended, with or without a key.
 
-    def __init__(self, records: Iterable[KeyRecord] = (), suspended: Iterable[str] = ()) -> None:
+    `is_read` is false before `keys.json` was read for the first time. Until then no token is accepted, since
+    its bearer may be suspended.
+    """
+
+    def __init__(
+        self, records: Iterable[KeyRecord] = (), suspended: Iterable[str] = (), *, is_read: bool = True
+    ) -> None:
         self._entries = {record.id: _Entry(record) for record in records}
         self.suspended = frozenset(suspended)
+        self.is_read = is_read
 
     def __len__(self) -> int:
         return len(self._entries)

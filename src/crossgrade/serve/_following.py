@@ -23,13 +23,13 @@ _LONGEST_RETRY_S = 2.0
 OnProblem = Callable[[str, Exception], None]
 
 
-async def follow_store(url: str, folder: Path, warn: OnProblem) -> None:
+async def follow_store(url: str, folder: Path, warn: OnProblem, *, for_tokens: bool = False) -> None:
     """Keep `keys.json` and `routes.json` as any machine published them, an alarm's step back among them.
 
-    The files stay as they are while the database does not answer. `warn` receives what is wrong: an event's
-    name and an error.
+    The files stay as they are while the database does not answer. With `for_tokens` there is a `keys.json`
+    even without keys, as for `restore_keys`. `warn` receives what is wrong: an event's name and an error.
     """
-    following = _Following(folder, warn)
+    following = _Following(folder, warn, for_tokens=for_tokens)
     failures = 0
     while True:
         try:
@@ -46,7 +46,8 @@ async def follow_store(url: str, folder: Path, warn: OnProblem) -> None:
 class _Following:
     """How far this machine has followed."""
 
-    def __init__(self, folder: Path, warn: OnProblem) -> None:
+    def __init__(self, folder: Path, warn: OnProblem, *, for_tokens: bool) -> None:
+        self._for_tokens = for_tokens
         self._folder = folder
         self._warn = warn
         self._changes: Changes | None = None
@@ -78,7 +79,7 @@ class _Following:
         return TOLD_POLL_S if changes.is_told else POLL_S
 
     def _take(self, changes: "Changes", stamps: "Stamps") -> None:
-        is_lost = stamps.keys[0] and not changes.keys.path.exists()
+        is_lost = (stamps.keys[0] or self._for_tokens) and not changes.keys.path.exists()
         if stamps.keys != self._keys or is_lost:
             changes.keys.publish()
             self._keys = stamps.keys

@@ -15,27 +15,36 @@ from crossgrade.gateway import GatewaySettings
 from crossgrade.identity import ASKED_AGAIN_S, RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
 from crossgrade.store import Keys
 
+PUBLISHED_AGAIN_S = 2.0
+"""The time until the file of keys is written again after a failure, where tokens wait for it."""
 
-async def restore_keys(url: str, folder: Path, warn: Callable[[Exception], None]) -> None:
+
+async def restore_keys(
+    url: str, folder: Path, warn: Callable[[Exception], None], *, for_tokens: bool = False
+) -> None:
     """Write the file of keys if it is lost, on the one machine that has the database.
 
-    `crossgrade keys` writes it otherwise, so that the database is not even opened.
+    `crossgrade keys` writes it otherwise, so that the database is not even opened. With `for_tokens` the
+    file is written in any case, because workers accept no token before they know who is suspended.
     """
-    if _is_lost(url, folder):
+    while _is_lost(url, folder, for_tokens=for_tokens):
         try:
-            await asyncio.to_thread(_publish, url, folder)
+            await asyncio.to_thread(_publish, url, folder, for_tokens=for_tokens)
         except CrossgradeError as error:
             warn(error)
+        if not for_tokens:
+            return
+        await asyncio.sleep(PUBLISHED_AGAIN_S)
 
 
-def _is_lost(url: str, folder: Path) -> bool:
-    """Return whether there may be keys without their file."""
-    return not (folder / "keys.json").exists() and ("://" in url or Path(url).exists())
+def _is_lost(url: str, folder: Path, *, for_tokens: bool) -> bool:
+    """Return whether there is no file, and there may be keys or has to be one."""
+    return not (folder / "keys.json").exists() and (for_tokens or "://" in url or Path(url).exists())
 
 
-def _publish(url: str, folder: Path) -> None:
+def _publish(url: str, folder: Path, *, for_tokens: bool) -> None:
     with Keys.open(url, folder) as keys:
-        if keys.records() or keys.suspended():
+        if for_tokens or keys.records() or keys.suspended():
             keys.publish()
 
 

@@ -7,7 +7,7 @@ of a known log gets it cosigned.
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from contextlib import suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -31,8 +31,8 @@ _LONGEST_STOP_S = 5
 _SIZE_TYPE = "text/x.tlog.size"
 
 
-def witness_app(folder: WitnessFolder, *, clock: Callable[[], float] = time.time) -> Starlette:
-    """Return the app. `clock` tells the seconds since 1970 that cosignatures carry."""
+def witness_app(folder: WitnessFolder) -> Starlette:
+    """Return the app."""
 
     async def add_checkpoint(request: Request) -> Response:
         try:
@@ -44,7 +44,7 @@ def witness_app(folder: WitnessFolder, *, clock: Callable[[], float] = time.time
             return Response(status_code=400)  # nobody reads it
         if body is None:
             return _refused(413, "request-too-large", f"a request has at most {MOST_REQUEST_BYTES:,} bytes")
-        return await run_in_threadpool(_decided, folder, body, clock())
+        return await run_in_threadpool(_decided, folder, body, time.time())
 
     app = Starlette(routes=[Route("/add-checkpoint", add_checkpoint, methods=["POST"])])
     app.router.redirect_slashes = False
@@ -115,7 +115,8 @@ def _tell(decision: WitnessDecision, now: float) -> None:
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a log that is full or closed is no reason to cosign nothing
+        print(line, file=sys.stderr, flush=True)
 
 
 def _refused(status: int, code: str, why: str) -> Response:

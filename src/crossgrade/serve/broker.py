@@ -137,11 +137,13 @@ class Broker:
         if self._start[0] or self._settings.serving.limits:
             self._begin()
         state = Path(self._settings.state)
+        for_tokens = bool(self._settings.serving.issuers)
         if self._shared:
-            self._spawn(follow_store(self._url, state, self._warn))
+            self._spawn(follow_store(self._url, state, self._warn, for_tokens=for_tokens))
         else:
-            self._spawn(restore_keys(self._url, state, partial(self._warn, "keys")))
-        if self._settings.serving.issuers:
+            warn = partial(self._warn, "keys")
+            self._spawn(restore_keys(self._url, state, warn, for_tokens=for_tokens))
+        if for_tokens:
             self._spawn(self._jwks.keep())
         if any(route.ledger != "off" for route in self._settings.routes):
             self._ledger.open()

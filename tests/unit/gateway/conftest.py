@@ -17,6 +17,7 @@ from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, Serving, Stored
 from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Inscribe, Remember, RequestRecord
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
+from crossgrade.identity import keyring_bytes
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.testing import FakeProvider, Fault
 
@@ -248,6 +249,8 @@ def running(
 ) -> Iterator[World]:
     """Run a worker in a thread."""
     given = {"port": 0, "open_on_loopback": True, **serving}
+    if given.get("issuers") and not (tmp_path / "keys.json").exists():
+        (tmp_path / "keys.json").write_bytes(keyring_bytes([]))  # as the broker does
     settings = GatewaySettings(
         serving=Serving(**given),
         routes=tuple(routes or [RouteSpec(name="support", incumbent=targets[0].name)]),

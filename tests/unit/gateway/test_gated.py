@@ -403,6 +403,20 @@ def test_a_suspension_holds_on_a_connection_that_stays_open(gated, make, tmp_pat
         assert again().status == 200
 
 
+def test_no_token_is_accepted_before_it_is_known_who_is_suspended(gated, make, tmp_path):
+    (tmp_path / "keys.json").write_bytes(b"damaged")
+    with gated(routes=(RouteSpec(name="plain", incumbent="big"),)) as world:
+        answer = ask(world, make, token(), "plain")
+        assert (answer.status, answer.code) == (503, "suspensions_unknown")
+        key = publish_keys(tmp_path)
+        world.on_loop(lambda: world.worker._reload(0.0))
+        assert outcome(ask(world, make, token(), "plain")) == "big"
+        assert outcome(ask(world, make, key.text, "plain")) == "big"
+        (tmp_path / "keys.json").write_bytes(b"damaged again")
+        world.on_loop(lambda: world.worker._reload(0.0))
+        assert outcome(ask(world, make, token(), "plain")) == "big", "what was read last holds"
+
+
 def test_a_stream_that_runs_when_its_caller_is_suspended_comes_to_its_end(gated, make, tmp_path):
     with FakeProvider(Reply("one two three four", token_delay_s=0.1)) as slow:
         spec = RouteSpec(name="plain", incumbent="big")

@@ -209,7 +209,7 @@ def test_a_pair_whose_broker_died_is_handed_over_again_and_kept_once(machines: M
             # The same message again, as if the acknowledgement had been lost, to yet another broker.
             machine.end(signal.SIGKILL)
             again: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            worker.broker._asked[1] = (sent[0], again.set_result)
+            worker.broker._asked.add(1, sent[0], again.set_result)
             machine.start()
             assert getattr(await again, "error", "none") is None
 

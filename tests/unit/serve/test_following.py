@@ -98,6 +98,20 @@ def test_what_another_machine_changes_counts_here(
     following(url, here, look)
 
 
+def test_where_tokens_are_accepted_there_is_a_file_without_keys(url: str, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+
+    async def look() -> None:
+        task = asyncio.create_task(follow_store(url, here, lambda *_: None, for_tokens=True))
+        await until((here / "keys.json").exists)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(look())
+    assert read_keyring((here / "keys.json").read_bytes()).suspended == frozenset()
+
+
 def test_a_table_of_a_newer_format_is_refused_and_keys_are_followed(
     url: str, other: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

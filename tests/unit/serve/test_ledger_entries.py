@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 
+from crossgrade.errors import StoreError
 from crossgrade.gateway import Done, Inscribe
 from crossgrade.serve._broker_client import survey
+from crossgrade.serve._ledger import MOST_AT_ONCE, LedgerWriter, StoredLedger
 from crossgrade.store import Store
-from tests.unit.serve.driving import Machine, Worker, run
+from crossgrade.telemetry import Meter
+from tests.unit.serve.driving import Machine, Worker, run, until
 
 Make = Callable[..., Machine]
 
@@ -247,3 +250,51 @@ def test_secrets_are_kept_where_there_is_a_key(machines: Make) -> None:
         assert (first.payload, first.subject) == (None, None)
         assert store.ledger.texts.read(second.seq) == secret["secret"]
         assert store.ledger.newest_checkpoint() is not None
+
+
+class LostAnswer(StoredLedger):
+    """A ledger whose first commit is made, and whose answer is lost, as when a database server goes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder / "crossgrade.db"), folder)
+        self.is_lost = True
+
+    def append(self, messages: Sequence[Inscribe]) -> Sequence[int]:
+        numbers = super().append(messages)
+        if self.is_lost:
+            self.is_lost = False
+            raise StoreError("the connection was lost", code="database-error")
+        return numbers
+
+
+def test_an_entry_whose_commit_was_answered_by_nothing_is_not_made_again(tmp_path: Path) -> None:
+    answers: list[Done] = []
+    warned: list[Exception] = []
+
+    async def use() -> None:
+        writer = LedgerWriter(LostAnswer(tmp_path), meter=Meter(), warn=warned.append)
+        writer.add(entry("r0", "completion")(1), answers.append)
+        await until(lambda: bool(answers))
+        await writer.close()
+
+    run(use())
+    assert answers == [Done(1, text="0")]
+    assert [getattr(each, "code", "") for each in warned] == ["database-error"]
+    assert names(tmp_path) == [("completion", "r0")]
+
+
+def test_what_a_request_waits_for_goes_before_a_backlog(tmp_path: Path) -> None:
+    answers: list[Done] = []
+
+    async def use() -> None:
+        ledger = StoredLedger(str(tmp_path / "crossgrade.db"), tmp_path)
+        writer = LedgerWriter(ledger, meter=Meter(), warn=pytest.fail)
+        for number in range(3 * MOST_AT_ONCE):
+            writer.add(entry(f"c{number}", "completion")(number), answers.append)
+        writer.add(entry("r0")(-1), answers.append)
+        await until(lambda: len(answers) == 3 * MOST_AT_ONCE + 1)
+        await writer.close()
+
+    run(use())
+    assert answers[0].number == -1
+    assert [answer.number for answer in answers[1:]] == list(range(3 * MOST_AT_ONCE))
