@@ -9,9 +9,10 @@ import ipaddress
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from traceback import format_exception
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
@@ -20,6 +21,8 @@ from crossgrade.providers import Embeddings, LocalSettings, Provider, open_provi
 
 _CONNECT_S = 5.0
 _STARTING_S = 0.5
+
+_T = TypeVar("_T")
 
 
 class DeskLostError(Exception):
@@ -49,6 +52,9 @@ class Desk:
         self._opening = asyncio.Lock()
         self._opened = AsyncExitStack()
         self._provider: Provider | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._answered: list[tuple[int, ModelAnswer | Exception]] = []
+        self._has_answers = asyncio.Event()
 
     async def facts(self) -> DeskFacts:
         """Open the model and say what it is. Raises as `open_provider` does.
@@ -65,13 +71,34 @@ class Desk:
             places=provider.places,
         )
 
-    async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Send one request, as `Provider.ask` does."""
-        return await (await self._ready()).ask(request)
+    async def take(self, requests: Sequence[tuple[int, ModelRequest]]) -> None:
+        """Begin to ask numbered requests, each as `Provider.ask` does."""
+        for number, request in requests:
+            asking = asyncio.create_task(self._ask(number, request))
+            self._under_way.add(asking)
+            asking.add_done_callback(self._under_way.discard)
+
+    async def give(self) -> list[tuple[int, ModelAnswer | Exception]]:
+        """Return the answers since the last time with their requests' numbers; wait until there is one."""
+        await self._has_answers.wait()
+        self._has_answers.clear()
+        answers, self._answered = self._answered, []
+        return answers
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return vectors, as `Provider.embed` does."""
         return await (await self._ready()).embed(texts)
+
+    async def _ask(self, number: int, request: ModelRequest) -> None:
+        answer: ModelAnswer | Exception
+        try:
+            answer = await (await self._ready()).ask(request)
+        except CrossgradeError as error:
+            answer = error
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited; its class may not be known there
+            answer = RuntimeError("".join(format_exception(error)))
+        self._answered.append((number, answer))
+        self._has_answers.set()
 
     async def _ready(self) -> Provider:
         """Return the open model: a desk that was started again opens it again."""
@@ -106,17 +133,86 @@ async def _check_loopback(base_url: str, provider: str) -> None:
     writer.close()
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Place:
-    """A desk on a node as seen from the driver: `call` calls one of its methods with at most one argument.
+class Mailbox:
+    """Sends requests to a desk, and takes its answers, in groups: a message costs more than a request.
 
-    `handle` is the cluster's own name of the desk.
+    `call` calls a method of the desk with at most one argument. While one message is under way, requests and
+    answers gather for the next. So nothing waits longer than for the message before it.
     """
 
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+        self._number = 0
+        self._unsent: list[tuple[int, ModelRequest]] = []
+        self._waiting: dict[int, asyncio.Future[ModelAnswer]] = {}
+        self._sending: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Send one request. Raises what the desk's model raises, and `DeskLostError`."""
+        self._number += 1
+        answer: asyncio.Future[ModelAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[self._number] = answer
+        self._unsent.append((self._number, request))
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send())
+        if self._receiving is None or self._receiving.done():
+            self._receiving = asyncio.create_task(self._receive())
+        return await answer
+
+    async def _send(self) -> None:
+        while self._unsent:
+            group, self._unsent = self._unsent, []
+            try:
+                await self._call("take", group)
+            except Exception as error:  # noqa: BLE001  # whoever waits for an answer has to know
+                for number, _ in group:
+                    self._end(number, error)
+
+    async def _receive(self) -> None:
+        while self._waiting:
+            try:
+                answers = await self._call("give", None)
+            except Exception as error:  # noqa: BLE001  # as in `_send`
+                for number in tuple(self._waiting):
+                    self._end(number, error)
+            else:
+                for number, answer in answers:
+                    self._end(number, answer)
+
+    def _end(self, number: int, answer: ModelAnswer | Exception) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.done():
+            return  # nobody waits for it any more
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        for each in (self._sending, self._receiving):
+            if each is not None:
+                each.cancel()
+
+
+Call: TypeAlias = Callable[[str, Any], Awaitable[Any]]
+"""Calls a method of a desk with at most one argument."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """A desk on a node as seen from the driver; `handle` is the cluster's own name of it."""
+
     node: str
-    call: Callable[[str, Any], Awaitable[Any]]
+    call: Call
     handle: Any
     under_way: int = 0
+    mailbox: Mailbox = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open its mailbox."""
+        self.mailbox = Mailbox(self.call)
 
 
 class ModelOnNodes:
@@ -159,17 +255,19 @@ class ModelOnNodes:
         return self._places
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Send one request from a node. Raises as `Provider.ask` does, and as `_call`."""
-        answer: ModelAnswer = await self._call("ask", request)
-        return answer
+        """Send one request from a node. Raises as `Provider.ask` does, and as `_at_desk`."""
+        return await self._at_desk(lambda desk: desk.mailbox.ask(request))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Return vectors from a node. Raises as `Provider.embed` does, and as `_call`."""
-        found: Embeddings = await self._call("embed", list(texts))
+        """Return vectors from a node. Raises as `Provider.embed` does, and as `_at_desk`."""
+        found: Embeddings = await self._at_desk(lambda desk: desk.call("embed", list(texts)))
         return found
 
-    async def _call(self, method: str, argument: Any) -> Any:
-        """Raises `UpstreamError` (`node-lost`) for a lost node, `CrossgradeError` once none is left."""
+    async def _at_desk(self, ask: Callable[[Place], Awaitable[_T]]) -> _T:
+        """Ask the desk with the fewest requests under way.
+
+        Raises `UpstreamError` (`node-lost`) for a lost node, `CrossgradeError` once none is left.
+        """
         while not self._desks and self._starting:
             await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
         if not self._desks:
@@ -181,7 +279,7 @@ class ModelOnNodes:
         desk = min(self._desks, key=lambda each: each.under_way)
         desk.under_way += 1
         try:
-            return await desk.call(method, argument)
+            return await ask(desk)
         except DeskLostError as error:
             if desk in self._desks:
                 self._desks.remove(desk)
@@ -216,6 +314,8 @@ class ModelOnNodes:
         """Wait for nothing any more."""
         for each in self._starting:
             each.cancel()
+        for desk in self._desks:
+            desk.mailbox.close()
 
 
 Placing = Callable[[Offer, Mapping[str, Any]], Sequence[Place]]
