@@ -395,7 +395,7 @@ def _caller(desk: Any) -> Call:
     """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
-    methods = {name: getattr(desk, name).remote for name in ("facts", "take", "give", "embed")}
+    methods = {name: getattr(desk, name).remote for name in ("facts", "exchange", "embed")}
 
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)

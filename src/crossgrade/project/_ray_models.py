@@ -21,6 +21,11 @@ from crossgrade.providers import Embeddings, LocalSettings, Provider, open_provi
 
 _CONNECT_S = 5.0
 _STARTING_S = 0.5
+_GATHER_S = 0.02
+"""The time for which requests to a provider's API and their answers gather. It is short beside an answer's.
+
+A local model is not kept waiting for it: its places would be empty meanwhile.
+"""
 
 _T = TypeVar("_T")
 
@@ -54,7 +59,8 @@ class Desk:
         self._provider: Provider | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._answered: list[tuple[int, ModelAnswer | Exception]] = []
-        self._has_answers = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._exchanges = 0
 
     async def facts(self) -> DeskFacts:
         """Open the model and say what it is. Raises as `open_provider` does.
@@ -71,17 +77,24 @@ class Desk:
             places=provider.places,
         )
 
-    async def take(self, requests: Sequence[tuple[int, ModelRequest]]) -> None:
-        """Begin to ask numbered requests, each as `Provider.ask` does."""
+    async def exchange(
+        self, requests: Sequence[tuple[int, ModelRequest]]
+    ) -> list[tuple[int, ModelAnswer | Exception]]:
+        """Begin to ask numbered requests, each as `Provider.ask` does, and return answers that are there.
+
+        It waits until there is one, or until the next exchange, which waits in its place.
+        """
         for number, request in requests:
             asking = asyncio.create_task(self._ask(number, request))
             self._under_way.add(asking)
             asking.add_done_callback(self._under_way.discard)
-
-    async def give(self) -> list[tuple[int, ModelAnswer | Exception]]:
-        """Return the answers since the last time with their requests' numbers; wait until there is one."""
-        await self._has_answers.wait()
-        self._has_answers.clear()
+        self._exchanges += 1
+        exchange = self._exchanges
+        async with self._changed:
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._answered or self._exchanges > exchange)
+        if self._exchanges == exchange and not (self._provider and self._provider.places):
+            await asyncio.sleep(_GATHER_S)
         answers, self._answered = self._answered, []
         return answers
 
@@ -98,7 +111,8 @@ class Desk:
         except Exception as error:  # noqa: BLE001  # raised where it is awaited; its class may not be known there
             answer = RuntimeError("".join(format_exception(error)))
         self._answered.append((number, answer))
-        self._has_answers.set()
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _ready(self) -> Provider:
         """Return the open model: a desk that was started again opens it again."""
@@ -134,19 +148,20 @@ async def _check_loopback(base_url: str, provider: str) -> None:
 
 
 class Mailbox:
-    """Sends requests to a desk, and takes its answers, in groups: a message costs more than a request.
+    """Exchanges requests for answers with a desk, in groups: a message costs more than a request.
 
-    `call` calls a method of the desk with at most one argument. While one message is under way, requests and
-    answers gather for the next. So nothing waits longer than for the message before it.
+    `call` calls a method of the desk with at most one argument. Requests gather for `gather_s` seconds before
+    they are sent.
     """
 
     def __init__(self, call: "Call") -> None:
+        self.gather_s = _GATHER_S
         self._call = call
         self._number = 0
         self._unsent: list[tuple[int, ModelRequest]] = []
         self._waiting: dict[int, asyncio.Future[ModelAnswer]] = {}
-        self._sending: asyncio.Task[None] | None = None
-        self._receiving: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Task[None] | None = None
+        self._exchanging: set[asyncio.Task[None]] = set()
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request. Raises what the desk's model raises, and `DeskLostError`."""
@@ -154,31 +169,33 @@ class Mailbox:
         answer: asyncio.Future[ModelAnswer] = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = answer
         self._unsent.append((self._number, request))
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send())
-        if self._receiving is None or self._receiving.done():
-            self._receiving = asyncio.create_task(self._receive())
+        self._gather()
         return await answer
 
-    async def _send(self) -> None:
-        while self._unsent:
-            group, self._unsent = self._unsent, []
-            try:
-                await self._call("take", group)
-            except Exception as error:  # noqa: BLE001  # whoever waits for an answer has to know
-                for number, _ in group:
-                    self._end(number, error)
+    def _gather(self) -> None:
+        if self._gathering is None or self._gathering.done():
+            self._gathering = asyncio.create_task(self._send_soon())
 
-    async def _receive(self) -> None:
-        while self._waiting:
-            try:
-                answers = await self._call("give", None)
-            except Exception as error:  # noqa: BLE001  # as in `_send`
-                for number in tuple(self._waiting):
-                    self._end(number, error)
-            else:
-                for number, answer in answers:
-                    self._end(number, answer)
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(self.gather_s)
+        group, self._unsent = self._unsent, []
+        exchanging = asyncio.create_task(self._exchange(group))
+        self._exchanging.add(exchanging)
+        exchanging.add_done_callback(self._exchanging.discard)
+
+    async def _exchange(self, group: list[tuple[int, ModelRequest]]) -> None:
+        """Send a group, and deliver the answers that come back, which may be those of earlier groups."""
+        try:
+            answers = await self._call("exchange", group)
+        except Exception as error:  # noqa: BLE001  # whoever waits for an answer has to know
+            unsent = {number for number, _ in self._unsent}
+            for number in self._waiting.keys() - unsent:
+                self._end(number, error)
+            return
+        for number, answer in answers:
+            self._end(number, answer)
+        if self._waiting and len(self._exchanging) == 1:
+            self._gather()  # the others are still to come
 
     def _end(self, number: int, answer: ModelAnswer | Exception) -> None:
         waiting = self._waiting.pop(number, None)
@@ -191,7 +208,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        for each in (self._sending, self._receiving):
+        for each in (self._gathering, *self._exchanging):
             if each is not None:
                 each.cancel()
 
@@ -227,6 +244,9 @@ class ModelOnNodes:
         self._facts = facts
         self._places = places
         self._desks = list(desks)
+        if places is not None:
+            for each in desks:
+                each.mailbox.gather_s = 0.0
         self._starting: set[asyncio.Task[None]] = set()
 
     @property
