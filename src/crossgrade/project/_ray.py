@@ -12,7 +12,7 @@ import platform
 import shutil
 import socket
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from crossgrade._version import __version__
 from crossgrade.domain import Offer
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, said_by, unreadable
-from crossgrade.project._ray_models import Desk, DeskLostError, Place, at_node, open_on_nodes
+from crossgrade.project._ray_models import Call, Desk, DeskLostError, Place, at_node, open_on_nodes
 from crossgrade.providers import LocalSettings, Provider, usable_cores
 from crossgrade.providers.models import ModelShelf
 from crossgrade.workloads.files import is_local
@@ -391,11 +391,11 @@ def _only_on(node: Mapping[str, Any]) -> dict[str, Any]:
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
 
 
-def _caller(desk: Any) -> Callable[[str, Any], Awaitable[Any]]:
+def _caller(desk: Any) -> Call:
     """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
-    methods = {name: getattr(desk, name).remote for name in ("facts", "ask", "embed")}
+    methods = {name: getattr(desk, name).remote for name in ("facts", "exchange", "embed")}
 
     async def call(method: str, argument: Any) -> Any:
         arguments = () if argument is None else (argument,)

@@ -9,9 +9,10 @@ import ipaddress
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from traceback import format_exception
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
@@ -20,6 +21,13 @@ from crossgrade.providers import Embeddings, LocalSettings, Provider, open_provi
 
 _CONNECT_S = 5.0
 _STARTING_S = 0.5
+_GATHER_S = 0.02
+"""The time for which requests to a provider's API and their answers gather. It is short beside an answer's.
+
+A local model is not kept waiting for it: its places would be empty meanwhile.
+"""
+
+_T = TypeVar("_T")
 
 
 class DeskLostError(Exception):
@@ -49,6 +57,10 @@ class Desk:
         self._opening = asyncio.Lock()
         self._opened = AsyncExitStack()
         self._provider: Provider | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._answered: list[tuple[int, ModelAnswer | Exception]] = []
+        self._changed = asyncio.Condition()
+        self._exchanges = 0
 
     async def facts(self) -> DeskFacts:
         """Open the model and say what it is. Raises as `open_provider` does.
@@ -65,13 +77,42 @@ class Desk:
             places=provider.places,
         )
 
-    async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Send one request, as `Provider.ask` does."""
-        return await (await self._ready()).ask(request)
+    async def exchange(
+        self, requests: Sequence[tuple[int, ModelRequest]]
+    ) -> list[tuple[int, ModelAnswer | Exception]]:
+        """Begin to ask numbered requests, each as `Provider.ask` does, and return answers that are there.
+
+        It waits until there is one, or until the next exchange, which waits in its place.
+        """
+        for number, request in requests:
+            asking = asyncio.create_task(self._ask(number, request))
+            self._under_way.add(asking)
+            asking.add_done_callback(self._under_way.discard)
+        self._exchanges += 1
+        exchange = self._exchanges
+        async with self._changed:
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._answered or self._exchanges > exchange)
+        if self._exchanges == exchange and not (self._provider and self._provider.places):
+            await asyncio.sleep(_GATHER_S)
+        answers, self._answered = self._answered, []
+        return answers
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
         """Return vectors, as `Provider.embed` does."""
         return await (await self._ready()).embed(texts)
+
+    async def _ask(self, number: int, request: ModelRequest) -> None:
+        answer: ModelAnswer | Exception
+        try:
+            answer = await (await self._ready()).ask(request)
+        except CrossgradeError as error:
+            answer = error
+        except Exception as error:  # noqa: BLE001  # raised where it is awaited; its class may not be known there
+            answer = RuntimeError("".join(format_exception(error)))
+        self._answered.append((number, answer))
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _ready(self) -> Provider:
         """Return the open model: a desk that was started again opens it again."""
@@ -106,17 +147,89 @@ async def _check_loopback(base_url: str, provider: str) -> None:
     writer.close()
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Place:
-    """A desk on a node as seen from the driver: `call` calls one of its methods with at most one argument.
+class Mailbox:
+    """Exchanges requests for answers with a desk, in groups: a message costs more than a request.
 
-    `handle` is the cluster's own name of the desk.
+    `call` calls a method of the desk with at most one argument. Requests gather for `gather_s` seconds before
+    they are sent.
     """
 
+    def __init__(self, call: "Call") -> None:
+        self.gather_s = _GATHER_S
+        self._call = call
+        self._number = 0
+        self._unsent: list[tuple[int, ModelRequest]] = []
+        self._waiting: dict[int, asyncio.Future[ModelAnswer]] = {}
+        self._gathering: asyncio.Task[None] | None = None
+        self._exchanging: set[asyncio.Task[None]] = set()
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Send one request. Raises what the desk's model raises, and `DeskLostError`."""
+        self._number += 1
+        answer: asyncio.Future[ModelAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[self._number] = answer
+        self._unsent.append((self._number, request))
+        self._gather()
+        return await answer
+
+    def _gather(self) -> None:
+        if self._gathering is None or self._gathering.done():
+            self._gathering = asyncio.create_task(self._send_soon())
+
+    async def _send_soon(self) -> None:
+        await asyncio.sleep(self.gather_s)
+        group, self._unsent = self._unsent, []
+        exchanging = asyncio.create_task(self._exchange(group))
+        self._exchanging.add(exchanging)
+        exchanging.add_done_callback(self._exchanging.discard)
+
+    async def _exchange(self, group: list[tuple[int, ModelRequest]]) -> None:
+        """Send a group, and deliver the answers that come back, which may be those of earlier groups."""
+        try:
+            answers = await self._call("exchange", group)
+        except Exception as error:  # noqa: BLE001  # whoever waits for an answer has to know
+            unsent = {number for number, _ in self._unsent}
+            for number in self._waiting.keys() - unsent:
+                self._end(number, error)
+            return
+        for number, answer in answers:
+            self._end(number, answer)
+        if self._waiting and len(self._exchanging) == 1:
+            self._gather()  # the others are still to come
+
+    def _end(self, number: int, answer: ModelAnswer | Exception) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or waiting.done():
+            return  # nobody waits for it any more
+        if isinstance(answer, Exception):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        for each in (self._gathering, *self._exchanging):
+            if each is not None:
+                each.cancel()
+
+
+Call: TypeAlias = Callable[[str, Any], Awaitable[Any]]
+"""Calls a method of a desk with at most one argument."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Place:
+    """A desk on a node as seen from the driver; `handle` is the cluster's own name of it."""
+
     node: str
-    call: Callable[[str, Any], Awaitable[Any]]
+    call: Call
     handle: Any
     under_way: int = 0
+    mailbox: Mailbox = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open its mailbox."""
+        self.mailbox = Mailbox(self.call)
 
 
 class ModelOnNodes:
@@ -131,6 +244,9 @@ class ModelOnNodes:
         self._facts = facts
         self._places = places
         self._desks = list(desks)
+        if places is not None:
+            for each in desks:
+                each.mailbox.gather_s = 0.0
         self._starting: set[asyncio.Task[None]] = set()
 
     @property
@@ -159,17 +275,19 @@ class ModelOnNodes:
         return self._places
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Send one request from a node. Raises as `Provider.ask` does, and as `_call`."""
-        answer: ModelAnswer = await self._call("ask", request)
-        return answer
+        """Send one request from a node. Raises as `Provider.ask` does, and as `_at_desk`."""
+        return await self._at_desk(lambda desk: desk.mailbox.ask(request))
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
-        """Return vectors from a node. Raises as `Provider.embed` does, and as `_call`."""
-        found: Embeddings = await self._call("embed", list(texts))
+        """Return vectors from a node. Raises as `Provider.embed` does, and as `_at_desk`."""
+        found: Embeddings = await self._at_desk(lambda desk: desk.call("embed", list(texts)))
         return found
 
-    async def _call(self, method: str, argument: Any) -> Any:
-        """Raises `UpstreamError` (`node-lost`) for a lost node, `CrossgradeError` once none is left."""
+    async def _at_desk(self, ask: Callable[[Place], Awaitable[_T]]) -> _T:
+        """Ask the desk with the fewest requests under way.
+
+        Raises `UpstreamError` (`node-lost`) for a lost node, `CrossgradeError` once none is left.
+        """
         while not self._desks and self._starting:
             await asyncio.wait(self._starting, return_when=asyncio.FIRST_COMPLETED)
         if not self._desks:
@@ -181,7 +299,7 @@ class ModelOnNodes:
         desk = min(self._desks, key=lambda each: each.under_way)
         desk.under_way += 1
         try:
-            return await desk.call(method, argument)
+            return await ask(desk)
         except DeskLostError as error:
             if desk in self._desks:
                 self._desks.remove(desk)
@@ -216,6 +334,8 @@ class ModelOnNodes:
         """Wait for nothing any more."""
         for each in self._starting:
             each.cancel()
+        for desk in self._desks:
+            desk.mailbox.close()
 
 
 Placing = Callable[[Offer, Mapping[str, Any]], Sequence[Place]]

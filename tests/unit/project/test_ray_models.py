@@ -24,15 +24,29 @@ FACTS = DeskFacts(account="a", base_url="http://host/v1", identity=None, places=
 
 
 class Node:
-    """A node whose desk answers, or raises what `fails` holds, once each."""
+    """A node with a desk, whose model says the node's name once the `gate` is open.
+
+    Each error of `fails` is raised by one call.
+    """
 
     def __init__(self, name: str, facts: DeskFacts | Exception = FACTS) -> None:
         self.name, self.facts = name, facts
         self.fails: list[Exception] = []
-        self.asked = 0
+        self.asked: list[int] = []
         self.gate: asyncio.Event | None = None
+        self.desk = Desk(OFFER, {})
+        self.desk._provider = self  # type: ignore[assignment]  # of a provider only `ask` is called here
 
-    async def call(self, method: str, _argument: Any) -> Any:
+    async def ask(self, _request: ModelRequest) -> ModelAnswer:
+        if self.gate is not None:
+            await self.gate.wait()
+        return ModelAnswer(text=self.name, usage=Usage(input_tokens=1, output_tokens=1))
+
+    @property
+    def places(self) -> int | None:
+        return self.facts.places if isinstance(self.facts, DeskFacts) else None
+
+    async def call(self, method: str, argument: Any) -> Any:
         if method == "facts" and not self.asked:
             if isinstance(self.facts, Exception):
                 raise self.facts
@@ -41,10 +55,8 @@ class Node:
             raise self.fails.pop(0)
         if method == "facts":
             return self.facts
-        self.asked += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        return ModelAnswer(text=self.name, usage=Usage(input_tokens=1, output_tokens=1))
+        self.asked.append(len(argument))
+        return await self.desk.exchange(argument)
 
 
 def on(nodes: Sequence[Node], use: Callable[[ModelOnNodes], Any]) -> list[str]:
@@ -85,7 +97,80 @@ def test_a_request_goes_to_the_node_with_the_fewest_under_way() -> None:
         assert (await slow).text == "one"
 
     on([first, second], use)
-    assert (first.asked, second.asked) == (1, 3)
+    assert (sum(first.asked), sum(second.asked)) == (1, 3)
+
+
+def test_requests_and_answers_travel_in_groups() -> None:
+    """Thirty requests at once are one message to the desk, and their answers one from it."""
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        answers = await asyncio.gather(*(model.ask(REQUEST) for _ in range(30)))
+        assert [each.text for each in answers] == ["one"] * 30
+
+    on([only], use)
+    assert only.asked == [30]
+
+
+def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        only.gate = asyncio.Event()
+        slow = asyncio.create_task(model.ask(REQUEST))
+        while not only.asked:  # noqa: ASYNC110 -- a message has no event
+            await asyncio.sleep(0.001)
+        only.gate, gate = None, only.gate
+        assert (await model.ask(REQUEST)).text == "one"
+        assert not slow.done()
+        gate.set()
+        assert (await slow).text == "one"
+
+    on([only], use)
+    assert sum(only.asked) == 2
+
+
+def test_what_a_desk_raises_reaches_the_request_that_it_is_of() -> None:
+    only = Node("one")
+    answers: dict[str, ModelAnswer | Exception] = {
+        "a": ModelAnswer(text="fine"),
+        "b": AuthError("no", code="key-refused", status=401),
+        "c": ValueError("an error that no other machine may know"),
+    }
+
+    async def ask(request: ModelRequest) -> ModelAnswer:
+        answer = answers[str(request.text)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    only.ask = ask  # type: ignore[method-assign]  # the model of this test alone
+
+    async def use(model: ModelOnNodes) -> None:
+        asked = (model.ask(ModelRequest(model="m", text=each)) for each in answers)
+        fine, ours, other = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(fine, ModelAnswer)
+        assert isinstance(ours, AuthError)
+        assert ours.code == "key-refused"
+        assert isinstance(other, RuntimeError)
+        assert "an error that no other machine may know" in str(other)
+
+    on([only], use)
+
+
+def test_a_request_that_nobody_waits_for_any_more_disturbs_no_other() -> None:
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        only.gate = asyncio.Event()
+        left, stays = (asyncio.create_task(model.ask(REQUEST)) for _ in range(2))
+        await asyncio.sleep(0)
+        left.cancel()
+        only.gate.set()
+        assert (await stays).text == "one"
+        assert left.cancelled()
+
+    on([only], use)
 
 
 def test_nodes_without_the_model_are_left_out_and_places_add_up() -> None:
@@ -155,7 +240,9 @@ def test_a_desk_asks_where_it_is_with_the_keys_of_there(monkeypatch: pytest.Monk
             desk = Desk(offer, {})
             facts = await desk.facts()
             assert (facts.base_url, facts.places, facts.identity) == (fake.base_url, None, None)
-            assert (await desk.ask(ModelRequest(model="fake-model", text="x"))).text == "yes"
+            ((number, answer),) = await desk.exchange([(7, ModelRequest(model="fake-model", text="x"))])
+            assert isinstance(answer, ModelAnswer)
+            assert (number, answer.text) == (7, "yes")
             assert (await desk.embed(["x"])).vectors
 
     anyio.run(main)
@@ -187,7 +274,7 @@ def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
 
     async def ask_and_leave() -> None:
         asking = asyncio.ensure_future(
-            _caller(SimpleNamespace(facts=method, ask=method, embed=method))("facts", None)
+            _caller(SimpleNamespace(facts=method, exchange=method, embed=method))("facts", None)
         )
         await asyncio.sleep(0)
         asking.cancel()
