@@ -95,7 +95,8 @@ def verify_rows(entries: int = ENTRIES) -> list[Row]:
             rates = [_rate(lambda: store.ledger.verify(log=verifier), entries) for _ in range(RUNS)]
             export_log(store.ledger, folder / "out")
             from_files = [
-                _rate(lambda: verify_ledger_folder(folder / "out", log=verifier), entries) for _ in range(RUNS)
+                _rate(lambda: verify_ledger_folder(folder / "out", log=verifier), entries)
+                for _ in range(RUNS)
             ]
             chance = random.Random(1)
             seqs = [chance.randrange(entries) for _ in range(300)]
