@@ -160,8 +160,8 @@ class ServedRoute:
     candidate with. `grows` says that every request which the
     policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
     `gate` decides by `rules` on requests of a gated route, and is None for any other.
-    `ledger` says whether requests are entered into the ledger; on a direct route they are as on the strictest
-    route that uses the target.
+    `ledger` says whether requests are entered into the ledger. On a direct route they are as on the strictest
+    route that uses the target, or the strictest gated route if none does.
     """
 
     __slots__ = (
@@ -414,13 +414,13 @@ class ServedRoutes:
         self._uses = {
             name: tuple(route for route in in_turn if route.uses(state)) for name, state in targets.items()
         }
+        gated = tuple(route for route in self.all if route.gate is not None)
         for name, route in self._by_model.items():
-            route.ledger = max(
-                (each.ledger for each in self._uses[name]), key=_STRICTNESS.index, default="off"
-            )
-        if any(spec.gated for spec in self._specs):
-            for name, route in self._by_model.items():
-                route.gate = None if self._uses[name] else RouteGate(rules)
+            # Access rules decide on a model that no route uses, too, so it is entered as gated routes are.
+            like = self._uses[name] or gated
+            route.ledger = max((each.ledger for each in like), key=_STRICTNESS.index, default="off")
+            if gated and not self._uses[name]:
+                route.gate = RouteGate(rules)
         self.direct = frozenset(self._by_model.values())
         self._by_model |= {model: route for route in self.all for model in route.spec.models}
         self._by_model |= self.by_name

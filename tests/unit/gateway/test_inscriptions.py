@@ -101,6 +101,16 @@ def test_a_model_by_its_name_is_entered_as_on_the_strictest_route_that_uses_it(r
     assert entry(world, "request").is_awaited
 
 
+def test_a_gated_model_that_no_route_uses_is_entered_as_gated_routes_are(run, fake, make) -> None:
+    route = RouteSpec(name="support", incumbent="big", gated=True, ledger="require")
+    rules = (AccessRule(name="all"),)
+    with run([make.target(fake), make.target(fake, "special")], [route], access=rules) as world:
+        assert world.post(make.chat("special")).status == 200
+        ended(world)
+    asked = entry(world, "request")
+    assert (asked.is_awaited, asked.detail["target"], asked.detail["rule"]) == (True, "special", "all")
+
+
 def test_a_request_that_cannot_be_entered_is_refused_and_not_sent(run, fake, make) -> None:
     with run([make.target(fake)], [GATED]) as world:
         world.broker.ledger = lambda _: "disk-full"
