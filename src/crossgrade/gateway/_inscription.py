@@ -130,6 +130,7 @@ class Inscription:
             "target": asked.target.name,
             "reason": asked.reason,
             "rule": rule_of(asked),
+            "rules_digest": self._inscriber.rules_digest,
             "policy": asked.permit.blank.table_digest or None,
             "verdict": asked.route.verdict_id,
             "evidence": None if table_route is None else table_route.evidence_digest,

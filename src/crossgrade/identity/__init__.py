@@ -1,6 +1,7 @@
 """Who asks: API keys, verified tokens, tiers."""
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
+from crossgrade.identity._in_force import RulesInForce, rules_in_force
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
@@ -52,6 +53,7 @@ __all__ = [
     "ModelEvidence",
     "NewKey",
     "Principal",
+    "RulesInForce",
     "Suspension",
     "TokenVerifier",
     "UnknownSignerError",
@@ -70,5 +72,6 @@ __all__ = [
     "read_keyring",
     "read_records",
     "refresh_jwks",
+    "rules_in_force",
     "user_id",
 ]
