@@ -7,7 +7,7 @@ broker.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ MOST_REFUSALS = 200
 MOST_RULES_BYTES = 60_000
 """The longest text of the rules, as JSON has it, that fits into an entry."""
 
+WARN_EVERY_S = 60.0
 _TELL_S = 1.0
 _LONGEST = 200
 """What a client or a provider wrote is cut to so many characters."""
@@ -42,7 +43,7 @@ class Inscriber:
     """Hands over the entries of one worker.
 
     `broker` takes them. Of texts of up to `most_text` bytes the text itself is kept as well, encrypted.
-    `rules` are what decides on requests, None if nothing does.
+    `rules` are what decides on requests, None if nothing does. `log` writes a line of the log.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Inscriber:
         worker: int,
         spec: LedgerSpec,
         rules: RulesInForce | None,
+        log: Callable[..., None],
     ) -> None:
         self.loop = loop
         self.broker = broker
@@ -68,6 +70,9 @@ class Inscriber:
         self._told = 0
         self._telling: asyncio.TimerHandle | None = None
         self._refusals = (0, 0)
+        self._log = log
+        self._unavailable = 0
+        self._warning: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Enter the rules in force, before any request. The broker knows whether the ledger has them."""
@@ -128,8 +133,31 @@ class Inscriber:
         }
         self.enter("access", asked, request_facts(asked) | refusal)
 
+    def unavailable(self) -> None:
+        """Count a request that was refused for want of its entry. The log says so once a minute."""
+        self._unavailable += 1
+        if self._warning is None:
+            self._warn()
+
+    def _warn(self) -> None:
+        self._warning = None
+        if self._unavailable:
+            self._log(
+                "ledger_unavailable",
+                level="warning",
+                requests=self._unavailable,
+                hint="they got 503, because the ledger took no entry in time; other lines say why",
+            )
+            self._unavailable = 0
+            self._warning = self.loop.call_later(WARN_EVERY_S, self._warn)
+
     def stop(self) -> None:
-        """Say what was dropped: nothing more will be entered."""
+        """Say what was dropped and refused: nothing more will be entered."""
+        if self._warning is not None:
+            self._warning.cancel()
+            self._warn()
+            if self._warning is not None:
+                self._warning.cancel()
         if self._telling is not None:
             self._telling.cancel()
             self._tell(is_last=True)

@@ -102,6 +102,7 @@ class Worker:
                 worker=number,
                 spec=settings.ledger,
                 rules=_rules_entered(settings),
+                log=self.log,
             ),
         )
         self.gateway = gateway = Gateway(self.context, settings)

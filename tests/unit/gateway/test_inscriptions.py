@@ -158,6 +158,22 @@ def test_a_client_that_goes_while_its_request_waits_is_not_served(run, fake, mak
     assert (completion["status"], completion["error"], completion["attempts"]) == (499, "client_gone", 0)
 
 
+def test_requests_without_their_entry_are_one_line_of_the_log_a_minute(run, fake, make, capfd) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda _: "disk-full"
+        assert {world.post(make.chat()).code for _ in range(3)} == {"ledger_unavailable"}
+        first = warned(capfd)
+    assert [line["requests"] for line in first] == [1]
+    assert [line["requests"] for line in warned(capfd)] == [2], "what is left is said at the end"
+
+
+def warned(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    found = [line for line in lines if line["event"] == "ledger_unavailable"]
+    assert {(line["level"], line["worker"]) for line in found} == {("warning", 0)}
+    return found
+
+
 def test_a_streams_pieces_are_committed_to_as_they_pass(run, fake, make) -> None:
     with run([make.target(fake)], [GATED]) as world:
         answer = world.post(make.chat(stream=True))
