@@ -10,6 +10,7 @@ from crossgrade.identity._rules import (
     ModelEvidence,
     evidence_of,
     needless_rules,
+    ungiven_tiers,
 )
 from crossgrade.identity._text import NewKey, is_key, new_key
 from crossgrade.identity.access import TokenVerifier, UnknownSignerError, authenticate, check_route
@@ -73,5 +74,6 @@ __all__ = [
     "read_records",
     "refresh_jwks",
     "rules_in_force",
+    "ungiven_tiers",
     "user_id",
 ]
