@@ -28,14 +28,16 @@ def command() -> None:
 def test(cases: Path, config_path: str, *, as_json: bool) -> int:
     """Compare the access rules with the CASES of a YAML file.
 
-    Exits with 1 if a case is decided otherwise. Asks no model and no gateway.
+    Exits with 1 if a case is decided otherwise. Asks no model and no gateway. The reference of formats lists
+    the fields of a case.
     """
-    from crossgrade.identity import needless_rules
+    from crossgrade.identity import needless_rules, ungiven_tiers
 
     with _project(config_path) as project:
         results = project.access.test(cases)
         rules = project.config.access
         needless = list(needless_rules(rules, project.config.routes.values()))
+        misspelt = [each for each in ungiven_tiers(rules, project.config.serving.issuers) if each[2]]
     deciding = {each.rule for each in results}
     untested = [rule.name for rule in rules if rule.name not in deciding]
     differing = sum(not each.is_expected for each in results)
@@ -45,6 +47,9 @@ def test(cases: Path, config_path: str, *, as_json: bool) -> int:
             "differing": differing,
             "untested_rules": untested,
             "needless_rules": [{"rule": rule.name, "because_of": other.name} for rule, other in needless],
+            "ungiven_tiers": [
+                {"rule": rule.name, "tier": tier, "meant": meant} for rule, tier, meant in misspelt
+            ],
         }
         print_json(data, schema_version=1)
         return EXIT_DIFFERS if differing else 0
@@ -56,6 +61,11 @@ def test(cases: Path, config_path: str, *, as_json: bool) -> int:
         warn(
             f"rule {rule.name} never matches: rule {other.name} before it matches the same requests",
             code="access-rule-needless",
+        )
+    for rule, tier, meant in misspelt:
+        warn(
+            f"rule {rule.name}: no issuer of the rule gives tier {tier}; did you mean {meant}?",
+            code="access-tier-not-given",
         )
     if untested:
         note(f"no case is decided by: {', '.join(untested)}", code="access-rules-untested")

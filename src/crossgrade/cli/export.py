@@ -18,7 +18,7 @@ _FOR_VERIFYING = {"key": "--key", "plugins": "--plugin"}
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="VERDICT FOLDER")
+@click.argument("words", nargs=-1, metavar="VERDICT [WORKLOAD] FOLDER")
 @click.option("--with-texts", is_flag=True, help="Put in what was asked, expected and answered, too.")
 @click.option(
     "--verify",
@@ -51,9 +51,10 @@ def command(
 
     VERDICT is an id, the beginning of one, `latest`, or `latest WORKLOAD`. FOLDER is new: it gets the
     verdict, the evidence and settings that it rests on, the versions that computed it and a manifest, signed
-    with the ledger's key if there is one. Texts are left out. With `--verify`, exits with 1 if the verdict
-    does not hold. `crossgrade route export` writes a route for a proxy, `crossgrade runs --export` a run's
-    answers.
+    with the ledger's key if there is one. Texts are left out. `--verify` begins with `holds: yes`, with
+    `unsigned` if the verdict recomputes and no signature of a `--key` vouches for it, and with `no` if it
+    does not hold. It then exits with 1. `crossgrade route export` writes a route for a proxy, and
+    `crossgrade runs --export` a run's answers.
     """
     if verify_folder is not None:
         if words or with_texts:
@@ -138,6 +139,8 @@ def _verify(folder: Path, key: str | None, plugins: tuple[str, ...], *, as_json:
     _note_versions(check)
     if as_json:
         print_json(_record(check), schema_version=SCHEMA_VERSION)
+    else:
+        print_fields({"holds": _holds(check)})
     for finding in check.findings:
         click.echo(describe_error(finding)[1], err=True, nl=False)
     if not check.holds:
@@ -146,6 +149,12 @@ def _verify(folder: Path, key: str | None, plugins: tuple[str, ...], *, as_json:
         print_verdict(check.verification.today)
     _note_held(check)
     return EXIT_DONE
+
+
+def _holds(check: "ExportCheck") -> str:
+    if not check.holds:
+        return "no"
+    return "yes" if check.signed_by else "unsigned"
 
 
 def _note_versions(check: "ExportCheck") -> None:

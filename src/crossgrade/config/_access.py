@@ -17,7 +17,7 @@ from crossgrade.domain import (
     TokenIssuer,
     Workload,
 )
-from crossgrade.errors import ConfigError, hint_among
+from crossgrade.errors import ConfigError, hint_among, nearest
 
 
 @dataclass(slots=True)
@@ -129,19 +129,26 @@ class AccessResolver:
             self._refuse(
                 f"{where}.tiers",
                 "the rule's issuers give none of these tiers",
-                "add a rule that gives one to `serve.issuers`",
+                _meant(rule, given) or "add a rule that gives one to `serve.issuers`",
                 code="rule-never-matches",
             )
         if rule.login is not None and not (providers if rule.issuers else self.serving.issuers):
             self._refuse(
                 f"{where}.login",
                 "no caller that the rule is for has a token, and a key has no login",
-                "name an issuer of `serve.issuers` that gives the tier, or remove `login`",
+                _meant(rule, {tier.tier for each in self.serving.issuers for tier in each.rules})
+                or "name an issuer of `serve.issuers` that gives the tier, or remove `login`",
                 code="rule-never-matches",
             )
 
     def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
         self.problems.append(self.tree.error(where, message, hint, code=code))
+
+
+def _meant(rule: AccessRule, given: Collection[str]) -> str | None:
+    """Return a hint that names the tier that a rule's was probably meant to be."""
+    found = [each for tier in rule.tiers for each in nearest(tier, sorted(given))]
+    return f"did you mean tier `{found[0]}`?" if found else None
 
 
 def _gives(issuer: TokenIssuer, section: AccessRuleSection) -> bool:

@@ -1,4 +1,4 @@
-"""What one worker hands over for the ledger: entries about requests, and how many it had to drop.
+"""What one worker hands over for the ledger: the rules in force, entries about requests, how many it dropped.
 
 The broker appends them. Entries that are not appended yet are kept, within a bound, and sent again to a new
 broker.
@@ -7,16 +7,20 @@ broker.
 import asyncio
 import os
 from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from crossgrade.domain import LedgerSpec
 from crossgrade.gateway._broker import BrokerLink, OnDone
-from crossgrade.gateway._messages import Done, EntryKind, Inscribe
+from crossgrade.gateway._messages import RULES, Done, EntryKind, Inscribe
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._settle import RequestState
+from crossgrade.identity import AccessDecision, RulesInForce
 
 MOST_TEXT_BYTES = 1 << 20
 """The longest text that is kept beside its entry."""
@@ -24,15 +28,22 @@ MOST_TEXT_BYTES = 1 << 20
 MOST_REFUSALS = 200
 """The refused requests that a worker enters per second. A flood of them must not displace other entries."""
 
+MOST_RULES_BYTES = 60_000
+"""The longest text of the rules, as JSON has it, that fits into an entry."""
+
+WARN_EVERY_S = 60.0
 _TELL_S = 1.0
 _LONGEST = 200
 """What a client or a provider wrote is cut to so many characters."""
+
+_LONGEST_MESSAGE = 1_000
 
 
 class Inscriber:
     """Hands over the entries of one worker.
 
     `broker` takes them. Of texts of up to `most_text` bytes the text itself is kept as well, encrypted.
+    `rules` are what decides on requests, None if nothing does. `log` writes a line of the log.
     """
 
     def __init__(
@@ -43,18 +54,35 @@ class Inscriber:
         metrics: Metrics,
         worker: int,
         spec: LedgerSpec,
+        rules: RulesInForce | None,
+        log: Callable[..., None],
     ) -> None:
         self.loop = loop
         self.broker = broker
         self.most_text = MOST_TEXT_BYTES if spec.keep_texts else 0
         self._metrics = metrics
         self._worker = worker
+        self._rules = rules
+        self.rules_digest = None if rules is None else rules.digest
         self._life = os.urandom(6).hex()
         self._dropped: Counter[tuple[str, EntryKind]] = Counter()
         self._since = ""
         self._told = 0
         self._telling: asyncio.TimerHandle | None = None
         self._refusals = (0, 0)
+        self._log = log
+        self._unavailable = 0
+        self._warning: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Enter the rules in force, before any request. The broker knows whether the ledger has them."""
+        if self._rules is None:
+            return
+        text, name = self._rules.text, f"{RULES}{self.rules_digest}"
+        detail: dict[str, Any] = {"event": "rules", "id": name, "rules_digest": self.rules_digest}
+        is_long = len(msgspec.json.encode(text)) > MOST_RULES_BYTES
+        detail |= {"rules_bytes": len(text.encode())} if is_long else {"rules": text}
+        self.broker.inscribe(partial(Inscribe, kind="access", id=name, detail=detail), _ignored)
 
     def enter(
         self,
@@ -94,14 +122,42 @@ class Inscriber:
         if self._refusals[1] > MOST_REFUSALS:
             self._drop(route.name, "access")
             return
-        decision = "login" if problem.status == 401 else "deny"
-        decided = None if asked.admission is None else asked.admission.decisions
-        rules = {offer: each.rule.name for offer, each in (decided or {}).items() if each.rule is not None}
-        code = {"decision": decision, "status": problem.status, "code": problem.code, "rules": rules or None}
-        self.enter("access", asked, request_facts(asked) | code)
+        decided = {} if asked.admission is None else asked.admission.decisions
+        refusal = {
+            "decision": "login" if problem.status == 401 else "deny",
+            "status": problem.status,
+            "code": problem.code,
+            "message": problem.message[:_LONGEST_MESSAGE],
+            "models": _refused_models(decided) or None,
+            "rules_digest": self.rules_digest,
+        }
+        self.enter("access", asked, request_facts(asked) | refusal)
+
+    def unavailable(self) -> None:
+        """Count a request that was refused for want of its entry. The log says so once a minute."""
+        self._unavailable += 1
+        if self._warning is None:
+            self._warn()
+
+    def _warn(self) -> None:
+        self._warning = None
+        if self._unavailable:
+            self._log(
+                "ledger_unavailable",
+                level="warning",
+                requests=self._unavailable,
+                hint="they got 503, because the ledger took no entry in time; other lines say why",
+            )
+            self._unavailable = 0
+            self._warning = self.loop.call_later(WARN_EVERY_S, self._warn)
 
     def stop(self) -> None:
-        """Say what was dropped: nothing more will be entered."""
+        """Say what was dropped and refused: nothing more will be entered."""
+        if self._warning is not None:
+            self._warning.cancel()
+            self._warn()
+            if self._warning is not None:
+                self._warning.cancel()
         if self._telling is not None:
             self._telling.cancel()
             self._tell(is_last=True)
@@ -157,6 +213,22 @@ def request_facts(asked: RequestState) -> dict[str, Any]:
         "model": cut(payload.fields.model),
         "programme": None if admission is None else cut(admission.programme),
     }
+
+
+def _refused_models(decisions: Mapping[str, AccessDecision]) -> list[dict[str, Any]]:
+    """Return what was decided on each model: the rule that refuses it or the nearest one, and what lacks."""
+    found = []
+    for offer, each in decisions.items():
+        rule, lack = each.rule, each.lack
+        facts = {
+            "model": offer,
+            "code": each.code,
+            "rule": None if rule is None else rule.name,
+            "nearest_rule": lack.rule.name if rule is None and lack is not None else None,
+            "lacks": None if lack is None else lack.what,
+        }
+        found.append({name: value for name, value in facts.items() if value is not None})
+    return found
 
 
 def rule_of(asked: RequestState) -> str | None:

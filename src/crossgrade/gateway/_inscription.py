@@ -116,7 +116,7 @@ class Inscription:
             self._is_known = False
             self._timer = self._inscriber.loop.call_later(WAIT_S, self._give_up)
         else:
-            self._refuse(_UNAVAILABLE)
+            self._unavailable()
 
     def _facts(self) -> dict[str, Any]:
         """Return what is known before the request is sent, with the certificate that it is sent under."""
@@ -130,6 +130,7 @@ class Inscription:
             "target": asked.target.name,
             "reason": asked.reason,
             "rule": rule_of(asked),
+            "rules_digest": self._inscriber.rules_digest,
             "policy": asked.permit.blank.table_digest or None,
             "verdict": asked.route.verdict_id,
             "evidence": None if table_route is None else table_route.evidence_digest,
@@ -153,13 +154,17 @@ class Inscription:
         if self._is_entered:
             self._go_on()
         else:
-            self._refuse(_UNAVAILABLE)
+            self._unavailable()
 
     def _give_up(self) -> None:
         """Refuse a request that has waited too long. Its entry may still be made, and is then completed."""
         self._timer = None
         if not self._asked.done:
-            self._refuse(_UNAVAILABLE)
+            self._unavailable()
+
+    def _unavailable(self) -> None:
+        self._inscriber.unavailable()
+        self._refuse(_UNAVAILABLE)
 
     # The answer and the end.
 

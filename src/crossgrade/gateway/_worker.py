@@ -28,7 +28,14 @@ from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._sweeper import Sweeper
 from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
-from crossgrade.identity import AccessRules, TokenVerifier, read_jwks, read_keyring
+from crossgrade.identity import (
+    AccessRules,
+    RulesInForce,
+    TokenVerifier,
+    read_jwks,
+    read_keyring,
+    rules_in_force,
+)
 from crossgrade.routing import read_route_table
 from crossgrade.telemetry import log_line
 
@@ -89,7 +96,13 @@ class Worker:
             earlier=None if settings.serving.stored_responses is None else EarlierResponses(self.broker),
             rules=AccessRules(settings.access, settings.serving.issuers),
             inscriber=Inscriber(
-                loop, broker=self.broker, metrics=self.metrics, worker=number, spec=settings.ledger
+                loop,
+                broker=self.broker,
+                metrics=self.metrics,
+                worker=number,
+                spec=settings.ledger,
+                rules=_rules_entered(settings),
+                log=self.log,
             ),
         )
         self.gateway = gateway = Gateway(self.context, settings)
@@ -117,6 +130,7 @@ class Worker:
         self.sweeper.jobs += [self._reload, self._turn, self._gauge]
         self.sweeper.start()
         self.broker.start()
+        self.context.inscriber.start()
         self._listening = listening or _listen(self.settings.serving.host, self.settings.serving.port)
         self._server = await loop.create_server(
             lambda: ClientConnection(self.edge), sock=self._listening, backlog=_BACKLOG
@@ -252,6 +266,13 @@ class Worker:
         """Write a line of the log to stderr."""
         line = log_line(event, at=time.time(), level=level, worker=self.number, **fields)  # type: ignore[arg-type]  # a literal type
         print(line, file=sys.stderr, flush=True)  # this is the log
+
+
+def _rules_entered(settings: GatewaySettings) -> RulesInForce | None:
+    """Return the rules that entries name, None if no requests are entered."""
+    if all(route.ledger == "off" for route in settings.routes):
+        return None
+    return rules_in_force(settings.access, settings.serving.issuers, settings.routes)
 
 
 def _check_openness(serving: Serving) -> None:

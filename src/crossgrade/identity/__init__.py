@@ -1,6 +1,7 @@
 """Who asks: API keys, verified tokens, tiers."""
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
+from crossgrade.identity._in_force import RulesInForce, rules_in_force
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
@@ -9,6 +10,7 @@ from crossgrade.identity._rules import (
     ModelEvidence,
     evidence_of,
     needless_rules,
+    ungiven_tiers,
 )
 from crossgrade.identity._text import NewKey, is_key, new_key
 from crossgrade.identity.access import TokenVerifier, UnknownSignerError, authenticate, check_route
@@ -52,6 +54,7 @@ __all__ = [
     "ModelEvidence",
     "NewKey",
     "Principal",
+    "RulesInForce",
     "Suspension",
     "TokenVerifier",
     "UnknownSignerError",
@@ -70,5 +73,7 @@ __all__ = [
     "read_keyring",
     "read_records",
     "refresh_jwks",
+    "rules_in_force",
+    "ungiven_tiers",
     "user_id",
 ]

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from crossgrade.domain import AccessRule, RequiredLogin, RouteSpec, TokenIssuer
-from crossgrade.errors import AccessError
+from crossgrade.domain import KEYS, AccessRule, RequiredLogin, RouteSpec, TokenIssuer
+from crossgrade.errors import AccessError, nearest
 from crossgrade.identity._claims import LEEWAY_S
 from crossgrade.identity._refusals import Lack, RefusedRequest, refusal
 from crossgrade.identity.keyring import Principal
@@ -142,6 +142,25 @@ def needless_rules(
                 yield rule, other
                 break
         earlier.append(rule)
+
+
+def ungiven_tiers(
+    rules: Iterable[AccessRule], issuers: Iterable[TokenIssuer], held: Collection[str] = ()
+) -> Iterator[tuple[AccessRule, str, str | None]]:
+    """Yield each tier of a rule that none of its issuers gives, and the tier that was probably meant.
+
+    `held` are the tiers that keys have. A key may be made for any tier, so one that nobody has is no error.
+    """
+    providers = tuple(issuers)
+    known = sorted({tier.tier for each in providers for tier in each.rules}.union(held))
+    for rule in rules:
+        able = [each for each in providers if not rule.issuers or each.issuer in rule.issuers]
+        given = {tier.tier for each in able for tier in each.rules}
+        if not rule.issuers or KEYS in rule.issuers:
+            given |= set(held)
+        for tier in rule.tiers:
+            if tier not in given:
+                yield rule, tier, next(iter(nearest(tier, known)), None)
 
 
 def _covers(other: AccessRule, rule: AccessRule, routes: list[RouteSpec]) -> bool:

@@ -25,6 +25,7 @@ from crossgrade.project._routing import Routing
 
 MAX_CASES = 10_000
 _SUBJECT = "case"
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _PLACE = re.compile(r"\$((?:\.\w+|\[(?:\d+|\.\.\.)\])*)")
 
 
@@ -129,6 +130,8 @@ class ProjectAccess:
         moment = _zoned(tree, f"{where}.now", case.now or now).timestamp()
         try:
             principal = self._principal(tree, f"{where}.principal", case.principal, moment)
+            if case.principal.claims is None or "sub" not in case.principal.claims:
+                principal = replace(principal, id=f"the caller of `{_name(case, number)}`")
             check_route(principal, spec)
         except AccessError as error:
             return _result(case, number, _Found("deny", None, error.reason, _told(error)))
@@ -191,7 +194,7 @@ def _result(case: AccessCase, number: int, found: _Found) -> CaseResult:
         and case.code in (None, found.code)
     )
     return CaseResult(
-        name=case.name or f"case {number + 1}",
+        name=_name(case, number),
         expected=case.expect,
         outcome=found.outcome,
         rule=found.rule,
@@ -199,6 +202,10 @@ def _result(case: AccessCase, number: int, found: _Found) -> CaseResult:
         message=found.message,
         is_expected=is_expected,
     )
+
+
+def _name(case: AccessCase, number: int) -> str:
+    return case.name or f"case {number + 1}"
 
 
 def _stated_evidence(tree: YamlTree, where: str, case: AccessCase) -> ModelEvidence | None:
@@ -226,5 +233,20 @@ def _unreadable(tree: YamlTree, error: msgspec.ValidationError) -> ConfigError:
     message, _, place = str(error).partition(" - at `")
     found = _PLACE.match(place)
     where = "" if found is None else re.sub(r"\[(\w+)\]", r".\1", found[1]).lstrip(".")
+    if unknown := _UNKNOWN.fullmatch(message):
+        name = unknown[1]
+        known = _fields(where)
+        where = f"{where}.{name}".lstrip(".")
+        shown = ", ".join(f"`{each}`" for each in known)
+        message = f"unknown field `{name[:80]}`{closest(name, known)}"
+        return tree.error(where, message, f"known: {shown}", code="access-case-invalid")
     hint = "a case has `principal`, `route` and `expect`, for instance `principal: {issuer: keys}`"
     return tree.error(where, message, hint, code="access-case-invalid")
+
+
+def _fields(where: str) -> tuple[str, ...]:
+    """Return the fields of what stands at a place of the file."""
+    parts = where.split(".")
+    if parts[-1] == "principal":
+        return CaseCaller.__struct_fields__
+    return AccessCase.__struct_fields__ if parts[0] == "cases" else _Cases.__struct_fields__

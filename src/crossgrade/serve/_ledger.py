@@ -8,7 +8,7 @@ acknowledged: an entry that comes twice is appended once.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from crossgrade.errors import DataError, StoreError, UsageError
-from crossgrade.gateway import Done, Inscribe
+from crossgrade.gateway import RULES, Done, Inscribe
 from crossgrade.telemetry import Meter
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class LedgerWriter:
         self._in_progress = 0
         self._due_at = 0.0
         self._seen: dict[EntryName, int] = {}
+        self._rules: list[EntryName] = []  # of the entries that have rules, the newest is the last
         self._next: int | None = None
         self._is_sure = False  # whether `_seen` has the newest entries
         self._writing: asyncio.Task[None] | None = None
@@ -234,44 +235,53 @@ class LedgerWriter:
             return [away] * len(messages)
         failed: dict[EntryName, Exception] = {}
         try:
-            self._note(seen, fresh)
+            self._note(fresh)
         except Exception as error:  # noqa: BLE001  # one entry must not keep the others out
             if _is_away(error):
                 self._is_sure = False  # the answer to a commit may have been lost
                 failed = dict.fromkeys(fresh, error)
             else:
-                failed = self._note_each(seen, fresh)
+                failed = self._note_each(fresh)
         return [failed[name] if (name := _name(each)) in failed else seen[name] for each in messages]
 
     def _known(self) -> dict[EntryName, int]:
         """Return the names of the newest entries, those of an earlier broker's among them."""
         seen = self._seen
         if not self._is_sure:
-            seen.update(self._ledger.newest(self._next))
+            self._remember(self._ledger.newest(self._next))
             self._next = max(seen.values(), default=-1) + 1
             self._is_sure = True
+        while len(self._rules) > 1:
+            seen.pop(self._rules.pop(0), None)  # rules that come back are in force anew
         for name in list(islice(seen, max(0, len(seen) - REMEMBERED))):
             del seen[name]
         return seen
 
-    def _note_each(
-        self, seen: dict[EntryName, int], fresh: dict[EntryName, Inscribe]
-    ) -> dict[EntryName, Exception]:
+    def _note_each(self, fresh: dict[EntryName, Inscribe]) -> dict[EntryName, Exception]:
         """Append entries one by one, and return the errors of those that could not be appended."""
         failed: dict[EntryName, Exception] = {}
         for name, message in fresh.items():
             try:
-                self._note(seen, {name: message})
+                self._note({name: message})
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this entry's
                 failed[name] = error
         return failed
 
-    def _note(self, seen: dict[EntryName, int], fresh: dict[EntryName, Inscribe]) -> None:
+    def _note(self, fresh: dict[EntryName, Inscribe]) -> None:
         if not fresh:
             return
         numbers = self._ledger.append(list(fresh.values()))
-        seen.update(zip(fresh, numbers, strict=True))
+        self._remember(zip(fresh, numbers, strict=True))
         self._next = numbers[-1] + 1
+
+    def _remember(self, entries: Iterable[tuple[EntryName, int]]) -> None:
+        """Note the names and numbers of entries, in the order of the ledger."""
+        for name, number in entries:
+            self._seen[name] = number
+            if name[0] == "access" and name[1].startswith(RULES):
+                if name in self._rules:
+                    self._rules.remove(name)
+                self._rules.append(name)
 
 
 def _is_away(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
-from crossgrade.identity import needless_rules
+from crossgrade.identity import needless_rules, ungiven_tiers
 from crossgrade.project import Project, ends_at
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
@@ -94,6 +94,7 @@ def compile_settings(
         *_stepped_back(project),
         *_not_allowed(project, blocking),
         *_closed(project),
+        *_ungiven(project),
     ]
     settings = GatewaySettings(
         serving=config.serving,
@@ -252,6 +253,17 @@ def _closed(project: Project) -> list[str]:
         for route in gated
         if not any(rule.allow and rule.reaches(route.name, route.workload) for rule in config.access)
     ]
+
+
+def _ungiven(project: Project) -> Iterator[str]:
+    """Yield a warning for each tier of an access rule that no issuer gives and no key has."""
+    config = project.config
+    if not any(ungiven_tiers(config.access, config.serving.issuers)):
+        return
+    held = {record.tier for record in project.store.keys.records()} - {""}
+    for rule, tier, meant in ungiven_tiers(config.access, config.serving.issuers, held):
+        hint = f"did you mean {meant}?" if meant else f"make a key with `--tier {tier}`, or leave it out"
+        yield f"access rule {rule.name}: no issuer of the rule gives tier {tier}, and no key has it; {hint}"
 
 
 def _table_routes(project: Project) -> tuple[Route, ...]:

@@ -156,6 +156,54 @@ def test_a_wrong_case_is_refused_with_its_line(
     assert "cases.yaml:1" in error
 
 
+@pytest.mark.parametrize(
+    ("case", "known", "meant"),
+    [
+        ("{principal: {issuer: keys}, route: cyber, expect: deny, programm: x}", "valid_until", "programme"),
+        ("{principal: {issuer: keys, teir: a}, route: cyber, expect: deny}", "login_age_s", "tier"),
+    ],
+)
+def test_an_unknown_field_is_answered_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str], case: str, known: str, meant: str
+) -> None:
+    Path("cases.yaml").write_text(f"cases: [{case}]")
+    assert run(["access", "test", "cases.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert shown_codes(error) == ["access-case-invalid"]
+    assert f"`{known}`" in error
+    assert f'did you mean "{meant}"?' in error
+    assert "cases.yaml:1" in error
+
+
+def test_what_a_caller_would_be_told_names_the_case(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("cases.yaml").write_text(
+        "cases: [{name: ops, principal: {issuer: keys, tier: guest}, route: cyber, expect: allow},"
+        "{principal: {claims: {iss: https://a.example/, scope: llm}}, route: cyber, model: small, "
+        "expect: allow}]"
+    )
+    assert run(["access", "test", "cases.yaml", "--json"]) == 1
+    first, second = json.loads(capsys.readouterr().out)["cases"]
+    assert first["message"].startswith("the caller of `ops` may not use big")
+    assert second["message"].startswith("the caller of `case 2` may not use small")
+
+
+@pytest.mark.parametrize("login", ["", ", login: {acr: [phr]}"])
+def test_a_tier_that_no_issuer_gives_is_probably_misspelt(
+    capsys: pytest.CaptureFixture[str], project: Path, login: str
+) -> None:
+    rule = f"  rules:\n    - {{name: odd, tiers: [clearde]{login}}}\n"
+    (project / "crossgrade.yaml").write_text(
+        CONFIG.replace("  rules:\n    - {name: guests", rule + "    - {name: guests")
+    )
+    code = run(["access", "test", "cases.yaml"])
+    error = capsys.readouterr().err
+    if login:
+        assert (code, shown_codes(error)) == (2, ["rule-never-matches"])
+        assert "did you mean tier `cleared`?" in error
+    else:
+        assert noted(error, "access-tier-not-given", "odd", "clearde", "cleared")
+
+
 def suspended() -> frozenset[str]:
     return read_keyring(Path(".crossgrade/keys.json").read_bytes()).suspended
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, StoredResponses
+from crossgrade.domain import AccessRule, LedgerSpec, RequiredLogin, RouteSpec, StoredResponses
 from crossgrade.gateway import Done, Inscribe
 from crossgrade.gateway._broker import MOST_ENTRIES_BYTES, BrokerLink
 from crossgrade.gateway._limits import Limits
@@ -168,6 +168,22 @@ def test_a_client_that_goes_while_its_request_waits_is_not_served(run, fake, mak
     assert (completion["status"], completion["error"], completion["attempts"]) == (499, "client_gone", 0)
 
 
+def test_requests_without_their_entry_are_one_line_of_the_log_a_minute(run, fake, make, capfd) -> None:
+    with run([make.target(fake)], [GATED]) as world:
+        world.broker.ledger = lambda _: "disk-full"
+        assert {world.post(make.chat()).code for _ in range(3)} == {"ledger_unavailable"}
+        first = warned(capfd)
+    assert [line["requests"] for line in first] == [1]
+    assert [line["requests"] for line in warned(capfd)] == [2], "what is left is said at the end"
+
+
+def warned(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    found = [line for line in lines if line["event"] == "ledger_unavailable"]
+    assert {(line["level"], line["worker"]) for line in found} == {("warning", 0)}
+    return found
+
+
 def test_a_streams_pieces_are_committed_to_as_they_pass(run, fake, make) -> None:
     with run([make.target(fake)], [GATED]) as world:
         answer = world.post(make.chat(stream=True))
@@ -313,9 +329,11 @@ def test_a_caller_who_may_not_use_the_route_is_entered(run, fake, make) -> None:
         answer = world.post(make.chat())
         world.settled()
     assert (answer.status, answer.code, len(fake.requests)) == (403, "route_denied", 0)
-    refused = entry(world, "access")
+    rules, refused = world.broker.entries
+    assert rules.detail["event"] == "rules"
     assert {"decision": "deny", "code": "route_denied", "status": 403}.items() <= refused.detail.items()
     assert refused.detail["request"] == world.records[0].id
+    assert refused.detail["message"] == answer.json["error"]["message"]
 
 
 def test_what_a_client_writes_cannot_make_an_entry_large(run, fake, make) -> None:
@@ -333,18 +351,76 @@ def test_the_rule_that_decided_is_entered(run, fake, make, is_allowed: bool) -> 
     with run([make.target(fake)], [route], access=rules) as world:
         answer = world.post(make.chat())
         world.settled()
-        until(lambda: len(kinds(world)) == (2 if is_allowed else 1))
+        until(lambda: len(kinds(world)) == (3 if is_allowed else 2))
     if is_allowed:
-        assert kinds(world) == ["request", "completion"]
-        assert {each.detail["rule"] for each in world.broker.entries} == {"all"}
+        assert kinds(world) == ["access", "request", "completion"]
+        assert {each.detail["rule"] for each in world.broker.entries[1:]} == {"all"}
     else:
-        refused = entry(world, "access").detail
-        assert (refused["decision"], refused["code"], refused["rules"]) == (
-            "deny",
-            answer.code,
-            {"big": "all"},
-        )
+        refused = world.broker.entries[1].detail
+        assert (refused["decision"], refused["code"]) == ("deny", answer.code)
+        assert refused["models"] == [{"model": "big", "code": "rule_denied", "rule": "all"}]
         assert not fake.requests
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_entries_name_the_rules_in_force_which_are_an_entry_before_them(run, fake, make, is_allowed) -> None:
+    route = RouteSpec(name="support", incumbent="big", ledger="require", gated=True)
+    with run([make.target(fake)], [route], access=(AccessRule(name="all", allow=is_allowed),)) as world:
+        world.post(make.chat())
+        world.settled()
+    rules, decided, *_ = world.broker.entries
+    text = rules.detail["rules"]
+    content = json.loads(text)
+    assert text == json.dumps(content, sort_keys=True, separators=(",", ":"))
+    assert (content["rules"][0]["name"], content["rules"][0]["allow"]) == ("all", is_allowed)
+    assert [each["name"] for each in content["routes"]] == ["support"]
+    digest = "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    assert rules.detail["rules_digest"] == decided.detail["rules_digest"] == digest
+    assert decided.kind == ("request" if is_allowed else "access")
+
+
+def test_rules_that_are_too_long_for_an_entry_leave_their_digest(run, fake, make) -> None:
+    route = RouteSpec(name="support", incumbent="big", ledger="require", gated=True)
+    rules = tuple(AccessRule(name=f"r{number}", because="x" * 200) for number in range(300))
+    with run([make.target(fake)], [route], access=rules) as world:
+        pass
+    (made,) = world.broker.entries
+    assert set(made.detail) == {"event", "id", "rules_bytes", "rules_digest"}
+    assert made.detail["rules_bytes"] > 60_000
+
+
+@pytest.mark.parametrize(
+    ("rule", "programme", "said"),
+    [
+        (
+            AccessRule(name="cleared", tiers=("cleared",), programme="defence"),
+            "defence",
+            {"code": "access_denied", "nearest_rule": "cleared", "lacks": "tier"},
+        ),
+        (
+            AccessRule(name="all", programme="defence"),
+            "",
+            {"code": "access_denied", "nearest_rule": "all", "lacks": "programme"},
+        ),
+        (
+            AccessRule(name="strong", login=RequiredLogin(acr=("phr",))),
+            "",
+            {"code": "token_required", "rule": "strong", "lacks": "token"},
+        ),
+        (AccessRule(name="sure", evidence="verdict"), "", {"code": "no_certificate", "rule": "sure"}),
+        (AccessRule(name="all"), "attack", {"code": "programme_unknown"}),
+    ],
+)
+def test_a_refusals_entry_says_no_less_than_its_answer(run, fake, make, rule, programme, said) -> None:
+    route = RouteSpec(name="support", incumbent="big", ledger="require", gated=True)
+    with run([make.target(fake)], [route], access=(rule,)) as world:
+        headers = {"x_crossgrade_programme": programme} if programme else {}
+        answer = world.post(make.chat(), **headers)
+        world.settled()
+    refused = world.broker.entries[1].detail
+    assert refused["models"] == [{"model": "big", **said}]
+    assert (refused["message"], refused["code"]) == (answer.json["error"]["message"], answer.code)
+    assert refused.get("programme", "") == programme
 
 
 def test_a_full_queue_keeps_out_no_entry_that_a_request_waits_for() -> None:

@@ -298,3 +298,24 @@ def test_what_a_request_waits_for_goes_before_a_backlog(tmp_path: Path) -> None:
     run(use())
     assert answers[0].number == -1
     assert [answer.number for answer in answers[1:]] == list(range(3 * MOST_AT_ONCE))
+
+
+def test_rules_are_entered_when_they_are_not_the_newest_and_by_one_worker_only(machines: Make) -> None:
+    machine = machines()
+
+    def rules(name: str) -> Callable[[int], Inscribe]:
+        return entry(f"rules-{name}", "access", detail={"event": "rules", "id": f"rules-{name}"})
+
+    async def use() -> None:
+        async with machine.worker() as worker:
+            for name in ("a", "a", "b", "a"):
+                await appended(worker, rules(name))
+            machine.end(signal.SIGKILL)
+            machine.start()
+            again = await appended(worker, rules("a"))
+            other = await appended(worker, rules("b"))
+            assert [each.text for each in (again, other) if each is not None] == ["2", "3"]
+
+    run(use())
+    machine.end()
+    assert names(machine.folder) == [("access", f"rules-{name}") for name in "abab"]

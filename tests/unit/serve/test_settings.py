@@ -81,3 +81,24 @@ def test_a_rule_that_never_matches_and_a_route_that_no_rule_opens_are_said(tmp_p
     assert "rule narrow" in needless
     assert "route closed" in closed
     assert [rule.name for rule in compiled.settings.access] == ["wide", "narrow"]
+
+
+UNGIVEN = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}}
+routes: {r: {incumbent: m, gated: true}}
+access: {rules: [{name: special, tiers: [defendr]}]}
+"""
+
+
+def test_a_tier_that_nobody_gives_is_said_until_a_key_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(UNGIVEN)
+    with Project.open(path) as project:
+        (warning,) = compile_settings(project, {}).warnings
+        assert "special" in warning
+        assert "`--tier defendr`" in warning
+        project.store.keys.create("one", tier="defender")
+        (warning,) = compile_settings(project, {}).warnings
+        assert "did you mean defender?" in warning
+        project.store.keys.create("two", tier="defendr")
+        assert not compile_settings(project, {}).warnings
