@@ -56,7 +56,7 @@ def init(name: str, *, logs: tuple[str, ...], state: Path, as_json: bool) -> Non
     from crossgrade.serve import WitnessFolder
 
     for vkey in logs:
-        NoteVerifier.from_text(vkey)  # before anything is made
+        NoteVerifier.of_log(vkey)  # before anything is made
     folder = WitnessFolder.create(state, name)
     for vkey in logs:
         folder.add(vkey, now_s=_now_s())

@@ -46,7 +46,15 @@ from crossgrade.ledger._payloads import (
 )
 from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
 from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
-from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, LogVerification, verify_log
+from crossgrade.ledger._verify import (
+    FindingCode,
+    LogCosignature,
+    LogFinding,
+    LogRemark,
+    LogVerification,
+    RemarkCode,
+    verify_log,
+)
 from crossgrade.ledger._witnessing import (
     MOST_REQUEST_BYTES,
     CheckpointRequest,
@@ -80,6 +88,7 @@ __all__ = [
     "EntryProof",
     "FindingCode",
     "GrowingTree",
+    "LogCosignature",
     "LogEntry",
     "LogFile",
     "LogFinding",
@@ -92,6 +101,7 @@ __all__ = [
     "PayloadMark",
     "PayloadSealer",
     "Position",
+    "RemarkCode",
     "SignedNote",
     "TileWriter",
     "WitnessDecision",

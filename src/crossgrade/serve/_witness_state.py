@@ -19,7 +19,6 @@ from crossgrade.errors import CrossgradeError, DataError, StoreError, UsageError
 from crossgrade.ledger import (
     EMPTY_ROOT,
     MOST_NOTE_BYTES,
-    NOTE_KEY,
     Checkpoint,
     CheckpointRequest,
     Cosigner,
@@ -111,7 +110,7 @@ class WitnessFolder:
                 hint=f"chmod 600 {path / _KEY}, or better make a new witness: the key may be known",
             )
         logs: dict[str, tuple[NoteVerifier, ...]] = {}
-        for verifier in map(_log_key, filter(None, lines)):
+        for verifier in map(NoteVerifier.of_log, filter(None, lines)):
             logs[verifier.name] = (*logs.get(verifier.name, ()), verifier)
         folder = cls(path, Cosigner.from_text(key), logs)
         for origin in logs:
@@ -137,7 +136,7 @@ class WitnessFolder:
 
         A log begins with a record of no entries, so that a lost record is noticed later.
         """
-        verifier = _log_key(vkey)
+        verifier = NoteVerifier.of_log(vkey)
         known = self._logs.get(verifier.name, ())
         if verifier in known:
             return verifier
@@ -253,17 +252,6 @@ class WitnessFolder:
 def _slug(origin: str) -> str:
     """Return the name of a log's files: a digest, because an origin may hold any character."""
     return hashlib.sha256(origin.encode()).hexdigest()[:32]
-
-
-def _log_key(vkey: str) -> NoteVerifier:
-    found = NoteVerifier.from_text(vkey)
-    if found.kind != NOTE_KEY:
-        raise UsageError(
-            f"the key of {found.name} is one of a witness, not of a log",
-            code="witness-log-key",
-            hint="give the key that `crossgrade audit init` printed",
-        )
-    return found
 
 
 def _read(path: Path) -> str:

@@ -86,6 +86,20 @@ def test_the_newest_checkpoint_is_cosigned_and_kept(signed: Store, folder: Witne
     assert (again.status, again.is_alarm) == ("kept", False)
 
 
+def test_a_ledger_without_entries_is_not_cosigned(tmp_path: Path, store: Store) -> None:
+    """All logs begin alike, so that a cosignature of size 0 would fit each of them."""
+    folder = WitnessFolder.create(tmp_path / "witness", "witness.example.com")
+    folder.add(store.ledger.secrets.make(ORIGIN).vkey, now_s=NOW)
+    store.ledger.sign()
+    with serving(folder) as url:
+        (outcome,) = ask(store, (url, folder.verifier.text))
+        assert (outcome.status, outcome.problem) == ("empty", None)
+        assert cosignatures(store, folder.verifier.text) == []
+        grow(store, 3)
+        (outcome,) = ask(store, (url, folder.verifier.text))
+    assert (outcome.status, outcome.size) == ("cosigned", 3)
+
+
 def test_a_caller_that_remembers_nothing_is_told_the_size(
     signed: Store, folder: WitnessFolder, url: str
 ) -> None:
