@@ -425,6 +425,38 @@ def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., 
     assert any(identifier in each["message"] for each in found["findings"])
 
 
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("DELETE FROM ledger_entries WHERE seq = 3", ("export", "prove", "show", "list")),
+        ("DELETE FROM ledger_entries WHERE seq = 9", ("export", "list")),
+        ("DELETE FROM ledger_nodes WHERE level = 1", ("export", "prove")),
+        (
+            "UPDATE ledger_entries SET body = CAST(replace(body, '3', '4') AS BLOB) WHERE seq = 3",
+            ("export", "prove"),
+        ),
+        ("UPDATE ledger_entries SET body = CAST(replace(body, '2', '4') AS BLOB)", ("export", "prove")),
+        ("UPDATE ledger_entries SET body = 'text' WHERE seq = 3", ("export", "prove")),
+    ],
+)
+def test_a_damaged_ledger_is_neither_exported_nor_proved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], statement: str, refused: tuple[str, ...]
+) -> None:
+    run(["audit", "init", NAME])
+    appended(10)
+    changed(statement)
+    out = tmp_path / "out"
+    commands = {
+        "export": ["export", str(out)], "prove": ["prove", "3"], "show": ["show", "3"], "list": ["list"]
+    }  # fmt: skip
+    for name in refused:
+        capsys.readouterr()
+        assert run(["audit", *commands[name]]) == 3
+        assert "ledger-damaged" in shown_codes(capsys.readouterr().err)
+    assert not out.exists() or list(out.iterdir()) == []
+    assert run(["audit", "verify"]) == 1
+
+
 def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     run(["audit", "init", NAME])
     appended(5)
