@@ -27,6 +27,7 @@ from crossgrade.ledger._merkle import (
 )
 from crossgrade.ledger._notes import (
     COSIGNATURE_KEY,
+    LATEST_TIME_S,
     MOST_NOTE_BYTES,
     NOTE_KEY,
     Checkpoint,
@@ -71,6 +72,7 @@ __all__ = [
     "EMPTY_ROOT",
     "ENTRY_KINDS",
     "HASH_BYTES",
+    "LATEST_TIME_S",
     "MAX_BUNDLE_BYTES",
     "MAX_ENTRY_BYTES",
     "MAX_PROOF_BYTES",

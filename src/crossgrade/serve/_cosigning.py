@@ -141,18 +141,41 @@ async def keep_cosigned(
 ) -> None:
     """Ask for cosignatures every so many seconds, until cancelled; `warn` hears of each that failed.
 
-    `open_log` may block and fail. A round that fails changes nothing: the next one asks for the same.
+    `open_log` may block and fail. A round that fails changes nothing: the next one asks for the same. When a
+    witness first saw another history than this (`behind`, `split`), an entry of kind `alarm` says so, and
+    the next one is written only after the witness cosigned again.
     """
     known: dict[str, int] = {}
+    alarmed: set[tuple[str, str]] = set()
     while True:
         try:
             log = await asyncio.to_thread(open_log)
             for each in await cosign(log, witnesses, known=known):
                 if each.problem is not None:
                     warn(each.problem)
+                await _record_alarm(log, each, alarmed)
         except CrossgradeError as error:
             warn(error)
         await asyncio.sleep(every_s)
+
+
+async def _record_alarm(log: "LedgerLog", seen: Cosigning, alarmed: set[tuple[str, str]]) -> None:
+    """Write that a witness saw another history, unless that is written already."""
+    from crossgrade.store import LedgerEvent
+
+    who = (seen.witness, seen.url)
+    if seen.status in {"cosigned", "kept"}:
+        alarmed.discard(who)
+    elif seen.status in {"behind", "split"} and who not in alarmed:
+        detail = {
+            "route": None,
+            "alarm": f"ledger-{seen.status}",
+            "witness": seen.witness,
+            "size": seen.size,
+            "known_size": seen.known_size,
+        }
+        await asyncio.to_thread(log.append, [LedgerEvent("alarm", detail)])
+        alarmed.add(who)
 
 
 class _Asking:
