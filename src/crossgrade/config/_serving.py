@@ -142,7 +142,7 @@ class ServingResolver:
                 self._refuse(f"{where}.url", message, "write it with https://", code="witness-not-https")
             if why := _wrong_key(each.key):
                 hint = "give the key that `crossgrade witness init` printed"
-                self._refuse(f"{where}.key", why, hint, code="witness-key-kind")
+                self._refuse(f"{where}.key", why, hint, code="witness-key-invalid")
             if each.key in seen:
                 message = "a witness with this key stands there already, and counts once"
                 self._refuse(f"{where}.key", message, "keep one of the two", code="witness-repeated")

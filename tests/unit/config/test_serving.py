@@ -367,10 +367,10 @@ def test_who_cosigns_the_ledger(tmp_path: Path) -> None:
     [
         ([("http://w.example", VKEY)], ("witness-not-https", "ledger.witnesses.0.url", "https://")),
         ([("https://a", VKEY), ("https://b", VKEY)], ("witness-repeated", "ledger.witnesses.1.key")),
-        ([("https://w.example", LOG_VKEY)], ("witness-key-kind", "ledger.witnesses.0.key", "of a ledger")),
+        ([("https://w.example", LOG_VKEY)], ("witness-key-invalid", "ledger.witnesses.0.key", "of a ledger")),
         (
             [("https://w.example", VKEY.replace("BGt", "BGs"))],
-            ("witness-key-kind", "ledger.witnesses.0.key", "copied whole"),
+            ("witness-key-invalid", "ledger.witnesses.0.key", "copied whole"),
         ),
         ([("https://w.example", "no key")], ("value-invalid", "ledger.witnesses.0.key", "key")),
     ],
