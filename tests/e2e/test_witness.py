@@ -82,11 +82,16 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
         status, body, _ = add_checkpoint(url, log.request(old))
         assert status == 200
         check_cosignature(body.decode(), key, log.text())
+    for _ in range(3):
+        assert add_checkpoint(url, log.request(0))[0] == 409
+    (refused, _) = (each["last_refused"] for each in json.loads(witness.run("list", "--json").stdout)["logs"])
+    assert (refused["size"], refused["reason"]) == (20, "old-size-differs")
     fork = GrowingLog(ORIGIN, key=log.key)
     fork.entries = [b"other"] * 30
     assert add_checkpoint(url, fork.request(20))[0] == 422
     listed = json.loads(witness.run("list", "--json").stdout)
     assert listed["key"] == key
+    assert [(each["last_refused"] or {}).get("reason") for each in listed["logs"]] == ["not-consistent", None]
     assert [(each["origin"], each["size"], len(each["conflicts"])) for each in listed["logs"]] == [
         (ORIGIN, 20, 1),
         ("example.com/other", 0, 0),
@@ -97,10 +102,11 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
     assert witness.run("show", "example.com/nothing").returncode == 2
     code, logged = witness.stop(signal.SIGINT)
     assert code == 0
-    assert [json.loads(line)["outcome"] for line in logged.splitlines()] == [
-        "cosigned",
-        "cosigned",
-        "not-consistent",
+    assert [(each["outcome"], each["level"]) for each in map(json.loads, logged.splitlines())] == [
+        ("cosigned", "info"),
+        ("cosigned", "info"),
+        ("old-size-differs", "warning"),
+        ("not-consistent", "warning"),
     ]
 
 

@@ -93,12 +93,12 @@ def verify(
 
     Checks every entry, text, hash and signature. Without FOLDER, checks the project's ledger, and that its
     verdicts and routes are those in it. With a FOLDER of `crossgrade audit export`, needs no project, no
-    server and no network. Exits 1 if something is wrong.
+    server and no network. Exits 1 if something is wrong, or if no key was there to check signatures with.
     """
     from crossgrade.ledger import NoteVerifier
 
-    log = None if key is None else NoteVerifier.from_text(key)
-    known = [NoteVerifier.from_text(each) for each in witnesses]
+    log = None if key is None else NoteVerifier.of_log(key)
+    known = [NoteVerifier.of_witness(each) for each in witnesses]
     if proof is not None:
         return _verify_proof(proof, log, known, as_json=as_json)
     from crossgrade.project import read_note_file, verify_ledger_folder
@@ -111,7 +111,7 @@ def verify(
             log = log or project.ledger.verifier
             found = project.ledger.verify(log=log, witnesses=known, kept=notes)
     _show(found, log, as_json=as_json)
-    return EXIT_FOUND if found.found else 0
+    return 0 if _holds(found, log) is True else EXIT_FOUND
 
 
 @command.command()
@@ -191,7 +191,7 @@ def cosign(given: tuple[tuple[str, str], ...], *, config_path: str, as_json: boo
     _show_cosigning(asked, as_json=as_json)
     if any(each.is_alarm for each in asked):
         return EXIT_FOUND
-    return 0 if all(each.status in {"cosigned", "kept"} for each in asked) else 3
+    return 0 if all(each.status in {"cosigned", "kept", "empty"} for each in asked) else 3
 
 
 @command.command()
@@ -269,7 +269,7 @@ def _project(config_path: str) -> "Project":
 def _verify_proof(
     path: Path, log: "NoteVerifier | None", witnesses: "Sequence[NoteVerifier]", *, as_json: bool
 ) -> int:
-    from crossgrade.ledger import MAX_PROOF_BYTES, EntryProof, read_entry
+    from crossgrade.errors import DataError
 
     if log is None:
         raise UsageError(
@@ -277,42 +277,81 @@ def _verify_proof(
             code="ledger-key-not-given",
             hint="give `--key VKEY`, as its owner hands it out",
         )
+    content = _proof_file(path)
+    findings: list[dict[str, str]] = []
+    shown: dict[str, Any] = {}
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(MAX_PROOF_BYTES + 1)
-    except (OSError, UnicodeDecodeError) as error:
+        shown, missing = _proved(content, log, witnesses)
+    except DataError as error:
+        findings.append({"code": error.code, "message": error.message})
+    else:
+        findings += [
+            {"code": "not-cosigned", "message": f"`{name}` has not cosigned the checkpoint"}
+            for name in missing
+        ]
+    shown = {"holds": not findings, **shown}
+    if as_json:
+        print_json({**shown, "findings": findings}, schema_version=SCHEMA_VERSION)
+    else:
+        print_fields(shown)
+    for finding in findings:
+        warn(finding["message"], code=finding["code"])
+    return EXIT_FOUND if findings else 0
+
+
+def _proof_file(path: Path) -> bytes:
+    from crossgrade.ledger import MAX_PROOF_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_PROOF_BYTES + 1)
+    except OSError as error:
         raise unreadable(path, error) from error
-    proof = EntryProof.from_text(text)
+
+
+def _proved(
+    content: bytes, log: "NoteVerifier", witnesses: "Sequence[NoteVerifier]"
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what a proof shows, and who has not cosigned it. Raises `DataError` if it does not hold."""
+    from crossgrade.ledger import EntryProof, read_entry
+
+    proof = EntryProof.read(content)
     checkpoint, cosigned = proof.verified(log, tuple(witnesses))
-    missing = sorted({each.name for each in witnesses} - set(cosigned))
     shown = {
-        "holds": not missing,
         "entry": _entry(read_entry(proof.entry)),
         "ledger": checkpoint.origin,
         "size": checkpoint.size,
         "root": checkpoint.root.hex(),
-        "cosigned_by": list(cosigned),
+        "cosigned_by": [each.name for each in cosigned],
     }
-    if as_json:
-        print_json(shown, schema_version=SCHEMA_VERSION)
-    else:
-        print_fields(shown)
-    for name in missing:
-        warn(f"`{name}` has not cosigned the checkpoint", code="ledger-not-cosigned")
-    return EXIT_FOUND if missing else 0
+    return shown, [each.name for each in witnesses if each not in cosigned]
+
+
+def _holds(found: "LogVerification", log: "NoteVerifier | None") -> bool | str:
+    """Return whether a log holds. Without a key anybody could have written its entries: `unsigned`."""
+    if found.found:
+        return False
+    return "unsigned" if log is None and found.size else True
 
 
 def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool) -> None:
+    names = [each.witness.name for each in found.cosigned]
     cosigned = {
-        name: {"entries": size, "at": _when(datetime.fromtimestamp(at, UTC))}
-        for name, (size, at) in found.cosigned.items()
+        each.witness.name if names.count(each.witness.name) == 1 else each.witness.text: {
+            "entries": each.size,
+            "uncosigned": found.size - each.size,
+            "at": _when(datetime.fromtimestamp(each.at_s, UTC)),
+            "key": each.witness.text,
+        }
+        for each in found.cosigned
     }
     shown: dict[str, Any] = {
-        "holds": not found.found,
+        "holds": _holds(found, log),
         "first_bad_entry": found.first_bad,
         "entries": found.size,
         "root": found.root.hex(),
-        "signed_by": None if log is None else log.name,
+        "signed": log is not None and found.signed == found.size,
+        "signed_by": log.name if log is not None and found.signed else None,
         "signed_entries": found.signed,
         "cosigned": cosigned,
         "kinds": dict(found.kinds),
@@ -333,7 +372,11 @@ def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool
     else:
         print_fields(shown)
     if log is None and found.size:
-        warn("no signature was checked, because no key was given (`--key VKEY`)", code="ledger-not-checked")
+        warn(
+            "no signature was checked: give the ledger's public key (`--key VKEY`), or make one with "
+            "`crossgrade audit init NAME`",
+            code="ledger-not-checked",
+        )
     for remark in found.remarks[:_SHOWN_FINDINGS]:
         note(f"entry {remark.seq}: {remark.message}", code=remark.code)
     for finding in found.findings[:_SHOWN_FINDINGS]:

@@ -56,7 +56,7 @@ def init(name: str, *, logs: tuple[str, ...], state: Path, as_json: bool) -> Non
     from crossgrade.serve import WitnessFolder
 
     for vkey in logs:
-        NoteVerifier.from_text(vkey)  # before anything is made
+        NoteVerifier.of_log(vkey)  # before anything is made
     folder = WitnessFolder.create(state, name)
     for vkey in logs:
         folder.add(vkey, now_s=_now_s())
@@ -104,9 +104,17 @@ def list_(*, state: Path, as_json: bool) -> None:
         print_json({"key": folder.verifier.text, "logs": rows}, schema_version=SCHEMA_VERSION)
     elif rows:
         cells = [
-            [row["origin"], f"{row['size']:,}", row["cosigned_at"], len(row["conflicts"])] for row in rows
+            [
+                row["origin"],
+                f"{row['size']:,}",
+                row["cosigned_at"],
+                len(row["conflicts"]),
+                row["last_refused"] and f"{row['last_refused']['size']:,} at {row['last_refused']['at']}",
+            ]
+            for row in rows
         ]
-        print_table(["ledger", "entries", "cosigned", "conflicts"], cells, right=("entries", "conflicts"))
+        heads = ["ledger", "entries", "cosigned", "conflicts", "last refused"]
+        print_table(heads, cells, right=("entries", "conflicts"))
     else:
         note("no ledgers yet: `crossgrade witness add VKEY` adds one", code="witness-no-logs")
 
@@ -176,6 +184,7 @@ def serve(*, host: str, port: int, state: Path) -> None:
 def _row(folder: "WitnessFolder", origin: str) -> dict[str, Any]:
     record = folder.record(origin)
     at = datetime.fromtimestamp(record.cosigned_at_s, UTC) if record.checkpoint.size else None
+    refused = folder.refusal(origin)
     return {
         "origin": origin,
         "keys": [each.text for each in folder.keys(origin)],
@@ -183,6 +192,12 @@ def _row(folder: "WitnessFolder", origin: str) -> dict[str, Any]:
         "root": record.checkpoint.root.hex(),
         "cosigned_at": at and at.isoformat(timespec="seconds"),
         "conflicts": [str(path) for path in folder.conflicts(origin)],
+        "last_refused": refused
+        and {
+            "at": datetime.fromtimestamp(refused.at_s, UTC).isoformat(timespec="seconds"),
+            "size": refused.size,
+            "reason": refused.reason,
+        },
     }
 
 

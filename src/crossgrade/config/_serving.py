@@ -1,8 +1,10 @@
 """From the sections `routes`, `serve` and `watch` to domain objects, and the rules across their keys."""
 
 import ipaddress
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -37,6 +39,9 @@ from crossgrade.domain import (
     Workload,
 )
 from crossgrade.errors import ConfigError, hint_among
+
+_KEY_BYTES = 33
+_COSIGNATURE_KEY = 0x04
 
 
 @dataclass(slots=True)
@@ -135,6 +140,9 @@ class ServingResolver:
             if not _is_protected(each.url):
                 message = "the witness's `url` must use https beyond this machine"
                 self._refuse(f"{where}.url", message, "write it with https://", code="witness-not-https")
+            if why := _wrong_key(each.key):
+                hint = "give the key that `crossgrade witness init` printed"
+                self._refuse(f"{where}.key", why, hint, code="witness-key-invalid")
             if each.key in seen:
                 message = "a witness with this key stands there already, and counts once"
                 self._refuse(f"{where}.key", message, "keep one of the two", code="witness-repeated")
@@ -406,6 +414,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _wrong_key(vkey: str) -> str | None:
+    """Return why a verifier key is not that of a witness (C2SP signed-note), None if it is."""
+    name, key_id, encoded = vkey.split("+", 2)
+    try:
+        data = b64decode(encoded, validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != _KEY_BYTES or sha256(name.encode() + b"\n" + data).hexdigest()[:8] != key_id:
+        return "this is no verifier key, or it was not copied whole"
+    return None if data[0] == _COSIGNATURE_KEY else "this is the key of a ledger, not of a witness"
 
 
 def _is_protected(url: str) -> bool:

@@ -27,6 +27,7 @@ from crossgrade.ledger._merkle import (
 )
 from crossgrade.ledger._notes import (
     COSIGNATURE_KEY,
+    LATEST_TIME_S,
     MOST_NOTE_BYTES,
     NOTE_KEY,
     Checkpoint,
@@ -46,7 +47,15 @@ from crossgrade.ledger._payloads import (
 )
 from crossgrade.ledger._proofs import MAX_PROOF_BYTES, EntryProof
 from crossgrade.ledger._tiles import MAX_BUNDLE_BYTES, TILE_WIDTH, LogFile, TileWriter, read_bundle, tile_path
-from crossgrade.ledger._verify import FindingCode, LogFinding, LogRemark, LogVerification, verify_log
+from crossgrade.ledger._verify import (
+    FindingCode,
+    LogCosignature,
+    LogFinding,
+    LogRemark,
+    LogVerification,
+    RemarkCode,
+    verify_log,
+)
 from crossgrade.ledger._witnessing import (
     MOST_REQUEST_BYTES,
     CheckpointRequest,
@@ -63,6 +72,7 @@ __all__ = [
     "EMPTY_ROOT",
     "ENTRY_KINDS",
     "HASH_BYTES",
+    "LATEST_TIME_S",
     "MAX_BUNDLE_BYTES",
     "MAX_ENTRY_BYTES",
     "MAX_PROOF_BYTES",
@@ -80,6 +90,7 @@ __all__ = [
     "EntryProof",
     "FindingCode",
     "GrowingTree",
+    "LogCosignature",
     "LogEntry",
     "LogFile",
     "LogFinding",
@@ -92,6 +103,7 @@ __all__ = [
     "PayloadMark",
     "PayloadSealer",
     "Position",
+    "RemarkCode",
     "SignedNote",
     "TileWriter",
     "WitnessDecision",

@@ -27,7 +27,9 @@ MOST_NOTE_BYTES: Final = 131_072
 """Longest note read: 16 signatures of the longest kind that C2SP names (ML-DSA-44) fit twice."""
 MOST_SIGNATURES: Final = 64
 LARGEST_SIZE: Final = 2**63 - 1
-"""Largest size of a log, and latest time of a cosignature in seconds."""
+"""Largest size of a log."""
+LATEST_TIME_S: Final = 253_402_300_799
+"""Latest time of a cosignature, in seconds since 1970: the end of the year 9999."""
 
 _DASH = "\N{EM DASH} "
 _SECRET = "PRIVATE+KEY+"  # noqa: S105 -- the mark of a private key's text
@@ -153,6 +155,30 @@ class NoteVerifier:
             raise _bad_key(f"anybody can sign under the key of {name}")
         return found
 
+    @classmethod
+    def of_log(cls, vkey: str) -> Self:
+        """Read the key of a log. Raises UsageError as `from_text` does, and for the key of a witness."""
+        found = cls.from_text(vkey)
+        if found.kind != NOTE_KEY:
+            raise UsageError(
+                f"the key of {found.name} is one of a witness, not of a log",
+                code="witness-log-key",
+                hint="give the key that `crossgrade audit init` printed",
+            )
+        return found
+
+    @classmethod
+    def of_witness(cls, vkey: str) -> Self:
+        """Read the key of a witness. Raises UsageError as `from_text` does, and for the key of a log."""
+        found = cls.from_text(vkey)
+        if found.kind != COSIGNATURE_KEY:
+            raise UsageError(
+                f"the key of {found.name} is one of a log, not of a witness",
+                code="witness-key-kind",
+                hint="give the key that `crossgrade witness init` printed",
+            )
+        return found
+
     @property
     def text(self) -> str:
         """The key in one line, as `from_text` reads it."""
@@ -168,7 +194,7 @@ class NoteVerifier:
         from_key = (signature.name, signature.key_id) == (self.name, self.key_id)
         raw, message = signature.signature, text.encode()
         if self.kind == COSIGNATURE_KEY:
-            if signature.cosigned_at_s > LARGEST_SIZE:
+            if signature.cosigned_at_s > LATEST_TIME_S:
                 return False
             raw, message = raw[_TIME_BYTES:], _cosigned(text, signature.cosigned_at_s)
         return from_key and len(raw) == _SIGNATURE_BYTES and _is_signed(self.public_key, raw, message)

@@ -33,6 +33,14 @@ class EntryProof:
         return "\n".join(lines) + "\n\n" + self.note
 
     @classmethod
+    def read(cls, content: bytes) -> Self:
+        """Read a file. Raises `DataError` for one that is no text, or no proof."""
+        try:
+            return cls.from_text(content.decode())
+        except UnicodeDecodeError:
+            raise _invalid("it is no text") from None
+
+    @classmethod
     def from_text(cls, text: str) -> Self:
         """Read a proof. Raises `DataError` for anything else, and for one without its entry."""
         head, gap, note = text.partition("\n\n")
@@ -52,15 +60,15 @@ class EntryProof:
 
     def verified(
         self, log: NoteVerifier, witnesses: tuple[NoteVerifier, ...] = ()
-    ) -> tuple[Checkpoint, tuple[str, ...]]:
-        """Return the checkpoint, and the names of the witnesses that cosigned it.
+    ) -> tuple[Checkpoint, tuple[NoteVerifier, ...]]:
+        """Return the checkpoint, and the witnesses that cosigned it.
 
         Raises `DataError` if the log did not sign the checkpoint, a known witness's signature is wrong, or
         the entry is not in the log.
         """
         checkpoint, signatures = Checkpoint.read(self.note, [log, *witnesses])
-        names = {each.name for each in signatures}
-        if log.name not in names or checkpoint.origin != log.name:
+        signers = {(each.name, each.key_id) for each in signatures}
+        if (log.name, log.key_id) not in signers or checkpoint.origin != log.name:
             raise DataError(
                 f"the checkpoint is not signed by `{log.name}`",
                 code="note-unsigned",
@@ -73,7 +81,7 @@ class EntryProof:
                 code="ledger-proof-wrong",
                 hint="do not trust the entry: it, or the proof, was changed",
             )
-        return checkpoint, tuple(sorted(each.name for each in witnesses if each.name in names))
+        return checkpoint, tuple(each for each in witnesses if (each.name, each.key_id) in signers)
 
 
 def _encoded(data: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 from crossgrade.errors import CrossgradeError, DataError
 from crossgrade.ledger._entries import LogEntry, read_entry
 from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
-from crossgrade.ledger._notes import Checkpoint, NoteVerifier, SignedNote
+from crossgrade.ledger._notes import COSIGNATURE_KEY, Checkpoint, NoteVerifier, SignedNote
 from crossgrade.ledger._payloads import PayloadChecks
 
 FindingCode: TypeAlias = Literal[
@@ -40,6 +40,7 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
 ]
+RemarkCode: TypeAlias = Literal["clock-back", "repeated", "no-request", "uncosigned"]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
 """How many findings are listed; all are counted."""
@@ -58,24 +59,34 @@ class LogFinding:
 class LogRemark:
     """Something that is worth knowing and no fault: a clock set back, or a request twice in the log."""
 
-    code: Literal["clock-back", "repeated", "no-request"]
+    code: RemarkCode
     message: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogCosignature:
+    """How many of a log's entries a witness has seen as they are here, and when, in seconds since 1970."""
+
+    witness: NoteVerifier
+    size: int
+    at_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogVerification:
     """What was found out about a log.
 
-    `signed` is how many entries the newest checkpoint covers that holds, and `cosigned` how many each witness
-    has seen, by its name, with the time in seconds since 1970. `unfinished` are requests without a
+    `signed` is how many entries are under a checkpoint of the log's key with their root, 0 without the key.
+    `cosigned` has the newest checkpoint with the root of this log of each witness, whose order is that of the
+    witnesses asked for; size 0 does not count, as all logs begin alike. `unfinished` are requests without a
     completion: they go on, or were cut off. `found` counts all findings; `findings` has the first thousand.
     """
 
     size: int
     root: bytes
     signed: int
-    cosigned: Mapping[str, tuple[int, int]]
+    cosigned: tuple[LogCosignature, ...]
     kinds: Mapping[str, int]
     erased: int
     findings: tuple[LogFinding, ...]
@@ -114,13 +125,15 @@ def verify_log(
     """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
 
     `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
-    believed. Without the key `log` no signature is checked. With `witnesses`, each must have cosigned a
-    checkpoint. `kept` are notes of this log that were kept elsewhere: the log must begin with what they say.
-    `nodes` returns the stored hashes of a level above 0. `seen` is called with every entry that can be read.
+    believed. Without the key `log` no signature of the log is checked. With `witnesses`, each must have
+    cosigned a checkpoint of at least one entry, with the root that this log had at that size. `kept` are
+    notes of this log that were kept elsewhere: the log must begin with what they say. `nodes` returns the
+    stored hashes of a level above 0. `seen` is called with every entry that can be read.
     """
     check = _Check(log, witnesses, nodes)
     check.read_checkpoints(checkpoints)
     check.read_kept(kept)
+    check.compare_roots()
     for row in entries:
         entry = check.entry(row)
         if check.is_over:
@@ -138,12 +151,13 @@ class _Check:
         nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None,
     ) -> None:
         self._log = log
-        self._witnesses = witnesses
+        self._witnesses = tuple(dict.fromkeys(witnesses))
         self._nodes = nodes
         self._stored: dict[int, Iterator[tuple[Any, Any]]] = {}
         self._roots: dict[int, bytes] = {}
         self._kept: dict[int, bytes] = {}
-        self._cosigned: dict[str, tuple[int, int]] = {}
+        self._claimed: dict[int, list[tuple[bytes, LogCosignature]]] = {}
+        self._cosigned: dict[NoteVerifier, LogCosignature] = {}
         self._tree = GrowingTree()
         self._matched = 0
         self._is_broken = False
@@ -161,7 +175,7 @@ class _Check:
         if len(self._findings) < MOST_FINDINGS:
             self._findings.append(LogFinding(code=code, message=message, seq=seq))
 
-    def _remark(self, code: Literal["clock-back", "repeated", "no-request"], message: str, seq: int) -> None:
+    def _remark(self, code: RemarkCode, message: str, seq: int) -> None:
         if len(self._remarks) < MOST_FINDINGS:
             self._remarks.append(LogRemark(code=code, message=message, seq=seq))
 
@@ -183,7 +197,7 @@ class _Check:
                 self._find("history-differs", message)
 
     def _checkpoint(self, note: str, code: FindingCode, what: str) -> Checkpoint | None:
-        """Return a checkpoint whose signatures hold, and note who cosigned it."""
+        """Return a checkpoint whose signatures hold, and note who says to have cosigned it."""
         known = [*([self._log] if self._log else []), *self._witnesses]
         try:
             if not known:
@@ -198,11 +212,12 @@ class _Check:
         if self._log is not None and not any(each.key_id == self._log.key_id for each in signatures):
             self._find(code, f"{what} is not signed by the log's key")
             return None
-        ids = {each.key_id: each for each in signatures}
+        times = {(each.name, each.key_id): each.cosigned_at_s for each in signatures}
         for witness in self._witnesses:
-            signature = ids.get(witness.key_id)
-            if signature is not None and seen.size >= self._cosigned.get(witness.name, (0, 0))[0]:
-                self._cosigned[witness.name] = (seen.size, signature.cosigned_at_s)
+            at_s = times.get((witness.name, witness.key_id))
+            if at_s is not None and seen.size and witness.kind == COSIGNATURE_KEY:
+                claim = LogCosignature(witness=witness, size=seen.size, at_s=at_s)
+                self._claimed.setdefault(seen.size, []).append((seen.root, claim))
         return seen
 
     def entry(self, row: Sequence[Any]) -> LogEntry | None:
@@ -223,7 +238,7 @@ class _Check:
         made = self._tree.append(leaf_hash(body))
         if self._nodes is not None and made:
             self._compare(made)
-        self._compare_roots()
+        self.compare_roots()
         return entry
 
     def _content(self, seq: int, body: bytes) -> LogEntry | None:
@@ -267,14 +282,20 @@ class _Check:
                 self._nodes = None  # all above it differ too
                 return
 
-    def _compare_roots(self) -> None:
+    def compare_roots(self) -> None:
+        """Compare the root of the entries so far with what was signed, cosigned and kept of as many."""
         size = self._tree.size
+        for root, claim in self._claimed.get(size, ()):
+            if root == self._tree.root():
+                self._cosigned[claim.witness] = claim
         if size in self._roots and not self._is_broken:
             if self._roots[size] == self._tree.root():
                 self._matched = size
             else:
                 self._is_broken = True  # as are all roots after it
                 message = f"of entries {self._matched} to {size - 1}, some are not those that were signed"
+                if not size:
+                    message = "the root that was signed of no entries is not that of the empty log"
                 self._find("root-differs", message, self._matched)
         if size in self._kept and self._kept[size] != self._tree.root():
             message = f"the first {size} entries are not those of the checkpoint that was kept elsewhere"
@@ -286,8 +307,10 @@ class _Check:
         return LogVerification(
             size=self._tree.size,
             root=self._tree.root(),
-            signed=self._matched,
-            cosigned=self._cosigned,
+            signed=self._matched if self._log is not None else 0,
+            cosigned=tuple(
+                self._cosigned[each] for each in dict.fromkeys(self._witnesses) if each in self._cosigned
+            ),
             kinds=dict(sorted(self._kinds.items())),
             erased=self._payloads.erased,
             findings=tuple(self._findings),
@@ -303,9 +326,13 @@ class _Check:
             if next(stored, None) is not None:
                 self._find("node-differs", f"level {level} has hashes of entries that do not exist", size)
         self._end_checkpoints(size)
-        for witness in self._witnesses:
-            if size and witness.name not in self._cosigned:
-                self._find("not-cosigned", f"`{witness.name}` has cosigned no checkpoint of the log")
+        for witness in self._witnesses if size else ():
+            covered = self._cosigned[witness].size if witness in self._cosigned else 0
+            if not covered:
+                self._find("not-cosigned", f"`{witness.name}` has cosigned no entry of the log as it is here")
+            elif covered < size:
+                message = f"`{witness.name}` has not seen entries {covered} to {size - 1} yet"
+                self._remark("uncosigned", message, covered)
 
     def _end_checkpoints(self, size: int) -> None:
         signed = max(self._roots, default=0)

@@ -5,17 +5,20 @@ from pathlib import Path
 
 from crossgrade.errors import NotFoundError
 from crossgrade.ledger import (
+    Checkpoint,
     EntryProof,
     LogEntry,
     LogFinding,
     LogVerification,
     NoteVerifier,
     SignedNote,
+    check_inclusion,
+    leaf_hash,
     read_entry,
 )
 from crossgrade.project._log_folder import export_log
 from crossgrade.routing import route_table_digest
-from crossgrade.store import Store
+from crossgrade.store import Store, ledger_damaged
 
 
 class ProjectLedger:
@@ -66,7 +69,8 @@ class ProjectLedger:
     def prove(self, seq: int) -> EntryProof:
         """Return the proof that an entry is in the log, under a checkpoint that a witness cosigned if any.
 
-        Raises `NotFoundError` for an entry that does not exist, or is not signed yet.
+        Raises `NotFoundError` for an entry that does not exist, or is not signed yet, and `StoreError` if
+        the log is damaged, so that there is no proof that holds.
         """
         row = self._log.entry(seq)
         covering = [(size, note) for size, note in self._log.checkpoints() if size > seq]
@@ -79,25 +83,32 @@ class ProjectLedger:
         cosigned = [each for each in covering if len(SignedNote.read(each[1]).signatures) > 1]
         size, note = (cosigned or covering[-1:])[0]
         hashes = tuple(self._log.inclusion(seq, size))
-        return EntryProof(seq=seq, hashes=hashes, note=note, entry=row.body)
+        root = Checkpoint.from_text(SignedNote.read(note).text).root
+        body = row.body if type(row.body) is bytes else b""
+        if not check_inclusion(leaf_hash(body), seq, size, hashes, root):
+            raise ledger_damaged(f"entry {seq} is not in the tree that was signed")
+        return EntryProof(seq=seq, hashes=hashes, note=note, entry=body)
 
     def export(self, folder: Path) -> int:
         """Write the log into a new folder for `verify_ledger_folder`; return how many entries it has."""
         return export_log(self._log, folder)
 
     def entries(self, kind: str | None, *, most: int) -> list[LogEntry]:
-        """Return the newest entries, of one kind if given, the oldest of them first."""
+        """Return the newest entries, of one kind if given, the oldest of them first.
+
+        Raises `StoreError` if one of them is lost, and `DataError` for one that is damaged.
+        """
         found: list[LogEntry] = []
         stop = self._log.size()
         while stop > 0 and len(found) < most:
             start = max(0, stop - 2_000)
-            page = [read_entry(row.body) for row in self._log.entries(start, stop)]
+            page = [read_entry(row.body) for row in self._log.whole(start, stop)]
             found = [each for each in page if kind is None or each.kind == kind] + found
             stop = start
         return found[-most:]
 
     def entry(self, seq: int) -> LogEntry:
-        """Return an entry. Raises `NotFoundError` without one, and `DataError` for one that is damaged."""
+        """Return an entry. Raises `NotFoundError` without one, and `DataError` or `StoreError` for damage."""
         return read_entry(self._log.entry(seq).body)
 
     def text(self, seq: int) -> bytes:

@@ -143,7 +143,7 @@ def verify_export(folder: str | Path, *, key: str | None = None, plugins: Sequen
     """
     from crossgrade.ledger import NoteVerifier
 
-    verifier = None if key is None else NoteVerifier.from_text(key)
+    verifier = None if key is None else NoteVerifier.of_log(key)
     guards = find_plugins(plugins)
     read = read_export(Path(folder))
     signed_by, unchecked, wrong = _signatures(read, verifier)

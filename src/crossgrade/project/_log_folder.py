@@ -4,6 +4,7 @@
 the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts of 256 entries each.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
@@ -25,7 +26,7 @@ from crossgrade.ledger import (
     tile_path,
     verify_log,
 )
-from crossgrade.store import MAX_PAYLOAD_BYTES, LedgerLog
+from crossgrade.store import MAX_PAYLOAD_BYTES, LedgerLog, ledger_damaged
 
 _LENGTH_BYTES = 8
 _MAX_NOTE_BYTES = 128 * 1024
@@ -35,7 +36,8 @@ _MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
 def export_log(log: LedgerLog, folder: Path) -> int:
     """Write a log into a new or empty folder, and return how many entries it has.
 
-    Raises `UsageError` for a folder that has files, and `StoreError` for one that cannot be written.
+    Raises `UsageError` for a folder that has files, and `StoreError` for one that cannot be written. A log
+    with an entry that is lost or changed is not written (`ledger-damaged`), and leaves the folder empty.
     """
     try:
         if folder.exists() and any(folder.iterdir()):
@@ -43,7 +45,12 @@ def export_log(log: LedgerLog, folder: Path) -> int:
                 f"{folder} has files already", code="export-folder-used", hint="name a new folder"
             )
         (folder / "checkpoints").mkdir(parents=True)
-        return _write_log(log, folder)
+        try:
+            return _write_log(log, folder)
+        except StoreError:
+            for each in folder.iterdir():  # all of it was written here
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+            raise
     except OSError as error:
         raise StoreError(f"{folder} cannot be written ({error.strerror})", code="file-unwritable") from error
 
@@ -54,13 +61,17 @@ def _write_log(log: LedgerLog, folder: Path) -> int:
     writer = TileWriter()
     with ExitStack() as opened:
         payloads: _Payloads | None = None
-        for row in log.entries(0, size):
+        for row in log.whole(0, size):
+            if type(row.body) is not bytes:
+                raise ledger_damaged(f"entry {row.seq} is no bytes")
             for file in writer.append(row.body):
                 _write(folder, file)
             if payloads is None or row.seq % TILE_WIDTH == 0:
                 opened.close()
                 payloads = opened.enter_context(_Payloads(folder / _payloads_path(row.seq // TILE_WIDTH)))
             payloads.append(row.payload)
+    if writer.tree.root() != log.root(size):
+        raise ledger_damaged("its entries do not give its stored hashes")
     for file in writer.rest():
         _write(folder, file)
     for at, note in checkpoints:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import aiohttp
 
-from crossgrade.errors import CrossgradeError, DataError, StoreError, UsageError, said_by
+from crossgrade.errors import CrossgradeError, DataError, StoreError, said_by
 from crossgrade.ledger import (
-    COSIGNATURE_KEY,
     Checkpoint,
     CheckpointRequest,
     NoteVerifier,
@@ -33,7 +32,9 @@ MOST_CLOCK_OFFSET_S: Final = 300
 
 _MOST_ANSWER_BYTES = 16_384
 _MOST_TURNS = 4
-CosigningStatus: TypeAlias = Literal["cosigned", "kept", "away", "refused", "behind", "split", "invalid"]
+CosigningStatus: TypeAlias = Literal[
+    "cosigned", "kept", "empty", "away", "refused", "behind", "split", "invalid"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Cosigning:
     """What came of asking one witness.
 
     - `cosigned`: the cosignature is kept beside the checkpoint; `kept`: it is from an earlier call.
+    - `empty`: the ledger has no entry yet, and the witness has seen none. There is nothing to cosign.
     - `away`: no answer in time. `refused`: the witness does not take this log's checkpoints.
     - `behind`: the witness cosigned a larger log than this. The log was cut, or an old copy restored.
     - `split`: the witness cosigned another history than this one.
@@ -65,7 +67,7 @@ class Cosigning:
 
     @property
     def problem(self) -> StoreError | None:
-        """The problem as an error to log; None if the checkpoint is cosigned."""
+        """The problem as an error to log; None if the checkpoint is cosigned, or has no entries."""
         about = f"the witness {self.witness} ({self.url})"
         if self.status == "away":
             return StoreError(
@@ -139,18 +141,41 @@ async def keep_cosigned(
 ) -> None:
     """Ask for cosignatures every so many seconds, until cancelled; `warn` hears of each that failed.
 
-    `open_log` may block and fail. A round that fails changes nothing: the next one asks for the same.
+    `open_log` may block and fail. A round that fails changes nothing: the next one asks for the same. When a
+    witness first saw another history than this (`behind`, `split`), an entry of kind `alarm` says so, and
+    the next one is written only after the witness cosigned again.
     """
     known: dict[str, int] = {}
+    alarmed: set[tuple[str, str]] = set()
     while True:
         try:
             log = await asyncio.to_thread(open_log)
             for each in await cosign(log, witnesses, known=known):
                 if each.problem is not None:
                     warn(each.problem)
+                await _record_alarm(log, each, alarmed)
         except CrossgradeError as error:
             warn(error)
         await asyncio.sleep(every_s)
+
+
+async def _record_alarm(log: "LedgerLog", seen: Cosigning, alarmed: set[tuple[str, str]]) -> None:
+    """Write that a witness saw another history, unless that is written already."""
+    from crossgrade.store import LedgerEvent
+
+    who = (seen.witness, seen.url)
+    if seen.status in {"cosigned", "kept"}:
+        alarmed.discard(who)
+    elif seen.status in {"behind", "split"} and who not in alarmed:
+        detail = {
+            "route": None,
+            "alarm": f"ledger-{seen.status}",
+            "witness": seen.witness,
+            "size": seen.size,
+            "known_size": seen.known_size,
+        }
+        await asyncio.to_thread(log.append, [LedgerEvent("alarm", detail)])
+        alarmed.add(who)
 
 
 class _Asking:
@@ -167,7 +192,7 @@ class _Asking:
         self._log = log
         self._url = url
         self._key = key
-        self._verifier = _witness_key(key)
+        self._verifier = NoteVerifier.of_witness(key)
         self._session = session
         self._clock = clock
 
@@ -189,6 +214,10 @@ class _Asking:
         old = min(known.get(key, 0), checkpoint.size)
         for _ in range(_MOST_TURNS):
             status, body = await self._post(CheckpointRequest(old, await self._proof(old, checkpoint), note))
+            if (
+                status == 200 and checkpoint.size == 0
+            ):  # the empty log is that of everybody, and proves nothing
+                return self._said("empty", checkpoint, known_size=0)
             if status == 200:
                 known[key] = checkpoint.size
                 return await self._keep(note, checkpoint, body, old)
@@ -274,17 +303,6 @@ class _Asking:
             known_size=known_size,
             clock_offset_s=clock_offset_s,
         )
-
-
-def _witness_key(vkey: str) -> NoteVerifier:
-    verifier = NoteVerifier.from_text(vkey)
-    if verifier.kind != COSIGNATURE_KEY:
-        raise UsageError(
-            f"the key of {verifier.name} is one of a log, not of a witness",
-            code="witness-key-kind",
-            hint="give the key that `crossgrade witness init` printed",
-        )
-    return verifier
 
 
 def _size_in(body: bytes) -> int | None:

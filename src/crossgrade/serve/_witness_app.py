@@ -26,6 +26,8 @@ LONGEST_BODY_S = 10.0
 """Most seconds that a request's body may take to arrive."""
 LONGEST_CONNECTION_S = 30.0
 """Age at which a connection is closed, once its request is answered."""
+SAME_REFUSAL_S = 60.0
+"""Seconds in which a size that differs is logged once for each log."""
 _MOST_CONNECTIONS = 64
 _LONGEST_STOP_S = 5
 _SIZE_TYPE = "text/x.tlog.size"
@@ -44,8 +46,9 @@ def witness_app(folder: WitnessFolder) -> Starlette:
             return Response(status_code=400)  # nobody reads it
         if body is None:
             return _refused(413, "request-too-large", f"a request has at most {MOST_REQUEST_BYTES:,} bytes")
-        return await run_in_threadpool(_decided, folder, body, time.time())
+        return await run_in_threadpool(_decided, folder, body, time.time(), told)
 
+    told = _Told()
     app = Starlette(routes=[Route("/add-checkpoint", add_checkpoint, methods=["POST"])])
     app.router.redirect_slashes = False
     return app
@@ -69,13 +72,13 @@ def witness_server(folder: WitnessFolder) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def _decided(folder: WitnessFolder, body: bytes, now: float) -> Response:
+def _decided(folder: WitnessFolder, body: bytes, now: float, told: "_Told") -> Response:
     try:
         decision, line = folder.cosign(body, now_s=int(now))
     except CrossgradeError as error:
         _log(log_line("witness", at=now, level="error", code=error.code, error=error.message))
         return _refused(503, error.code, "the witness cannot keep its record and cosigns nothing")
-    _tell(decision, now)
+    told.tell(decision, now)
     if decision.status == 200:
         return PlainTextResponse(line)
     if decision.status == 409:
@@ -105,13 +108,30 @@ async def _body(request: Request) -> bytes | None:
     return bytes(data)
 
 
-def _tell(decision: WitnessDecision, now: float) -> None:
-    """Log what was decided about a known log; what strangers send is not logged, or they could fill it."""
-    if decision.checkpoint is None or decision.status in {403, 404}:
-        return
-    level: Level = "warning" if decision.is_conflict else "info"
-    seen = {"origin": decision.checkpoint.origin, "size": decision.checkpoint.size}
-    _log(log_line("witness", at=now, level=level, outcome=decision.reason, **seen))
+class _Told:
+    """Logs what was decided about known logs; what strangers send is not logged, or they could fill it.
+
+    A size that differs is what a log says that was restarted, and one that was rolled back too. It is logged
+    at most once a minute for each log, because anybody may repeat it.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def tell(self, decision: WitnessDecision, now: float) -> None:
+        if decision.checkpoint is None or decision.status in {403, 404}:
+            return
+        origin, size = decision.checkpoint.origin, decision.checkpoint.size
+        level: Level = "info"
+        facts = {"origin": origin, "size": size}
+        if decision.is_conflict:
+            level = "warning"
+        elif decision.reason == "old-size-differs":
+            if abs(now - self._last.get(origin, 0.0)) < SAME_REFUSAL_S:
+                return
+            self._last[origin] = now
+            level, facts = "warning", {**facts, "known_size": decision.known_size}
+        _log(log_line("witness", at=now, level=level, outcome=decision.reason, **facts))
 
 
 def _log(line: str) -> None:

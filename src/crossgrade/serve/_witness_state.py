@@ -2,7 +2,8 @@
 
 `witness.key` is the private key (mode 0600), `logs` the public keys of the logs, one a line. `records` has
 one note for each log: the newest checkpoint that was cosigned. The witness's own cosignature on it shows that
-nobody else wrote it. `conflicts` keeps what logs signed and the witness refused: proof against the log.
+nobody else wrote it, and beside it is what was last refused. `conflicts` keeps what logs signed and the
+witness refused: proof against the log.
 """
 
 import fcntl
@@ -13,13 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Self
+from typing import Annotated, Self
+
+import msgspec
 
 from crossgrade.errors import CrossgradeError, DataError, StoreError, UsageError
 from crossgrade.ledger import (
     EMPTY_ROOT,
+    LATEST_TIME_S,
     MOST_NOTE_BYTES,
-    NOTE_KEY,
     Checkpoint,
     CheckpointRequest,
     Cosigner,
@@ -49,6 +52,18 @@ class WitnessRecord:
     checkpoint: Checkpoint
     cosigned_at_s: int
     note: SignedNote
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessRefusal:
+    """The last request of a log that was refused: when, in seconds since 1970, of which size, and why.
+
+    The log's key signed it, so that a stranger can at most repeat what the log said once.
+    """
+
+    at_s: Annotated[int, msgspec.Meta(ge=0, le=LATEST_TIME_S)]
+    size: int
+    reason: str
 
 
 class WitnessFolder:
@@ -111,7 +126,7 @@ class WitnessFolder:
                 hint=f"chmod 600 {path / _KEY}, or better make a new witness: the key may be known",
             )
         logs: dict[str, tuple[NoteVerifier, ...]] = {}
-        for verifier in map(_log_key, filter(None, lines)):
+        for verifier in map(NoteVerifier.of_log, filter(None, lines)):
             logs[verifier.name] = (*logs.get(verifier.name, ()), verifier)
         folder = cls(path, Cosigner.from_text(key), logs)
         for origin in logs:
@@ -137,7 +152,7 @@ class WitnessFolder:
 
         A log begins with a record of no entries, so that a lost record is noticed later.
         """
-        verifier = _log_key(vkey)
+        verifier = NoteVerifier.of_log(vkey)
         known = self._logs.get(verifier.name, ())
         if verifier in known:
             return verifier
@@ -183,6 +198,24 @@ class WitnessFolder:
             )
         return WitnessRecord(checkpoint, signature.cosigned_at_s, note)
 
+    def refusal(self, origin: str) -> WitnessRefusal | None:
+        """Return the last request of a log that was refused, None if there was none or its note is lost."""
+        try:
+            content = self._refusal_path(origin).read_bytes()
+            return msgspec.json.decode(content, type=WitnessRefusal)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _note_refusal(self, decision: WitnessDecision, now_s: int) -> None:
+        if decision.checkpoint is None:
+            return
+        refusal = WitnessRefusal(at_s=now_s, size=decision.checkpoint.size, reason=decision.reason)
+        with suppress(OSError):  # the refusal stands without it
+            write_private(self._refusal_path(decision.checkpoint.origin), msgspec.json.encode(refusal))
+
+    def _refusal_path(self, origin: str) -> Path:
+        return self.path / _RECORDS / f"{_slug(origin)}.refused"
+
     def conflicts(self, origin: str) -> list[Path]:
         """Return the refused checkpoints of a log that are kept."""
         return sorted((self.path / _CONFLICTS).glob(f"{_slug(origin)}-*.note"))
@@ -208,6 +241,8 @@ class WitnessFolder:
                 return decision, self._granted(body, max(now_s, records[0].cosigned_at_s))
             if decision.is_conflict:
                 self._keep_conflict(body)
+            if records and decision.reason != "not-signed-by-log":
+                self._note_refusal(decision, now_s)
             return decision, ""
 
     def _granted(self, body: bytes, at_s: int) -> str:
@@ -253,17 +288,6 @@ class WitnessFolder:
 def _slug(origin: str) -> str:
     """Return the name of a log's files: a digest, because an origin may hold any character."""
     return hashlib.sha256(origin.encode()).hexdigest()[:32]
-
-
-def _log_key(vkey: str) -> NoteVerifier:
-    found = NoteVerifier.from_text(vkey)
-    if found.kind != NOTE_KEY:
-        raise UsageError(
-            f"the key of {found.name} is one of a witness, not of a log",
-            code="witness-log-key",
-            hint="give the key that `crossgrade audit init` printed",
-        )
-    return found
 
 
 def _read(path: Path) -> str:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
-    from crossgrade.store._ledger import LedgerLog, LedgerRow
+    from crossgrade.store._ledger import LedgerLog, LedgerRow, ledger_damaged
     from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, LedgerEvent
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
@@ -116,6 +116,7 @@ __all__ = [
     "WaitingPair",
     "WatchState",
     "label_item_id",
+    "ledger_damaged",
     "new_id",
     "response_digest",
     "utc_now",
@@ -131,7 +132,7 @@ _LATE = {
     **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
     "Keys": "_keys",
     **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES"), "_ledger_events"),
-    **dict.fromkeys(("LedgerLog", "LedgerRow"), "_ledger"),
+    **dict.fromkeys(("LedgerLog", "LedgerRow", "ledger_damaged"), "_ledger"),
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),

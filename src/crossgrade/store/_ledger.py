@@ -124,10 +124,22 @@ class LedgerLog:
             return row._replace(payload=connection.execute(_PAYLOAD, {"seq": row.seq}).scalar())
 
     def entry(self, seq: int) -> LedgerRow:
-        """Return one entry. Raises `NotFoundError` without one."""
-        for row in self.entries(seq, seq + 1):
-            return row
-        raise _no_entry(seq, self.size())
+        """Return one entry. Raises `NotFoundError` without one, `StoreError` for one that is lost."""
+        size = self.size()
+        if not 0 <= seq < size:
+            raise _no_entry(seq, size)
+        return next(self.whole(seq, seq + 1))
+
+    def whole(self, start: int, stop: int) -> Iterator[LedgerRow]:
+        """Yield entries as `entries` does. Raises `StoreError` at the first one that is missing."""
+        seq = start
+        for row in self.entries(start, stop):
+            if row.seq != seq:
+                break
+            yield row
+            seq += 1
+        if seq < stop:
+            raise ledger_damaged(f"entry {seq} is missing")
 
     def nodes(self, level: int) -> Iterator[tuple[int, bytes]]:
         """Yield the stored hashes of the complete subtrees of a level above 0, with their numbers."""
@@ -270,11 +282,7 @@ class _Reader:
                 if isinstance(value, bytes):
                     found[Position(level, number)] = leaf_hash(value) if level == 0 else value
         if missing := set(positions) - set(found):
-            raise StoreError(
-                f"the ledger lacks {len(missing)} of its nodes, such as {tuple(min(missing))}",
-                code="ledger-damaged",
-                hint="`crossgrade audit verify` says what is wrong",
-            )
+            raise ledger_damaged(f"it lacks {len(missing)} of its nodes, such as {tuple(min(missing))}")
         return found
 
 
@@ -282,13 +290,13 @@ def _grown(connection: Connection, count: int) -> GrowingTree:
     """Make room for entries, and return the tree before them. Holds the lock of the log from here on."""
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
-        raise _damaged("its head is missing")
+        raise ledger_damaged("its head is missing")
     size, packed = row.size - count, bytes(row.frontier)
     hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
         return GrowingTree(hashes, size)
     except ValueError as error:
-        raise _damaged(str(error)) from None
+        raise ledger_damaged(str(error)) from None
 
 
 def _insert(connection: Connection, into: str, rows: list[tuple[Any, ...]]) -> None:
@@ -327,7 +335,8 @@ def _no_entry(seq: int, size: int) -> NotFoundError:
     )
 
 
-def _damaged(why: str) -> StoreError:
+def ledger_damaged(why: str) -> StoreError:
+    """Return the error of a ledger whose rows do not fit each other."""
     return StoreError(
         f"the ledger is damaged: {why}",
         code="ledger-damaged",

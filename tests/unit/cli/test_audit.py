@@ -79,8 +79,9 @@ def test_init_prints_the_public_key_and_signs_what_was_recorded_before(
     said: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["keys", "create", "ci"]) == 0
-    unsigned = said("audit", "verify")
-    assert (unsigned["holds"], unsigned["signed_by"], unsigned["entries"]) == (True, None, 1)
+    unsigned = said("audit", "verify", code=1)
+    assert (unsigned["holds"], unsigned["signed"], unsigned["signed_by"]) == ("unsigned", False, None)
+    assert (unsigned["entries"], unsigned["findings"]) == (1, [])
     capsys.readouterr()
     assert run(["audit", "init", NAME]) == 0
     captured = capsys.readouterr()
@@ -91,6 +92,7 @@ def test_init_prints_the_public_key_and_signs_what_was_recorded_before(
         assert (STATE / name).read_text().strip() not in captured.out + captured.err
     signed = said("audit", "verify")
     assert (signed["holds"], signed["signed_by"], signed["signed_entries"]) == (True, NAME, 1)
+    assert signed["signed"]
     again = said("audit", "init", NAME)
     assert again["key"] == captured.out.strip()
 
@@ -241,7 +243,6 @@ def test_a_proof_stands_for_itself(said: Callable[..., Any], tmp_path: Path) -> 
 def test_a_changed_proof_does_not_hold(
     said: Callable[..., Any],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     old: str,
     new: str,
     code: str,
@@ -252,8 +253,32 @@ def test_a_changed_proof_does_not_hold(
     proof = tmp_path / "changed.tlog-proof"
     assert old in text
     proof.write_text(text.replace(old, new))
-    assert run(["audit", "verify", "--proof", str(proof), "--key", key]) == 2
-    assert code in shown_codes(capsys.readouterr().err)
+    found = said("audit", "verify", "--proof", proof, "--key", key, code=1)
+    assert (found["holds"], [each["code"] for each in found["findings"]]) == (False, [code])
+
+
+def test_a_file_that_is_no_text_is_no_proof(said: Callable[..., Any], tmp_path: Path) -> None:
+    key = said("audit", "init", NAME)["key"]
+    (tmp_path / "binary").write_bytes(b"\xff\x00" * 100)
+    found = said("audit", "verify", "--proof", tmp_path / "binary", "--key", key, code=1)
+    assert [each["code"] for each in found["findings"]] == ["ledger-proof-invalid"]
+    said("audit", "verify", "--proof", tmp_path / "none", "--key", key, code=2)
+
+
+def test_a_ledger_without_entries_holds_and_one_without_a_key_does_not_say_so(
+    said: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = said("audit", "verify")
+    assert (empty["holds"], empty["entries"], empty["signed"]) == (True, 0, False)
+    key = said("audit", "init", NAME)["key"]
+    appended(1)
+    said("audit", "export", tmp_path / "out")
+    capsys.readouterr()
+    assert run(["audit", "verify", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("holds: unsigned\n")
+    assert noted(captured.err, "ledger-not-checked")
+    assert said("audit", "verify", tmp_path / "out", "--key", key)["holds"] is True
 
 
 def test_a_proof_is_of_an_entry_that_is_signed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +305,8 @@ def test_a_witness_must_have_cosigned_and_its_note_must_fit(said: Callable[..., 
     kept = tmp_path / "kept"
     kept.write_text(str(cosigned))
     found = said("audit", "verify", "--witness", witness.vkey, "--against", kept)
-    assert found["cosigned"]["example.com/witness"] == {"entries": 10, "at": "2027-01-15T08:00:00Z"}
+    seen = {"entries": 10, "uncosigned": 0, "at": "2027-01-15T08:00:00Z", "key": witness.vkey}
+    assert found["cosigned"] == {"example.com/witness": seen}
     proof = tmp_path / "proof"
     said("audit", "prove", 3, "--output", proof)
     proved = said("audit", "verify", "--proof", proof, "--key", key, "--witness", witness.vkey)
@@ -290,6 +316,45 @@ def test_a_witness_must_have_cosigned_and_its_note_must_fit(said: Callable[..., 
     shutil.rmtree(STATE)
     shutil.copytree(tmp_path / "older", STATE)
     assert codes(said("audit", "verify", "--against", kept, code=1)) == {"entries-missing"}
+
+
+@pytest.mark.parametrize("where", ["project", "folder", "proof", "cosign"])
+def test_keys_of_the_other_kind_are_refused(
+    said: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    key = said("audit", "init", NAME)["key"]
+    appended(5)
+    out, proof = tmp_path / "out", tmp_path / "proof"
+    said("audit", "export", out)
+    said("audit", "prove", 3, "--output", proof)
+    witness = Cosigner.generate("example.com/witness").vkey
+    capsys.readouterr()
+    verify = {"project": (), "folder": (str(out),), "proof": ("--proof", str(proof)), "cosign": ()}[where]
+    if where == "cosign":
+        assert run(["audit", "cosign", "--witness", "http://127.0.0.1:1", key]) == 2
+    else:
+        assert run(["audit", "verify", *verify, "--key", key, "--witness", key]) == 2
+    assert "witness-key-kind" in shown_codes(capsys.readouterr().err)
+    if where != "cosign":
+        assert run(["audit", "verify", *verify, "--key", witness]) == 2
+        assert "witness-log-key" in shown_codes(capsys.readouterr().err)
+
+
+def test_a_cosigned_checkpoint_of_another_history_is_not_counted(
+    said: Callable[..., Any], tmp_path: Path
+) -> None:
+    said("audit", "init", NAME)
+    appended(5)
+    witness = Cosigner.generate("example.com/witness")
+    with opened() as store:
+        note = SignedNote.read(store.ledger.newest_checkpoint() or "")
+    (tmp_path / "kept").write_text(str(note.with_signatures([witness.cosign(note.text, 2**60)])))
+    found = said("audit", "verify", "--witness", witness.vkey, "--against", tmp_path / "kept", code=1)
+    assert (codes(found), found["cosigned"]) == ({"history-differs", "not-cosigned"}, {})
+    (tmp_path / "kept").write_text(str(note.with_signatures([witness.cosign(note.text, 1)])))
+    changed("DELETE FROM ledger_entries WHERE seq = 4")
+    found = said("audit", "verify", "--witness", witness.vkey, "--against", tmp_path / "kept", code=1)
+    assert (found["holds"], found["cosigned"], found["signed_by"]) == (False, {}, None)
 
 
 def test_cosigning_needs_a_witness(capsys: pytest.CaptureFixture[str]) -> None:
@@ -358,6 +423,38 @@ def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., 
     found = said("audit", "verify", code=1)
     assert codes(found) == {"route-differs", "decision-missing", "decision-unrecorded"}
     assert any(identifier in each["message"] for each in found["findings"])
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("DELETE FROM ledger_entries WHERE seq = 3", ("export", "prove", "show", "list")),
+        ("DELETE FROM ledger_entries WHERE seq = 9", ("export", "list")),
+        ("DELETE FROM ledger_nodes WHERE level = 1", ("export", "prove")),
+        (
+            "UPDATE ledger_entries SET body = CAST(replace(body, '3', '4') AS BLOB) WHERE seq = 3",
+            ("export", "prove"),
+        ),
+        ("UPDATE ledger_entries SET body = CAST(replace(body, '2', '4') AS BLOB)", ("export", "prove")),
+        ("UPDATE ledger_entries SET body = 'text' WHERE seq = 3", ("export", "prove")),
+    ],
+)
+def test_a_damaged_ledger_is_neither_exported_nor_proved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], statement: str, refused: tuple[str, ...]
+) -> None:
+    run(["audit", "init", NAME])
+    appended(10)
+    changed(statement)
+    out = tmp_path / "out"
+    commands = {
+        "export": ["export", str(out)], "prove": ["prove", "3"], "show": ["show", "3"], "list": ["list"]
+    }  # fmt: skip
+    for name in refused:
+        capsys.readouterr()
+        assert run(["audit", *commands[name]]) == 3
+        assert "ledger-damaged" in shown_codes(capsys.readouterr().err)
+    assert not out.exists() or list(out.iterdir()) == []
+    assert run(["audit", "verify"]) == 1
 
 
 def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -347,7 +347,8 @@ def test_an_issuer_on_this_machine_may_use_http(tmp_path: Path) -> None:
     assert load(tmp_path, MINIMAL + text).serving.issuers[0].issuer == "http://127.0.0.1:9/"
 
 
-VKEY = "w.example/one+1a2b3c4d+BGtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWs="
+VKEY = "w.example/one+360169f9+BGtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWtl"
+LOG_VKEY = "w.example/one+935aba18+AWtleWtleWtleWtleWtleWtleWtleWtleWtleWtleWtl"
 
 
 def test_who_cosigns_the_ledger(tmp_path: Path) -> None:
@@ -366,6 +367,11 @@ def test_who_cosigns_the_ledger(tmp_path: Path) -> None:
     [
         ([("http://w.example", VKEY)], ("witness-not-https", "ledger.witnesses.0.url", "https://")),
         ([("https://a", VKEY), ("https://b", VKEY)], ("witness-repeated", "ledger.witnesses.1.key")),
+        ([("https://w.example", LOG_VKEY)], ("witness-key-invalid", "ledger.witnesses.0.key", "of a ledger")),
+        (
+            [("https://w.example", VKEY.replace("BGt", "BGs"))],
+            ("witness-key-invalid", "ledger.witnesses.0.key", "copied whole"),
+        ),
         ([("https://w.example", "no key")], ("value-invalid", "ledger.witnesses.0.key", "key")),
     ],
 )

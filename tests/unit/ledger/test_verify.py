@@ -1,11 +1,22 @@
 """LogVerification finds every attack, names the first bad entry, and lets pass what is lawful."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from benchmarks._trust_attacks import ATTACKS, SPOT, Attack, Logged, attacked, clock_back, logged
-from crossgrade.ledger import verify_log
+from crossgrade.ledger import (
+    Checkpoint,
+    Cosigner,
+    GrowingTree,
+    LogVerification,
+    NoteSigner,
+    encoded_detail,
+    entry_body,
+    leaf_hash,
+    verify_log,
+)
 from crossgrade.store import LedgerEvent, Store
 
 FIRST = {
@@ -34,7 +45,8 @@ def test_an_untouched_log_holds(base: Logged) -> None:
     for found in attacked(base, Attack("nothing", lambda *_: None)):
         assert (found.size, found.signed, found.findings, found.remarks) == (128, 128, (), ())
         assert (found.unfinished, found.kinds) == ((), {"completion": 64, "request": 64})
-    assert found.cosigned == {"example.com/witness": (128, 1_800_000_007)}
+    (seen,) = found.cosigned
+    assert (seen.witness, seen.size, seen.at_s) == (base.cosigner.verifier, 128, 1_800_000_007)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
@@ -76,6 +88,49 @@ def test_without_keys_only_the_entries_are_checked(base: Logged) -> None:
     found = verify_log([], [(3, "no note"), (4, None)])  # type: ignore[list-item]
     assert [each.code for each in found.findings] == ["checkpoint-invalid"] * 2
     assert verify_log([("0", b"{}", None)], []).first_bad == 0
+
+
+def _seen(size: int, *cosigned_at: int, root: bytes | None = None) -> tuple[LogVerification, Cosigner]:
+    """Verify a signed log of `size` entries with cosigned checkpoints of the sizes in `cosigned_at`."""
+    signer, witness = NoteSigner.generate("example.com/log"), Cosigner.generate("example.com/witness")
+    tree, roots, rows = GrowingTree(), {0: GrowingTree().root()}, []
+    for seq in range(size):
+        body = entry_body("alarm", encoded_detail({"n": seq}), seq=seq, at=datetime(2026, 1, 1, tzinfo=UTC))
+        tree.append(leaf_hash(body))
+        roots[seq + 1] = tree.root()
+        rows.append((seq, body, None))
+    notes = [(size, signer.sign(Checkpoint(signer.name, size, tree.root()).text))]
+    kept = []
+    for at in cosigned_at:
+        text = Checkpoint(signer.name, at, root or roots[at]).text
+        kept.append(signer.sign(text) + witness.cosign(text, 1_800_000_000).line)
+    other = Cosigner.generate("example.com/witness")
+    asked = [witness.verifier, other.verifier]
+    return verify_log(rows, notes, log=signer.verifier, witnesses=asked, kept=kept), witness
+
+
+@pytest.mark.parametrize(("size", "cosigned"), [(5, ()), (5, (0,)), (1, (0,))])
+def test_a_cosigned_checkpoint_of_no_entries_shows_nothing(size: int, cosigned: tuple[int, ...]) -> None:
+    found, _ = _seen(size, *cosigned)
+    assert ([each.code for each in found.findings], found.cosigned) == (["not-cosigned"] * 2, ())
+
+
+def test_a_witness_counts_by_its_key_and_for_what_it_has_seen() -> None:
+    found, witness = _seen(9, 0, 3, 7)
+    assert [(each.witness, each.size) for each in found.cosigned] == [(witness.verifier, 7)]
+    assert [each.code for each in found.findings] == ["not-cosigned"]  # the other one of this name
+    assert [(each.code, each.seq) for each in found.remarks] == [("uncosigned", 7)]
+
+
+def test_a_cosigned_checkpoint_of_another_history_is_a_finding_and_covers_nothing() -> None:
+    found, _ = _seen(9, 4, root=bytes(32))
+    assert [each.code for each in found.findings] == ["history-differs", "not-cosigned", "not-cosigned"]
+    assert (found.cosigned, found.signed) == ((), 9)
+
+
+def test_an_empty_log_needs_no_witness_and_has_the_empty_root() -> None:
+    assert _seen(0, 0)[0].findings == ()
+    assert verify_log([], [(0, f"a\n0\n{'A' * 43}=\n\n\N{EM DASH} a AAAAAAA=\n")]).found == 1
 
 
 def test_findings_are_counted_and_not_all_listed() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crossgrade.errors import StoreError
-from crossgrade.ledger import Checkpoint, Cosigner, NoteVerifier, SignedNote
+from crossgrade.ledger import Checkpoint, Cosigner, NoteVerifier, SignedNote, read_entry
 from crossgrade.serve import Cosigning, WitnessFolder, cosign, keep_cosigned
 from crossgrade.store import LedgerEvent, Store
 from tests.codes import check_error, raises_code
@@ -84,6 +84,20 @@ def test_the_newest_checkpoint_is_cosigned_and_kept(signed: Store, folder: Witne
         assert known == {key: size}
     (again,) = ask(signed, (url, key), known=known)
     assert (again.status, again.is_alarm) == ("kept", False)
+
+
+def test_a_ledger_without_entries_is_not_cosigned(tmp_path: Path, store: Store) -> None:
+    """All logs begin alike, so that a cosignature of size 0 would fit each of them."""
+    folder = WitnessFolder.create(tmp_path / "witness", "witness.example.com")
+    folder.add(store.ledger.secrets.make(ORIGIN).vkey, now_s=NOW)
+    store.ledger.sign()
+    with serving(folder) as url:
+        (outcome,) = ask(store, (url, folder.verifier.text))
+        assert (outcome.status, outcome.problem) == ("empty", None)
+        assert cosignatures(store, folder.verifier.text) == []
+        grow(store, 3)
+        (outcome,) = ask(store, (url, folder.verifier.text))
+    assert (outcome.status, outcome.size) == ("cosigned", 3)
 
 
 def test_a_caller_that_remembers_nothing_is_told_the_size(
@@ -272,6 +286,44 @@ def test_the_key_of_a_witness_is_one_of_a_witness(signed: Store) -> None:
     assert signer is not None
     with raises_code("witness-key-kind"):
         ask(signed, ("http://127.0.0.1:1", signer.vkey))
+
+
+def test_another_history_is_recorded_once(
+    signed: Store, folder: WitnessFolder, url: str, tmp_path: Path
+) -> None:
+    key = folder.verifier.text
+    grow(signed, 5)
+    ask(signed, (url, key))
+    warned: list[Exception] = []
+
+    async def follow(log: Any) -> None:
+        enough = asyncio.Event()
+
+        def warn(error: Exception) -> None:
+            warned.append(error)
+            if len(warned) == 4:
+                enough.set()
+
+        keeping = asyncio.create_task(keep_cosigned(lambda: log, [(url, key)], 0.005, warn))
+        async with asyncio.timeout(PATIENCE_S):
+            await enough.wait()
+        keeping.cancel()
+
+    with _copy(signed, tmp_path, entries=7) as cut:
+        asyncio.run(follow(cut.ledger))
+        entries = [read_entry(row.body) for row in cut.ledger.entries()]
+    assert {getattr(each, "code", "") for each in warned} <= {"ledger-behind", "ledger-split"}
+    (alarm,) = [each for each in entries if each.kind == "alarm"]
+    assert (alarm.seq, dict(alarm.detail)) == (
+        7,
+        {
+            "route": None,
+            "alarm": "ledger-behind",
+            "witness": "witness.example.com",
+            "size": 7,
+            "known_size": 10,
+        },
+    )
 
 
 def test_a_ledger_stays_cosigned_whatever_happens_in_between(
