@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from crossgrade.store._keys import Keys
     from crossgrade.store._ledger import LedgerLog, LedgerRow
     from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, MAX_SEALED_BYTES, LedgerEvent
+    from crossgrade.store._ledger_texts import LedgerTexts
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
@@ -87,6 +88,7 @@ __all__ = [
     "LedgerEvent",
     "LedgerLog",
     "LedgerRow",
+    "LedgerTexts",
     "LimitWindow",
     "LiveCheck",
     "LiveStatus",
@@ -133,6 +135,7 @@ _LATE = {
     "Keys": "_keys",
     **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES", "MAX_SEALED_BYTES"), "_ledger_events"),
     **dict.fromkeys(("LedgerLog", "LedgerRow"), "_ledger"),
+    "LedgerTexts": "_ledger_texts",
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),
