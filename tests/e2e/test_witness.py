@@ -85,6 +85,8 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
     fork = GrowingLog(ORIGIN, key=log.key)
     fork.entries = [b"other"] * 30
     assert add_checkpoint(url, fork.request(20))[0] == 422
+    fork.entries = fork.entries[:20]
+    assert add_checkpoint(url, fork.request(20, proof=[]))[0] == 409
     listed = json.loads(witness.run("list", "--json").stdout)
     assert listed["key"] == key
     assert [(each["origin"], each["size"], len(each["conflicts"])) for each in listed["logs"]] == [
@@ -101,6 +103,7 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
         "cosigned",
         "cosigned",
         "not-consistent",
+        "root-differs",
     ]
 
 
