@@ -89,9 +89,11 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
     fork = GrowingLog(ORIGIN, key=log.key)
     fork.entries = [b"other"] * 30
     assert add_checkpoint(url, fork.request(20))[0] == 422
+    fork.entries = fork.entries[:20]
+    assert add_checkpoint(url, fork.request(20, proof=[]))[0] == 409
     listed = json.loads(witness.run("list", "--json").stdout)
     assert listed["key"] == key
-    assert [(each["last_refused"] or {}).get("reason") for each in listed["logs"]] == ["not-consistent", None]
+    assert [(each["last_refused"] or {}).get("reason") for each in listed["logs"]] == ["root-differs", None]
     assert [(each["origin"], each["size"], len(each["conflicts"])) for each in listed["logs"]] == [
         (ORIGIN, 20, 1),
         ("example.com/other", 0, 0),
@@ -107,6 +109,7 @@ def test_it_is_made_served_and_looked_at(witness: Witness, log: GrowingLog) -> N
         ("cosigned", "info"),
         ("old-size-differs", "warning"),
         ("not-consistent", "warning"),
+        ("root-differs", "warning"),
     ]
 
 

@@ -181,7 +181,10 @@ def _note_held(check: "ExportCheck") -> None:
             code="export-rounded",
         )
     else:
-        note(f"{name} recomputed from its folder: identical to the bit", code="export-verified")
+        note(
+            f"{name} recomputed from its folder: the figures follow from the evidence, to the bit",
+            code="export-verified",
+        )
     if found.writer is not None and not found.is_older:
         note(f"its sentences were written by {found.writer} and not compared", code="export-reworded")
     for plugin in found.plugins:  # of a scorer, whose scores are recorded
@@ -192,11 +195,16 @@ def _note_held(check: "ExportCheck") -> None:
     elif check.unchecked_signers:
         note(
             f"the folder says that {', '.join(check.unchecked_signers)} signed it, which was not checked: "
-            "add `--key` with the public key that you got from its owner",
+            "add `--key` with the public key that you got from its owner. Until then the evidence, texts and "
+            "README may be anybody's",
             code="export-signature-unchecked",
         )
     else:
-        note("not signed: no key vouches for the evidence", code="export-not-vouched")
+        note(
+            "not signed: no key vouches for the evidence. Texts and README do not enter the figures, and are "
+            "not covered without a signature",
+            code="export-not-vouched",
+        )
 
 
 def _record(check: "ExportCheck") -> dict[str, Any]:

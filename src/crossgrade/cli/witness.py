@@ -93,8 +93,8 @@ def add(vkey: str, *, state: Path, as_json: bool) -> None:
 def list_(*, state: Path, as_json: bool) -> None:
     """List the ledgers, and what was last cosigned of each.
 
-    A conflict is a checkpoint that a ledger's key signed and that does not go with what was cosigned before.
-    It is kept in the folder `conflicts`, as proof.
+    A conflict is a checkpoint that a ledger's key signed with another root than the one of the same size that
+    was cosigned before. It is kept in the folder `conflicts`, as proof.
     """
     from crossgrade.serve import WitnessFolder
 

@@ -36,6 +36,7 @@ from crossgrade.ledger._notes import (
     NoteSigner,
     NoteVerifier,
     SignedNote,
+    read_size,
 )
 from crossgrade.ledger._payloads import (
     NONCE_BYTES,
@@ -125,6 +126,7 @@ __all__ = [
     "open_payload",
     "read_bundle",
     "read_entry",
+    "read_size",
     "tile_path",
     "tree_root",
     "verify_log",

@@ -147,13 +147,20 @@ class PayloadChecks:
         before = min(before, entry.seq)
         missing = self._missing.pop(subject, [])
         later = [seq for seq in missing if seq >= before]
-        self.erased += len(missing) - len(later)
+        covered = len(missing) - len(later)
+        self.erased += covered
         if later:
             self._missing[subject] = later
         seen = self._present.pop(subject, None)
         if seen is not None and seen < before:
             message = f"the text is there, although entry {entry.seq} says that it was erased"
             self._find("payload-not-erased", message, seen)
+        elif covered != entry.detail.get("texts"):
+            said = f"{entry.detail.get('texts')!s:.20}"
+            message = (
+                f"{covered} of the texts that it covers are missing, and it says that {said} were erased"
+            )
+            self._find("erasure-differs", message, entry.seq)
 
     def end(self) -> None:
         """Report the payloads that are missing without an erasure."""

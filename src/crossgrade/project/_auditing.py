@@ -17,6 +17,7 @@ from crossgrade.ledger import (
     read_entry,
 )
 from crossgrade.project._log_folder import export_log
+from crossgrade.project._subjects import SubjectChecks
 from crossgrade.routing import route_table_digest
 from crossgrade.store import Store, ledger_damaged
 
@@ -63,8 +64,14 @@ class ProjectLedger:
     ) -> LogVerification:
         """Check the whole ledger, and that the project's verdicts and its route table are those in it."""
         decisions = _Decisions(self._store)
-        found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=decisions.seen)
-        return found.and_findings(list(decisions.compared()))
+        subjects = SubjectChecks(self._log.texts)
+
+        def seen(entry: LogEntry) -> None:
+            decisions.seen(entry)
+            subjects.seen(entry)
+
+        found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=seen)
+        return found.and_findings([*subjects.findings(), *decisions.compared()])
 
     def prove(self, seq: int) -> EntryProof:
         """Return the proof that an entry is in the log, under a checkpoint that a witness cosigned if any.

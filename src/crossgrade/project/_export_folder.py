@@ -1,7 +1,9 @@
 """A folder of files under a manifest: written as a whole, and read without trust in any of its bytes."""
 
+import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, BinaryIO, Literal, TypeAlias
 
 import msgspec
 
@@ -25,7 +27,10 @@ MOST_FILE_BYTES = 128 * 2**20
 MOST_BYTES = 256 * 2**20
 """Largest sum of an export's files."""
 MOST_FILES = 256
+MOST_CONTAINERS = 2_000_000
+"""Most lists and objects in one file. A column is one list of plain values, so honest files have few."""
 _MOST_MANIFEST_BYTES = 2**20
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,79}\Z"
 
 _Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -109,11 +114,20 @@ def written_json(tree: Any, *, indent: int | None = None) -> bytes:
 
 
 def read_json(name: str, data: bytes) -> Any:
-    """Return the JSON tree of a file. Raises DataError for duplicate keys, NaN, and what is not JSON."""
+    """Return the JSON tree of a file.
+
+    Raises DataError for duplicate keys, NaN, more than `MOST_CONTAINERS`, and what is not JSON.
+    """
+    if _containers(data) > MOST_CONTAINERS and _containers(_STRING.sub(b"", data)) > MOST_CONTAINERS:
+        raise _unreadable(name, f"it has more than {MOST_CONTAINERS:,} lists and objects")
     try:
         return json.loads(data.decode(), object_pairs_hook=keys_once, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise _unreadable(name, said_by(error)) from None
+
+
+def _containers(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
 
 
 def check_free(folder: Path) -> None:
@@ -244,8 +258,8 @@ def _listed_content(path: Path, listed: ListedFile) -> bytes:
 def _content(path: Path, most_bytes: int) -> bytes:
     """Return the bytes of a plain file, of a longer one the first, one more than these. Raises DataError."""
     try:
-        # Without O_NONBLOCK a named pipe would wait for its writer.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_plain(path) as file:
+            return file.read(most_bytes + 1)
     except FileNotFoundError:
         raise DataError(
             "the manifest lists this file, and it is not there",
@@ -254,14 +268,19 @@ def _content(path: Path, most_bytes: int) -> bytes:
             hint="get the folder again, as it was written",
         ) from None
     except OSError as error:
-        if path.is_symlink():
+        if error.errno == errno.EINVAL or path.is_symlink():
             raise _irregular(path.name) from None
         raise _unreadable(path.name, error.strerror or said_by(error)) from None
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file for reading, and never what a link names. Raises OSError for anything else."""
+    # Without O_NONBLOCK a named pipe would wait for its writer.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise _irregular(path.name)
-    with os.fdopen(handle, "rb") as file:
-        return file.read(most_bytes + 1)
+        raise OSError(errno.EINVAL, "it is a folder or a device, and no plain file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def _irregular(name: str) -> DataError:

@@ -4,10 +4,11 @@
 the entries as C2SP tlog-tiles has them, and `payloads/…` the encrypted texts of 256 entries each.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -15,6 +16,7 @@ from crossgrade.errors import DataError, StoreError, UsageError, unreadable
 from crossgrade.ledger import (
     HASH_BYTES,
     MAX_BUNDLE_BYTES,
+    MOST_NOTE_BYTES,
     TILE_WIDTH,
     FindingCode,
     LogFile,
@@ -23,14 +25,16 @@ from crossgrade.ledger import (
     NoteVerifier,
     TileWriter,
     read_bundle,
+    read_size,
     tile_path,
     verify_log,
 )
-from crossgrade.store import MAX_PAYLOAD_BYTES, LedgerLog, ledger_damaged
+from crossgrade.project._export_folder import open_plain
+from crossgrade.store import MAX_SEALED_BYTES, LedgerLog, ledger_damaged
 
 _LENGTH_BYTES = 8
-_MAX_NOTE_BYTES = 128 * 1024
-_MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
+_MOST_CHECKPOINTS = 1_000_000
+"""Most checkpoints that are read: a witness may cosign one for each entry."""
 
 
 def export_log(log: LedgerLog, folder: Path) -> int:
@@ -136,9 +140,11 @@ def verify_ledger_folder(
     if not folder.is_dir():
         raise DataError("there is no such folder", code="file-missing", file=folder, hint="check the path")
     reader = _Reader(folder)
-    checkpoints = list(reader.checkpoints())
-    found = verify_log(reader.entries(), checkpoints, log=log, witnesses=witnesses, kept=kept)
+    found = verify_log(reader.entries(), reader.checkpoints(), log=log, witnesses=witnesses, kept=kept)
     return found.and_findings(reader.findings)
+
+
+_NO_MORE = object()
 
 
 class _Reader:
@@ -154,17 +160,30 @@ class _Reader:
 
     def checkpoints(self) -> Iterator[tuple[int, str]]:
         """Yield the kept checkpoints by the size that is their file's name, and the newest."""
-        names = sorted(path.name for path in (self._folder / "checkpoints").glob("*") if path.name.isascii())
-        for name in names:
-            if name.isdigit() and str(int(name)) == name and len(name) <= 19:
-                note = self._read(f"checkpoints/{name}", _MAX_NOTE_BYTES)
-                if note is not None:
-                    yield int(name), note.decode(errors="replace")
-        newest = self._read("checkpoint", _MAX_NOTE_BYTES)
+        for size in self._checkpoint_sizes():
+            note = self._read(f"checkpoints/{size}", MOST_NOTE_BYTES)
+            if note is not None:
+                yield size, note.decode(errors="replace")
+        newest = self._read("checkpoint", MOST_NOTE_BYTES)
         if newest is not None:
             text = newest.decode(errors="replace")
-            lines = text.split("\n", 2)
-            yield int(lines[1]) if len(lines) == 3 and lines[1].isdigit() else -1, text
+            _, _, rest = text.partition("\n")
+            stated = _size_of(rest.partition("\n")[0])
+            yield -1 if stated is None else stated, text
+
+    def _checkpoint_sizes(self) -> list[int]:
+        folder = self._folder / "checkpoints"
+        try:
+            with os.scandir(folder) as entries:
+                sizes = (_size_of(entry.name) for entry in entries)
+                found = list(islice((each for each in sizes if each is not None), _MOST_CHECKPOINTS + 1))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unreadable(folder, error) from error
+        if len(found) > _MOST_CHECKPOINTS:
+            self._find("file-differs", f"checkpoints has more than {_MOST_CHECKPOINTS:,} files")
+        return sorted(found[:_MOST_CHECKPOINTS])
 
     def entries(self) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Yield (number, body, payload) of every entry."""
@@ -176,7 +195,7 @@ class _Reader:
                 for file in writer.append(body):
                     self._compare(file)
                 yield number * TILE_WIDTH + at, body, next(payloads, None)
-            for _ in payloads:
+            if next(payloads, _NO_MORE) is not _NO_MORE:
                 self._find("file-differs", f"{_payloads_path(number)} has more texts than entries")
             if len(bundle) < TILE_WIDTH:
                 break
@@ -212,12 +231,15 @@ class _Reader:
     def _payloads(self, number: int) -> Iterator[bytes | None]:
         """Yield the texts of a bundle's entries; those behind damage are lost."""
         path = _payloads_path(number)
-        if not (self._folder / path).is_file():
+        if not os.path.lexists(self._folder / path):
             return
-        with (self._folder / path).open("rb") as file:
+        file = self._open(path)
+        if file is None:
+            return
+        with file:
             while head := file.read(_LENGTH_BYTES):
                 length = int.from_bytes(head, "big")
-                payload = file.read(min(max(length - 1, 0), _MAX_SEALED_BYTES))
+                payload = file.read(min(max(length - 1, 0), MAX_SEALED_BYTES))
                 if len(head) < _LENGTH_BYTES or len(payload) != max(length - 1, 0):
                     self._find("file-differs", f"{path} is cut off, or has too long a text")
                     return
@@ -225,19 +247,36 @@ class _Reader:
 
     def _read(self, name: str, most: int) -> bytes | None:
         """Return a file's content; a file that is lost or too long is a finding."""
-        path = self._folder / name
-        if not path.is_file():
-            self._find("file-missing", f"{name} is missing")
+        file = self._open(name)
+        if file is None:
             return None
-        try:
-            with path.open("rb") as file:
-                content = file.read(most + 1)
-        except OSError as error:
-            raise unreadable(path, error) from error
+        with file:
+            content = file.read(most + 1)
         if len(content) > most:
             self._find("file-differs", f"{name} is longer than {most:,} bytes")
             return None
         return content
+
+    def _open(self, name: str) -> BinaryIO | None:
+        """Open a file; one that is lost or no plain file is a finding. Nothing behind a link is read."""
+        path = self._folder / name
+        try:
+            return open_plain(path)
+        except FileNotFoundError:
+            self._find("file-missing", f"{name} is missing")
+        except OSError as error:
+            if path.is_file() and not path.is_symlink():
+                raise unreadable(path, error) from error
+            self._find("file-differs", f"{name} is a link or no plain file")
+        return None
+
+
+def _size_of(text: str) -> int | None:
+    """Read the size of a log, None for a text that is none."""
+    try:
+        return read_size(text)
+    except DataError:
+        return None
 
 
 def _first_covered(file: LogFile, content: bytes) -> int:
@@ -257,7 +296,7 @@ def read_note_file(path: Path) -> str:
     """Return the text of a note that was kept elsewhere. Raises `DataError` for a file that is none."""
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_NOTE_BYTES + 1)
+            content = file.read(MOST_NOTE_BYTES + 1)
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(path, error) from error

@@ -2,8 +2,10 @@
 
 `witness.key` is the private key (mode 0600), `logs` the public keys of the logs, one a line. `records` has
 one note for each log: the newest checkpoint that was cosigned. The witness's own cosignature on it shows that
-nobody else wrote it, and beside it is what was last refused. `conflicts` keeps what logs signed and the
-witness refused: proof against the log.
+nobody else wrote it, and beside it is what was last refused. `conflicts` keeps what convicts a log: a
+checkpoint with another root than the one of the same size that was cosigned. `doubtful` keeps a few
+checkpoints that came with a proof that fails. Anybody may send an honest checkpoint with a wrong proof, so
+these convict nobody, and newer ones replace them.
 """
 
 import fcntl
@@ -35,13 +37,16 @@ from crossgrade.ledger import (
 from crossgrade.serve._state_files import write_private
 
 MOST_LOGS = 1_000
-MOST_CONFLICTS = 100
-"""Most refused checkpoints that are kept, of all logs together."""
+MOST_CONFLICTS = 10
+"""Most checkpoints of one log that are kept as proof against it: the first ones."""
+MOST_DOUBTFUL = 4
+"""Most checkpoints of one log that are kept because their proof failed: newer ones replace them."""
 
 _KEY = "witness.key"
 _LOGS = "logs"
 _RECORDS = "records"
 _CONFLICTS = "conflicts"
+_DOUBTFUL = "doubtful"
 _LONGEST_LINE = 1_000
 
 
@@ -82,7 +87,7 @@ class WitnessFolder:
         key = path / _KEY
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for each in (_RECORDS, _CONFLICTS):
+            for each in (_RECORDS, _CONFLICTS, _DOUBTFUL):
                 (path / each).mkdir(mode=0o700, exist_ok=True)
             handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a handle, not a path
@@ -217,7 +222,7 @@ class WitnessFolder:
         return self.path / _RECORDS / f"{_slug(origin)}.refused"
 
     def conflicts(self, origin: str) -> list[Path]:
-        """Return the refused checkpoints of a log that are kept."""
+        """Return the kept checkpoints of a log that convict it."""
         return sorted((self.path / _CONFLICTS).glob(f"{_slug(origin)}-*.note"))
 
     def cosign(self, body: bytes, *, now_s: int) -> tuple[WitnessDecision, str]:
@@ -240,7 +245,7 @@ class WitnessFolder:
             if decision.status == 200:
                 return decision, self._granted(body, max(now_s, records[0].cosigned_at_s))
             if decision.is_conflict:
-                self._keep_conflict(body)
+                self._keep_refused(body, is_proof=decision.reason == "root-differs")
             if records and decision.reason != "not-signed-by-log":
                 self._note_refusal(decision, now_s)
             return decision, ""
@@ -257,15 +262,19 @@ class WitnessFolder:
             raise _unwritable(self.path, error) from error
         return signature.line
 
-    def _keep_conflict(self, body: bytes) -> None:
+    def _keep_refused(self, body: bytes, *, is_proof: bool) -> None:
         note = CheckpointRequest.read(body).note
         seen = Checkpoint.from_text(note.text)
-        folder = self.path / _CONFLICTS
-        path = folder / f"{_slug(seen.origin)}-{seen.size}-{seen.root.hex()[:16]}.note"
+        log = _slug(seen.origin)
+        if is_proof:
+            path = self.path / _CONFLICTS / f"{log}-{seen.size}-{seen.root.hex()[:16]}.note"
+        else:
+            path = self.path / _DOUBTFUL / f"{log}-{seen.root[0] % MOST_DOUBTFUL}.note"
         with suppress(OSError):  # the refusal stands without it
-            if path.exists() or sum(1 for _ in folder.iterdir()) < MOST_CONFLICTS:
-                kept = SignedNote(note.text, note.verified(self._logs[seen.origin]))
-                write_private(path, str(kept).encode())
+            if is_proof and not path.exists() and len(self.conflicts(seen.origin)) >= MOST_CONFLICTS:
+                return
+            kept = SignedNote(note.text, note.verified(self._logs[seen.origin]))
+            write_private(path, str(kept).encode(), durable=is_proof)
 
     @contextmanager
     def served(self) -> Iterator[None]:

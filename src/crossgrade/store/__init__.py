@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
     from crossgrade.store._ledger import LedgerLog, LedgerRow, ledger_damaged
-    from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, LedgerEvent
+    from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, MAX_SEALED_BYTES, LedgerEvent
+    from crossgrade.store._ledger_texts import LedgerTexts
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
@@ -61,6 +62,7 @@ __all__ = [
     "BUSY_TIMEOUT_S",
     "HEAD",
     "MAX_PAYLOAD_BYTES",
+    "MAX_SEALED_BYTES",
     "Alarm",
     "AlarmKind",
     "Answer",
@@ -86,6 +88,7 @@ __all__ = [
     "LedgerEvent",
     "LedgerLog",
     "LedgerRow",
+    "LedgerTexts",
     "LimitWindow",
     "LiveCheck",
     "LiveStatus",
@@ -131,8 +134,9 @@ _LATE = {
     "Erased": "_erasure",
     **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
     "Keys": "_keys",
-    **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES"), "_ledger_events"),
+    **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES", "MAX_SEALED_BYTES"), "_ledger_events"),
     **dict.fromkeys(("LedgerLog", "LedgerRow", "ledger_damaged"), "_ledger"),
+    "LedgerTexts": "_ledger_texts",
     "OnboardingKind": "_onboarding",
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),

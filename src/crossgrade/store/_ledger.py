@@ -15,6 +15,8 @@ from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
+    MAX_ENTRY_BYTES,
+    MOST_NOTE_BYTES,
     Checkpoint,
     GrowingTree,
     LogEntry,
@@ -31,7 +33,7 @@ from crossgrade.ledger import (
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._ledger_events import LedgerEvent
+from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent
 from crossgrade.store._ledger_keys import LedgerSecrets
 from crossgrade.store._ledger_texts import LedgerTexts
 from crossgrade.store._records import utc_now
@@ -99,7 +101,8 @@ class LedgerLog:
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[LedgerRow]:
         """Yield entries `start` to `stop` (excluded) in their order, a page at a time.
 
-        The values are as the database has them, whatever their types are.
+        The values are as the database has them, whatever their types are. One that is longer than any is
+        not read: zeros that are too long for an entry stand for a body, and no bytes for a payload.
         """
         after = start - 1
         while True:
@@ -111,8 +114,10 @@ class LedgerLog:
                     "small": _SMALL_BYTES,
                 }
                 rows = connection.execute(_ENTRIES, bounds).all()
-            for *row, length in rows:
-                yield self._whole(LedgerRow(*row), length)
+            for *row, body_length, length in rows:
+                whole = self._whole(LedgerRow(*row), length)
+                is_long = body_length is not None and body_length > MAX_ENTRY_BYTES
+                yield whole._replace(body=bytes(MAX_ENTRY_BYTES + 1)) if is_long else whole
             if len(rows) < _PAGE:
                 return
             after = rows[-1].seq
@@ -120,6 +125,8 @@ class LedgerLog:
     def _whole(self, row: LedgerRow, length: int | None) -> LedgerRow:
         if length is None or length <= _SMALL_BYTES:
             return row
+        if length > MAX_SEALED_BYTES:
+            return row._replace(payload=b"")
         with self._database.reading() as connection:
             return row._replace(payload=connection.execute(_PAYLOAD, {"seq": row.seq}).scalar())
 
@@ -177,9 +184,8 @@ class LedgerLog:
 
     def newest_checkpoint(self) -> str | None:
         """Return the note of the newest signed checkpoint, None before there is a key."""
-        query = select(t.ledger_checkpoints.c.note).order_by(t.ledger_checkpoints.c.size.desc()).limit(1)
         with self._database.reading() as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(_NEWEST).scalar()
 
     def checkpoints(self) -> list[tuple[int, str]]:
         """Return the kept checkpoints as (size, note), the smallest first."""
@@ -347,28 +353,32 @@ def ledger_damaged(why: str) -> StoreError:
 _GROW = text("UPDATE ledger_head SET size = size + :count WHERE id = 1 RETURNING size, frontier")
 _SET_FRONTIER = update(t.ledger_head).where(t.ledger_head.c.id == 1).values(frontier=bindparam("frontier"))
 _ENTRIES = text(
-    "SELECT seq, body, CASE WHEN length(payload) <= :small THEN payload END AS payload, subject, "
-    "length(payload) AS length FROM ledger_entries WHERE seq > :after AND seq < :stop "
-    "ORDER BY seq LIMIT :page"
-)
+    "SELECT seq, CASE WHEN length(body) <= :longest THEN body END AS body, "
+    "CASE WHEN length(payload) <= :small THEN payload END AS payload, "
+    "CASE WHEN length(subject) <= :longest THEN subject END AS subject, "
+    "length(body) AS body_length, length(payload) AS length "
+    "FROM ledger_entries WHERE seq > :after AND seq < :stop ORDER BY seq LIMIT :page"
+).bindparams(longest=MAX_ENTRY_BYTES)
 _PAYLOAD = text("SELECT payload FROM ledger_entries WHERE seq = :seq")
 _LEVEL = text(
-    "SELECT number, hash FROM ledger_nodes WHERE level = :level AND number > :after "
-    "ORDER BY number LIMIT :page"
-)
-_BODIES = text("SELECT seq, body FROM ledger_entries WHERE seq IN :numbers").bindparams(
-    bindparam("numbers", expanding=True)
-)
-_NODES = text("SELECT number, hash FROM ledger_nodes WHERE level = :level AND number IN :numbers").bindparams(
-    bindparam("numbers", expanding=True)
-)
-_CHECKPOINTS = select(t.ledger_checkpoints.c.size, t.ledger_checkpoints.c.note).order_by(
-    t.ledger_checkpoints.c.size
-)
+    "SELECT number, CASE WHEN length(hash) = :width THEN hash END AS hash FROM ledger_nodes "
+    "WHERE level = :level AND number > :after ORDER BY number LIMIT :page"
+).bindparams(width=HASH_BYTES)
+_BODIES = text(
+    "SELECT seq, body FROM ledger_entries WHERE seq IN :numbers AND length(body) <= :longest"
+).bindparams(bindparam("numbers", expanding=True), longest=MAX_ENTRY_BYTES)
+_NODES = text(
+    "SELECT number, hash FROM ledger_nodes "
+    "WHERE level = :level AND number IN :numbers AND length(hash) = :width"
+).bindparams(bindparam("numbers", expanding=True), width=HASH_BYTES)
+_NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS note"
+"""A note that is too long is read as one that is empty."""
+_NEWEST = text(f"SELECT {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
+_CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
 _SIZE_AND_CHECKPOINTS = text(
-    "SELECT h.size AS log_size, c.size, c.note FROM ledger_head h LEFT JOIN ledger_checkpoints c ON 1 = 1 "
-    "ORDER BY c.size"
+    f"SELECT h.size AS log_size, c.size, {_NOTE} "  # noqa: S608 -- as above
+    "FROM ledger_head h LEFT JOIN ledger_checkpoints c ON 1 = 1 ORDER BY c.size"
 )
 """Both in one statement, so that they fit while others append."""
 _FORGET_CHECKPOINTS = text(

@@ -13,6 +13,8 @@ from crossgrade.errors import DataError
 from crossgrade.ledger import EntryKind, PayloadMark, encoded_detail, entry_body
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
+"""Longest payload as it is stored: the encryption adds a salt, a nonce and a tag."""
 _MAX_SUBJECT = 255
 _MAX_INTEGER = 2**53 - 1
 _LONGEST_TEXT = 300

@@ -1,12 +1,13 @@
 """Texts beside the ledger's entries, each encrypted under a key of its subject, which erasure destroys."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.ledger import (
+    MAX_ENTRY_BYTES,
     NONCE_BYTES,
     SALT_BYTES,
     SUBJECT_KEY_BYTES,
@@ -66,24 +67,51 @@ class LedgerTexts:
                 )
             wrapped = connection.execute(
                 select(t.ledger_keys.c.wrapped).where(t.ledger_keys.c.subject == row.subject)
-            ).scalar_one()
+            ).scalar()
         if type(row.payload) is not bytes:
             raise StoreError(f"the text of entry {seq} is no bytes", code="ledger-damaged")
+        if wrapped is None:
+            raise StoreError(
+                f"the key to the text of entry {seq} is gone",
+                code="ledger-damaged",
+                hint="`crossgrade audit verify` says what is wrong",
+            )
         key = self._wrapping_key().unwrap(wrapped, row.subject)
         return open_payload(row.payload, key, row.subject, mark)[1]
 
     def destroy(self, connection: Connection, subject: str) -> int:
-        """Destroy a subject's key and texts. Raises `NotFoundError` for a subject without a key."""
-        gone = connection.execute(delete(t.ledger_keys).where(t.ledger_keys.c.subject == subject))
-        if gone.rowcount == 0:
+        """Destroy a subject's key and texts. Raises `NotFoundError` for a subject that has neither."""
+        keys = connection.execute(delete(t.ledger_keys).where(t.ledger_keys.c.subject == subject)).rowcount
+        e = t.ledger_entries
+        of_subject = (e.c.subject == subject) & e.c.payload.is_not(None)
+        texts = connection.execute(update(e).where(of_subject).values(payload=None)).rowcount
+        if not keys and not texts:
             raise NotFoundError(
                 f"there are no texts of subject `{subject}`",
                 code="ledger-subject-unknown",
                 hint="subjects are the principals of `crossgrade audit list`",
             )
-        e = t.ledger_entries
-        of_subject = (e.c.subject == subject) & e.c.payload.is_not(None)
-        return connection.execute(update(e).where(of_subject).values(payload=None)).rowcount
+        return texts
+
+    def rows(self) -> Iterator[tuple[int, str | None, bool]]:
+        """Yield (number, subject, whether there is a text) of every entry in its order, a page at a time.
+
+        A subject that is longer than an entry may be is None.
+        """
+        after = -1
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(_SUBJECTS, {"after": after, "page": _PAGE}).all()
+            for row in rows:
+                yield row.seq, row.subject, bool(row.has_text)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].seq
+
+    def keyed_subjects(self) -> frozenset[str]:
+        """Return the subjects that have a key, of the length that a wrapped key has."""
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(_KEYED).scalars())
 
     def _keys(self, connection: Connection, subjects: set[str]) -> dict[str, bytes]:
         wrapping = self._wrapping_key()
@@ -106,4 +134,14 @@ class LedgerTexts:
         return key
 
 
+_PAGE = 2_000
+_WRAPPED_BYTES = SUBJECT_KEY_BYTES + 16
+"""AES-SIV adds 16 bytes."""
+_SUBJECTS = text(
+    "SELECT seq, CASE WHEN length(subject) <= :longest THEN subject END AS subject, "
+    "payload IS NOT NULL AS has_text FROM ledger_entries WHERE seq > :after ORDER BY seq LIMIT :page"
+).bindparams(longest=MAX_ENTRY_BYTES)
+_KEYED = text(
+    "SELECT subject FROM ledger_keys WHERE length(wrapped) = :width AND length(subject) <= :longest"
+).bindparams(width=_WRAPPED_BYTES, longest=MAX_ENTRY_BYTES)
 _ENTRY = text("SELECT body, payload, subject FROM ledger_entries WHERE seq = :seq")

@@ -29,6 +29,7 @@ from crossgrade.domain import BaselineTest
 from crossgrade.errors import DataError, UsageError
 from crossgrade.ledger import NoteSigner
 from crossgrade.project import ExportCheck, Project, verify_export
+from crossgrade.project._export_folder import MOST_CONTAINERS, read_json
 from crossgrade.stats import METHOD_VERSION
 from crossgrade.store import StoredVerdict
 from tests.codes import check_error, listed, raises_code
@@ -536,6 +537,20 @@ def test_a_folder_is_written_whole_and_never_over_another(project: Project, tmp_
     project.export_verdict(identifier, tmp_path / "empty")
     assert verify_export(tmp_path / "empty").holds
     assert not [each for each in tmp_path.iterdir() if each.name.startswith(".")]
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},"])
+def test_a_file_of_empty_lists_is_refused_before_it_is_read(unit: bytes):
+    with raises_code("export-unreadable", "evidence.json"):
+        read_json("evidence.json", b"[" + unit * MOST_CONTAINERS + b"0]")
+
+
+def test_brackets_in_texts_are_no_lists(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("crossgrade.project._export_folder.MOST_CONTAINERS", 2)
+    text = '[[[{"\\ \n'
+    assert read_json("evidence.json", json.dumps([{"a": text}, text]).encode()) == [{"a": text}, text]
+    with raises_code("export-unreadable", "evidence.json"):
+        read_json("evidence.json", json.dumps([[text], [text]]).encode())
 
 
 def test_what_is_too_large_is_not_exported(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

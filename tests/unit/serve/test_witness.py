@@ -14,6 +14,7 @@ import pytest
 from crossgrade.errors import StoreError
 from crossgrade.ledger import MOST_REQUEST_BYTES, Checkpoint, Cosigner, NoteVerifier
 from crossgrade.serve import WitnessFolder
+from crossgrade.serve._witness_state import MOST_CONFLICTS, MOST_DOUBTFUL
 from tests.codes import check_error, raises_code
 from tests.growing import GrowingLog, check_cosignature
 from tests.witnesses import add_checkpoint, serving
@@ -141,15 +142,34 @@ def test_a_conflict_is_kept_as_proof(folder: WitnessFolder, log: GrowingLog) -> 
     assert one.root != two.root
 
 
-def test_conflicts_do_not_fill_the_disk(
-    folder: WitnessFolder, log: GrowingLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crossgrade.serve._witness_state.MOST_CONFLICTS", 3)
+def test_wrong_proofs_do_not_displace_what_convicts_a_log(folder: WitnessFolder, log: GrowingLog) -> None:
+    evil = GrowingLog("example.com/evil").grow(1)
+    folder.add(evil.vkey, now_s=NOW)
     folder.cosign(log.request(0), now_s=NOW)
-    for number in range(9):
-        other = GrowingLog(ORIGIN, [b"%d" % number], key=log.key).grow(9)
-        assert folder.cosign(other.request(8), now_s=NOW)[0].status == 422
-    assert len(folder.conflicts(ORIGIN)) == 3
+    folder.cosign(evil.request(0), now_s=NOW)
+    for _ in range(120):  # from somebody without the key, who has the log's public checkpoints
+        body = log.grow(1).request(8, proof=[b"x" * 32])
+        assert folder.cosign(body, now_s=NOW)[0].status == 422
+    for origin, liar in (
+        (ORIGIN, GrowingLog(ORIGIN, [b"other"] * 8, key=log.key)),
+        (evil.origin, GrowingLog(evil.origin, [b"other"], key=evil.key)),
+    ):
+        assert folder.conflicts(origin) == []
+        size = len(liar.entries)
+        assert folder.cosign(liar.request(size, proof=[]), now_s=NOW)[0].status == 409
+        assert len(folder.conflicts(origin)) == 1
+    assert 0 < sum(1 for _ in (folder.path / "doubtful").iterdir()) <= MOST_DOUBTFUL
+
+
+def test_the_first_proofs_against_a_log_are_kept(folder: WitnessFolder, log: GrowingLog) -> None:
+    folder.cosign(log.request(0), now_s=NOW)
+    kept = []
+    for number in range(MOST_CONFLICTS + 2):
+        other = GrowingLog(ORIGIN, [b"%d" % number] * 8, key=log.key)
+        assert folder.cosign(other.request(8, proof=[]), now_s=NOW)[0].status == 409
+        kept.append(folder.conflicts(ORIGIN))
+    assert set(kept[0]) < set(kept[-1])
+    assert len(kept[-1]) == MOST_CONFLICTS
 
 
 def test_a_log_is_added_once_and_may_have_two_keys(folder: WitnessFolder, log: GrowingLog) -> None:
