@@ -26,6 +26,8 @@ FindingCode: TypeAlias = Literal[
     "payload-unexpected",
     "payload-not-erased",
     "node-differs",
+    "head-differs",
+    "entry-surplus",
     "checkpoint-invalid",
     "checkpoint-missing",
     "root-differs",

@@ -45,11 +45,10 @@ class ProjectLedger:
     def make_key(self, name: str) -> str:
         """Make the keys that are missing, sign the log as it is, and return the public key that checks it.
 
-        Raises `UsageError` if the log signs by another name already.
+        Raises `UsageError` if the log signs by another name already, and `StoreError` if the log does not
+        verify.
         """
-        signer = self._log.secrets.make(name)
-        self._log.sign()
-        return signer.vkey
+        return self._log.make_key(name).vkey
 
     def verify(
         self,
