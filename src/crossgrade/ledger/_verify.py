@@ -41,6 +41,7 @@ FindingCode: TypeAlias = Literal[
     "decision-missing",
     "decision-unrecorded",
     "route-differs",
+    "keys-differ",
 ]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
@@ -60,7 +61,7 @@ class LogFinding:
 class LogRemark:
     """Something that is worth knowing and no fault: a clock set back, or a request twice in the log."""
 
-    code: Literal["clock-back", "repeated", "no-request"]
+    code: Literal["clock-back", "repeated", "no-request", "decision-older", "policy-unrecorded"]
     message: str
     seq: int
 
@@ -89,6 +90,10 @@ class LogVerification:
         """Return the verification with what was found beside the log itself."""
         listed = (*self.findings, *findings)[:MOST_FINDINGS]
         return replace(self, findings=listed, found=self.found + len(findings))
+
+    def and_remarks(self, remarks: Sequence[LogRemark]) -> Self:
+        """Return the verification with what is worth knowing beside the log itself."""
+        return replace(self, remarks=(*self.remarks, *remarks)[:MOST_FINDINGS])
 
     @property
     def first_bad(self) -> int | None:
