@@ -9,10 +9,11 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from crossgrade.errors import StoreError
 from crossgrade.ledger import (
     Checkpoint,
     Cosigner,
@@ -222,6 +223,14 @@ def _delete_checkpoints(connection: sqlite3.Connection, _: Logged) -> None:
     connection.execute("DELETE FROM ledger_checkpoints")
 
 
+def _rewrite_and_wait(connection: sqlite3.Connection, base: Logged) -> None:
+    """Forge the history and wait for the owner's next append, which would sign it."""
+    bodies = bodies_of(connection)
+    rebuild(connection, [_changed(bodies[0], tier="standard"), *bodies[1:]], None, [])
+    with Store.open(base.folder / "attacked.db") as store, suppress(StoreError):
+        store.ledger.append([_event(GROUPS * GROUP)])
+
+
 def _repeat_key(connection: sqlite3.Connection, base: Logged) -> None:
     bodies = bodies_of(connection)
     bodies[SPOT] = bodies[SPOT].replace(b'"status":200', b'"status":403,"status":200')
@@ -279,6 +288,7 @@ ATTACKS = (
     Attack("erase a subject's texts lawfully", _erase_lawfully, is_lawful=True),
     Attack("sign with another key", _sign_with_another_key),
     Attack("delete all checkpoints", _delete_checkpoints),
+    Attack("rewrite, delete all checkpoints and wait for the next append", _rewrite_and_wait),
     Attack("a key twice in an entry's JSON", _repeat_key),
     Attack("an entry stored as text", _store_as_text),
     Attack("a checkpoint's size with a leading zero", _pad_size),

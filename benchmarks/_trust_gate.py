@@ -137,7 +137,7 @@ def _added(
 def _init_ledger(home: Path) -> None:
     """Make the ledger's keys, so that entries are signed and salts are kept."""
     with Store.open(home / ".crossgrade" / "crossgrade.db") as store:
-        store.ledger.secrets.make("bench.example/log")
+        store.ledger.make_key("bench.example/log")
 
 
 # What kill -9 loses.

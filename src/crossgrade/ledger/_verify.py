@@ -29,6 +29,8 @@ FindingCode: TypeAlias = Literal[
     "subject-differs",
     "text-key-missing",
     "node-differs",
+    "head-differs",
+    "entry-surplus",
     "checkpoint-invalid",
     "checkpoint-missing",
     "root-differs",
@@ -42,8 +44,11 @@ FindingCode: TypeAlias = Literal[
     "decision-missing",
     "decision-unrecorded",
     "route-differs",
+    "keys-differ",
 ]
-RemarkCode: TypeAlias = Literal["clock-back", "repeated", "no-request", "uncosigned"]
+RemarkCode: TypeAlias = Literal[
+    "clock-back", "repeated", "no-request", "uncosigned", "decision-older", "policy-unrecorded"
+]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
 """How many findings are listed; all are counted."""
@@ -101,6 +106,10 @@ class LogVerification:
         """Return the verification with what was found beside the log itself."""
         listed = (*self.findings, *findings)[:MOST_FINDINGS]
         return replace(self, findings=listed, found=self.found + len(findings))
+
+    def and_remarks(self, remarks: Sequence[LogRemark]) -> Self:
+        """Return the verification with what is worth knowing beside the log itself."""
+        return replace(self, remarks=(*self.remarks, *remarks)[:MOST_FINDINGS])
 
     @property
     def first_bad(self) -> int | None:

@@ -101,6 +101,32 @@ class Keys:
             for row in rows
         ]
 
+    def documents(self) -> Iterator[tuple[str, str, str, str]]:
+        """Yield every event in its order: whose it is, its kind, when, and the digest of its document."""
+        with self._database.reading() as connection:
+            for row in connection.execute(_EVENTS.execution_options(yield_per=1_000)):
+                yield row.key_id, row.kind, str(row.at), document_digest(str(row.detail))
+
+    def is_published(self) -> bool:
+        """Return whether `keys.json` is what the database has, or what no gateway reads here: not there.
+
+        On machines that share a database the file may be behind, and is not compared.
+        """
+        if self._database.engine.dialect.name != "sqlite":
+            return True
+        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+            try:
+                with self._database.reading() as connection:
+                    state = _replayed(connection)
+                expected = keyring_bytes(state.records.values(), state.suspended.values())
+            except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+                return False  # rows that nobody wrote here
+            try:
+                with self.path.open("rb") as file:
+                    return file.read(len(expected) + 1) == expected
+            except FileNotFoundError:
+                return True
+
     def suspend(self, principal: str, *, because: str) -> bool:
         """Suspend a caller, by the id of a key or of a token's subject; return whether that changed anything.
 

@@ -9,10 +9,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, text, update
 
 from crossgrade.domain import JSON
-from crossgrade.errors import NotFoundError, StoreError
+from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
     MAX_ENTRY_BYTES,
@@ -21,6 +21,7 @@ from crossgrade.ledger import (
     GrowingTree,
     LogEntry,
     LogVerification,
+    NoteSigner,
     NoteVerifier,
     Position,
     SignedNote,
@@ -34,6 +35,7 @@ from crossgrade.ledger import (
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent
+from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
 from crossgrade.store._ledger_texts import LedgerTexts
 from crossgrade.store._records import utc_now
@@ -62,11 +64,13 @@ class LedgerLog:
         self._database = database
         self.secrets = LedgerSecrets(folder)
         self.texts = LedgerTexts(database, self.secrets)
+        self._known: tuple[str, Checkpoint] | None = None
 
     def append(self, events: Sequence[LedgerEvent]) -> range:
         """Write entries in one transaction, durable when this returns, and return their numbers.
 
-        Raises `StoreError` if they cannot be written, and then none is.
+        Raises `StoreError` if they cannot be written, and then none is. A signed log is continued only by
+        who has its key, and only from a checkpoint that this key signed.
         """
         if not events:
             return range(0)
@@ -75,8 +79,8 @@ class LedgerLog:
 
     def record(self, connection: Connection, events: Sequence[LedgerEvent]) -> range:
         """Write entries within a transaction of the caller, which commits them together with its own rows."""
-        signer = self.secrets.signer()
         tree = _grown(connection, len(events))
+        signer = self._checked_signer(connection, tree)
         first, now = tree.size, utc_now()
         entries: list[tuple[Any, ...]] = []
         nodes: list[tuple[Any, ...]] = []
@@ -89,9 +93,48 @@ class LedgerLog:
         _insert(connection, "ledger_nodes (level, number, hash)", nodes)
         connection.execute(_SET_FRONTIER, {"frontier": b"".join(tree.hashes)})
         if signer is not None:
-            note = signer.sign(Checkpoint(signer.name, tree.size, tree.root()).text)
-            _keep_checkpoint(connection, tree.size, note)
+            self._sign(connection, signer, tree)
         return range(first, tree.size)
+
+    def _checked_signer(self, connection: Connection, tree: GrowingTree) -> NoteSigner | None:
+        """Return the key to sign with, which may only go on from what it signed before.
+
+        Otherwise whoever can write the database could have a forged history signed by waiting. Reads one row.
+        """
+        signer = self.secrets.signer()
+        if signer is None:
+            if connection.execute(_ANY_CHECKPOINT).first() is not None:
+                raise StoreError(
+                    "the ledger is signed, and this process has no key to go on signing",
+                    code="ledger-key-missing",
+                    hint="put `ledger.key` back, or give the key as `CROSSGRADE_LEDGER_KEY`",
+                )
+        elif tree.size and not self._is_signed(connection, signer, tree):
+            raise StoreError(
+                f"the {tree.size} entries of the ledger are not those that its key signed",
+                code="ledger-head-unsigned",
+                hint="`crossgrade audit verify` says what is wrong",
+            )
+        return signer
+
+    def _is_signed(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> bool:
+        note = connection.execute(_CHECKPOINT, {"size": tree.size}).scalar()
+        if not isinstance(note, str):
+            return False
+        if self._known is None or self._known[0] != note:
+            try:
+                seen, _ = Checkpoint.read(note, [signer.verifier])
+            except DataError:
+                return False
+            self._known = (note, seen)
+        return self._known[1] == Checkpoint(signer.name, tree.size, tree.root())
+
+    def _sign(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> str:
+        checkpoint = Checkpoint(signer.name, tree.size, tree.root())
+        note = signer.sign(checkpoint.text)
+        _keep_checkpoint(connection, tree.size, note)
+        self._known = (note, checkpoint)
+        return note
 
     def size(self) -> int:
         """Return how many entries there are."""
@@ -202,36 +245,67 @@ class LedgerLog:
     ) -> LogVerification:
         """Check everything in the database, apart from what is appended meanwhile; see `verify_log`."""
         with self._database.reading() as connection:
-            rows = connection.execute(_SIZE_AND_CHECKPOINTS).all()
-        size = int(rows[0].log_size) if rows else self.size()
+            rows = connection.execute(_HEAD_AND_CHECKPOINTS, {"most": MOST_FRONTIER_BYTES}).all()
+        head = LedgerHead.read([(row.id, row.log_size, row.frontier, row.first, row.last) for row in rows])
+        size = head.size
 
         def nodes(level: int) -> Iterator[tuple[int, bytes]]:
+            if size is None:
+                return self.nodes(level)
             return takewhile(lambda each: each[0] < size >> level, self.nodes(level))
 
-        return verify_log(
+        found = verify_log(
             self.entries(0, size),
-            [(row.size, row.note) for row in rows if row.size is not None],
+            [(row.size, row.note) for row in rows if row.size is not None and row.id == rows[0].id],
             log=log,
             witnesses=witnesses,
             kept=kept,
             nodes=nodes,
             seen=seen,
         )
+        return found.and_findings(head.compared(found))
+
+    def make_key(self, name: str) -> NoteSigner:
+        """Make the keys that are missing, and sign the log as it is if nothing in it was signed before.
+
+        Raises `UsageError` if the log signs by another name already, and `StoreError` if the log does not
+        verify. An unsigned log is signed for the first time here and nowhere else.
+        """
+        verified = None if self._has_checkpoints() else self.verify()
+        if verified is not None and verified.found:
+            raise ledger_damaged(verified.findings[0].message)
+        with self._database.writing() as connection:  # nobody appends between the key and its first signature
+            tree = _grown(connection, 0)
+            signer = self.secrets.make(name)
+            if verified is None or connection.execute(_ANY_CHECKPOINT).first() is not None:
+                self._checked_signer(connection, tree)
+            else:
+                reader = _Reader(connection)
+                roots = tree_root(verified.size, reader), tree_root(tree.size, reader)
+                if roots != (verified.root, tree.root()):
+                    raise ledger_damaged("it changed while it was verified")
+            self._sign(connection, signer, tree)
+        return signer
+
+    def _has_checkpoints(self) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(_ANY_CHECKPOINT).first() is not None
 
     def sign(self) -> str:
-        """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key."""
-        signer = self.secrets.signer()
-        if signer is None:
-            raise StoreError(
-                "the ledger has no key to sign with",
-                code="ledger-key-missing",
-                hint="make one with `crossgrade audit init NAME`",
-            )
+        """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key.
+
+        Entries that the key has not signed yet are not signed, as `append` does not go on from them.
+        """
         with self._database.writing() as connection:
             tree = _grown(connection, 0)
-            note = signer.sign(Checkpoint(signer.name, tree.size, tree.root()).text)
-            _keep_checkpoint(connection, tree.size, note)
-        return note
+            signer = self._checked_signer(connection, tree)
+            if signer is None:
+                raise StoreError(
+                    "the ledger has no key to sign with",
+                    code="ledger-key-missing",
+                    hint="make one with `crossgrade audit init NAME`",
+                )
+            return self._sign(connection, signer, tree)
 
     def add_cosignature(self, size: int, note: str) -> str:
         """Keep a checkpoint with the cosignatures of a note, and return it with all that it has now.
@@ -297,6 +371,8 @@ def _grown(connection: Connection, count: int) -> GrowingTree:
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
         raise ledger_damaged("its head is missing")
+    if type(row.size) is not int or row.size < count or not isinstance(row.frontier, bytes | memoryview):
+        raise ledger_damaged("its head has values of other types")
     size, packed = row.size - count, bytes(row.frontier)
     hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
@@ -321,7 +397,10 @@ def _keep_checkpoint(connection: Connection, size: int, note: str) -> None:
 
 
 def _size(connection: Connection) -> int:
-    return int(connection.execute(select(t.ledger_head.c.size)).scalar_one())
+    size = connection.execute(_SIZE).scalar()
+    if type(size) is not int:
+        raise ledger_damaged("its head is missing" if size is None else "its head has values of other types")
+    return size
 
 
 def _check_size(size: int, largest: int) -> None:
@@ -376,11 +455,17 @@ _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS n
 _NEWEST = text(f"SELECT {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
-_SIZE_AND_CHECKPOINTS = text(
-    f"SELECT h.size AS log_size, c.size, {_NOTE} "  # noqa: S608 -- as above
-    "FROM ledger_head h LEFT JOIN ledger_checkpoints c ON 1 = 1 ORDER BY c.size"
+_ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")
+_SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
+_HEAD_AND_CHECKPOINTS = text(
+    f"SELECT h.id, h.log_size, h.frontier, h.first, h.last, c.size, {_NOTE} FROM "  # noqa: S608 -- as above
+    "(SELECT 1 AS one) o LEFT JOIN (SELECT id, size AS log_size, "
+    "CASE WHEN length(frontier) <= :most THEN frontier END AS frontier, "
+    "(SELECT min(seq) FROM ledger_entries) AS first, (SELECT max(seq) FROM ledger_entries) AS last "
+    "FROM ledger_head ORDER BY id LIMIT 2) h ON 1 = 1 "
+    "LEFT JOIN ledger_checkpoints c ON 1 = 1 ORDER BY h.id, c.size"
 )
-"""Both in one statement, so that they fit while others append."""
+"""All in one statement, so that they fit while others append. A second head is one too many."""
 _FORGET_CHECKPOINTS = text(
     "DELETE FROM ledger_checkpoints WHERE size > :floor AND size < :size AND NOT is_cosigned"
 )

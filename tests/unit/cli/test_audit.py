@@ -14,9 +14,9 @@ import pytest
 
 from crossgrade.cli._frame import run
 from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
-from crossgrade.routing import route_table_digest
+from crossgrade.routing import route_table_bytes, route_table_digest
 from crossgrade.store import LedgerEvent, Store
-from tests.codes import noted, shown_codes
+from tests.codes import names, noted, shown_codes
 from tests.unit.store.test_erasure import filled
 from tests.unit.store.test_routes import route, table
 
@@ -33,6 +33,11 @@ workloads:
 """
 NAME = "example.com/ledger"
 STATE = Path(".crossgrade")
+WHO = "user-0123456789abcdef"
+RESTORED = """\
+INSERT INTO key_events (key_id, kind, detail, at)
+SELECT key_id, 'restored', detail, at FROM key_events WHERE kind = 'suspended'
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -455,6 +460,78 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
         assert "ledger-damaged" in shown_codes(capsys.readouterr().err)
     assert not out.exists() or list(out.iterdir()) == []
     assert run(["audit", "verify"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("DELETE FROM key_events WHERE kind = 'suspended'", {"decision-missing", "keys-differ"}),
+        (
+            "UPDATE key_events SET key_id = 'user-2222222222222222' WHERE kind = 'suspended'",
+            {"decision-missing", "decision-unrecorded", "keys-differ"},
+        ),
+        (
+            "UPDATE key_events SET detail = replace(detail, 'gold', 'iron') WHERE kind = 'created'",
+            {"decision-missing", "keys-differ"},
+        ),
+        (RESTORED, {"decision-unrecorded", "keys-differ"}),
+        (RESTORED.replace(", at FROM", ", 'z' FROM"), {"decision-unrecorded", "keys-differ"}),
+    ],
+)
+def test_events_of_keys_are_compared_with_the_ledger(
+    said: Callable[..., Any], statement: str, expected: set[str]
+) -> None:
+    said("audit", "init", NAME)
+    said("keys", "create", "ci", "--tier", "gold")
+    said("access", "suspend", WHO, "--because", "stolen")
+    assert said("audit", "verify")["holds"]
+    changed(statement)
+    assert codes(said("audit", "verify", code=1)) == expected
+
+
+def test_events_that_changed_places_are_found(said: Callable[..., Any]) -> None:
+    said("access", "suspend", WHO, "--because", "stolen")
+    said("access", "restore", WHO, "--because", "found")
+    said("access", "suspend", WHO, "--because", "stolen again")
+    assert said("audit", "verify")["holds"]
+    changed("UPDATE key_events SET id = 9 WHERE kind = 'restored'")
+    assert codes(said("audit", "verify", code=1)) >= {"decision-missing", "keys-differ"}
+
+
+def test_files_that_nobody_published_are_found(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    said("keys", "create", "ci")
+    published = table(route("chat"))
+    (STATE / "routes.json").write_bytes(route_table_bytes(published))
+    assert codes(said("audit", "verify", code=1)) == {"route-differs"}
+    (STATE / "routes.json").unlink()
+    (STATE / "keys.json").write_bytes((STATE / "keys.json").read_bytes() + b" ")
+    assert codes(said("audit", "verify", code=1)) == {"keys-differ"}
+
+
+def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callable[..., Any]) -> None:
+    with opened() as store:
+        published = route_table_digest(store.publish_route(table(route("chat")), None))
+        for policy in (published, None, "sha256:forged", "sha256:forged"):
+            store.ledger.append(
+                [LedgerEvent("request", {"policy": policy, "request": str(store.ledger.size())})]
+            )
+    found = said("audit", "verify")
+    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("policy-unrecorded", 3)]
+
+
+def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:
+    said("keys", "create", "ci")
+    with opened() as store:
+        filled(store)
+    assert said("audit", "verify")["remarks"] == []
+    columns = "workload, name, run_id, decided_at, valid_until, verdict, evidence_digest, evidence"
+    changed(
+        f"INSERT INTO verdicts (id, at, {columns}) SELECT 'forged', '2020-01-01', {columns} FROM verdicts"
+    )
+    (remark,) = said("audit", "verify")["remarks"]
+    assert (remark["code"], remark["seq"]) == ("decision-older", 0)
+    assert names(remark["message"], 1)
 
 
 def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:

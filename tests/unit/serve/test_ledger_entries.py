@@ -240,7 +240,7 @@ def test_secrets_are_kept_where_there_is_a_key(machines: Make) -> None:
         async with machine.worker() as worker:
             await appended(worker, entry("r0", **secret))
             with Store.open(machine.folder / "crossgrade.db") as store:
-                store.ledger.secrets.make("example.com/log")
+                store.ledger.make_key("example.com/log")
             await appended(worker, entry("r1", **secret))
 
     run(use())

@@ -146,7 +146,7 @@ def test_without_a_key_nothing_is_signed_and_the_first_signature_covers_all(stor
     with pytest.raises(StoreError) as caught:
         log.sign()
     assert caught.value.code == "ledger-key-missing"
-    verifier = log.secrets.make("example.com/ledger").verifier
+    verifier = log.make_key("example.com/ledger").verifier
     seen, _ = Checkpoint.read(log.sign(), [verifier])
     assert (seen.origin, seen.size, seen.root) == ("example.com/ledger", 4, log.root(4))
     assert log.newest_checkpoint() == log.sign()
