@@ -490,6 +490,7 @@ def test_events_of_keys_are_compared_with_the_ledger(
 
 
 def test_events_that_changed_places_are_found(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
     said("access", "suspend", WHO, "--because", "stolen")
     said("access", "restore", WHO, "--because", "found")
     said("access", "suspend", WHO, "--because", "stolen again")
@@ -510,6 +511,7 @@ def test_files_that_nobody_published_are_found(said: Callable[..., Any]) -> None
 
 
 def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
     with opened() as store:
         published = route_table_digest(store.publish_route(table(route("chat")), None))
         for policy in (published, None, "sha256:forged", "sha256:forged"):
@@ -521,6 +523,7 @@ def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callabl
 
 
 def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
     said("keys", "create", "ci")
     with opened() as store:
         filled(store)
