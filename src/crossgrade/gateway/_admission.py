@@ -1,38 +1,12 @@
-"""Which targets a request may be sent to: what the policy picks, on a gated route if its rules allow it."""
-
-from collections.abc import Callable
-from datetime import UTC, datetime
+"""Which of a request's targets the access rules of a gated route allow, and whether a shadow may follow."""
 
 from crossgrade.gateway._gates import Admission, RouteGate
-from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, access_problem
-from crossgrade.gateway._routes import ServedRoute, segment_of, unit_of
 from crossgrade.gateway._settle import RequestState
 from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import PROGRAMME_HEADER
 
 _PROGRAMME = PROGRAMME_HEADER.encode()
-
-
-def choose(
-    asked: RequestState, route: ServedRoute, payload: Payload, wall: Callable[[], float]
-) -> tuple[TargetState, ...]:
-    """Pick a request's targets by the policy, and return them in their order.
-
-    `wall` returns the time since 1970 in seconds, for policies that depend on it.
-    """
-    choice = route.fixed
-    if choice is None:
-        asked.segment = segment_of(asked.principal, asked.request)
-        facts = route.facts(asked.principal, asked.segment, payload)
-        asked.segment = route.part_of(facts)
-        if facts.score is not None:
-            asked.score = facts.score
-        unit = _unit(asked, route, payload) if route.is_canary else ""
-        choice = route.choose(facts, datetime.fromtimestamp(wall(), UTC), unit)
-    asked.choice = choice
-    asked.reason = choice.reason
-    return choice.targets if choice.order is None else choice.order.drawn(_unit(asked, route, payload))
 
 
 def admit(
@@ -73,7 +47,3 @@ def may_copy(asked: RequestState) -> bool:
     if asked.reason == "access" or other is None:
         return False
     return gate.decide(asked.principal, admission.programme, other.offer, asked.at).is_granted
-
-
-def _unit(asked: RequestState, route: ServedRoute, payload: Payload) -> str:
-    return unit_of(route.spec.sticky, asked.principal, asked.request, payload, asked.id)

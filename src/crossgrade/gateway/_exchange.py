@@ -9,7 +9,7 @@ import msgspec
 
 from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
-from crossgrade.gateway._admission import admit, choose
+from crossgrade.gateway._admission import admit
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -115,7 +115,7 @@ class Exchange(RequestState):
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
-        targets = choose(self, route, payload, context.wall)
+        targets = self.choose(route, payload, context.wall)
         if permit.gate is not None:
             admitted = admit(self, permit.gate, targets, context.wall())
             if isinstance(admitted, Problem):

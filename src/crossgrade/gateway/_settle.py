@@ -1,6 +1,7 @@
 """What a request reserves of its caller's limits, and its end: what it cost, and its record."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 
 import msgspec
@@ -15,7 +16,7 @@ from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, provider_problem, unpriced_model
-from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size
+from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size, segment_of, unit_of
 from crossgrade.gateway._targets import Attempts, TargetState
 from crossgrade.identity import Principal
 from crossgrade.pricing import Prices, Tokens
@@ -120,6 +121,29 @@ class RequestState:
     admission: Admission | None = None
     first_at = sent_at = added_s = 0.0
     done = False
+
+    def choose(
+        self, route: ServedRoute, payload: Payload, wall: Callable[[], float]
+    ) -> tuple[TargetState, ...]:
+        """Pick the targets by the route's policy, and return them in their order.
+
+        `wall` returns the time since 1970 in seconds, for policies that depend on it.
+        """
+        choice = route.fixed
+        if choice is None:
+            self.segment = segment_of(self.principal, self.request)
+            facts = route.facts(self.principal, self.segment, payload)
+            self.segment = route.part_of(facts)
+            if facts.score is not None:
+                self.score = facts.score
+            unit = self._unit(route, payload) if route.is_canary else ""
+            choice = route.choose(facts, datetime.fromtimestamp(wall(), UTC), unit)
+        self.choice = choice
+        self.reason = choice.reason
+        return choice.targets if choice.order is None else choice.order.drawn(self._unit(route, payload))
+
+    def _unit(self, route: ServedRoute, payload: Payload) -> str:
+        return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
     def whole_charge(self, charge: Charge) -> Charge:
         """Return the charge of all attempts, of which the last has this one."""

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import _table
 from benchmarks._table import Record, Row, judged, read, recorded, table
-from benchmarks.gateway._runs import Run, recorded_runs, summary
+from benchmarks.gateway._runs import STATE, Run, recorded_runs, summary
 
 FREE: Row = {"figure": "false alarms", "value": 17.6, "unit": "%", "holds": True, "measured_at": "2026-11-27"}
 BOUND: Row = {**FREE, "must": "≤ 5", "holds": False}
@@ -52,7 +52,7 @@ def test_every_table_is_that_of_its_record(name: str) -> None:
     assert not [row["figure"] for row in record["rows"] if "holds" in row and not row.get("must")]
 
 
-def _run(value: float | None, *, holds: bool, state: int = 3, must: str = "≤ 3") -> Run:
+def _run(value: float | None, *, holds: bool, state: int = STATE, must: str = "≤ 3") -> Run:
     row: Row = {
         "figure": "CPU",
         "value": value,

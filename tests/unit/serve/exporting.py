@@ -75,7 +75,8 @@ def rows(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def ids(folder: Path) -> list[str]:
     """Return the ids in a folder's files, as often as they come."""
-    return [row["id"] for row in rows(folder.glob("*.parquet"))]
+    # A file that a kill left half written is a hidden one.
+    return [row["id"] for row in rows(folder.glob("[!.]*.parquet"))]
 
 
 def scanned(*sources: str | Path, query: str | None = None) -> Scan:
