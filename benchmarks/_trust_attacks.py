@@ -119,7 +119,7 @@ def rebuild(
         )
         made = [(each.level, each.number, found) for each, found in tree.append(leaf_hash(body))]
         connection.executemany("INSERT INTO ledger_nodes VALUES (?, ?, ?)", made)
-    head = (tree.size, b"".join(tree.hashes))
+    head = (tree.size, tree.frontier)
     connection.execute("UPDATE ledger_head SET size = ?, frontier = ?", head)
     kept = [(size, old[size]) for size in notes]
     if signer is not None:

@@ -119,7 +119,7 @@ class Keys:
                 with self._database.reading() as connection:
                     state = _replayed(connection)
                 expected = keyring_bytes(state.records.values(), state.suspended.values())
-            except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+            except (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError):
                 return False  # rows that nobody wrote here
             try:
                 with self.path.open("rb") as file:

@@ -91,7 +91,7 @@ class LedgerLog:
             nodes += [(*position, found) for position, found in tree.append(leaf_hash(body))]
         _insert(connection, "ledger_entries (seq, body, payload, subject)", entries)
         _insert(connection, "ledger_nodes (level, number, hash)", nodes)
-        connection.execute(_SET_FRONTIER, {"frontier": b"".join(tree.hashes)})
+        connection.execute(_SET_FRONTIER, {"frontier": tree.frontier})
         if signer is not None:
             self._sign(connection, signer, tree)
         return range(first, tree.size)
@@ -226,14 +226,21 @@ class LedgerLog:
             return consistency_proof(old, new, _Reader(connection))
 
     def newest_checkpoint(self) -> str | None:
-        """Return the note of the newest signed checkpoint, None before there is a key."""
+        """Return the note of the newest signed checkpoint, None before there is a key.
+
+        Raises `StoreError` if it is no text.
+        """
         with self._database.reading() as connection:
-            return connection.execute(_NEWEST).scalar()
+            row = connection.execute(_NEWEST).first()
+        return None if row is None else _checkpoint(row.size, row.note)[1]
 
     def checkpoints(self) -> list[tuple[int, str]]:
-        """Return the kept checkpoints as (size, note), the smallest first."""
+        """Return the kept checkpoints as (size, note), the smallest first.
+
+        Raises `StoreError` if a size is no number or a note no text: sizes become names of files.
+        """
         with self._database.reading() as connection:
-            return [(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
+            return [_checkpoint(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
 
     def verify(
         self,
@@ -371,12 +378,10 @@ def _grown(connection: Connection, count: int) -> GrowingTree:
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
         raise ledger_damaged("its head is missing")
-    if type(row.size) is not int or row.size < count or not isinstance(row.frontier, bytes | memoryview):
+    if type(row.size) is not int or row.size < count or not isinstance(row.frontier, bytes):
         raise ledger_damaged("its head has values of other types")
-    size, packed = row.size - count, bytes(row.frontier)
-    hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
-        return GrowingTree(hashes, size)
+        return GrowingTree(row.frontier, row.size - count)
     except ValueError as error:
         raise ledger_damaged(str(error)) from None
 
@@ -394,6 +399,12 @@ def _keep_checkpoint(connection: Connection, size: int, note: str) -> None:
     connection.execute(_FORGET_CHECKPOINTS, {"floor": floor, "size": size})
     row = {"size": size, "note": note, "is_cosigned": False}
     connection.execute(_KEEP_CHECKPOINT, row)
+
+
+def _checkpoint(size: object, note: object) -> tuple[int, str]:
+    if type(size) is not int or size < 0 or not isinstance(note, str):
+        raise ledger_damaged("a checkpoint has values of other types")
+    return size, note
 
 
 def _size(connection: Connection) -> int:
@@ -452,7 +463,7 @@ _NODES = text(
 ).bindparams(bindparam("numbers", expanding=True), width=HASH_BYTES)
 _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS note"
 """A note that is too long is read as one that is empty."""
-_NEWEST = text(f"SELECT {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
+_NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
 _ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")

@@ -442,6 +442,12 @@ def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., 
         ),
         ("UPDATE ledger_entries SET body = CAST(replace(body, '2', '4') AS BLOB)", ("export", "prove")),
         ("UPDATE ledger_entries SET body = 'text' WHERE seq = 3", ("export", "prove")),
+        ("UPDATE ledger_entries SET payload = 'text' WHERE seq = 3", ("export",)),
+        ("UPDATE ledger_entries SET payload = 7 WHERE seq = 3", ("export",)),
+        ("UPDATE ledger_checkpoints SET size = '../../evil' WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET size = x'2e2e' WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET size = 10.5 WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET note = x'00'", ("export", "prove")),
     ],
 )
 def test_a_damaged_ledger_is_neither_exported_nor_proved(
@@ -459,7 +465,18 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
         assert run(["audit", *commands[name]]) == 3
         assert "ledger-damaged" in shown_codes(capsys.readouterr().err)
     assert not out.exists() or list(out.iterdir()) == []
+    assert list(tmp_path.rglob("evil")) == []
     assert run(["audit", "verify"]) == 1
+
+
+@pytest.mark.parametrize("value", ["'text'", "7", "x''"])
+def test_a_key_of_a_subject_that_is_none_is_said(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    run(["audit", "init", NAME])
+    appended(1, payload=b"my secret", subject="ada")
+    changed(f"UPDATE ledger_keys SET wrapped = {value}")
+    capsys.readouterr()
+    assert run(["audit", "show", "0", "--text"]) == 2
+    assert "ledger-texts-key-wrong" in shown_codes(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -474,6 +491,7 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
             "UPDATE key_events SET detail = replace(detail, 'gold', 'iron') WHERE kind = 'created'",
             {"decision-missing", "keys-differ"},
         ),
+        ("UPDATE key_events SET detail = 7 WHERE kind = 'created'", {"decision-missing", "keys-differ"}),
         (RESTORED, {"decision-unrecorded", "keys-differ"}),
         (RESTORED.replace(", at FROM", ", 'z' FROM"), {"decision-unrecorded", "keys-differ"}),
     ],

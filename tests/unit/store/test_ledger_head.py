@@ -42,7 +42,7 @@ def forge(path: Path, signer: NoteSigner | None = None) -> None:
             nodes += [(at.level, at.number, found) for at, found in tree.append(leaf_hash(changed))]
         connection.execute("DELETE FROM ledger_nodes")
         connection.executemany("INSERT INTO ledger_nodes VALUES (?, ?, ?)", nodes)
-        connection.execute("UPDATE ledger_head SET frontier = ?", (b"".join(tree.hashes),))
+        connection.execute("UPDATE ledger_head SET frontier = ?", (tree.frontier,))
         connection.execute("DELETE FROM ledger_checkpoints")
         if signer is not None:
             note = signer.sign(Checkpoint(NAME, tree.size, tree.root()).text)
@@ -120,6 +120,10 @@ DAMAGES = {
     "other hashes": ("UPDATE ledger_head SET frontier = zeroblob(64)", {"head-differs"}),
     "no hashes": ("UPDATE ledger_head SET frontier = x''", {"head-differs"}),
     "hashes of another type": ("UPDATE ledger_head SET frontier = 'x'", {"head-differs"}),
+    "a number in place of hashes": (
+        "UPDATE ledger_head SET frontier = 9223372036854775807",
+        {"head-differs"},
+    ),
     "hashes of a gigabyte": ("UPDATE ledger_head SET frontier = zeroblob(900000000)", {"head-differs"}),
     "an entry behind the last": (
         "INSERT INTO ledger_entries VALUES (10, x'00', NULL, NULL)",
