@@ -20,6 +20,7 @@ from crossgrade.ledger import (
     Checkpoint,
     GrowingTree,
     LogEntry,
+    LogFinding,
     LogVerification,
     NoteSigner,
     NoteVerifier,
@@ -270,7 +271,16 @@ class LedgerLog:
             nodes=nodes,
             seen=seen,
         )
-        return found.and_findings(head.compared(found))
+        return found.and_findings([*head.compared(found), *self._altered()])
+
+    def _altered(self) -> Iterator[LogFinding]:
+        """Yield the triggers and views of an SQLite file. Crossgrade makes none, and they change its rows."""
+        if self._database.engine.dialect.name == "sqlite":
+            with self._database.reading() as connection:
+                rows = connection.execute(_ALTERED).all()
+            for row in rows:
+                message = f"the database has the {row.type} {row.name!r}, which Crossgrade did not make"
+                yield LogFinding(code="database-altered", message=message)
 
     def make_key(self, name: str) -> NoteSigner:
         """Make the keys that are missing, and sign the log as it is if nothing in it was signed before.
@@ -466,6 +476,9 @@ _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS n
 _NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
+_ALTERED = text(
+    "SELECT type, substr(name, 1, 80) AS name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 100"
+)
 _ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")
 _SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
 _HEAD_AND_CHECKPOINTS = text(

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from crossgrade.cli._frame import run
 from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.project import Project
 from crossgrade.routing import route_table_bytes, route_table_digest
 from crossgrade.store import LedgerEvent, Store
 from tests.codes import names, noted, shown_codes
@@ -538,6 +540,50 @@ def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callabl
             )
     found = said("audit", "verify")
     assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("policy-unrecorded", 3)]
+
+
+def test_requests_under_a_verdict_that_nobody_recorded_are_remarked(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    with opened() as store:
+        identifier = filled(store)
+        for verdict in (identifier, None, "forged", "forged"):
+            store.ledger.append(
+                [LedgerEvent("request", {"verdict": verdict, "request": str(store.ledger.size())})]
+            )
+    found = said("audit", "verify")
+    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("verdict-unrecorded", 3)]
+
+
+@pytest.mark.parametrize("column", ["workload", "name", "decided_at", "valid_until", "evidence_digest"])
+def test_the_columns_of_a_verdict_are_compared_with_its_entry(said: Callable[..., Any], column: str) -> None:
+    said("audit", "init", NAME)
+    with opened() as store:
+        filled(store)
+        store.forget("support", {"1"})
+    assert said("audit", "verify")["holds"]
+    changed(f"UPDATE verdicts SET {column} = 'other'")
+    assert codes(said("audit", "verify", code=1)) == {"decision-differs"}
+
+
+def test_what_is_decided_while_the_ledger_is_verified_is_no_finding(project: Path) -> None:
+    run(["audit", "init", NAME])
+    run(["keys", "create", "ci"])
+    is_over = threading.Event()
+
+    def decide() -> None:
+        with opened() as store:
+            while not is_over.is_set():
+                store.keys.suspend(WHO, because="stolen")
+                store.keys.restore(WHO, because="found")
+
+    thread = threading.Thread(target=decide)
+    with Project.open(project / "crossgrade.yaml") as verifier:
+        thread.start()
+        found = [verifier.ledger.verify(log=verifier.ledger.verifier) for _ in range(20)]
+        is_over.set()
+        thread.join()
+    assert len({each.size for each in found}) > 1
+    assert [each.findings for each in found] == [()] * 20
 
 
 def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:

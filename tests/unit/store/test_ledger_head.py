@@ -148,6 +148,18 @@ def test_a_head_that_is_not_what_the_entries_give_is_found(
     assert {each.code for each in store.ledger.verify(log=key).findings} == codes
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER quiet AFTER INSERT ON alarms BEGIN DELETE FROM alarms; END",
+        "CREATE VIEW more AS SELECT * FROM ledger_entries",
+    ],
+)
+def test_triggers_and_views_are_found(store: Store, path: Path, key: NoteVerifier, statement: str) -> None:
+    change(path, statement)
+    assert [each.code for each in store.ledger.verify(log=key).findings] == ["database-altered"]
+
+
 @pytest.mark.parametrize("statement", ["DELETE FROM ledger_head", "UPDATE ledger_head SET size = 'x'"])
 def test_nothing_is_appended_to_a_damaged_head(
     store: Store, path: Path, key: NoteVerifier, statement: str
