@@ -283,30 +283,20 @@ class LedgerLog:
                 yield LogFinding(code="database-altered", message=message)
 
     def make_key(self, name: str) -> NoteSigner:
-        """Make the keys that are missing, and sign the log as it is if nothing in it was signed before.
+        """Make the keys that are missing, and sign the log as it is.
 
         Raises `UsageError` if the log signs by another name already, and `StoreError` if the log does not
-        verify. An unsigned log is signed for the first time here and nowhere else.
+        verify. An unsigned log is signed for the first time here and nowhere else, and only by a key that
+        is made for it: with a key, or with a checkpoint, this goes on only as `append` does.
         """
-        verified = None if self._has_checkpoints() else self.verify()
-        if verified is not None and verified.found:
-            raise ledger_damaged(verified.findings[0].message)
+        verified = self.verify() if self.secrets.signer() is None else None
         with self._database.writing() as connection:  # nobody appends between the key and its first signature
             tree = _grown(connection, 0)
+            if self._checked_signer(connection, tree) is None:
+                _check_verified(connection, tree, verified)
             signer = self.secrets.make(name)
-            if verified is None or connection.execute(_ANY_CHECKPOINT).first() is not None:
-                self._checked_signer(connection, tree)
-            else:
-                reader = _Reader(connection)
-                roots = tree_root(verified.size, reader), tree_root(tree.size, reader)
-                if roots != (verified.root, tree.root()):
-                    raise ledger_damaged("it changed while it was verified")
             self._sign(connection, signer, tree)
         return signer
-
-    def _has_checkpoints(self) -> bool:
-        with self._database.reading() as connection:
-            return connection.execute(_ANY_CHECKPOINT).first() is not None
 
     def sign(self) -> str:
         """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key.
@@ -394,6 +384,16 @@ def _grown(connection: Connection, count: int) -> GrowingTree:
         return GrowingTree(row.frontier, row.size - count)
     except ValueError as error:
         raise ledger_damaged(str(error)) from None
+
+
+def _check_verified(connection: Connection, tree: GrowingTree, verified: LogVerification | None) -> None:
+    """Raise `StoreError` unless a log was verified without a finding and has only grown since."""
+    if verified is not None and verified.found:
+        raise ledger_damaged(verified.findings[0].message)
+    reader = _Reader(connection)
+    roots = None if verified is None else (tree_root(verified.size, reader), tree_root(tree.size, reader))
+    if verified is None or roots != (verified.root, tree.root()):
+        raise ledger_damaged("it changed while it was verified")
 
 
 def _insert(connection: Connection, into: str, rows: list[tuple[Any, ...]]) -> None:

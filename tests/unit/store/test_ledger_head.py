@@ -70,6 +70,8 @@ def test_the_key_does_not_sign_what_it_did_not_sign_before(
             log.append([LedgerEvent("request", {"request": "innocent"})])
         with raises_code("ledger-head-unsigned"):
             log.sign()
+        with raises_code("ledger-head-unsigned"):
+            log.make_key(NAME)
     assert store.ledger.size() == 10
     assert store.ledger.verify(log=key).found
 
@@ -87,7 +89,10 @@ def test_a_signed_log_does_not_go_on_without_the_key(store: Store, key: NoteVeri
     store.ledger.secrets.signing_path.rename(store.ledger.secrets.signing_path.with_suffix(".away"))
     with raises_code("ledger-key-missing"):
         store.ledger.append([LedgerEvent("request", {"request": "x"})])
+    with raises_code("ledger-key-missing"):
+        store.ledger.make_key(NAME)
     assert store.ledger.size() == 10
+    assert not store.ledger.secrets.signing_path.exists()
 
 
 def test_an_unsigned_log_is_signed_for_the_first_time_only_if_it_verifies(store: Store, path: Path) -> None:
@@ -100,8 +105,9 @@ def test_an_unsigned_log_is_signed_for_the_first_time_only_if_it_verifies(store:
     assert log.secrets.signer() is None
 
 
-def test_a_log_that_was_signed_is_not_signed_anew(store: Store, path: Path, key: NoteVerifier) -> None:
-    forge(path, NoteSigner.generate(NAME))
+def test_an_unsigned_log_is_signed_only_by_a_key_that_is_made_for_it(store: Store) -> None:
+    store.ledger.append([LedgerEvent("request", {"request": "x"})])
+    store.ledger.secrets.make(NAME)
     with raises_code("ledger-head-unsigned"):
         store.ledger.make_key(NAME)
 
