@@ -1,5 +1,6 @@
 """A log that nobody can rewrite unseen: hashes, proofs, entries. It is pure: no I/O, no clock, no SQL."""
 
+from crossgrade.ledger._decided import DecidedInLog, KeyDecision
 from crossgrade.ledger._entries import (
     ENTRY_KINDS,
     MAX_ENTRY_BYTES,
@@ -87,10 +88,12 @@ __all__ = [
     "Checkpoint",
     "CheckpointRequest",
     "Cosigner",
+    "DecidedInLog",
     "EntryKind",
     "EntryProof",
     "FindingCode",
     "GrowingTree",
+    "KeyDecision",
     "LogCosignature",
     "LogEntry",
     "LogFile",

@@ -18,6 +18,7 @@ from crossgrade.domain import JSON
 from crossgrade.errors import DataError
 
 EntryKind: TypeAlias = Literal[
+    "opened",
     "verdict",
     "route",
     "step",

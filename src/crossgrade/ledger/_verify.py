@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from crossgrade.errors import CrossgradeError, DataError
+from crossgrade.ledger._decided import DecidedInLog
 from crossgrade.ledger._entries import LogEntry, read_entry
 from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
 from crossgrade.ledger._notes import COSIGNATURE_KEY, Checkpoint, NoteVerifier, SignedNote
@@ -46,15 +47,14 @@ FindingCode: TypeAlias = Literal[
     "route-differs",
     "keys-differ",
     "database-altered",
+    "policy-unrecorded",
+    "verdict-unrecorded",
 ]
 RemarkCode: TypeAlias = Literal[
     "clock-back",
     "repeated",
     "no-request",
     "uncosigned",
-    "decision-older",
-    "policy-unrecorded",
-    "verdict-unrecorded",
 ]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
@@ -113,10 +113,6 @@ class LogVerification:
         """Return the verification with what was found beside the log itself."""
         listed = (*self.findings, *findings)[:MOST_FINDINGS]
         return replace(self, findings=listed, found=self.found + len(findings))
-
-    def and_remarks(self, remarks: Sequence[LogRemark]) -> Self:
-        """Return the verification with what is worth knowing beside the log itself."""
-        return replace(self, remarks=(*self.remarks, *remarks)[:MOST_FINDINGS])
 
     @property
     def first_bad(self) -> int | None:
@@ -183,6 +179,7 @@ class _Check:
         self._before: datetime | None = None
         self._kinds: Counter[str] = Counter()
         self._open: dict[str, int] = {}
+        self._decided = DecidedInLog()
         self._payloads = PayloadChecks(self._find)
         self._findings: list[LogFinding] = []
         self._found = 0
@@ -277,7 +274,8 @@ class _Check:
         return entry
 
     def _follow(self, entry: LogEntry) -> None:
-        """Note whether a request was completed."""
+        """Note whether a request was completed, and that it was served under what had been decided."""
+        self._decided.entry(entry)
         if entry.kind not in {"request", "completion"}:
             return
         request = str(entry.detail.get("request", ""))
@@ -285,6 +283,8 @@ class _Check:
             if request in self._open:
                 self._remark("repeated", f"request {request:.64} is in the log twice", entry.seq)
             self._open.setdefault(request, entry.seq)
+            for code, message in self._decided.without_ground(entry.detail):
+                self._find(code, message, entry.seq)
         elif self._open.pop(request, None) is None:
             self._remark("no-request", f"the request {request:.64} of this completion is not open", entry.seq)
 

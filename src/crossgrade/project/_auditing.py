@@ -70,15 +70,15 @@ class ProjectLedger:
             subjects.seen(entry)
 
         found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=seen)
-        findings, remarks = decisions.compared()
+        findings = decisions.compared()
         size = found.size
         while findings and (later := self._decided_since(size)):
             # Rows are read after the log. What was decided in between is in both by now.
             for entry in later:
                 decisions.seen(entry)
             size = later[-1].seq + 1
-            findings, remarks = decisions.compared()
-        return found.and_findings([*subjects.findings(), *findings]).and_remarks(remarks)
+            findings = decisions.compared()
+        return found.and_findings([*subjects.findings(), *findings])
 
     def _decided_since(self, size: int) -> list[LogEntry]:
         """Return the decisions among the entries from number `size` on, as far as they can be read."""

@@ -38,6 +38,7 @@ from crossgrade.store._database import Database
 from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent
 from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
+from crossgrade.store._ledger_rows import opening
 from crossgrade.store._ledger_texts import LedgerTexts
 from crossgrade.store._records import utc_now
 
@@ -65,7 +66,16 @@ class LedgerLog:
         self._database = database
         self.secrets = LedgerSecrets(folder)
         self.texts = LedgerTexts(database, self.secrets)
+        self._folder = folder
         self._known: tuple[str, Checkpoint] | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Hold the log's lock until a transaction of the caller ends, and enter what is older than the log.
+
+        What the caller reads after this is what its entries follow, whoever else appends.
+        """
+        if not _grown(connection, 0).size:
+            self.record(connection, ())
 
     def append(self, events: Sequence[LedgerEvent]) -> range:
         """Write entries in one transaction, durable when this returns, and return their numbers.
@@ -79,23 +89,36 @@ class LedgerLog:
             return self.record(connection, events)
 
     def record(self, connection: Connection, events: Sequence[LedgerEvent]) -> range:
-        """Write entries within a transaction of the caller, which commits them together with its own rows."""
+        """Write entries within a transaction of the caller, which commits them together with its own rows.
+
+        Those rows are written after this, so that they have the order of their entries and are not taken for
+        rows that are older than the log.
+        """
         tree = _grown(connection, len(events))
         signer = self._checked_signer(connection, tree)
-        first, now = tree.size, utc_now()
+        older = () if tree.size else opening(connection, self._folder)
+        if older:
+            connection.execute(_GROW, {"count": len(older)})
+            self._write(connection, tree, older)
+        first = tree.size
+        self._write(connection, tree, events)
+        if signer is not None and tree.size:
+            self._sign(connection, signer, tree)
+        return range(first, tree.size)
+
+    def _write(self, connection: Connection, tree: GrowingTree, events: Sequence[LedgerEvent]) -> None:
+        """Write entries behind those of a tree, which grows by them."""
+        now = utc_now()
         entries: list[tuple[Any, ...]] = []
         nodes: list[tuple[Any, ...]] = []
         payloads = self.texts.sealed(connection, events)
-        for seq, (event, (sealed, mark)) in enumerate(zip(events, payloads, strict=True), first):
+        for seq, (event, (sealed, mark)) in enumerate(zip(events, payloads, strict=True), tree.size):
             body = entry_body(event.kind, event.encoded, seq=seq, at=now, subject=event.subject, payload=mark)
             entries.append((seq, body, sealed, event.subject))
             nodes += [(*position, found) for position, found in tree.append(leaf_hash(body))]
         _insert(connection, "ledger_entries (seq, body, payload, subject)", entries)
         _insert(connection, "ledger_nodes (level, number, hash)", nodes)
         connection.execute(_SET_FRONTIER, {"frontier": tree.frontier})
-        if signer is not None:
-            self._sign(connection, signer, tree)
-        return range(first, tree.size)
 
     def _checked_signer(self, connection: Connection, tree: GrowingTree) -> NoteSigner | None:
         """Return the key to sign with, which may only go on from what it signed before.
@@ -235,6 +258,11 @@ class LedgerLog:
             row = connection.execute(_NEWEST).first()
         return None if row is None else _checkpoint(row.size, row.note)[1]
 
+    def is_signed(self) -> bool:
+        """Return whether there is any signed checkpoint, whatever is in it."""
+        with self._database.reading() as connection:
+            return connection.execute(_ANY_CHECKPOINT).first() is not None
+
     def checkpoints(self) -> list[tuple[int, str]]:
         """Return the kept checkpoints as (size, note), the smallest first.
 
@@ -295,7 +323,8 @@ class LedgerLog:
             if self._checked_signer(connection, tree) is None:
                 _check_verified(connection, tree, verified)
             signer = self.secrets.make(name)
-            self._sign(connection, signer, tree)
+            self.begin(connection)
+            self._sign(connection, signer, _grown(connection, 0))
         return signer
 
     def sign(self) -> str:
@@ -330,7 +359,7 @@ class LedgerLog:
                     hint="ask the witness about this log's newest checkpoint",
                 )
             kept = connection.execute(_CHECKPOINT, {"size": size}).scalar()
-            before = SignedNote.read(kept) if kept is not None else given
+            before = SignedNote.read(kept) if kept else given
             if before.text == given.text:
                 given = before.with_signatures(given.signatures)
             connection.execute(delete(t.ledger_checkpoints).where(t.ledger_checkpoints.c.size == size))
@@ -475,7 +504,7 @@ _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS n
 """A note that is too long is read as one that is empty."""
 _NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
-_CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
+_CHECKPOINT = text(f"SELECT {_NOTE} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 -- as above
 _ALTERED = text(
     "SELECT type, substr(name, 1, 80) AS name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 100"
 )

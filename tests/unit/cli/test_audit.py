@@ -491,9 +491,12 @@ def test_a_key_of_a_subject_that_is_none_is_said(capsys: pytest.CaptureFixture[s
         ),
         (
             "UPDATE key_events SET detail = replace(detail, 'gold', 'iron') WHERE kind = 'created'",
-            {"decision-missing", "keys-differ"},
+            {"decision-missing", "decision-unrecorded", "keys-differ"},
         ),
-        ("UPDATE key_events SET detail = 7 WHERE kind = 'created'", {"decision-missing", "keys-differ"}),
+        (
+            "UPDATE key_events SET detail = 7 WHERE kind = 'created'",
+            {"decision-missing", "decision-unrecorded", "keys-differ"},
+        ),
         (RESTORED, {"decision-unrecorded", "keys-differ"}),
         (RESTORED.replace(", at FROM", ", 'z' FROM"), {"decision-unrecorded", "keys-differ"}),
     ],
@@ -530,7 +533,9 @@ def test_files_that_nobody_published_are_found(said: Callable[..., Any]) -> None
     assert codes(said("audit", "verify", code=1)) == {"keys-differ"}
 
 
-def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callable[..., Any]) -> None:
+def test_requests_under_a_table_that_nobody_published_are_found(
+    said: Callable[..., Any], tmp_path: Path
+) -> None:
     said("audit", "init", NAME)
     with opened() as store:
         published = route_table_digest(store.publish_route(table(route("chat")), None))
@@ -538,11 +543,13 @@ def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callabl
             store.ledger.append(
                 [LedgerEvent("request", {"policy": policy, "request": str(store.ledger.size())})]
             )
-    found = said("audit", "verify")
-    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("policy-unrecorded", 3)]
+    said("audit", "export", tmp_path / "out")
+    for where in ((), (tmp_path / "out",)):
+        found = said("audit", "verify", *where, code=1)
+        assert [(each["code"], each["seq"]) for each in found["findings"]] == [("policy-unrecorded", 3)]
 
 
-def test_requests_under_a_verdict_that_nobody_recorded_are_remarked(said: Callable[..., Any]) -> None:
+def test_requests_under_a_verdict_that_nobody_recorded_are_found(said: Callable[..., Any]) -> None:
     said("audit", "init", NAME)
     with opened() as store:
         identifier = filled(store)
@@ -550,8 +557,8 @@ def test_requests_under_a_verdict_that_nobody_recorded_are_remarked(said: Callab
             store.ledger.append(
                 [LedgerEvent("request", {"verdict": verdict, "request": str(store.ledger.size())})]
             )
-    found = said("audit", "verify")
-    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("verdict-unrecorded", 3)]
+    found = said("audit", "verify", code=1)
+    assert [(each["code"], each["seq"]) for each in found["findings"]] == [("verdict-unrecorded", 3)]
 
 
 @pytest.mark.parametrize("column", ["workload", "name", "decided_at", "valid_until", "evidence_digest"])
@@ -586,7 +593,7 @@ def test_what_is_decided_while_the_ledger_is_verified_is_no_finding(project: Pat
     assert [each.findings for each in found] == [()] * 20
 
 
-def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:
+def test_a_verdict_that_says_it_is_older_than_the_ledger_is_found(said: Callable[..., Any]) -> None:
     said("audit", "init", NAME)
     said("keys", "create", "ci")
     with opened() as store:
@@ -596,9 +603,103 @@ def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Cal
     changed(
         f"INSERT INTO verdicts (id, at, {columns}) SELECT 'forged', '2020-01-01', {columns} FROM verdicts"
     )
-    (remark,) = said("audit", "verify")["remarks"]
-    assert (remark["code"], remark["seq"]) == ("decision-older", 0)
-    assert names(remark["message"], 1)
+    (finding,) = said("audit", "verify", code=1)["findings"]
+    assert finding["code"] == "decision-unrecorded"
+    assert names(finding["message"], "forged")
+
+
+def older(said: Callable[..., Any]) -> str:
+    """Leave a project as it is after an upgrade from before there were ledgers; return a verdict's id."""
+    said("keys", "create", "ci")
+    with opened() as store:
+        identifier = filled(store)
+        store.publish_route(table(route("chat")), None)
+    for name in ("entries", "nodes", "checkpoints"):
+        changed(f"DELETE FROM ledger_{name}")
+    changed("UPDATE ledger_head SET size = 0, frontier = x''")
+    return identifier
+
+
+@pytest.mark.parametrize("first", ["init", "key", "verdict", "route"])
+def test_a_ledger_begins_with_what_was_decided_before_it(said: Callable[..., Any], first: str) -> None:
+    identifier = older(said)
+    assert said("audit", "verify")["findings"] == []
+    with opened() as store:
+        current = store.routes.current()
+        assert current is not None
+        in_force = route_table_digest(current)
+        if first == "verdict":
+            filled(store)
+        elif first == "route":
+            store.publish_route(table(route("mail")), in_force)
+    if first == "key":
+        said("keys", "create", "second")
+    said("audit", "init", NAME)
+    assert said("audit", "verify")["holds"]
+    begin, *more = said("audit", "list")["entries"]
+    assert (begin["seq"], begin["kind"]) == (0, "opened")
+    assert [each["id"] for each in begin["detail"]["verdicts"]] == [identifier]
+    assert [each["event"] for each in begin["detail"]["keys"]] == ["created"]
+    assert begin["detail"]["routes"] == [{"digest": in_force, "version": 1}]
+    assert [each["kind"] for each in more] == ([] if first == "init" else [first])
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("UPDATE verdicts SET verdict = replace(verdict, 'switch', 'keep')", {"decision-differs"}),
+        ("UPDATE verdicts SET name = 'other'", {"decision-differs"}),
+        ("UPDATE key_events SET detail = '{}'", {"decision-missing", "decision-unrecorded", "keys-differ"}),
+        ("DELETE FROM key_events", {"decision-missing", "keys-differ"}),
+        (
+            RESTORED.replace("restored", "revoked").replace("suspended", "created"),
+            {"decision-unrecorded", "keys-differ"},
+        ),
+    ],
+)
+def test_decisions_from_before_the_ledger_are_compared_with_it(
+    said: Callable[..., Any], statement: str, expected: set[str]
+) -> None:
+    older(said)
+    said("audit", "init", NAME)
+    assert said("audit", "verify")["holds"]
+    changed(statement)
+    assert codes(said("audit", "verify", code=1)) == expected
+
+
+def test_an_erasure_of_samples_in_a_verdict_from_before_the_ledger_holds(said: Callable[..., Any]) -> None:
+    older(said)
+    said("audit", "init", NAME)
+    with opened() as store:
+        store.forget("support", {"1"})
+    assert said("audit", "verify")["holds"]
+
+
+def test_only_the_beginning_of_a_ledger_says_what_is_older(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    said("keys", "create", "ci")
+    with opened() as store:
+        filled(store)
+        facts = [dict(each) for _, each in store.verdicts.documents()]
+        store.ledger.append(
+            [LedgerEvent("opened", {"verdicts": [{**each, "id": "forged"} for each in facts]})]
+        )
+    columns = "workload, name, run_id, decided_at, valid_until, verdict, evidence_digest, evidence, at"
+    changed(f"INSERT INTO verdicts (id, {columns}) SELECT 'forged', {columns} FROM verdicts")
+    assert codes(said("audit", "verify", code=1)) == {"decision-unrecorded"}
+
+
+def test_many_decisions_from_before_the_ledger_take_several_entries(said: Callable[..., Any]) -> None:
+    older(said)
+    columns = "workload, name, run_id, decided_at, valid_until, verdict, evidence_digest, at"
+    changed(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600) "
+        f"INSERT INTO verdicts (id, {columns}) SELECT 'v' || i, {columns} FROM verdicts, n"
+    )
+    said("audit", "init", NAME)
+    found = said("audit", "verify")
+    assert found["holds"]
+    assert found["kinds"]["opened"] == found["entries"] > 2
 
 
 def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:

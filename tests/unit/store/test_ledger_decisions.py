@@ -4,6 +4,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -82,6 +83,27 @@ def test_keys_without_their_secrets(any_store: Store) -> None:
     assert (found[0]["name"], found[0]["tier"]) == ("ci", "gold")
     bodies = b"".join(row.body for row in any_store.ledger.entries())
     assert not any(secret.encode() in bodies for secret in (key.digest, key.text, again.digest, again.text))
+
+
+@pytest.mark.needs("postgresql")
+def test_machines_that_change_one_caller_at_once_give_rows_and_entries_one_order(
+    shared_url: str, tmp_path: Path
+) -> None:
+    def change(folder: Path) -> None:
+        with Store.open(shared_url, folder=folder) as store:
+            for _ in range(20):
+                store.keys.suspend("user-1", because="stolen")
+                store.keys.restore("user-1", because="found")
+
+    with Store.open(shared_url, folder=tmp_path / "a") as store:
+        machines = [Thread(target=change, args=(tmp_path / name,)) for name in "abc"]
+        for each in machines:
+            each.start()
+        for each in machines:
+            each.join()
+        rows = list(store.keys.documents())
+        assert rows == [(each["principal"], each["event"], each["document"]) for each in facts(store)]
+        assert [kind for _, kind, _ in rows] == ["suspended", "restored"] * (len(rows) // 2)
 
 
 def test_approvals_of_an_onboarding(any_store: Store) -> None:
