@@ -9,7 +9,6 @@ import msgspec
 
 from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
-from crossgrade.gateway._admission import admit
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -109,18 +108,15 @@ class Exchange(RequestState):
             try:
                 permit = context.permit(self.principal, route)
             except AccessError as error:
-                problem = access_problem(error)
-                context.inscriber.refused(self, problem)
-                self.refuse(problem)
+                self._deny(access_problem(error))
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
         targets = self.choose(route, payload, context.wall)
         if permit.gate is not None:
-            admitted = admit(self, permit.gate, targets, context.wall())
+            admitted = self.admit(permit.gate, targets, context.wall())
             if isinstance(admitted, Problem):
-                context.inscriber.refused(self, admitted)
-                self.refuse(admitted)
+                self._deny(admitted)
                 return
             targets = admitted
         self.target = targets[0]
@@ -132,6 +128,11 @@ class Exchange(RequestState):
             self._attempt()
         else:
             self._enter(permit, route)
+
+    def _deny(self, problem: Problem) -> None:
+        """Refuse a caller who may not use the route or any of its models, and enter that."""
+        self._context.inscriber.refused(self, problem)
+        self.refuse(problem)
 
     def _enter(self, permit: Permit, route: ServedRoute) -> None:
         """Reserve from the limits and enter the request into the ledger, as they apply, then send it."""
@@ -425,9 +426,7 @@ class Exchange(RequestState):
             self._close(self._status, charge, None, body)
             return
         client.write(whole(self._status, JSON_TYPE, body, lines + client.closing))
-        self._close(
-            self._status, charge, None, body
-        )  # after the write, so that the client does not wait for it
+        self._close(self._status, charge, None, body)  # after the write: the client does not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:
