@@ -299,7 +299,7 @@ class Found(msgspec.Struct):
     items: dict[str, msgspec.Raw] = {}
 
 
-EntryKind = Literal["request", "completion", "access", "dropped"]
+InscribedKind = Literal["request", "completion", "access", "dropped"]
 """What an entry that a worker has appended says: that a request is sent, how one ended, that one was refused,
 or how many entries were dropped."""
 
@@ -317,7 +317,7 @@ class Inscribe(msgspec.Struct, tag="inscribe", omit_defaults=True):
     """
 
     number: int
-    kind: EntryKind
+    kind: InscribedKind
     id: str
     detail: dict[str, Any]
     subject: str | None = None
