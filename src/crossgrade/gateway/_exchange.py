@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 
-from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
 from crossgrade.gateway._answers import (
     JSON_TYPE,
@@ -345,15 +343,7 @@ class Exchange(RequestState):
 
     def _error_answered(self, body: bytes) -> None:
         """Take the body of an answer with an error status."""
-        assert self.target is not None
-        texts = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in self.headers.items()
-            if name.startswith(b"retry-after")
-        }
-        now = datetime.fromtimestamp(self._context.wall(), UTC)
-        error = failure(self._status, texts, body, provider=self.target.name, now=now)
-        self._failed(error, answered=False)
+        self._failed(self.failure(self._status, body, self._context.wall()), answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
         """Note that this attempt failed after the head of its answer, and what it cost.

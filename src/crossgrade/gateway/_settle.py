@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from crossgrade.dialects import NO_COUNTS, Counts
+from crossgrade.dialects import NO_COUNTS, Counts, failure
 from crossgrade.errors import ProviderError
 from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._gates import Admission, RouteGate
@@ -173,6 +173,17 @@ class RequestState:
         assert self.target is not None
         assert self.payload is not None
         return bill(self.target.prices, self.payload, usage, output_tokens)
+
+    def failure(self, status: int, body: bytes, wall: float) -> ProviderError:
+        """Return what the target's answer with an error status means; `wall` is seconds since 1970."""
+        assert self.target is not None
+        texts = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in self.headers.items()
+            if name.startswith(b"retry-after")
+        }
+        now = datetime.fromtimestamp(wall, UTC)
+        return failure(status, texts, body, provider=self.target.name, now=now)
 
     def told(self, error: ProviderError) -> Problem:
         """Return what the client is told of a provider's failure."""
