@@ -204,7 +204,7 @@ def _erase_silently(connection: sqlite3.Connection, _: Logged) -> None:
 def _erase_lawfully(_connection: sqlite3.Connection, base: Logged) -> None:
     # The keys are those of the folder.
     with Store.open(base.folder / "attacked.db") as store:
-        store.ledger.erase("p1", {"because": "asked for it", "by": "the officer"})
+        store.ledger.erase("p1", because="asked for it", by="the officer")
 
 
 def _erase_in_words_only(connection: sqlite3.Connection, base: Logged) -> None:

@@ -141,4 +141,4 @@ class ProjectLedger:
 
     def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the texts of a subject and their key, on record; return how many texts there were."""
-        return self._log.erase(subject, {"because": because, "by": by})
+        return self._log.erase(subject, because=because, by=by)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, text, update
 
-from crossgrade.domain import JSON
 from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
@@ -35,7 +34,7 @@ from crossgrade.ledger import (
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent
+from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent, check_because, decision
 from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
 from crossgrade.store._ledger_rows import opening
@@ -367,19 +366,20 @@ class LedgerLog:
             connection.execute(insert(t.ledger_checkpoints), row)
         return str(given)
 
-    def erase(self, subject: str, detail: Mapping[str, JSON]) -> int:
+    def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the key and the texts of a subject, and record it. Returns how many texts there were.
 
-        `detail` says who asked for it and why. The log stays verifiable: the entry of the erasure covers the
-        payloads of the subject before it. Raises `NotFoundError` for a subject without texts.
+        The log stays verifiable: the entry of the erasure covers the payloads of the subject before it.
+        Raises `NotFoundError` for a subject without texts, and `UsageError` for a reason or a name that is
+        empty, over 500 characters, or not printable on one line.
         """
+        check_because(because)
+        check_because(by)
         with self._database.erasing() as connection:
             before = _grown(connection, 0).size
             count = self.texts.destroy(connection, subject)
-            event = LedgerEvent(
-                kind="erasure", detail={**detail, "subject": subject, "before": before, "texts": count}
-            )
-            self.record(connection, [event])
+            facts = {"because": because, "by": by, "subject": subject, "before": before, "texts": count}
+            self.record(connection, [decision("erasure", **facts)])
         return count
 
 

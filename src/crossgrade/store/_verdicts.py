@@ -3,7 +3,6 @@
 Evidence is stored as MessagePack (which has NaN and infinity), compressed with Zstandard.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ import zstandard
 from msgspec.msgpack import Ext
 from sqlalchemy import Row, desc, insert, select
 
-from crossgrade.decide import Evidence, Verdict, upgraded_verdict
+from crossgrade.decide import Evidence, Verdict, finite_json, upgraded_verdict
 from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
@@ -132,23 +131,13 @@ class Verdicts:
 
 
 def encode_verdict(verdict: Verdict) -> str:
-    """Return the verdict as JSON text. Numbers that JSON lacks become the texts "inf", "-inf" and "nan"."""
-    return msgspec.json.encode(_finite(msgspec.to_builtins(verdict))).decode()
+    """Return the verdict as JSON text, in which texts stand for the numbers that JSON lacks."""
+    return msgspec.json.encode(finite_json(msgspec.to_builtins(verdict))).decode()
 
 
 def decode_verdict(text: str) -> Verdict:
     """Return the verdict that `encode_verdict` wrote in this or an older release."""
     return msgspec.convert(upgraded_verdict(msgspec.json.decode(text)), Verdict, strict=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _stored(row: Row[str, str]) -> StoredVerdict:
