@@ -94,7 +94,8 @@ def list_(*, state: Path, as_json: bool) -> None:
     """List the ledgers, and what was last cosigned of each.
 
     A conflict is a checkpoint that a ledger's key signed with another root than the one of the same size that
-    was cosigned before. It is kept in the folder `conflicts`, as proof.
+    was cosigned before. Both notes are kept in the folder `conflicts`, as proof. `crossgrade audit verify
+    FOLDER --against NOTE --against NOTE` says so.
     """
     from crossgrade.serve import WitnessFolder
 
@@ -191,7 +192,10 @@ def _row(folder: "WitnessFolder", origin: str) -> dict[str, Any]:
         "size": record.checkpoint.size,
         "root": record.checkpoint.root.hex(),
         "cosigned_at": at and at.isoformat(timespec="seconds"),
-        "conflicts": [str(path) for path in folder.conflicts(origin)],
+        "conflicts": [
+            {"refused": str(pair.refused), "cosigned": str(pair.cosigned)}
+            for pair in folder.conflicts(origin)
+        ],
         "last_refused": refused
         and {
             "at": datetime.fromtimestamp(refused.at_s, UTC).isoformat(timespec="seconds"),
