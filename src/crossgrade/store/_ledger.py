@@ -19,7 +19,6 @@ from crossgrade.ledger import (
     Checkpoint,
     GrowingTree,
     LogEntry,
-    LogFinding,
     LogVerification,
     NoteSigner,
     NoteVerifier,
@@ -38,6 +37,7 @@ from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent, check
 from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
 from crossgrade.store._ledger_rows import opening
+from crossgrade.store._ledger_schema import altered
 from crossgrade.store._ledger_texts import LedgerTexts
 from crossgrade.store._records import utc_now
 
@@ -298,16 +298,8 @@ class LedgerLog:
             nodes=nodes,
             seen=seen,
         )
-        return found.and_findings([*head.compared(found), *self._altered()])
-
-    def _altered(self) -> Iterator[LogFinding]:
-        """Yield the triggers and views of an SQLite file. Crossgrade makes none, and they change its rows."""
-        if self._database.engine.dialect.name == "sqlite":
-            with self._database.reading() as connection:
-                rows = connection.execute(_ALTERED).all()
-            for row in rows:
-                message = f"the database has the {row.type} {row.name!r}, which Crossgrade did not make"
-                yield LogFinding(code="database-altered", message=message)
+        with self._database.reading() as connection:
+            return found.and_findings([*head.compared(found), *altered(connection)])
 
     def make_key(self, name: str) -> NoteSigner:
         """Make the keys that are missing, and sign the log as it is.
@@ -505,9 +497,6 @@ _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS n
 _NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text(f"SELECT {_NOTE} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 -- as above
-_ALTERED = text(
-    "SELECT type, substr(name, 1, 80) AS name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 100"
-)
 _ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")
 _SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
 _HEAD_AND_CHECKPOINTS = text(
