@@ -59,6 +59,32 @@ def init(name: str, *, config_path: str, as_json: bool) -> None:
 
 
 @command.command()
+@click.option("--because", required=True, metavar="TEXT", help="Why, for the entry of the handover.")
+@click.option("--by", metavar="NAME", help="Who rotates it.  [default: your user name]")
+@config_option
+@json_option
+def rotate(because: str, *, by: str | None, config_path: str, as_json: bool) -> None:
+    """Replace the key that signs the ledger by a new one, and print its public key.
+
+    The old key signs the entry that names the new one, and nothing after it. Who knows one of the two public
+    keys can check the whole ledger.
+    """
+    with _project(config_path) as project:
+        made = project.ledger.rotate(because=because, by=by or getpass.getuser())
+        path, _ = project.ledger.key_paths
+    if as_json:
+        shown = {"key": made.after.text, "before": made.before.text, "seq": made.size - 1}
+        print_json(shown, schema_version=SCHEMA_VERSION)
+    else:
+        click.echo(made.after.text)
+    note(
+        "give this public key to witnesses (`crossgrade witness add`) and to who verifies; keep a copy of "
+        f"{path}, and copy it to every other machine that appends",
+        code="ledger-key-handed-over",
+    )
+
+
+@command.command()
 @click.argument("folder", type=_FOLDER, required=False)
 @click.option("--proof", type=_FILE, help="Check this proof of one entry instead.")
 @click.option("--key", metavar="VKEY", help="Public key of the ledger.  [default: the project's own]")
@@ -362,6 +388,7 @@ def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool
         print_json(
             {
                 **shown,
+                "keys": [each.text for each in found.keys],
                 "unfinished": list(found.unfinished),
                 "finding_count": found.found,
                 "findings": list(found.findings),
@@ -376,6 +403,11 @@ def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool
             "no signature was checked: give the ledger's public key (`--key VKEY`), or make one with "
             "`crossgrade audit init NAME`",
             code="ledger-not-checked",
+        )
+    if len(found.keys) > 1:
+        note(
+            f"{len(found.keys)} keys signed it one after another, {found.keys[-1].text} last",
+            code="ledger-keys",
         )
     for remark in found.remarks[:_SHOWN_FINDINGS]:
         note(f"entry {remark.seq}: {remark.message}", code=remark.code)

@@ -74,13 +74,18 @@ def init(name: str, *, logs: tuple[str, ...], state: Path, as_json: bool) -> Non
 
 @command.command()
 @click.argument("vkey")
+@click.option("--only", "is_only", is_flag=True, help="Let no other key sign for this ledger any more.")
 @_state_option
 @json_option
-def add(vkey: str, *, state: Path, as_json: bool) -> None:
-    """Witness another ledger, by its public key VKEY. A witness that runs takes it after a restart."""
+def add(vkey: str, *, is_only: bool, state: Path, as_json: bool) -> None:
+    """Witness another ledger, or a ledger under another key, by its public key VKEY.
+
+    A witness that runs takes it after a restart. After `crossgrade audit rotate` add the new key, and
+    add it again with `--only` once the witness has cosigned under it.
+    """
     from crossgrade.serve import WitnessFolder
 
-    added = WitnessFolder.open(state).add(vkey, now_s=_now_s())
+    added = WitnessFolder.open(state).add(vkey, now_s=_now_s(), is_only=is_only)
     if as_json:
         print_json({"origin": added.name, "key": added.text}, schema_version=SCHEMA_VERSION)
     else:

@@ -11,6 +11,7 @@ from crossgrade.ledger._entries import (
     entry_body,
     read_entry,
 )
+from crossgrade.ledger._handover import Handover
 from crossgrade.ledger._merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
@@ -93,6 +94,7 @@ __all__ = [
     "EntryProof",
     "FindingCode",
     "GrowingTree",
+    "Handover",
     "KeyDecision",
     "LogCosignature",
     "LogEntry",

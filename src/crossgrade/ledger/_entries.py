@@ -24,6 +24,7 @@ EntryKind: TypeAlias = Literal[
     "step",
     "alarm",
     "key",
+    "handover",
     "approval",
     "dossier",
     "erasure",

@@ -8,6 +8,7 @@ from crossgrade.errors import DataError, NotFoundError
 from crossgrade.ledger import (
     Checkpoint,
     EntryProof,
+    Handover,
     LogEntry,
     LogVerification,
     NoteVerifier,
@@ -53,6 +54,13 @@ class ProjectLedger:
         verify.
         """
         return self._log.make_key(name).vkey
+
+    def rotate(self, *, because: str, by: str) -> Handover:
+        """Replace the key that signs by a new one, on record; return what the new checkpoint says of it.
+
+        Raises `StoreError` without a key, and `UsageError` for one that is in the environment.
+        """
+        return self._log.rotate(because=because, by=by)
 
     def verify(
         self,
@@ -104,7 +112,7 @@ class ProjectLedger:
                 code="ledger-unsigned",
                 hint="sign the log with `crossgrade audit init NAME`",
             )
-        cosigned = [each for each in covering if len(SignedNote.read(each[1]).signatures) > 1]
+        cosigned = [each for each in covering if _is_cosigned(each[1])]
         size, note = (cosigned or covering[-1:])[0]
         hashes = tuple(self._log.inclusion(seq, size))
         root = Checkpoint.from_text(SignedNote.read(note).text).root
@@ -142,3 +150,9 @@ class ProjectLedger:
     def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the texts of a subject and their key, on record; return how many texts there were."""
         return self._log.erase(subject, because=because, by=by)
+
+
+def _is_cosigned(note: str) -> bool:
+    """Return whether others than the log itself, which may have two keys, signed a checkpoint."""
+    signed = SignedNote.read(note)
+    return any(each.name != Checkpoint.from_text(signed.text).origin for each in signed.signatures)

@@ -162,14 +162,16 @@ class WitnessFolder:
         """Return the keys that may sign for a log."""
         return self._logs[origin]
 
-    def add(self, vkey: str, *, now_s: int) -> NoteVerifier:
+    def add(self, vkey: str, *, now_s: int, is_only: bool = False) -> NoteVerifier:
         """Add a log, or another key of a log, by its public key. Raises UsageError or StoreError.
 
-        A log begins with a record of no entries, so that a lost record is noticed later.
+        With `is_only`, the other keys of the log sign nothing any more. A log begins with a record of no
+        entries, so that a lost record is noticed later.
         """
         verifier = NoteVerifier.of_log(vkey)
         known = self._logs.get(verifier.name, ())
-        if verifier in known:
+        keys = (*(each for each in known if not is_only and each != verifier), verifier)
+        if set(keys) == set(known):
             return verifier
         if sum(map(len, self._logs.values())) >= MOST_LOGS:
             raise UsageError(
@@ -177,8 +179,8 @@ class WitnessFolder:
                 code="witness-logs-many",
                 hint="make another witness for more logs",
             )
-        added = {**self._logs, verifier.name: (*known, verifier)}
-        lines = [each.text for keys in added.values() for each in keys]
+        added = {**self._logs, verifier.name: keys}
+        lines = [each.text for of_log in added.values() for each in of_log]
         try:
             if not known and not self._record_path(verifier.name).exists():
                 empty = Checkpoint(verifier.name, 0, EMPTY_ROOT).text

@@ -18,6 +18,7 @@ from crossgrade.ledger import (
     MOST_NOTE_BYTES,
     Checkpoint,
     GrowingTree,
+    Handover,
     LogEntry,
     LogVerification,
     NoteSigner,
@@ -66,7 +67,7 @@ class LedgerLog:
         self.secrets = LedgerSecrets(folder)
         self.texts = LedgerTexts(database, self.secrets)
         self._folder = folder
-        self._known: tuple[str, Checkpoint] | None = None
+        self._known: tuple[str, str, Checkpoint] | None = None
 
     def begin(self, connection: Connection) -> None:
         """Hold the log's lock until a transaction of the caller ends, and enter what is older than the log.
@@ -132,31 +133,42 @@ class LedgerLog:
                     code="ledger-key-missing",
                     hint="put `ledger.key` back, or give the key as `CROSSGRADE_LEDGER_KEY`",
                 )
-        elif tree.size and not self._is_signed(connection, signer, tree):
-            raise StoreError(
-                f"the {tree.size} entries of the ledger are not those that its key signed",
-                code="ledger-head-unsigned",
-                hint="`crossgrade audit verify` says what is wrong",
-            )
+        elif tree.size:
+            note = connection.execute(_CHECKPOINT, {"size": tree.size}).scalar()
+            handover = Handover.read(note)
+            if handover is not None and handover.before == signer.verifier:
+                signer = self.secrets.successor(handover.after)
+            if not isinstance(note, str) or not self._is_signed(note, signer, tree):
+                self._check_in_force(connection, signer)
+                raise StoreError(
+                    f"the {tree.size} entries of the ledger are not those that its key signed",
+                    code="ledger-head-unsigned",
+                    hint="`crossgrade audit verify` says what is wrong",
+                )
         return signer
 
-    def _is_signed(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> bool:
-        note = connection.execute(_CHECKPOINT, {"size": tree.size}).scalar()
-        if not isinstance(note, str):
-            return False
-        if self._known is None or self._known[0] != note:
+    def _is_signed(self, note: str, signer: NoteSigner, tree: GrowingTree) -> bool:
+        if self._known is None or self._known[:2] != (note, signer.vkey):
             try:
                 seen, _ = Checkpoint.read(note, [signer.verifier])
             except DataError:
                 return False
-            self._known = (note, seen)
-        return self._known[1] == Checkpoint(signer.name, tree.size, tree.root())
+            self._known = (note, signer.vkey, seen)
+        seen = self._known[2]
+        return (seen.origin, seen.size, seen.root) == (signer.name, tree.size, tree.root())
+
+    def _check_in_force(self, connection: Connection, signer: NoteSigner) -> None:
+        """Raise `StoreError` if a key handed over to another, and should have been replaced here."""
+        for row in connection.execute(_CHECKPOINTS):
+            handover = Handover.read(row.note)
+            if handover is not None and handover.before == signer.verifier:
+                self.secrets.successor(handover.after)
 
     def _sign(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> str:
         checkpoint = Checkpoint(signer.name, tree.size, tree.root())
         note = signer.sign(checkpoint.text)
         _keep_checkpoint(connection, tree.size, note)
-        self._known = (note, checkpoint)
+        self._known = (note, signer.vkey, checkpoint)
         return note
 
     def size(self) -> int:
@@ -318,6 +330,30 @@ class LedgerLog:
             self._sign(connection, signer, _grown(connection, 0))
         return signer
 
+    def rotate(self, *, because: str, by: str) -> Handover:
+        """Replace the key that signs by a new one, on record; return what the new checkpoint says of it.
+
+        The old key signs the entry that says so, together with the new one, and nothing after it. If this is
+        cut off, whoever appends next puts the new key in force. Raises `StoreError` without a key, and
+        `UsageError` if it is in the environment or for a reason that `erase` would refuse.
+        """
+        check_because(because)
+        check_because(by)
+        with self._database.writing() as connection:
+            self.begin(connection)
+            tree = _grown(connection, 1)
+            signer = self._checked_signer(connection, tree)
+            if signer is None:
+                raise _no_key()
+            fresh = self.secrets.make_next(signer.name)
+            facts = {"from": signer.vkey, "to": fresh.vkey, "because": because, "by": by}
+            self._write(connection, tree, [LedgerEvent("handover", facts)])
+            note = Handover.signed(Checkpoint(signer.name, tree.size, tree.root()), signer, fresh)
+            row = {"size": tree.size, "note": note, "is_cosigned": True}  # so that it is never forgotten
+            connection.execute(_KEEP_CHECKPOINT, row)
+        self.secrets.successor(fresh.verifier)
+        return Handover(tree.size, signer.verifier, fresh.verifier)
+
     def sign(self) -> str:
         """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key.
 
@@ -327,11 +363,9 @@ class LedgerLog:
             tree = _grown(connection, 0)
             signer = self._checked_signer(connection, tree)
             if signer is None:
-                raise StoreError(
-                    "the ledger has no key to sign with",
-                    code="ledger-key-missing",
-                    hint="make one with `crossgrade audit init NAME`",
-                )
+                raise _no_key()
+            if tree.size:
+                return str(connection.execute(_CHECKPOINT, {"size": tree.size}).scalar())
             return self._sign(connection, signer, tree)
 
     def add_cosignature(self, size: int, note: str) -> str:
@@ -459,6 +493,14 @@ def _no_entry(seq: int, size: int) -> NotFoundError:
         f"there is no entry {seq} among {size}",
         code="ledger-entry-unknown",
         hint="entries are numbered from 0; `crossgrade audit list` shows them",
+    )
+
+
+def _no_key() -> StoreError:
+    return StoreError(
+        "the ledger has no key to sign with",
+        code="ledger-key-missing",
+        hint="make one with `crossgrade audit init NAME`",
     )
 
 
