@@ -440,22 +440,45 @@ def _when(at: datetime) -> str:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-_TELLING = (
-    "id",
-    "name",
-    "event",
-    "step",
-    "workload",
-    "route",
-    "principal",
-    "subject",
-    "model",
-    "status",
-    "version",
-)
+_TELLING = {
+    "opened": ("verdicts", "keys", "routes"),
+    "verdict": ("id", "name", "workload", "valid_until"),
+    "route": ("version", "step", "changed", "removed"),
+    "step": ("version", "alarm"),
+    "alarm": ("route", "alarm", "segment", "witness", "size", "known_size"),
+    "key": ("key_id", "event", "name"),
+    "handover": ("to", "by", "because"),
+    "approval": ("offer", "step", "workload"),
+    "erasure": ("subject", "texts", "workload", "samples", "by", "because"),
+    "access": ("event", "rules_digest", "principal", "route", "model", "decision", "code"),
+    "request": ("request", "principal", "route", "model", "programme"),
+    "completion": ("request", "target", "status", "error", "cost_usd"),
+    "dropped": ("entries", "worker", "until"),
+    "suspended": ("principal", "event", "because"),
+}
+"""The facts of each kind of entry that tell most."""
+
+_MOST_FACTS = 5
+_LONGEST_FACT = 60
 
 
 def _about(entry: "LogEntry") -> str:
     """Return the facts of an entry that tell most, for a line of a list."""
-    facts = [f"{name} {entry.detail[name]}" for name in _TELLING if entry.detail.get(name) is not None]
-    return ", ".join(facts[:5])
+    names = [name for name in _TELLING.get(entry.kind, ()) if entry.detail.get(name) not in (None, [], {})]
+    facts = [f"{name} {_fact(entry.detail[name])}" for name in (names or list(entry.detail))[:_MOST_FACTS]]
+    return ", ".join(facts)
+
+
+def _fact(value: Any) -> str:
+    """Return a fact in a few printable characters: of a list the texts in it, or how many things it has."""
+    if isinstance(value, list):
+        is_plain = all(isinstance(each, str) for each in value)
+        value = " ".join(value) if is_plain else sum(_count(each) for each in value)
+    text = "".join(char if char.isprintable() else "?" for char in str(value))
+    return text if len(text) <= _LONGEST_FACT else text[: _LONGEST_FACT - 1] + "…"
+
+
+def _count(item: Any) -> int:
+    """Return how many entries an item of `dropped` stands for, and 1 for every other item."""
+    count = item.get("count", 1) if isinstance(item, dict) else 1
+    return count if isinstance(count, int) else 1

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from crossgrade.cli._frame import run
-from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.ledger import ENTRY_KINDS, Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.store import LedgerEvent
 from tests.codes import noted, shown_codes
 from tests.unit.cli.ledgers import NAME, STATE, appended, changed, codes, opened
 
@@ -382,6 +383,44 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
     assert not out.exists() or list(out.iterdir()) == []
     assert list(tmp_path.rglob("evil")) == []
     assert run(["audit", "verify"]) == 1
+
+
+ABOUT = [
+    ("opened", {"keys": [{"key_id": "k"}], "verdicts": [{"id": "a"}, {"id": "b"}]}, "verdicts 2, keys 1"),
+    (
+        "verdict",
+        {"id": "v1", "name": "switch", "workload": "w", "digest": "d"},
+        "id v1, name switch, workload w",
+    ),
+    ("route", {"version": 7, "step": "down", "changed": ["a", "b"]}, "version 7, step down, changed a b"),
+    ("step", {"alarm": "a1", "version": 7}, "version 7, alarm a1"),
+    ("alarm", {"route": None, "alarm": "ledger-split", "witness": "w"}, "alarm ledger-split, witness w"),
+    ("key", {"key_id": "k1", "event": "revoked"}, "key_id k1, event revoked"),
+    ("handover", {"to": "v" * 70, "from": "w", "by": "ada"}, f"to {'v' * 59}…, by ada"),
+    ("approval", {"offer": "o", "step": "canary", "workload": "w"}, "offer o, step canary, workload w"),
+    ("dossier", {"digest": "d"}, "digest d"),
+    ("erasure", {"subject": "s", "texts": 2, "before": 9}, "subject s, texts 2"),
+    (
+        "access",
+        {"event": "rules", "id": "i", "rules_digest": "d", "rules": "x" * 99},
+        "event rules, rules_digest d",
+    ),
+    ("access", {"principal": "p", "route": "r", "decision": "deny"}, "principal p, route r, decision deny"),
+    ("request", {"request": "1", "route": "r", "model": "m\x1b[2J"}, "request 1, route r, model m?[2J"),
+    ("completion", {"request": "1", "status": 200, "target": "t"}, "request 1, target t, status 200"),
+    ("dropped", {"entries": [{"count": 3}, {"count": 4}], "worker": 1}, "entries 7, worker 1"),
+    ("suspended", {"principal": "p", "event": "restored"}, "principal p, event restored"),
+]
+
+
+def test_every_kind_of_entry_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {kind for kind, _, _ in ABOUT} == ENTRY_KINDS
+    with opened() as store:
+        store.ledger.append([LedgerEvent(kind, detail) for kind, detail, _ in ABOUT])
+    capsys.readouterr()
+    assert run(["audit", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(maxsplit=3)[3] for line in lines] == [about for _, _, about in ABOUT]
 
 
 @pytest.mark.parametrize("value", ["'text'", "7", "x''"])
