@@ -17,9 +17,8 @@ from crossgrade.ledger import (
     leaf_hash,
     read_entry,
 )
-from crossgrade.project._decisions import Decisions
+from crossgrade.project._decisions import Decisions, SubjectChecks
 from crossgrade.project._log_folder import export_log
-from crossgrade.project._subjects import SubjectChecks
 from crossgrade.store import Store, ledger_damaged
 
 
