@@ -64,7 +64,7 @@ def init(name: str, *, config_path: str, as_json: bool) -> None:
 @config_option
 @json_option
 def rotate(because: str, *, by: str | None, config_path: str, as_json: bool) -> None:
-    """Replace the key that signs the ledger by a new one, and print its public key.
+    """Replace the key that signs the ledger, and print the new public key.
 
     The old key signs the entry that names the new one, and nothing after it. Who knows one of the two public
     keys can check the whole ledger.

@@ -78,7 +78,7 @@ def init(name: str, *, logs: tuple[str, ...], state: Path, as_json: bool) -> Non
 @_state_option
 @json_option
 def add(vkey: str, *, is_only: bool, state: Path, as_json: bool) -> None:
-    """Witness another ledger, or a ledger under another key, by its public key VKEY.
+    """Witness another ledger, or one under a new key, by its VKEY.
 
     A witness that runs takes it after a restart. After `crossgrade audit rotate` add the new key, and
     add it again with `--only` once the witness has cosigned under it.
