@@ -513,28 +513,37 @@ def ledger_damaged(why: str) -> StoreError:
     )
 
 
-_GROW = text("UPDATE ledger_head SET size = size + :count WHERE id = 1 RETURNING size, frontier")
+_GROW = text(
+    "UPDATE ledger_head SET size = size + :count WHERE id = 1 "
+    "RETURNING size, coalesce(substr(frontier, 1, :most), frontier) AS frontier"
+).bindparams(most=MOST_FRONTIER_BYTES + 1)
 _SET_FRONTIER = update(t.ledger_head).where(t.ledger_head.c.id == 1).values(frontier=bindparam("frontier"))
+# The length of a text ends at a NUL in SQLite, so it bounds nothing without `substr`, which is NULL for b"".
 _ENTRIES = text(
-    "SELECT seq, CASE WHEN length(body) <= :longest THEN body END AS body, "
-    "CASE WHEN length(payload) <= :small THEN payload END AS payload, "
-    "CASE WHEN length(subject) <= :longest THEN subject END AS subject, "
+    "SELECT seq, "
+    "CASE WHEN length(body) <= :longest THEN coalesce(substr(body, 1, :longest), body) END AS body, "
+    "CASE WHEN length(payload) <= :small THEN coalesce(substr(payload, 1, :small), payload) END "
+    "AS payload, "
+    "CASE WHEN length(subject) <= :longest THEN substr(subject, 1, :longest) END AS subject, "
     "length(body) AS body_length, length(payload) AS length "
     "FROM ledger_entries WHERE seq > :after AND seq < :stop ORDER BY seq LIMIT :page"
 ).bindparams(longest=MAX_ENTRY_BYTES)
 _PAYLOAD = text("SELECT payload FROM ledger_entries WHERE seq = :seq")
 _LEVEL = text(
-    "SELECT number, CASE WHEN length(hash) = :width THEN hash END AS hash FROM ledger_nodes "
-    "WHERE level = :level AND number > :after ORDER BY number LIMIT :page"
+    "SELECT number, CASE WHEN length(hash) = :width THEN substr(hash, 1, :width) END AS hash "
+    "FROM ledger_nodes WHERE level = :level AND number > :after ORDER BY number LIMIT :page"
 ).bindparams(width=HASH_BYTES)
 _BODIES = text(
-    "SELECT seq, body FROM ledger_entries WHERE seq IN :numbers AND length(body) <= :longest"
+    "SELECT seq, substr(body, 1, :longest) AS body FROM ledger_entries "
+    "WHERE seq IN :numbers AND length(body) <= :longest"
 ).bindparams(bindparam("numbers", expanding=True), longest=MAX_ENTRY_BYTES)
 _NODES = text(
-    "SELECT number, hash FROM ledger_nodes "
+    "SELECT number, substr(hash, 1, :width) AS hash FROM ledger_nodes "
     "WHERE level = :level AND number IN :numbers AND length(hash) = :width"
 ).bindparams(bindparam("numbers", expanding=True), width=HASH_BYTES)
-_NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS note"
+_NOTE = (
+    f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN substr(note, 1, {MOST_NOTE_BYTES}) ELSE '' END AS note"
+)
 """A note that is too long is read as one that is empty."""
 _NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
@@ -544,7 +553,8 @@ _SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
 _HEAD_AND_CHECKPOINTS = text(
     f"SELECT h.id, h.log_size, h.frontier, h.first, h.last, c.size, {_NOTE} FROM "  # noqa: S608 -- as above
     "(SELECT 1 AS one) o LEFT JOIN (SELECT id, size AS log_size, "
-    "CASE WHEN length(frontier) <= :most THEN frontier END AS frontier, "
+    "CASE WHEN length(frontier) <= :most THEN coalesce(substr(frontier, 1, :most), frontier) END "
+    "AS frontier, "
     "(SELECT min(seq) FROM ledger_entries) AS first, (SELECT max(seq) FROM ledger_entries) AS last "
     "FROM ledger_head ORDER BY id LIMIT 2) h ON 1 = 1 "
     "LEFT JOIN ledger_checkpoints c ON 1 = 1 ORDER BY h.id, c.size"
