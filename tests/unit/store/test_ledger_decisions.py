@@ -11,6 +11,7 @@ import pytest
 
 from crossgrade.errors import CrossgradeError
 from crossgrade.ledger import LogEntry, read_entry
+from crossgrade.project import ProjectLedger
 from crossgrade.routing import route_table_digest
 from crossgrade.store import Alarm, OnboardingStep, Store
 from crossgrade.store._ledger_events import decision, document_digest, recordable
@@ -83,6 +84,25 @@ def test_keys_without_their_secrets(any_store: Store) -> None:
     assert (found[0]["name"], found[0]["tier"]) == ("ci", "gold")
     bodies = b"".join(row.body for row in any_store.ledger.entries())
     assert not any(secret.encode() in bodies for secret in (key.digest, key.text, again.digest, again.text))
+
+
+def test_a_ledger_begins_with_the_rows_that_are_older(any_store: Store) -> None:
+    key = any_store.keys.create("ci").id
+    identifier = any_store.verdicts.append(make_verdict())
+    digest = route_table_digest(any_store.publish_route(table(route("chat")), None))
+    with any_store.ledger._database.writing() as connection:  # as before there were ledgers
+        for name in ("entries", "nodes"):
+            connection.exec_driver_sql(f"DELETE FROM ledger_{name}")
+        connection.exec_driver_sql("UPDATE ledger_head SET size = 0, frontier = ''")
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("UPDATE ledger_head SET frontier = x''")
+    second = any_store.publish_route(table(route("mail")), digest)
+    opening, published = facts(any_store)
+    assert (opening["kind"], published["digest"]) == ("opened", route_table_digest(second))
+    assert opening["routes"] == [{"digest": digest, "version": 1}]
+    assert [each["key_id"] for each in opening["keys"]] == [key]
+    assert [each["id"] for each in opening["verdicts"]] == [identifier]
+    assert ProjectLedger(any_store).verify().findings == ()
 
 
 @pytest.mark.needs("postgresql")
