@@ -1,6 +1,12 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._agreement import krippendorff_alpha
+from crossgrade.stats._calibrated import (
+    LEAST_RATE_LABELS,
+    CalibratedRate,
+    calibrated_rate,
+    labels_for_limit,
+)
 from crossgrade.stats._corrected import corrected_retention, corrected_test, effective_labels
 from crossgrade.stats._growth import GROWTH_HORIZONS, GrowthProcess, growth_alpha
 from crossgrade.stats._intervals import (
@@ -36,9 +42,11 @@ __all__ = [
     "LEAST_FLOOR",
     "LEAST_LABELS",
     "LEAST_PILOT",
+    "LEAST_RATE_LABELS",
     "METHOD_VERSION",
     "MOST_NEEDED",
     "PILOT_SHARE",
+    "CalibratedRate",
     "ChangeDetector",
     "ClaimProcess",
     "Detection",
@@ -56,6 +64,7 @@ __all__ = [
     "Strata",
     "Stratum",
     "audit_loss",
+    "calibrated_rate",
     "corrected_retention",
     "corrected_test",
     "draw_labels",
@@ -65,6 +74,7 @@ __all__ = [
     "holm_levels",
     "krippendorff_alpha",
     "label_probabilities",
+    "labels_for_limit",
     "labels_needed",
     "least_certified",
     "least_difference",
