@@ -23,6 +23,7 @@ from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, 
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, least_certified, pairs_to_certify, plan
+from crossgrade.stats._rate_differences import CalibratedDifference, calibrated_difference
 from crossgrade.stats._retention import (
     LEAST_LABELS,
     METHOD_VERSION,
@@ -46,6 +47,7 @@ __all__ = [
     "METHOD_VERSION",
     "MOST_NEEDED",
     "PILOT_SHARE",
+    "CalibratedDifference",
     "CalibratedRate",
     "ChangeDetector",
     "ClaimProcess",
@@ -64,6 +66,7 @@ __all__ = [
     "Strata",
     "Stratum",
     "audit_loss",
+    "calibrated_difference",
     "calibrated_rate",
     "corrected_retention",
     "corrected_test",
