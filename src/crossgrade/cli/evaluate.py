@@ -93,7 +93,7 @@ def command(
             cluster,
             reuse=not no_reuse,
             every_hypothesis=every_hypothesis,
-            decides=decides,
+            decides=decides and project.workload(workload).suite is None,
             as_json=as_json,
         )
 

@@ -67,13 +67,19 @@ def run_evidence(
     none while items are left unless they are wanted `so_far`. Without either, the scores that an earlier
     verdict on this run used are taken from its recorded evidence.
 
-    Raises UsageError if the dataset, the variants or the scorer have changed since, or if the run ended
-    before any answer could be scored. Also raises what `labels_of` raises.
+    Raises UsageError if the dataset, the variants or the scorer have changed since, if the run ended before
+    any answer could be scored, and for a run of a safety suite. Also raises what `labels_of` raises.
     """
     from crossgrade.decide import make_design
     from crossgrade.evaluate import idle_samples, planned_samples
     from crossgrade.workloads import evidence_from_answers
 
+    if workload.suite is not None:
+        raise UsageError(
+            f"no retention is tested of the safety suite {workload.name!r}",
+            code="safety-not-decided",
+            hint="`crossgrade safety show WORKLOAD` shows its rates",
+        )
     if dataset.digest != run.dataset_digest:
         raise UsageError(
             f"the dataset of {workload.name!r} changed since run {run.id}",
