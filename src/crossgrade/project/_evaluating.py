@@ -122,8 +122,8 @@ class Evaluation:
     ) -> "RunResult":
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`.
 
-        Without candidates, and of a safety suite, every planned sample of the `design` is asked. `begins` is called
-        before the run is recorded, once everything is checked.
+        Without candidates, and of a safety suite, every planned sample of the `design` is asked. `begins` is
+        called before the run is recorded, once everything is checked.
         """
         from crossgrade.calls import CallLimiters
         from crossgrade.evaluate import Judges, SealedProvider, run_workload, sealed_outcomes
