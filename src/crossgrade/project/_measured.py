@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crossgrade.catalog import Catalog, OfferFacts
-    from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
+    from crossgrade.decide import (
+        DecisionSettings,
+        Evidence,
+        ModelColumns,
+        ModelFacts,
+        RunDesign,
+        SafetyRate,
+    )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.project._run_labels import RunLabels
     from crossgrade.store import Run, Store
@@ -256,11 +263,13 @@ def decision_settings(
     prices: Mapping[str, Price | None],
     known: "Mapping[str, OfferFacts]",
     contracts: "Mapping[str, Contract]",
+    *,
+    safety: "Mapping[str, tuple[SafetyRate, ...]]",
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
-    `prices` and `known` are what the catalogue knows of the offers, and `contracts` those of their providers
-    that have a minimum, by name.
+    `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
+    have a minimum, and `safety` the models' rates on the suites that the workload requires, by name.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -275,7 +284,8 @@ def decision_settings(
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(
-            _facts(offer, prices.get(name), known[name]) for name, offer in offers_of(workload).items()
+            _facts(offer, prices.get(name), known[name], safety.get(name, ()))
+            for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,
         logged_traffic=workload.logged_traffic,
@@ -303,7 +313,9 @@ def _differ(workload: Workload) -> bool:
     )
 
 
-def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFacts":
+def _facts(
+    offer: Offer, price: Price | None, known: "OfferFacts", safety: "tuple[SafetyRate, ...]"
+) -> "ModelFacts":
     from crossgrade.decide import ModelFacts
 
     return ModelFacts(
@@ -316,6 +328,7 @@ def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFact
         trained_until=offer.trained_until,
         open_weights=known.open_weights,
         price_source=None if price is None else price_words(offer, price),
+        safety=safety,
     )
 
 
