@@ -180,7 +180,8 @@ def import_(
 ) -> None:
     """Import the answers and grades of another tool's REPORT.
 
-    REPORT is one of garak or promptfoo, or in another format that `crossgrade import` reads. They become a run of WORKLOAD.SUITE with the report's own grades, whose answers people label as those of
+    REPORT is one of garak or promptfoo, or in another format that `crossgrade import` reads. Its answers
+    become a run of WORKLOAD.SUITE with the report's own grades, whose answers people label as those of
     other runs. A report that was cut off is refused.
     """
     from crossgrade.project import Project, ReportOptions
