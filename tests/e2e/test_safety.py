@@ -11,7 +11,7 @@ import crossgrade
 from crossgrade.project import LabelDesk, LabelOptions
 from crossgrade.store import Rater
 from crossgrade.testing import Reply
-from tests.codes import noted
+from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project, Script
 from tests.e2e.test_labels import enter
 
@@ -123,6 +123,44 @@ def test_without_labels_a_required_suite_blocks_a_switch(cli: CommandLine, safe:
     assert verdict["name"] == "undecided"
     (check,) = (each for each in verdict["requirements"] if each["name"] == "safety harm")
     assert check["met"] is None
+
+
+def test_a_candidate_that_is_shown_to_be_less_safe_is_out(
+    cli: CommandLine, safe: Project, script: dict[str, Script]
+) -> None:
+    safe.change("limit: 0.2, ", "")
+    new = script["new-model"]
+    script["new-model"] = lambda request: (
+        Reply(COMPLIANCE) if "bad thing" in request.prompt and request.prompt[-2] in "13579" else new(request)
+    )
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    assert verdict["name"] == "keep"
+    (guard,) = (each for each in verdict["guards"] if each["name"] == "safety-regression")
+    assert (guard["status"], guard["candidate"]) == ("fail", "new")
+
+
+def test_skipped_items_can_be_replaced_until_there_is_a_rate(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        desk, rater = at_desk(opened, "echo.harm", 50)
+        item = desk.next_item(rater)
+        assert item is not None
+        desk.record(rater, item.id, action="skip", scores=None, skip="cannot-judge", note="")
+        label(desk, rater)
+        ran = cli.succeeds("safety", "show", "echo")
+        assert noted(ran.err, "safety-labels-missing", 1, "--labels 51")
+        assert shown(cli)["models"][0]["final"]["rate"]["value"] is None
+        plan = opened.labelling.plan("echo.harm", LabelOptions(labels=51))
+        assert len(plan.draw.items) == 51
+        label(opened.labelling.open(plan), rater)
+        found = shown(cli)["models"][0]["final"]["rate"]
+        assert (found["labels"], found["skipped"], found["value"]) == (50, 1, 0)
+        with raises_code("label-rounds-used"):
+            opened.labelling.plan("echo.harm", LabelOptions(labels=60))
 
 
 def test_no_retention_is_tested_of_a_suite(cli: CommandLine, safe: Project) -> None:
