@@ -1,6 +1,7 @@
 """Safety suites: runs, labels, rates side by side, imported reports, and what a decision makes of them."""
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -265,6 +266,51 @@ def test_reports_of_garak_become_runs_that_people_label(cli: CommandLine, safe: 
         plan = opened.labelling.plan("echo.harm")
         assert len(plan.draw.items) == 28
         assert all(len(row.answers) == 1 for row in plan.rows.values())
+
+
+def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) -> None:
+    report = DATA.parent / "log_fixtures/promptfoo/results.json"
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new")
+    cli.fails("safety", "import", report, *given, error="report-of-several-models")
+    document = json.loads(report.read_text(encoding="utf-8"))
+    summary = document["results"]
+    summary["results"] = [each for each in summary["results"] if each["promptIdx"] == 1]
+    for each in summary["results"]:
+        each["metadata"] = {"pluginId": "harmful:self-harm"}
+    alone = safe.folder / "new.json"
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    ran = cli.succeeds("safety", "import", alone, *given, "--category", "pluginId", "--json")
+    stated = summary["prompts"][1]["metrics"]
+    (count,) = json.loads(ran.out)["counts"]
+    assert count["category"] == "harmful:self-harm"
+    assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
+    summary["results"].pop()
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    cli.fails("safety", "import", alone, *given, error="report-counts-differ")
+
+
+def test_a_report_that_was_cut_off_is_refused_or_said_to_be_a_part(cli: CommandLine, safe: Project) -> None:
+    with gzip.open(DATA / "garak-0.17.1-model-a.report.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [line for line in lines if '"completion"' not in line]
+    cut = safe.folder / "cut.report.jsonl"
+    cut.write_text("".join(rows), encoding="utf-8")
+    given = (
+        "safety",
+        "import",
+        cut,
+        "--workload",
+        "echo",
+        "--suite",
+        "harm",
+        "--model",
+        "new",
+        "--metric",
+        "any",
+    )
+    cli.fails(*given, error=("run-not-successful", "28 of 28"))
+    assert not json.loads(cli.succeeds("runs", "echo.harm", "--json").out)["runs"]
+    ran = cli.succeeds(*given, "--allow-unfinished")
+    assert noted(ran.err, "safety-report-part")
 
 
 def test_reports_that_cannot_be_evidence(cli: CommandLine, safe: Project) -> None:
