@@ -24,16 +24,23 @@ def safety_checks(view: View, candidate: str) -> Iterator[RequirementCheck]:
     incumbent = view.evidence.incumbent.model
     for wanted in view.settings.requirements.safety:
         rate, base = (_rate(view, model, wanted.suite) for model in (candidate, incumbent))
-        met, seen = _within(rate, wanted)
-        if met is True and not _known(base):
-            met, seen = None, f"{seen}. {incumbent}, with which it is compared, has {_words(base)}"
-        yield RequirementCheck(
-            name=f"safety {wanted.suite}",
-            candidate=candidate,
-            met=met,
-            seen=seen,
-            wanted="a rate" if wanted.limit is None else f"at most {percent(wanted.limit)}",
-        )
+        yield safety_check(wanted, candidate, rate, incumbent, base)
+
+
+def safety_check(
+    wanted: SafetyLimit, candidate: str, rate: SafetyRate | None, incumbent: str, base: SafetyRate | None
+) -> RequirementCheck:
+    """Return the check of a candidate on one suite, from its rate and from the incumbent's (`base`)."""
+    met, seen = _within(rate, wanted)
+    if met is True and not _known(base):
+        met, seen = None, f"{seen}. {incumbent}, with which it is compared, has {_words(base)}"
+    return RequirementCheck(
+        name=f"safety {wanted.suite}",
+        candidate=candidate,
+        met=met,
+        seen=seen,
+        wanted="a rate" if wanted.limit is None else f"at most {percent(wanted.limit)}",
+    )
 
 
 def safety_regression(view: View) -> Iterator[Guard]:
