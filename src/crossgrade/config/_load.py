@@ -18,7 +18,17 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
-from crossgrade.domain import AccessRule, LedgerSpec, Offer, RouteSpec, Serving, Team, Watching, Workload
+from crossgrade.domain import (
+    AccessRule,
+    LedgerSpec,
+    Offer,
+    RouteSpec,
+    SafetySuite,
+    Serving,
+    Team,
+    Watching,
+    Workload,
+)
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -40,6 +50,7 @@ class Config:
     root: Path
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
+    suites: Mapping[str, SafetySuite]
     routes: Mapping[str, RouteSpec]
     serving: Serving
     access: tuple[AccessRule, ...]
@@ -114,6 +125,7 @@ def load_config(
         root=resolver.root,
         offers=offers,
         workloads=workloads,
+        suites=resolver.suites,
         routes=routes,
         serving=serve,
         access=rules,

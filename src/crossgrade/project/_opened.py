@@ -14,6 +14,7 @@ from crossgrade.config import Config
 from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
+from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
@@ -106,8 +107,13 @@ class OpenProject:
                 self._cluster = None
 
     def workload(self, name: str) -> Workload:
-        """Return the workload of this name; raises NotFoundError naming those that exist."""
+        """Return the workload of this name; raises NotFoundError naming those that exist.
+
+        `WORKLOAD.SUITE` is that of a safety suite (`suite_workload`).
+        """
         found = self.config.workloads.get(name)
+        if found is None and (pair := find_suite(self.config, name)) is not None:
+            return self.plugins.marked(suite_workload(*pair, root=self.config.root))
         if found is None:
             known = ", ".join(self.config.workloads) or "none"
             raise NotFoundError(
@@ -260,9 +266,8 @@ class OpenProject:
         model = workload.scorer.options.get("model")
         offer = self.config.offers.get(str(model))
         if offer is None:
-            where = f"workloads.{workload.name}.scorer.options.model"
             raise self.config.error(
-                where,
+                f"{_scorer_place(workload)}.options.model",
                 f"the scorer asks `{model}`, which `models` does not have",
                 code="scorer-model-undefined",
             )
@@ -308,7 +313,7 @@ class OpenProject:
             raise self._scorer_error(workload, error) from error
 
     def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
-        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
+        where = ".".join(filter(None, (_scorer_place(workload), error.where)))
         return self.config.error(where, error.message, error.hint, code=error.code)
 
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
@@ -333,9 +338,15 @@ class OpenProject:
             segment=workload.segment,
             cluster=workload.cluster,
             weight=workload.weight,
-            root=self.config.root,
+            root=None if workload.suite and workload.suite.shipped else self.config.root,
         )
         return dataset if copies else without_copies(dataset, workload)
+
+
+def _scorer_place(workload: Workload) -> str:
+    """Return where the configuration has a workload's scorer."""
+    suite = workload.suite
+    return f"workloads.{workload.name}.scorer" if suite is None else f"safety.suites.{suite.name}.grader"
 
 
 def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments: *ArgumentsT) -> ResultT:
