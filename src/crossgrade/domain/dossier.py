@@ -50,15 +50,16 @@ class Attachment:
 class Statement:
     """What somebody states about a field, as the configuration has it.
 
-    `model` names the model that it is about, None for the workload. `file` is attached. `sha256` is the
-    digest that the file had when it was stated; None accepts what is there when a dossier is first made.
-    `url` is where a document was published.
+    `model` names the model that it is about, None for the workload; `workload` is None for all. `file` is
+    attached. `sha256` is the digest that the file had when it was stated; None accepts what is there when a
+    dossier is first made. `url` is where a document was published.
     """
 
     field: int
     text: str
     author: str
     date: date
+    workload: str | None = None
     model: str | None = None
     file: Path | None = None
     sha256: str | None = None

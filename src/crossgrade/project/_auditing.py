@@ -1,7 +1,7 @@
 """A project's ledger: verified against its decisions, proved, exported, erased from."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -66,7 +66,7 @@ class ProjectLedger:
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
     ) -> LogVerification:
-        """Check the whole ledger, and that the project's verdicts, keys and route table are those in it."""
+        """Check the whole ledger, and that the project's verdicts, dossiers, keys and route table are in it."""
         decisions = _Decisions(self._store)
         subjects = SubjectChecks(self._log.texts)
 
@@ -139,6 +139,7 @@ class _Decisions:
         self._store = store
         self._first: str | None = None
         self._verdicts: dict[str, tuple[int, object]] = {}
+        self._dossiers: dict[str, tuple[int, object]] = {}
         self._route: tuple[int, object] | None = None
         self._tables: set[str] = set()
         self._keys: defaultdict[str, list[tuple[int, _KeyEvent]]] = defaultdict(list)
@@ -150,6 +151,8 @@ class _Decisions:
             self._first = entry.at.isoformat()
         if entry.kind == "verdict":
             self._verdicts[str(entry.detail.get("id"))] = (entry.seq, entry.detail.get("digest"))
+        elif entry.kind == "dossier":
+            self._dossiers[str(entry.detail.get("id"))] = (entry.seq, entry.detail.get("digest"))
         elif entry.kind == "route":
             self._route = (entry.seq, entry.detail.get("digest"))
             self._tables.add(str(self._route[1]))
@@ -172,26 +175,31 @@ class _Decisions:
 
     def compared(self) -> Iterator[LogFinding]:
         """Yield what the project's rows have otherwise, or lack."""
-        yield from self._compared_verdicts()
+        documents = self._store.verdicts.documents()
+        yield from self._compared_rows("verdict", self._verdicts, documents)
+        yield from self._compared_rows("dossier", self._dossiers, self._store.dossiers.documents())
         yield from self._compared_keys()
         yield from self._compared_route()
 
-    def _compared_verdicts(self) -> Iterator[LogFinding]:
-        recorded = dict(self._verdicts)
+    def _compared_rows(
+        self, kind: str, entered: Mapping[str, tuple[int, object]], documents: Iterable[tuple[str, str, str]]
+    ) -> Iterator[LogFinding]:
+        """Compare the rows of verdicts or dossiers with their entries, by their documents' digests."""
+        recorded = dict(entered)
         older = 0
-        for name, at, digest in self._store.verdicts.documents():
+        for name, at, digest in documents:
             seq, expected = recorded.pop(name, (None, None))
             if seq is not None and digest != expected:
                 yield LogFinding(
-                    code="decision-differs", message=f"verdict {name} is not as it was recorded", seq=seq
+                    code="decision-differs", message=f"{kind} {name} is not as it was recorded", seq=seq
                 )
             elif seq is None and self._is_later(at):
-                yield _unrecorded(f"verdict {name}")
+                yield _unrecorded(f"{kind} {name}")
             elif seq is None:
                 older += 1
         for name, (seq, _) in recorded.items():
-            yield LogFinding(code="decision-missing", message=f"verdict {name} is gone", seq=seq)
-        self._note_older(older, "verdicts")
+            yield LogFinding(code="decision-missing", message=f"{kind} {name} is gone", seq=seq)
+        self._note_older(older, f"{kind}s")
 
     def _compared_keys(self) -> Iterator[LogFinding]:
         """Compare the events of each key or caller with its entries, in their order."""

@@ -11,7 +11,7 @@ from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.identity import needless_rules, ungiven_tiers
-from crossgrade.project import Project, ends_at
+from crossgrade.project import Project, ends_at, gateway_basis, needs_dossiers
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
 
@@ -123,10 +123,16 @@ def compile_settings(
             if name in {target.dialect for target in targets}
         },
         access=config.access,
+        dossier_basis=_dossier_basis(project),
         ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
         ledger=config.ledger,
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
+
+
+def _dossier_basis(project: Project) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """Return what dossiers are compared with if a rule asks for any."""
+    return gateway_basis(project.config, project.environ) if needs_dossiers(project.config) else {}
 
 
 def _lacks(project: Project, today: date) -> Iterator[str]:

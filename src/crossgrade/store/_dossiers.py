@@ -112,6 +112,11 @@ class DossierRecords:
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(query)]
 
+    def newest(self) -> list[StoredDossier]:
+        """Return the newest dossier of each workload."""
+        with self._database.reading() as connection:
+            return [_stored(row) for row in _newest(connection)]
+
     def documents(self) -> Iterator[tuple[str, str, str]]:
         """Yield the id of every dossier, when it was recorded, and the digest of its document."""
         query = select(t.dossiers.c.id, t.dossiers.c.at, t.dossiers.c.dossier).order_by(t.dossiers.c.number)
@@ -129,8 +134,7 @@ class DossierRecords:
         return self._folder / "locks" / "dossiers.lock"
 
     def _write(self) -> None:
-        with self._database.reading() as connection:
-            marks = [_stored(row).mark for row in _newest(connection)]
+        marks = [each.mark for each in self.newest()]
         try:
             replace_private(self.path, dossiers_bytes(marks))
         except OSError as error:
