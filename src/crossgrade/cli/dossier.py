@@ -97,7 +97,7 @@ def _approval(name: str | None, role: str | None, condition: str) -> "Approval |
 def _show(project: "Project", stored: "StoredDossier", written: tuple[Path, ...], *, as_json: bool) -> None:
     dossier = stored.dossier
     for finding in dossier.findings:
-        warn(f"field {finding.field}: {finding.text}", code=finding.code)
+        warn(f"field {finding.field}: {finding.text}", code="dossier-finding")
     if dossier.lacks:
         names = ", ".join(f"{number} {dossier.field(number).name}" for number in dossier.lacks)
         warn(f"it opens no gated route, since required fields are missing: {names}", code="dossier-lacks")
@@ -114,7 +114,7 @@ def _show(project: "Project", stored: "StoredDossier", written: tuple[Path, ...]
             each.status,
             each.author,
             None if each.at is None else each.at.date().isoformat(),
-            (each.expires or dossier.valid_until).date().isoformat(),
+            None if each.status == "missing" else (each.expires or dossier.valid_until).date().isoformat(),
             "; ".join(each.gaps) or None,
         ]
         for each in dossier.fields

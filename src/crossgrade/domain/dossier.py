@@ -146,7 +146,7 @@ class ControlEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Framework:
-    """A law or standard that dossiers are compared with. `read_on` is when its list was last compared.
+    """A law or standard that dossiers are compared with. `read_on` is the day of its list.
 
     `source` is where it is published, `checked` says how the list of its controls was compared with it.
     """

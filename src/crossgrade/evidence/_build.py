@@ -60,7 +60,7 @@ def build_dossier(given: DossierInput) -> Dossier:
 def _mapping(given: DossierInput, statuses: list[str]) -> DossierField:
     """Return field 17, which counts what the page lists."""
     counts = [f"{statuses.count(each)} {each}" for each in ("met", "partly", "not", "not applicable")]
-    names = [f"{each.name} ({each.version}, compared {each.read_on})" for each in crosswalks()]
+    names = [f"{each.name} ({each.version}, as of {each.read_on})" for each in crosswalks()]
     facts = [
         DossierFact(label="evidence for controls", text=f"{', '.join(counts)} of {len(statuses)}"),
         DossierFact(label="compared with", text="; ".join(names)),

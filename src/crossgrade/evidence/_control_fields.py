@@ -81,7 +81,9 @@ def logging(given: DossierInput) -> DossierField:
         )
         for route in given.access.routes
     ]
-    measured.append(DossierFact(label="decisions", text=f"entered into a Merkle log, {facts.size:,} entries"))
+    measured.append(
+        DossierFact(label="decisions", text=f"entered into a Merkle log, which has {facts.size:,} so far")
+    )
     result = facts.problem or ("; ".join(facts.findings[:5]) if facts.findings else "it verifies")
     measured.append(DossierFact(label="last verification", text=f"{given.now:%Y-%m-%d %H:%M} UTC: {result}"))
     if facts.root is not None:

@@ -205,7 +205,7 @@ def _standard(dossier: Dossier, framework: Framework) -> dict[str, Any]:
         "bom-ref": framework.key,
         "name": framework.name,
         "version": framework.version,
-        "description": f"{framework.checked} Compared on {framework.read_on}.",
+        "description": f"{framework.checked} The list is as of {framework.read_on}.",
         "requirements": [
             {"bom-ref": _requirement(each), "identifier": each.control, "title": each.name}
             for each in dossier.controls

@@ -66,7 +66,7 @@ class ProjectLedger:
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
     ) -> LogVerification:
-        """Check the whole ledger, and that the project's verdicts, dossiers, keys and route table are in it."""
+        """Check the whole ledger, and that the project's decisions, keys and route table are those in it."""
         decisions = _Decisions(self._store)
         subjects = SubjectChecks(self._log.texts)
 

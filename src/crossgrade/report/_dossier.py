@@ -12,13 +12,16 @@ _STATUSES: tuple[EvidenceStatus, ...] = ("met", "partly", "not", "not applicable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldView:
-    """A field as the page shows it: its title and status, a line on its evidence, facts and gaps."""
+    """A field as the page shows it: its title and status, a line on its evidence, facts and gaps.
+
+    `groups` are the facts of the workload (with an empty name) and of each model.
+    """
 
     title: str
     anchor: str
     status: str
     evidence: str
-    table: Table | None
+    groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     gaps: tuple[str, ...]
 
 
@@ -43,7 +46,8 @@ def render_dossier(dossier: Dossier, *, dossier_id: str, digest: str) -> str:
         lead="Measured was found out here, stated is what somebody says, missing is what nobody shows. "
         "The page lists evidence and its gaps. It claims no conformity with any law or standard, and no "
         "software takes over liability.",
-        facts=_facts(dossier, dossier_id, digest),
+        facts=_facts(dossier),
+        names=f"Dossier {dossier_id}, digest {digest}.",
         findings=[f"Field {each.field}: {each.text}." for each in dossier.findings],
         overview=_overview(dossier),
         fields=[_field(each, dossier) for each in dossier.fields],
@@ -51,13 +55,11 @@ def render_dossier(dossier: Dossier, *, dossier_id: str, digest: str) -> str:
     )
 
 
-def _facts(dossier: Dossier, dossier_id: str, digest: str) -> list[tuple[str, str]]:
+def _facts(dossier: Dossier) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = [(each.part, each.name) for each in dossier.models]
     found += [
         ("made", f"{dossier.made_at:%Y-%m-%d %H:%M} UTC"),
         ("holds until", f"{dossier.valid_until:%Y-%m-%d %H:%M} UTC, or a change"),
-        ("id", dossier_id),
-        ("digest", digest),
     ]
     if dossier.lacks:
         missing = ", ".join(str(each) for each in dossier.lacks)
@@ -65,42 +67,37 @@ def _facts(dossier: Dossier, dossier_id: str, digest: str) -> list[tuple[str, st
     return found
 
 
-def _overview(dossier: Dossier) -> Table:
-    rows = tuple(
+def _overview(dossier: Dossier) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each field: its anchor, title, status, end and how many gaps it has."""
+    return tuple(
         (
+            _anchor(each),
             f"{each.number} {each.name}",
             each.status,
-            each.author or "",
-            "" if each.at is None else f"{each.at:%Y-%m-%d}",
-            f"{each.expires or dossier.valid_until:%Y-%m-%d}",
-            str(len(each.gaps)) if each.gaps else "",
+            "" if each.status == "missing" else f"{each.expires or dossier.valid_until:%Y-%m-%d}",
+            str(len(each.gaps) or ""),
         )
         for each in dossier.fields
     )
-    return Table(
-        title="The fields of the dossier",
-        head=("field", "status", "by", "on", "expires", "gaps"),
-        rows=rows,
-        numeric=frozenset({5}),
-    )
+
+
+def _anchor(field: DossierField) -> str:
+    return f"field-{field.number}"
 
 
 def _field(field: DossierField, dossier: Dossier) -> FieldView:
-    several = any(each.model is not None for each in field.facts)
-    rows = tuple(
-        ((each.model or "workload",) if several else ()) + (each.label, each.text) for each in field.facts
-    ) + tuple(
-        ((("workload",) if several else ()) + ("attached", f"{each.path}, sha256 {each.sha256}"))
-        for each in field.attachments
-    )
-    head = (*(("of",) if several else ()), "what", "found")
-    title = f"{field.number} {field.name}"
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for fact in field.facts:
+        groups.setdefault(fact.model or "", []).append((fact.label, fact.text))
+    for each in field.attachments:
+        line = f"{each.path}, {each.size_bytes:,} bytes, sha256 {each.sha256}"
+        groups.setdefault("", []).append(("attached", line))
     return FieldView(
-        title=title,
-        anchor=f"field-{field.number}",
+        title=f"{field.number} {field.name}",
+        anchor=_anchor(field),
         status=field.status,
         evidence=_evidence(field, dossier),
-        table=Table(title=title, head=head, rows=rows) if rows else None,
+        groups=tuple((name, tuple(facts)) for name, facts in groups.items()),
         gaps=tuple(f"{each[0].upper()}{each[1:]}." for each in field.gaps),
     )
 
@@ -108,7 +105,7 @@ def _field(field: DossierField, dossier: Dossier) -> FieldView:
 def _evidence(field: DossierField, dossier: Dossier) -> str:
     """Return in a line who found or stated a field, when, on what evidence, and until when that holds."""
     if field.status == "missing":
-        return "Nobody shows this." if not field.facts else "Nobody shows this; what is known beside it:"
+        return "Known so far:" if field.facts else ""
     verb = "Measured" if field.status == "measured" else "Stated"
     parts = [f"{verb} by {field.author or 'nobody'}"]
     if field.at is not None:
@@ -126,7 +123,9 @@ def _frameworks(dossier: Dossier) -> Iterator[FrameworkView]:
         controls = [control for control in dossier.controls if control.framework == each.key]
         statuses = [control.status for control in controls]
         counts = ", ".join(f"{statuses.count(status)} {status}" for status in _STATUSES if status in statuses)
-        source = f"Published {each.published}: {each.source}. {each.checked} Last compared on {each.read_on}."
+        source = (
+            f"Published {each.published}: {each.source}. {each.checked} The list is as of {each.read_on}."
+        )
         yield FrameworkView(
             title=f"{each.name}, {each.version}",
             counts=counts,

@@ -141,6 +141,7 @@ class DossierRecords:
             raise StoreError(
                 f"the dossiers cannot be written to {self.path} ({error.strerror})",
                 code="dossiers-unwritable",
+                hint="check the folder's owner, its permissions and the free space",
             ) from error
 
 
@@ -160,5 +161,9 @@ def _stored(row: Row[Any]) -> StoredDossier:
     try:
         found = msgspec.json.decode(row.dossier, type=Dossier)
     except (msgspec.MsgspecError, UnicodeError) as error:
-        raise StoreError(f"dossier {row.id} cannot be read ({error})", code="dossier-unreadable") from error
+        raise StoreError(
+            f"dossier {row.id} cannot be read ({error})",
+            code="dossier-unreadable",
+            hint="restore the database from a copy, or make the dossier again",
+        ) from error
     return StoredDossier(id=row.id, digest=document_digest(row.dossier), dossier=found, text=row.dossier)
