@@ -13,7 +13,7 @@ Words = Annotated[str, StringConstraints(min_length=1, max_length=5_000)]
 
 
 class StatementSection(Section):
-    """What somebody states about a field of dossiers. It is shown as stated, never as measured."""
+    """What a person states about a field of dossiers. It is shown as stated, never as measured."""
 
     field: Annotated[int, Field(ge=1, le=16)] = Field(
         description="Number of the field: 4 for provider documents, 5 for the intended use, and so on."
@@ -49,7 +49,7 @@ class NotApplicableSection(Section):
 
 
 class DossierSection(Section):
-    """What nobody can measure here and dossiers have to show all the same."""
+    """What cannot be measured here, and what dossiers must have."""
 
     statements: Annotated[list[StatementSection], Field(max_length=500)] = Field(
         default=[], description="Statements on fields of dossiers."

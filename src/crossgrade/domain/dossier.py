@@ -28,7 +28,7 @@ DOSSIER_FIELDS: Mapping[int, str] = {
 """The fields of every dossier, by number."""
 
 FieldStatus = Literal["stated", "measured", "missing"]
-"""Who says what a field says: somebody stated it, it was measured here, or nobody does."""
+"""Where a field comes from: a person stated it, it was measured here, or it is not there."""
 
 EvidenceStatus = Literal["met", "partly", "not", "not applicable"]
 """How far a dossier has what a control asks to see. It says nothing of conformity."""
@@ -48,7 +48,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What somebody states about a field, as the configuration has it.
+    """What a person states about a field, as the configuration has it.
 
     `model` names the model that it is about, None for the workload; `workload` is None for all. `file` is
     attached. `sha256` is the digest that the file had when it was stated; None accepts what is there when a

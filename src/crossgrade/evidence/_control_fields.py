@@ -100,7 +100,7 @@ def logging(given: DossierInput) -> DossierField:
 
 
 def operation(given: DossierInput) -> DossierField:
-    """Return field 14: what the configuration watches, and what somebody states of incidents and owners."""
+    """Return field 14: what the configuration watches, and what is stated of incidents and owners."""
     facts = given.operation
     known = [
         DossierFact(
@@ -167,7 +167,7 @@ def approvals(given: DossierInput, models: Dossier) -> DossierField:
         at = given.now
     stated = field_of(16, given)
     if not facts:
-        return replace(stated, status="missing", gaps=(*gaps, "nobody has approved this dossier"))
+        return replace(stated, status="missing", gaps=(*gaps, "no approval is recorded"))
     if len(facts) == 1:
         gaps.append("one person approved it: no independent challenge is recorded")
     return replace(

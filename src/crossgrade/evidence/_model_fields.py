@@ -128,7 +128,7 @@ def _origins(each: RegisteredModel) -> Iterator[DossierFact]:
 
 
 def provider_documents(given: DossierInput) -> DossierField:
-    """Return field 4, which is stated or missing: nobody here can measure what a provider publishes."""
+    """Return field 4, which is stated or missing: what a provider publishes cannot be measured."""
     wanted = (
         "no document of a provider is attached or said not to exist: model card, summary of training data, "
         "copyright policy, acceptable use policy, safety framework"

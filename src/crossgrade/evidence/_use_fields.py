@@ -12,7 +12,7 @@ from crossgrade.stats import Retention
 
 
 def intended_use(given: DossierInput) -> DossierField:
-    """Return field 5: what the configuration knows of the workload, and what somebody states."""
+    """Return field 5: what the configuration knows of the workload, and what is stated."""
     workload = given.workload
     facts = [DossierFact(label="workload", text=f"{workload.name}, samples in {workload.dataset.name}")]
     if workload.requests_per_month is not None:
@@ -80,7 +80,7 @@ def safety(given: DossierInput) -> DossierField:
 
 
 def red_team(given: DossierInput) -> DossierField:
-    """Return field 8, which somebody has to state."""
+    """Return field 8, which has to be stated."""
     return field_of(8, given, unstated=["no red-team exercise is stated: who, when, how, findings, fixes"])
 
 
@@ -93,7 +93,7 @@ def bias(given: DossierInput) -> DossierField:
         for each in groups
         if each.retention.value is not None and each.segment is not None
     ]
-    unstated = ["no groups of affected persons were compared, and nobody states that none are affected"]
+    unstated = ["no groups of affected persons were compared, and that no persons are affected is not stated"]
     found = field_of(9, given, measured=facts, unstated=() if facts else unstated)
     if not facts or verdict is None:
         return found
@@ -101,13 +101,13 @@ def bias(given: DossierInput) -> DossierField:
 
 
 def security(given: DossierInput) -> DossierField:
-    """Return field 10, which somebody has to state."""
+    """Return field 10, which has to be stated."""
     unstated = ["no threat model, list of components or known vulnerabilities is stated"]
     return field_of(10, given, unstated=unstated)
 
 
 def privacy(given: DossierInput) -> DossierField:
-    """Return field 11: where requests go as far as it is known, and what somebody states."""
+    """Return field 11: where requests go as far as it is known, and what is stated."""
     facts = []
     for each in given.models:
         offer = each.variant.offer

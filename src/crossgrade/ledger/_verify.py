@@ -45,6 +45,7 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
     "keys-differ",
+    "dossiers-differ",
 ]
 RemarkCode: TypeAlias = Literal[
     "clock-back", "repeated", "no-request", "uncosigned", "decision-older", "policy-unrecorded"

@@ -178,6 +178,9 @@ class _Decisions:
         documents = self._store.verdicts.documents()
         yield from self._compared_rows("verdict", self._verdicts, documents)
         yield from self._compared_rows("dossier", self._dossiers, self._store.dossiers.documents())
+        if not self._store.dossiers.is_published():
+            message = "`dossiers.json` does not have the newest dossiers of the database"
+            yield LogFinding(code="dossiers-differ", message=message)
         yield from self._compared_keys()
         yield from self._compared_route()
 

@@ -27,8 +27,8 @@ def needs_dossiers(config: Config) -> bool:
 def dossier_basis(config: Config, workload: Workload, environ: Mapping[str, str]) -> DossierBasis:
     """Return the basis of a workload's models, by offer and `domain.BasisPart`.
 
-    Weights that are not on this machine, and their engine, have no digest: their provider may change them,
-    and nobody here would see it.
+    Weights that are not on this machine, and their engine, have no digest: their provider may change them
+    unseen.
     """
     rules = rules_in_force(config.access, config.serving.issuers, config.routes.values())
     access = "none" if rules is None else rules.digest

@@ -43,7 +43,7 @@ def render_dossier(dossier: Dossier, *, dossier_id: str, digest: str) -> str:
         "dossier.html.j2",
         title=f"Dossier of {dossier.workload}",
         headline=f"{len(dossier.fields)} fields: {words}",
-        lead="Measured was found out here, stated is what somebody says, missing is what nobody shows. "
+        lead="Measured was found out here, stated is what a named person says, missing is not shown at all. "
         "The page lists evidence and its gaps. It claims no conformity with any law or standard, and no "
         "software takes over liability.",
         facts=_facts(dossier),
@@ -107,7 +107,7 @@ def _evidence(field: DossierField, dossier: Dossier) -> str:
     if field.status == "missing":
         return "Known so far:" if field.facts else ""
     verb = "Measured" if field.status == "measured" else "Stated"
-    parts = [f"{verb} by {field.author or 'nobody'}"]
+    parts = [f"{verb} by {field.author or 'an unnamed person'}"]
     if field.at is not None:
         parts[0] += f" on {field.at:%Y-%m-%d}"
     if field.evidence_id is not None:

@@ -129,6 +129,24 @@ class DossierRecords:
         with file_lock(self._lock, wait=True):
             self._write()
 
+    def is_published(self) -> bool:
+        """Return whether `dossiers.json` is what the database has, or what no gateway reads here: not there.
+
+        On machines that share a database the file may be behind, and is not compared.
+        """
+        if self._database.engine.dialect.name != "sqlite":
+            return True
+        with file_lock(self._lock, wait=True):
+            try:
+                expected = dossiers_bytes(each.mark for each in self.newest())
+            except StoreError:
+                return False  # rows that nobody wrote here
+            try:
+                with self.path.open("rb") as file:
+                    return file.read(len(expected) + 1) == expected
+            except FileNotFoundError:
+                return True
+
     @property
     def _lock(self) -> Path:
         return self._folder / "locks" / "dossiers.lock"

@@ -38,7 +38,8 @@ def test_it_lists_the_fields_and_writes_the_files(project: Path, capsys: pytest.
     assert run(["dossier", "triage"]) == 0
     out = capsys.readouterr()
     assert len(out.out.splitlines()) == 18
-    assert {"dossier-lacks", "dossier-unsigned"} <= set(noted(out.err))
+    assert noted(out.err, "dossier-lacks", "16")
+    assert noted(out.err, "dossier-unsigned")
     names = {path.name for path in (project / "dossier-triage").iterdir()}
     assert names == {"dossier.html", "dossier.cdx.json", "dossier.json"}
 
@@ -63,7 +64,7 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
     assert run(["dossier", "triage", "--check"]) == 1
     assert "card.md has changed" in capsys.readouterr().out
     assert run(["dossier", "triage"]) == 0
-    assert "dossier-finding" in noted(capsys.readouterr().err)
+    assert noted(capsys.readouterr().err, "dossier-finding", "card.md")
 
 
 @pytest.mark.parametrize(

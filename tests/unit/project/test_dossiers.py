@@ -74,7 +74,16 @@ def test_a_dossier_that_is_changed_or_deleted_in_the_database_is_found(folder: P
             connection.execute(change)
         connection.close()
         with opened(folder) as project:
-            assert [each.code for each in project.ledger.verify().findings] == [code]
+            found = [each.code for each in project.ledger.verify().findings]
+            assert sorted(found) == sorted([code, "dossiers-differ"])
+
+
+def test_a_file_for_the_gateway_that_nobody_published_is_found(folder: Path) -> None:
+    with opened(folder) as project:
+        project.dossiers.make("triage")
+        path = folder / ".crossgrade" / "dossiers.json"
+        path.write_bytes(path.read_bytes().replace(b"2027", b"2999"))
+        assert [each.code for each in project.ledger.verify().findings] == ["dossiers-differ"]
 
 
 def test_it_expires_with_time_and_with_each_change_of_its_basis(folder: Path) -> None:
