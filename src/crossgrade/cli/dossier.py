@@ -47,9 +47,9 @@ def command(
     only_check: bool,
     as_json: bool,
 ) -> int:
-    """Make the dossier of a WORKLOAD: what is measured, stated and missing about its models.
+    """Make the dossier of a WORKLOAD for those who audit its models.
 
-    It is recorded, entered into the ledger, and opens gated routes whose rules ask for a dossier until it
+    It says what is measured, stated and missing. It is recorded, entered into the ledger, and opens gated routes whose rules ask for a dossier until it
     expires. With `--check` the exit code is 1 if the newest one has expired or a file changed.
     """
     from crossgrade.errors import UsageError
