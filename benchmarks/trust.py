@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _trust_access, _trust_dossier, _trust_gate, _trust_log, _trust_witness
+from benchmarks import _trust_access, _trust_dossier, _trust_gate, _trust_log, _trust_reports, _trust_witness
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "gated-kills": _trust_gate.kill_rows,
     "ungated": _trust_gate.cpu_rows,
     "dossier": _trust_dossier.dossier_rows,
+    "reports": _trust_reports.report_rows,
 }
 
 

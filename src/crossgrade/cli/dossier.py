@@ -49,8 +49,9 @@ def command(
 ) -> int:
     """Make the dossier of a WORKLOAD for those who audit its models.
 
-    It says what is measured, stated and missing. It is recorded, entered into the ledger, and opens gated routes whose rules ask for a dossier until it
-    expires. With `--check` the exit code is 1 if the newest one has expired or a file changed.
+    It says what is measured, stated and missing. It is recorded, entered into the ledger, and opens gated
+    routes whose rules ask for a dossier until it expires. With `--check` the exit code is 1 if the newest one
+    has expired or a file changed.
     """
     from crossgrade.errors import UsageError
     from crossgrade.project import Project

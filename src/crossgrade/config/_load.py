@@ -25,6 +25,7 @@ from crossgrade.domain import (
     LedgerSpec,
     Offer,
     RouteSpec,
+    SafetySuite,
     Serving,
     Team,
     Watching,
@@ -51,6 +52,7 @@ class Config:
     root: Path
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
+    suites: Mapping[str, SafetySuite]
     routes: Mapping[str, RouteSpec]
     serving: Serving
     access: tuple[AccessRule, ...]
@@ -127,6 +129,7 @@ def load_config(
         root=resolver.root,
         offers=offers,
         workloads=workloads,
+        suites=resolver.suites,
         routes=routes,
         serving=serve,
         access=rules,

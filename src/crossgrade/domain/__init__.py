@@ -49,6 +49,13 @@ from crossgrade.domain.offers import (
     heads_of,
     sum_usd,
 )
+from crossgrade.domain.safety import (
+    SAFETY_EVENTS,
+    SHIPPED_PROMPTS,
+    SafetyLimit,
+    SafetyMeasure,
+    SafetySuite,
+)
 from crossgrade.domain.serving import (
     KEYS,
     REDIS_URL_ENV,
@@ -105,6 +112,8 @@ __all__ = [
     "PLACEHOLDER",
     "REDIS_URL_ENV",
     "REQUEST_USD",
+    "SAFETY_EVENTS",
+    "SHIPPED_PROMPTS",
     "WINDOWS_S",
     "AccessRule",
     "Architecture",
@@ -161,6 +170,9 @@ __all__ = [
     "Role",
     "RouteSpec",
     "RuleEvidence",
+    "SafetyLimit",
+    "SafetyMeasure",
+    "SafetySuite",
     "Sample",
     "Score",
     "ScoredAnswer",

@@ -50,9 +50,12 @@ if TYPE_CHECKING:
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
     from crossgrade.project._run_labels import finished_labels
+    from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
+    from crossgrade.project._safety_import import ImportedReport, ReportCount, ReportOptions
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
+    from crossgrade.project._suites import find_suite
     from crossgrade.project._traffic import Forgotten, ProjectTraffic, Rest, subject_key
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "FreezeOptions",
     "FreezePlan",
     "GivenLabel",
+    "ImportedReport",
     "LabelAgreement",
     "LabelBound",
     "LabelDesk",
@@ -78,6 +82,7 @@ __all__ = [
     "LabelProgress",
     "LivePlan",
     "LiveResult",
+    "ModelSafety",
     "NodeFacts",
     "OfferMove",
     "OnLiveCheck",
@@ -97,6 +102,7 @@ __all__ = [
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
+    "ProjectSafety",
     "ProjectTraffic",
     "Proposal",
     "Publication",
@@ -107,6 +113,8 @@ __all__ = [
     "RecentLog",
     "RenewalTest",
     "Renewed",
+    "ReportCount",
+    "ReportOptions",
     "Rescoring",
     "Rest",
     "ResultOptions",
@@ -116,6 +124,7 @@ __all__ = [
     "ShownVerdict",
     "SkipReason",
     "Succession",
+    "SuiteSafety",
     "VerdictExport",
     "Verification",
     "VersionDifference",
@@ -125,6 +134,7 @@ __all__ = [
     "ends_at",
     "export_log",
     "find_plugins",
+    "find_suite",
     "finished_labels",
     "gateway_basis",
     "growth_findings",
@@ -181,10 +191,13 @@ _LATE = {
     "Rescoring": "_rescoring",
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
+    **dict.fromkeys(("ModelSafety", "ProjectSafety", "SuiteSafety"), "_safety"),
+    **dict.fromkeys(("ImportedReport", "ReportCount", "ReportOptions"), "_safety_import"),
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
     "finished_labels": "_run_labels",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
+    "find_suite": "_suites",
     **dict.fromkeys(("Forgotten", "ProjectTraffic", "Rest", "subject_key"), "_traffic"),
 }
 

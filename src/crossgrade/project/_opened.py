@@ -14,6 +14,7 @@ from crossgrade.config import Config
 from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
+from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
@@ -107,8 +108,13 @@ class OpenProject:
                 self._cluster = None
 
     def workload(self, name: str) -> Workload:
-        """Return the workload of this name; raises NotFoundError naming those that exist."""
+        """Return the workload of this name; raises NotFoundError naming those that exist.
+
+        `WORKLOAD.SUITE` is that of a safety suite (`suite_workload`).
+        """
         found = self.config.workloads.get(name)
+        if found is None and (pair := find_suite(self.config, name)) is not None:
+            return self.plugins.marked(suite_workload(*pair, root=self.config.root))
         if found is None:
             known = ", ".join(self.config.workloads) or "none"
             raise NotFoundError(
@@ -196,6 +202,28 @@ class OpenProject:
 
         refuse_forbidden(self.clauses_of(model))
 
+    def clauses(self, name: str) -> tuple[Clause, ...]:
+        """Return what licences and hosts say to the team about the models that a workload's run asks.
+
+        The order is candidates, judge, incumbent. If the team has stated nothing, they name what it has to.
+        """
+        workload, today = self.workload(name), datetime.now(UTC).date()
+        judge = self.judge(workload)
+        asked = {
+            offer.name: offer
+            for offer in (*(each.offer for each in workload.candidates), judge, workload.incumbent.offer)
+            if offer
+        }
+        if self.config.team.is_stated:
+            return tuple(clause for offer in asked.values() for clause in self.facts_of(offer).clauses)
+        return tuple(clause for offer in asked.values() for clause in self.catalog.clauses(offer, today))
+
+    def check_terms(self, name: str) -> None:
+        """Raise UsageError if the team may not use a model that a workload's run asks."""
+        from crossgrade.catalog import refuse_forbidden
+
+        refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
+
     def clauses_of(self, model: str) -> tuple[Clause, ...]:
         """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
         offer = self.config.offers.get(model)
@@ -261,9 +289,8 @@ class OpenProject:
         model = workload.scorer.options.get("model")
         offer = self.config.offers.get(str(model))
         if offer is None:
-            where = f"workloads.{workload.name}.scorer.options.model"
             raise self.config.error(
-                where,
+                f"{_scorer_place(workload)}.options.model",
                 f"the scorer asks `{model}`, which `models` does not have",
                 code="scorer-model-undefined",
             )
@@ -309,7 +336,7 @@ class OpenProject:
             raise self._scorer_error(workload, error) from error
 
     def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
-        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
+        where = ".".join(filter(None, (_scorer_place(workload), error.where)))
         return self.config.error(where, error.message, error.hint, code=error.code)
 
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
@@ -334,9 +361,15 @@ class OpenProject:
             segment=workload.segment,
             cluster=workload.cluster,
             weight=workload.weight,
-            root=self.config.root,
+            root=None if workload.suite and workload.suite.shipped else self.config.root,
         )
         return dataset if copies else without_copies(dataset, workload)
+
+
+def _scorer_place(workload: Workload) -> str:
+    """Return where the configuration has a workload's scorer."""
+    suite = workload.suite
+    return f"workloads.{workload.name}.scorer" if suite is None else f"safety.suites.{suite.name}.grader"
 
 
 def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments: *ArgumentsT) -> ResultT:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from crossgrade.dialects import speaks_another_api
-from crossgrade.domain import Clause, Offer, Workload
+from crossgrade.domain import Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.project._baselines import (
     BaselineComparison,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
+    from crossgrade.project._safety import ProjectSafety
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
@@ -96,28 +97,6 @@ class Project(OpenProject):
         alone = replace(wanted, candidates=(variant,), across=across)
         workloads = {**self.config.workloads, workload: alone}
         return type(self)(replace(self.config, workloads=workloads), self.environ)
-
-    def clauses(self, name: str) -> tuple[Clause, ...]:
-        """Return what licences and hosts say to the team about the models that a workload's run asks.
-
-        The order is candidates, judge, incumbent. If the team has stated nothing, they name what it has to.
-        """
-        workload, today = self.workload(name), datetime.now(UTC).date()
-        judge = self.judge(workload)
-        asked = {
-            offer.name: offer
-            for offer in (*(each.offer for each in workload.candidates), judge, workload.incumbent.offer)
-            if offer
-        }
-        if self.config.team.is_stated:
-            return tuple(clause for offer in asked.values() for clause in self.facts_of(offer).clauses)
-        return tuple(clause for offer in asked.values() for clause in self.catalog.clauses(offer, today))
-
-    def check_terms(self, name: str) -> None:
-        """Raise UsageError if the team may not use a model that a workload's run asks."""
-        from crossgrade.catalog import refuse_forbidden
-
-        refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
@@ -329,6 +308,7 @@ class Project(OpenProject):
                 self._prices(offers_of(workload)),
                 self._known(offers_of(workload)),
                 self._contracts(offers_of(workload)),
+                safety=self.safety.facts(workload),
             ),
             seed=run.seed,
             changed_since_run=tuple(
@@ -473,6 +453,13 @@ class Project(OpenProject):
         case = self._case_of(tested, self.dataset(workload), run, so_far=True)
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=datetime.now(UTC), record=False).verdict
+
+    @property
+    def safety(self) -> "ProjectSafety":
+        """Safety suites: the rates of the models of workloads, and reports to import."""
+        from crossgrade.project._safety import ProjectSafety
+
+        return ProjectSafety(self)
 
     @property
     def traffic(self) -> "ProjectTraffic":

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.importers.deepeval import read_deepeval
+from crossgrade.workloads.importers.garak import GarakCount, GarakReport, read_garak, read_garak_report
 from crossgrade.workloads.importers.helm import read_helm
 from crossgrade.workloads.importers.inspect import read_inspect_archive, read_inspect_json
 from crossgrade.workloads.importers.lm_eval import read_lm_eval
@@ -44,6 +45,7 @@ IMPORTERS: Mapping[str, ImporterKind] = {
     for name, read in (
         ("csv", read_csv),
         ("deepeval", read_deepeval),
+        ("garak", read_garak),
         ("helm", read_helm),
         ("inspect", read_inspect_archive),
         ("inspect-json", read_inspect_json),
@@ -60,4 +62,12 @@ IMPORTERS: Mapping[str, ImporterKind] = {
 }
 """Every built-in format of results by name."""
 
-__all__ = ["IMPORTERS", "ImportRequest", "Importer", "ImporterKind"]
+__all__ = [
+    "IMPORTERS",
+    "GarakCount",
+    "GarakReport",
+    "ImportRequest",
+    "Importer",
+    "ImporterKind",
+    "read_garak_report",
+]
