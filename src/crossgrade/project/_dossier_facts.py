@@ -17,6 +17,7 @@ from crossgrade.evidence import (
     LocalWeights,
     OperationFacts,
     RegisteredModel,
+    SafetyFacts,
 )
 from crossgrade.identity import DossierBasis, keyring_bytes, rules_in_force
 from crossgrade.project._dossier_basis import is_local, local_engine
@@ -35,7 +36,10 @@ _MOST_NOTICE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DossierSources:
-    """What of a project dossiers are made from. `facts_of` returns the facts of an offer as of today."""
+    """What of a project dossiers are made from.
+
+    `facts_of` returns the facts of an offer as of today, and `safety_of` the safety rates of a workload.
+    """
 
     config: "Config"
     store: "Store"
@@ -43,6 +47,7 @@ class DossierSources:
     environ: Mapping[str, str]
     workload: Callable[[str], Workload]
     facts_of: "Callable[[Offer], OfferFacts]"
+    safety_of: Callable[[str], SafetyFacts]
 
 
 def registered_models(

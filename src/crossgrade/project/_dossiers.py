@@ -77,6 +77,7 @@ class ProjectDossiers:
             now=now,
             verdict=verdict,
             verdict_id=verdict_id,
+            safety=sources.safety_of(name),
             attachments=read.attachments,
             read_facts=read.facts,
             broken=read.broken,

@@ -19,6 +19,7 @@ from crossgrade.project._suites import find_suite, suite_workload
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
+    from crossgrade.evidence import SafetyFacts
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._dossiers import ProjectDossiers
@@ -250,8 +251,14 @@ class OpenProject:
             environ=self.environ,
             workload=self.workload,
             facts_of=self.facts_of,
+            safety_of=self._safety_facts,
         )
         return ProjectDossiers(sources)
+
+    def _safety_facts(self, workload: str) -> "SafetyFacts":  # noqa: ARG002  # `Project` has the suites
+        from crossgrade.evidence import SafetyFacts
+
+        return SafetyFacts()
 
     @property
     def catalog(self) -> "Catalog":
