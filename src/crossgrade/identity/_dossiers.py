@@ -57,6 +57,14 @@ class DossierEvidence:
     changed: tuple[str, ...] = ()
     lacks: tuple[int, ...] = ()
 
+    def problem(self, now: float) -> str | None:
+        """Return why it does not count at `now` (seconds since 1970), None if it does."""
+        if self.changed:
+            return f"{' and '.join(self.changed)} changed since the newest one was made"
+        if not now < self.valid_until:
+            return "the newest one has expired"
+        return "the newest one misses required fields" if self.lacks else None
+
 
 class Dossiers:
     """The newest dossier of each workload at one moment, and what they are compared with.

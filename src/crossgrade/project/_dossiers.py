@@ -145,8 +145,9 @@ class ProjectDossiers:
         ]
         signer = self._sources.store.ledger.secrets.signer()
         if signer is not None:
-            note = signer.sign(f"crossgrade-dossier/v1\n{stored.id}\n{stored.digest}\n")
-            written.append(write_text(folder / "dossier.json.sig", note))
+            # The first line keeps it from being read as a checkpoint, or as a signature of an export.
+            note = signer.sign(f"crossgrade-dossier/v1\ndossier {stored.digest}\n")
+            written.append(write_text(folder / "signature.note", note))
         return tuple(written)
 
     def _spec(self, workload: Workload) -> DossierSpec:

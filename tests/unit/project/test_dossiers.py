@@ -245,7 +245,7 @@ def test_it_is_written_as_a_page_as_cyclonedx_and_as_json(folder: Path, tmp_path
         stored = project.dossiers.make("triage")
         project.ledger.make_key("us.example/dossiers")
         written = project.dossiers.write(stored, tmp_path / "out")
-        (note,) = [path.read_text() for path in written if path.suffix == ".sig"]
+        (note,) = [path.read_text() for path in written if path.suffix == ".note"]
         assert stored.digest in note
         project.dossiers.write(stored, tmp_path / "out")  # again
     check_bom(json.loads((tmp_path / "out" / "dossier.cdx.json").read_text()))
