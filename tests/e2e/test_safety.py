@@ -1,6 +1,7 @@
 """Safety suites: runs, labels, rates side by side, imported reports, and what a decision makes of them."""
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import crossgrade
 from crossgrade.project import LabelDesk, LabelOptions
 from crossgrade.store import Rater
 from crossgrade.testing import Reply
-from tests.codes import noted
+from tests.codes import noted, raises_code
 from tests.e2e.driving import CommandLine, Project, Script
 from tests.e2e.test_labels import enter
 
@@ -125,6 +126,44 @@ def test_without_labels_a_required_suite_blocks_a_switch(cli: CommandLine, safe:
     assert check["met"] is None
 
 
+def test_a_candidate_that_is_shown_to_be_less_safe_is_out(
+    cli: CommandLine, safe: Project, script: dict[str, Script]
+) -> None:
+    safe.change("limit: 0.2, ", "")
+    new = script["new-model"]
+    script["new-model"] = lambda request: (
+        Reply(COMPLIANCE) if "bad thing" in request.prompt and request.prompt[-2] in "13579" else new(request)
+    )
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    verdict = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    assert verdict["name"] == "keep"
+    (guard,) = (each for each in verdict["guards"] if each["name"] == "safety-regression")
+    assert (guard["status"], guard["candidate"]) == ("fail", "new")
+
+
+def test_skipped_items_can_be_replaced_until_there_is_a_rate(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        desk, rater = at_desk(opened, "echo.harm", 50)
+        item = desk.next_item(rater)
+        assert item is not None
+        desk.record(rater, item.id, action="skip", scores=None, skip="cannot-judge", note="")
+        label(desk, rater)
+        ran = cli.succeeds("safety", "show", "echo")
+        assert noted(ran.err, "safety-labels-missing", 1, "--labels 51")
+        assert shown(cli)["models"][0]["final"]["rate"]["value"] is None
+        plan = opened.labelling.plan("echo.harm", LabelOptions(labels=51))
+        assert len(plan.draw.items) == 51
+        label(opened.labelling.open(plan), rater)
+        found = shown(cli)["models"][0]["final"]["rate"]
+        assert (found["labels"], found["skipped"], found["value"]) == (50, 1, 0)
+        with raises_code("label-rounds-used"):
+            opened.labelling.plan("echo.harm", LabelOptions(labels=60))
+
+
 def test_no_retention_is_tested_of_a_suite(cli: CommandLine, safe: Project) -> None:
     cli.succeeds("evaluate", "echo.harm", "--yes")
     cli.fails("decide", "echo.harm", error="safety-not-decided")
@@ -227,6 +266,51 @@ def test_reports_of_garak_become_runs_that_people_label(cli: CommandLine, safe: 
         plan = opened.labelling.plan("echo.harm")
         assert len(plan.draw.items) == 28
         assert all(len(row.answers) == 1 for row in plan.rows.values())
+
+
+def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) -> None:
+    report = DATA.parent / "log_fixtures/promptfoo/results.json"
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new")
+    cli.fails("safety", "import", report, *given, error="report-of-several-models")
+    document = json.loads(report.read_text(encoding="utf-8"))
+    summary = document["results"]
+    summary["results"] = [each for each in summary["results"] if each["promptIdx"] == 1]
+    for each in summary["results"]:
+        each["metadata"] = {"pluginId": "harmful:self-harm"}
+    alone = safe.folder / "new.json"
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    ran = cli.succeeds("safety", "import", alone, *given, "--category", "pluginId", "--json")
+    stated = summary["prompts"][1]["metrics"]
+    (count,) = json.loads(ran.out)["counts"]
+    assert count["category"] == "harmful:self-harm"
+    assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
+    summary["results"].pop()
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    cli.fails("safety", "import", alone, *given, error="report-counts-differ")
+
+
+def test_a_report_that_was_cut_off_is_refused_or_said_to_be_a_part(cli: CommandLine, safe: Project) -> None:
+    with gzip.open(DATA / "garak-0.17.1-model-a.report.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [line for line in lines if '"completion"' not in line]
+    cut = safe.folder / "cut.report.jsonl"
+    cut.write_text("".join(rows), encoding="utf-8")
+    given = (
+        "safety",
+        "import",
+        cut,
+        "--workload",
+        "echo",
+        "--suite",
+        "harm",
+        "--model",
+        "new",
+        "--metric",
+        "any",
+    )
+    cli.fails(*given, error=("run-not-successful", "28 of 28"))
+    assert not json.loads(cli.succeeds("runs", "echo.harm", "--json").out)["runs"]
+    ran = cli.succeeds(*given, "--allow-unfinished")
+    assert noted(ran.err, "safety-report-part")
 
 
 def test_reports_that_cannot_be_evidence(cli: CommandLine, safe: Project) -> None:

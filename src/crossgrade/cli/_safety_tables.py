@@ -55,24 +55,20 @@ def _row(each: "ModelSafety") -> list[object]:
 
 
 def _print_categories(found: "SuiteSafety") -> None:
-    rows = [
-        [category, each.model, rate.n, _events(rate), rate.unread, _labelled(rate)]
-        for each in found.models
-        for category, rate in each.by_category.items()
-    ]
-    rows.sort(key=lambda row: str(row[0]))
+    """Print how many answers of each category the grader flagged and people did, the models side by side."""
+    categories = sorted({name for each in found.models for name in each.by_category})
+    rows = [[name, *(_counts(each.by_category.get(name)) for each in found.models)] for name in categories]
     if rows:
         click.echo()
-        headers = ["category", "model", "answers", "graded events", "unread", "labelled events"]
-        print_table(headers, rows, right=headers[2:])
+        headers = ["category: flagged, labelled so", *(each.model for each in found.models)]
+        print_table(headers, rows, right=headers[1:])
 
 
-def _events(rate: "CalibratedRate") -> int:
-    return round((rate.grader_rate or 0.0) * rate.n)
-
-
-def _labelled(rate: "CalibratedRate") -> str:
-    return f"{rate.events:g} of {rate.labels}" if rate.labels else ""
+def _counts(rate: "CalibratedRate | None") -> str:
+    if rate is None:
+        return ""
+    labelled = f", {rate.events:g} of {rate.labels}" if rate.labels else ""
+    return f"{round((rate.grader_rate or 0.0) * rate.n)} of {rate.n}{labelled}"
 
 
 def _tell_missing(found: "SuiteSafety") -> None:
@@ -89,9 +85,11 @@ def _tell_missing(found: "SuiteSafety") -> None:
                 code="safety-labels-waiting",
             )
         if rate.labels_missing:
+            number = each.drawn + rate.labels_missing
+            more = f" --labels {number}" if each.drawn and not each.waiting else ""
             note(
                 f"{found.name}: {rate.labels_missing} more labels for a rate of {each.model}: "
-                f"`crossgrade label {found.name}`",
+                f"`crossgrade label {found.name}{more}`",
                 code="safety-labels-missing",
             )
         else:

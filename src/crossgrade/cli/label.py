@@ -12,7 +12,7 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import complete_route, complete_workload, filled
+from crossgrade.cli._params import complete_route, complete_workload_or_suite, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Link(NamedTuple):
 
 
 @click.command()
-@click.argument("workload", required=False, shell_complete=complete_workload)
+@click.argument("workload", required=False, shell_complete=complete_workload_or_suite)
 @click.option("--run", "run_id", metavar="RUN", help="Label this run instead of the newest.")
 @click.option(
     "--live",

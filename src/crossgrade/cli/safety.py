@@ -166,6 +166,11 @@ def _show_runs(
     metavar="NAME",
     help="Detector, scorer or metric, where the report has several. garak: also `any`.",
 )
+@click.option(
+    "--category",
+    metavar="KEY",
+    help="Key of the answers' metadata that is their category, such as `pluginId`. garak: the probe.",
+)
 @click.option("--format", "file_format", metavar="NAME", help="Format of the report.  [default: recognised]")
 @click.option(
     "--score-is-event",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from crossgrade.domain import SAFETY_EVENTS, Workload
 from crossgrade.errors import UsageError
 from crossgrade.project._designs import run_named
+from crossgrade.project._graded import graded_answers
 from crossgrade.project._label_files import read_label_file, write_label_file
 from crossgrade.project._label_pilots import (
     certified_by,
@@ -283,7 +284,7 @@ class ProjectLabelling:
                 code="label-rounds-residual",
                 hint="leave out `--rounds`, or draw at random: leave out `--draw`",
             )
-        rounds = self._rounds(workload, options, known, number=number, most=len(items))
+        rounds = self._rounds(workload, run, options, known, number=number, most=len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
         # A resumed run has items that come before those which were drawn, and what is labelled stays drawn.
@@ -312,6 +313,7 @@ class ProjectLabelling:
     def _rounds(
         self,
         workload: Workload,
+        run: "Run",
         options: LabelOptions,
         known: LabelDraw | None,
         *,
@@ -322,6 +324,7 @@ class ProjectLabelling:
 
         Who enlarges a draw may have seen what its labels say. Each round has its part of alpha, so a
         draw with labels can be enlarged only as often, and by as much, as was planned before the first.
+        Labels of a suite that are too few for a rate, as after skips or failed calls, have said nothing yet.
         """
         if known is None:
             rounds = options.rounds or 1
@@ -333,6 +336,8 @@ class ProjectLabelling:
                 )
             return LabelRounds(rounds, 1, number)
         rounds, this, first = rounds_of(known)
+        if workload.suite is not None and self._has_no_rate(workload, run):
+            return LabelRounds(rounds, this, number)
         if this == rounds:
             raise UsageError(
                 f"round {this} of {rounds} has labels: enlarged because of what they say, it would be wrong "
@@ -347,6 +352,12 @@ class ProjectLabelling:
                 hint=f"give `--labels {wanted}`, or leave it out to go on with round {this}",
             )
         return LabelRounds(rounds, this + 1, first)
+
+    def _has_no_rate(self, workload: Workload, run: "Run") -> bool:
+        """Return whether a model of a suite has too few labels for a rate."""
+        answers = graded_answers(self._project, run, workload).values()
+        labels = [sum(label is not None for label in each.labels.values()) for each in answers]
+        return min(labels, default=0) < _least_labels(workload)
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""

@@ -203,6 +203,11 @@ class OpenProject:
 
         refuse_forbidden(self.clauses_of(model))
 
+    def clauses_of(self, model: str) -> tuple[Clause, ...]:
+        """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
+        offer = self.config.offers.get(model)
+        return () if offer is None else self.facts_of(offer).clauses
+
     def clauses(self, name: str) -> tuple[Clause, ...]:
         """Return what licences and hosts say to the team about the models that a workload's run asks.
 
@@ -224,11 +229,6 @@ class OpenProject:
         from crossgrade.catalog import refuse_forbidden
 
         refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
-
-    def clauses_of(self, model: str) -> tuple[Clause, ...]:
-        """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
-        offer = self.config.offers.get(model)
-        return () if offer is None else self.facts_of(offer).clauses
 
     @property
     def ledger(self) -> "ProjectLedger":

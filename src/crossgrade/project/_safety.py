@@ -1,17 +1,15 @@
 """The safety rates of a workload's models, from the runs and labels in the store."""
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from crossgrade.domain import SafetySuite, ScoredAnswer, Workload
+from crossgrade.domain import SafetySuite, Workload
 from crossgrade.errors import NotFoundError, UsageError, closest
-from crossgrade.project._measured import offers_of, run_answers
+from crossgrade.project._graded import GradedAnswers, graded_answers
+from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._run_labels import labels_in_store
 from crossgrade.project._safety_import import (
     IMPORTED,
     ImportedReport,
@@ -25,81 +23,22 @@ if TYPE_CHECKING:
     from crossgrade.decide import RequirementCheck, SafetyRate
     from crossgrade.stats import CalibratedDifference, CalibratedRate
     from crossgrade.store import Run
-    from crossgrade.workloads import Results
-
-_LEVEL = 0.95
-
-_Key: TypeAlias = Hashable
-"""Which answer of a model: (sample id, epoch)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradedAnswers:
-    """The grades and labels of one model's answers in a run, by sample and epoch.
-
-    A grade is 1 for an event, 0 for none and None where it cannot be read. A label is the mean of the
-    raters', None for an item that was skipped. `empty` counts blank answers and `errors` failed calls, which
-    have neither. `waiting` counts the drawn items that are neither labelled nor skipped, and `rounds` the
-    planned rounds of labels.
-    """
-
-    run: "Run"
-    model: str
-    grades: Mapping[_Key, int | None]
-    labels: Mapping[_Key, float | None]
-    categories: Mapping[_Key, str | None]
-    empty: int
-    errors: int
-    waiting: int
-    rounds: int
-    on: date | None
-
-    @property
-    def level(self) -> float:
-        """The confidence of each round, so that all planned ones together keep to 95 %."""
-        return 1 - (1 - _LEVEL) / self.rounds
-
-    @property
-    def is_labelled(self) -> bool:
-        """Whether all drawn items are labelled: stopping at a good moment would choose the rate."""
-        return bool(self.labels) and not self.waiting
-
-    @property
-    def final_labels(self) -> Mapping[_Key, float | None]:
-        """The labels that a decision takes: all of them, or none yet."""
-        return self.labels if self.is_labelled else {}
-
-    @cached_property
-    def by_category(self) -> "Mapping[str, CalibratedRate]":
-        """The rate of each category, with the labels so far."""
-        from crossgrade.stats import calibrated_rate
-
-        keys: dict[str, list[_Key]] = {}
-        for key in self.grades:
-            keys.setdefault(self.categories[key] or "", []).append(key)
-        return {
-            name: calibrated_rate(
-                {key: self.grades[key] for key in own},
-                {key: self.labels[key] for key in own if key in self.labels},
-                self.level,
-            )
-            for name, own in keys.items()
-            if name
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSafety:
     """A model's rate on a suite: `so_far` with the labels there are, `final` as a decision takes it.
 
-    `waiting` counts the drawn items without a label, `empty` and `errors` the prompts without an answer.
-    `report` is the file that the answers were imported from, None if the models were asked here.
+    `drawn` counts the items drawn for labelling and `waiting` those without a label yet, `empty` and
+    `errors` the prompts without an answer. `report` is the file that the answers were imported from, None if
+    the models were asked here.
     """
 
     model: str
     so_far: "SafetyRate"
     final: "SafetyRate"
     by_category: "Mapping[str, CalibratedRate]"
+    drawn: int
     waiting: int
     empty: int
     errors: int
@@ -259,82 +198,6 @@ def _is_current(run: "Run", model: str, today: Mapping[str, Any]) -> bool:
     return bool(same and _variants(run.settings).get(model, "") == today["models"].get(model))
 
 
-def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict[str, GradedAnswers]:
-    """Return the grades and labels of a run of a suite, by model."""
-    from crossgrade.workloads import results_from_answers
-
-    answers = run_answers(project.store, run, {}, project.catalog.price)
-    epochs = max((each.epoch for each in answers), default=1)
-    found = labels_in_store(project.store, run, epochs=epochs, now=datetime.now(UTC))
-    labels: dict[tuple[str, str, int], float | None] = {}
-    if found is not None and answers:
-        add_labels = found.columns(workload.incumbent.name, so_far=True)
-        assert add_labels is not None
-        results = add_labels(results_from_answers(answers, workload=run.workload, source=f"run {run.id}"))
-        labels = _labels(results)
-    by_model: dict[str, list[ScoredAnswer]] = {}
-    for each in answers:
-        by_model.setdefault(each.model, []).append(each)
-    waiting, rounds = (0, 1) if found is None else (found.counts.left, found.counts.rounds)
-    return {
-        model: replace(_graded(run, model, own, labels), waiting=waiting, rounds=rounds)
-        for model, own in by_model.items()
-    }
-
-
-def _graded(
-    run: "Run",
-    model: str,
-    answers: list[ScoredAnswer],
-    labels: Mapping[tuple[str, str, int], float | None],
-) -> GradedAnswers:
-    errors = [each for each in answers if each.error is not None]
-    empty = [each for each in answers if each.error is None and not (each.output or "").strip()]
-    graded = {
-        (each.sample_id, each.epoch): each
-        for each in answers
-        if each.error is None and (each.output or "").strip()
-    }
-    return GradedAnswers(
-        run=run,
-        model=model,
-        grades={key: _grade(each) for key, each in graded.items()},
-        labels={key: labels[(model, *key)] for key in graded if (model, *key) in labels},
-        categories={key: each.segment for key, each in graded.items()},
-        empty=len(empty),
-        errors=len(errors),
-        waiting=0,
-        rounds=1,
-        on=max((each.on for each in graded.values() if each.on), default=None),
-    )
-
-
-def _grade(answer: ScoredAnswer) -> int | None:
-    """Return a grader's verdict; one that it could not give is None, never 0."""
-    if answer.unparsed or answer.score is None:
-        return None
-    return int(answer.score >= 0.5)
-
-
-def _labels(results: "Results") -> dict[tuple[str, str, int], float | None]:
-    """Return people's labels by model, sample and epoch; None where they skipped."""
-    human, skipped = results.amounts.get("human"), results.amounts.get("label_skipped")
-    epochs, found = results.labels.get("epoch"), dict[tuple[str, str, int], float | None]()
-    if human is None:
-        return found
-    for row in range(len(results)):
-        if human[row] != human[row]:
-            continue
-        epoch = 1 if epochs is None else int(epochs.names[epochs.codes[row]])
-        key = (
-            str(results.models.names[results.models.codes[row]]),
-            str(results.samples.names[results.samples.codes[row]]),
-            epoch,
-        )
-        found[key] = None if skipped is not None and skipped[row] == 1 else float(human[row])
-    return found
-
-
 def _model_safety(answers: GradedAnswers, incumbent: GradedAnswers | None, suite: SafetySuite) -> ModelSafety:
     report = answers.run.settings.get(IMPORTED)
     return ModelSafety(
@@ -342,6 +205,7 @@ def _model_safety(answers: GradedAnswers, incumbent: GradedAnswers | None, suite
         so_far=_rate(answers, incumbent, suite, final=False),
         final=_rate(answers, incumbent, suite, final=True),
         by_category=answers.by_category,
+        drawn=answers.drawn,
         waiting=answers.waiting,
         empty=answers.empty,
         errors=answers.errors,

@@ -27,12 +27,14 @@ _NO_ANSWER = "the report has no answer"
 class ReportOptions:
     """How a report is read; None is recognised, or the only one there is.
 
-    `metric` picks a detector, scorer or metric where there are several. With `score_is_event` a score of 1
-    is an event, and otherwise an answer that passed. `allow_unfinished` takes a report that was cut off.
+    `metric` picks a detector, scorer or metric where there are several. `category` is the key of the answers'
+    metadata by which they are counted too. With `score_is_event` a score of 1 is an event, and otherwise an
+    answer that passed. `allow_unfinished` takes a report that was cut off.
     """
 
     file_format: str | None = None
     metric: str | None = None
+    category: str | None = None
     score_is_event: bool = False
     allow_unfinished: bool = False
 
@@ -129,6 +131,7 @@ def _read(project: OpenProject, path: Path, model: str, options: ReportOptions) 
         {model: path},
         file_format=options.file_format,
         metric=options.metric,
+        group=options.category,
         allow_unfinished=options.allow_unfinished,
         importers=project.plugins.importers,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, desc, func, insert, select
 
-from crossgrade.domain import Dossier
+from crossgrade.domain import JSON, Dossier
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.identity import DossierMark, dossiers_bytes
 from crossgrade.store import _tables as t
@@ -17,6 +17,9 @@ from crossgrade.store._keys import replace_private
 from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._records import LATEST, new_id, utc_now
+
+_ENTERED = ("id", "workload", "made_at", "valid_until")
+"""The columns that the ledger has too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class DossierRecords:
             "dossier": text,
             "at": utc_now().isoformat(),
         }
-        facts = {name: row[name] for name in ("id", "workload", "made_at", "valid_until")}
+        facts = {name: row[name] for name in _ENTERED}
         event = decision(
             "dossier",
             **facts,
@@ -117,12 +120,13 @@ class DossierRecords:
         with self._database.reading() as connection:
             return [_stored(row) for row in _newest(connection)]
 
-    def documents(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the id of every dossier, when it was recorded, and the digest of its document."""
-        query = select(t.dossiers.c.id, t.dossiers.c.at, t.dossiers.c.dossier).order_by(t.dossiers.c.number)
+    def documents(self) -> Iterator[tuple[str, str, dict[str, JSON]]]:
+        """Yield the id of every dossier, when it was recorded, and what its entry in the ledger must say."""
+        query = select(t.dossiers).order_by(t.dossiers.c.number)
         with self._database.reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=100)):
-                yield row.id, row.at, document_digest(row.dossier)
+                facts: dict[str, JSON] = {name: getattr(row, name) for name in _ENTERED}
+                yield row.id, row.at, {**facts, "digest": document_digest(row.dossier)}
 
     def publish(self) -> None:
         """Write `dossiers.json` from the database, at a start and after changes on other machines."""

@@ -63,9 +63,10 @@ def test_the_ledger_has_the_digest_of_the_row(any_store: Store) -> None:
     assert entry.kind == "dossier"
     assert entry.detail["digest"] == stored.digest
     assert entry.detail["missing"] == list(DOSSIER_FIELDS)
-    assert [(name, digest) for name, _, digest in any_store.dossiers.documents()] == [
-        (stored.id, stored.digest)
-    ]
+    ((name, _, facts),) = any_store.dossiers.documents()
+    assert name == stored.id
+    assert {**entry.detail, **facts} == entry.detail
+    assert facts["digest"] == stored.digest
 
 
 def test_an_unknown_and_an_ambiguous_id_are_refused(any_store: Store) -> None:
