@@ -10,15 +10,16 @@ from crossgrade.identity._dossiers import (
     dossiers_bytes,
     read_dossiers,
 )
-from crossgrade.identity._in_force import RulesInForce, rules_in_force
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
     AccessRequest,
     AccessRules,
     ModelEvidence,
+    RulesInForce,
     evidence_of,
     needless_rules,
+    rules_in_force,
     ungiven_tiers,
 )
 from crossgrade.identity._text import NewKey, is_key, new_key

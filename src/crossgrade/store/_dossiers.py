@@ -120,13 +120,13 @@ class DossierRecords:
         with self._database.reading() as connection:
             return [_stored(row) for row in _newest(connection)]
 
-    def documents(self) -> Iterator[tuple[str, str, dict[str, JSON]]]:
-        """Yield the id of every dossier, when it was recorded, and what its entry in the ledger must say."""
+    def documents(self) -> Iterator[tuple[str, dict[str, JSON]]]:
+        """Yield the id of every dossier, and what its entry in the ledger must say."""
         query = select(t.dossiers).order_by(t.dossiers.c.number)
         with self._database.reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=100)):
                 facts: dict[str, JSON] = {name: getattr(row, name) for name in _ENTERED}
-                yield row.id, row.at, {**facts, "digest": document_digest(row.dossier)}
+                yield row.id, {**facts, "digest": document_digest(row.dossier)}
 
     def publish(self) -> None:
         """Write `dossiers.json` from the database, at a start and after changes on other machines."""

@@ -63,7 +63,7 @@ def test_the_ledger_has_the_digest_of_the_row(any_store: Store) -> None:
     assert entry.kind == "dossier"
     assert entry.detail["digest"] == stored.digest
     assert entry.detail["missing"] == list(DOSSIER_FIELDS)
-    ((name, _, facts),) = any_store.dossiers.documents()
+    ((name, facts),) = any_store.dossiers.documents()
     assert name == stored.id
     assert {**entry.detail, **facts} == entry.detail
     assert facts["digest"] == stored.digest
