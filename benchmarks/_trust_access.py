@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,7 @@ def access_site(folder: Path) -> Iterator[AccessSite]:
         with serving(folder, config, environ={"BEHIND": "sk-behind"}) as served:
             site = AccessSite(served, first, second, provider)
             for issuer in (first, second):
-                _until(lambda issuer=issuer: site.ask(issuer.token())[0] == 200)  # type: ignore[misc]
+                _until(partial(_is_answered, site, issuer))
             yield site
 
 
@@ -129,7 +129,7 @@ def _token_rows(site: AccessSite) -> Iterator[Row]:
     reached = len(site.provider.requests) - before
     yield _none(f"bad tokens accepted, of {len(bad)} kinds", len(accepted), _named(accepted))
     yield _none("requests with a bad token that reached the provider", reached, _WHERE)
-    good = [site.ask(issuer.token())[0] == 200 for issuer in (site.first, site.second)]
+    good = [_is_answered(site, issuer) for issuer in (site.first, site.second)]
     yield _none("good tokens refused beside them", good.count(False), f"of {len(good)}")
 
 
@@ -228,7 +228,11 @@ def _read(connection: socket.socket) -> tuple[int, Mapping[str, str], Any]:
     return 0, {}, None
 
 
-def _until(holds: Any) -> None:
+def _is_answered(site: AccessSite, issuer: SigningIssuer) -> bool:
+    return site.ask(issuer.token())[0] == 200
+
+
+def _until(holds: Callable[[], bool]) -> None:
     give_up = time.monotonic() + _PATIENCE_S
     while not holds():
         assert time.monotonic() < give_up

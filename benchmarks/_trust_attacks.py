@@ -119,7 +119,7 @@ def rebuild(
         )
         made = [(each.level, each.number, found) for each, found in tree.append(leaf_hash(body))]
         connection.executemany("INSERT INTO ledger_nodes VALUES (?, ?, ?)", made)
-    head = (tree.size, b"".join(tree.hashes))
+    head = (tree.size, tree.frontier)
     connection.execute("UPDATE ledger_head SET size = ?, frontier = ?", head)
     kept = [(size, old[size]) for size in notes]
     if signer is not None:
@@ -204,7 +204,7 @@ def _erase_silently(connection: sqlite3.Connection, _: Logged) -> None:
 def _erase_lawfully(_connection: sqlite3.Connection, base: Logged) -> None:
     # The keys are those of the folder.
     with Store.open(base.folder / "attacked.db") as store:
-        store.ledger.erase("p1", {"because": "asked for it", "by": "the officer"})
+        store.ledger.erase("p1", because="asked for it", by="the officer")
 
 
 def _erase_in_words_only(connection: sqlite3.Connection, base: Logged) -> None:

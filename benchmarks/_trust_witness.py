@@ -18,12 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from benchmarks._table import Row
-from crossgrade.ledger import (
-    CheckpointRequest,
-    NoteSigner,
-    SignedNote,
-    read_entry,
-)
+from crossgrade.ledger import CheckpointRequest, EntryKind, NoteSigner, SignedNote, read_entry
 from crossgrade.serve import Cosigning, WitnessFolder, cosign
 from crossgrade.store import LedgerEvent, Store
 
@@ -152,8 +147,7 @@ def lost_to_kills(times: int, seed: int = 21) -> dict[str, int]:
     with tempfile.TemporaryDirectory() as name, _log(Path(name) / "log") as store:
         newest = 0
         for number in range(times):
-            with _witness(Path(name), store, is_new=number == 0) as (url, folder):
-                process = _PROCESSES[url]
+            with _witness(Path(name), store, is_new=number == 0) as (url, folder, process):
                 killer = threading.Timer(chance.uniform(0.1, 1), os.kill, (process.pid, signal.SIGKILL))
                 killer.start()
                 known = dict[str, int]()
@@ -165,9 +159,6 @@ def lost_to_kills(times: int, seed: int = 21) -> dict[str, int]:
                 killer.join()
                 found["forgotten"] += folder.record(ORIGIN).checkpoint.size < newest
     return found
-
-
-_PROCESSES: dict[str, "subprocess.Popen[str]"] = {}
 
 
 @contextmanager
@@ -190,8 +181,10 @@ def _other(folder: Path, name: str, signer: NoteSigner, size: int) -> Iterator[S
 
 
 @contextmanager
-def _witness(folder: Path, store: Store, *, is_new: bool = True) -> Iterator[tuple[str, WitnessFolder]]:
-    """Serve a witness of the log in a process of its own; yield its address and its folder."""
+def _witness(
+    folder: Path, store: Store, *, is_new: bool = True
+) -> Iterator[tuple[str, WitnessFolder, subprocess.Popen[str]]]:
+    """Serve a witness of the log in a process of its own; yield its address, its folder and the process."""
     state = folder / "witness"
     if is_new:
         WitnessFolder.create(state, "witness.example.com").add(_signer(store).vkey, now_s=int(time.time()))
@@ -201,9 +194,8 @@ def _witness(folder: Path, store: Store, *, is_new: bool = True) -> Iterator[tup
     url = process.stderr.readline().split()[-1]
     silent = threading.Thread(target=process.stderr.read, daemon=True)
     silent.start()
-    _PROCESSES[url] = process
     try:
-        yield url, WitnessFolder.open(state)
+        yield url, WitnessFolder.open(state), process
     finally:
         process.kill()
         process.wait()
@@ -217,7 +209,7 @@ def _witnessed() -> Iterator[tuple[Path, Store, str, WitnessFolder]]:
     with (
         tempfile.TemporaryDirectory() as name,
         _log(Path(name) / "log") as store,
-        _witness(Path(name), store) as (url, folder),
+        _witness(Path(name), store) as (url, folder, _),
     ):
         yield Path(name), store, url, folder
 
@@ -227,15 +219,15 @@ def _told(status: int, body: bytes) -> Iterator[str]:
     """Serve one answer to everything."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -251,7 +243,7 @@ def _signer(store: Store) -> NoteSigner:
     return signer
 
 
-def _grow(store: Store, count: int, kind="request") -> None:
+def _grow(store: Store, count: int, kind: EntryKind = "request") -> None:
     store.ledger.append([LedgerEvent(kind, {"n": number}) for number in range(count)])
 
 

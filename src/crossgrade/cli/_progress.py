@@ -133,6 +133,8 @@ def _span(retention: "Retention") -> str:
     """Return the bound that agrees with how the test came out, or both while it is open."""
     from crossgrade.decide import bound
 
+    if retention.judge_alone:
+        return " by the judge alone"
     low, high, floor = retention.low, retention.high, retention.floor
     if low is None or high is None:
         return ""

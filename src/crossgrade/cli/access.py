@@ -1,6 +1,5 @@
 """`crossgrade access`: test access rules, suspend and restore callers."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from crossgrade.project import CaseResult, Project
 
 EXIT_DIFFERS = 1
-_USER = re.compile(r"user-[0-9a-f]{16}")
 
 
 @click.group()
@@ -96,9 +94,9 @@ def suspend(
 ) -> None:
     """Refuse all requests of a PRINCIPAL until it is restored.
 
-    The gateway does so within a second, and within two on other machines.
-    PRINCIPAL is a key's id or name, or the id of a user as records have it (`user-…`). The user can also be
-    named with `--issuer` and `--subject`. Requests that are running are answered.
+    The gateway does so within a second, and within two on other machines. PRINCIPAL is a key's id or name, or
+    the id of a user as records have it (`user-…`). The user can also be named with `--issuer` and
+    `--subject`. Requests that are running are answered.
     """
     with _project(config_path) as project:
         found = _named(project, principal, issuer, subject)
@@ -166,6 +164,7 @@ def _project(config_path: str) -> "Project":
 def _named(project: "Project", principal: str | None, issuer: str | None, subject: str | None) -> str:
     """Return the id of the caller that a command names."""
     from crossgrade.errors import UsageError
+    from crossgrade.identity import is_subject
 
     is_user = issuer is not None and subject is not None and principal is None
     if not is_user and (principal is None or issuer is not None or subject is not None):
@@ -176,7 +175,7 @@ def _named(project: "Project", principal: str | None, issuer: str | None, subjec
         )
     if principal is None:
         return project.access.user(issuer or "", subject or "")
-    return principal if _USER.fullmatch(principal) else project.store.keys.get(principal).id
+    return principal if is_subject(principal) else project.store.keys.get(principal).id
 
 
 def _say(principal: str, kind: str, *, changed: bool, as_json: bool) -> None:

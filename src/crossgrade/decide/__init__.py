@@ -17,7 +17,7 @@ from crossgrade.decide._following import FUTILITY
 from crossgrade.decide._growth import GrowthStep, growth_mark, growth_steps, passed_steps
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._guards import GUARDS, GuardKind
-from crossgrade.decide._json import gate, upgraded_verdict, verdict_from_json, verdict_to_json
+from crossgrade.decide._json import finite_json, gate, upgraded_verdict, verdict_from_json, verdict_to_json
 from crossgrade.decide._observations import (
     LARGEST_BLOCK,
     PILOT,
@@ -138,6 +138,7 @@ __all__ = [
     "evidence_without_texts",
     "exact",
     "finding",
+    "finite_json",
     "gate",
     "growth_mark",
     "growth_steps",

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from crossgrade.decide._evidence import Evidence
+from crossgrade.decide._json import finite_json
 from crossgrade.errors import CrossgradeError, DataError
 
 EVIDENCE_VERSION = 1
@@ -18,9 +19,9 @@ def evidence_to_json(evidence: Evidence) -> dict[str, Any]:
     """Return the evidence as plain JSON values, `schema_version` first.
 
     A column is a list with a value for each sample, `null` where there is none (NaN, or no text). A column
-    that is not there is `null` as a whole. Other numbers that JSON lacks are the texts "inf", "-inf", "nan".
+    that is not there is `null` as a whole. Other numbers that JSON lacks are texts, as `finite_json` says.
     """
-    tree: dict[str, Any] = _finite(msgspec.to_builtins(evidence, enc_hook=_listed))
+    tree: dict[str, Any] = finite_json(msgspec.to_builtins(evidence, enc_hook=_listed))
     return {"schema_version": EVIDENCE_VERSION, **tree}
 
 
@@ -53,18 +54,9 @@ def evidence_from_json(tree: Any) -> Evidence:
 
 
 def _listed(column: Any) -> list[Any]:
-    if not isinstance(column, np.ndarray):
-        raise NotImplementedError(f"{type(column).__name__} in evidence")
+    assert isinstance(column, np.ndarray)  # of the types of an evidence's fields msgspec lacks this one alone
     values: list[Any] = column.tolist()
     return [None if each != each else each for each in values] if column.dtype.kind == "f" else values  # noqa: PLR0124 -- NaN
-
-
-def _finite(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return str(node) if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def _column(kind: Any, values: Any) -> np.ndarray:
@@ -93,7 +85,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_INFINITE = ("inf", "-inf")
+_INFINITE = (finite_json(math.inf), finite_json(-math.inf))
 
 _KINDS: Mapping[Any, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     np.float64: (_is_number, _number),

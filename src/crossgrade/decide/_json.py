@@ -1,6 +1,7 @@
 """Verdicts as plain JSON and back."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -30,7 +31,7 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """
     tree: dict[str, Any] = msgspec.to_builtins(verdict)
     shown = _shown(verdict)
-    found: dict[str, Any] = _finite({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
+    found: dict[str, Any] = finite_json({"schema_version": SCHEMA_VERSION, "retention": shown, **tree})
     return found
 
 
@@ -82,7 +83,7 @@ def _check_shown(recorded: Any, verdict: Verdict) -> None:
     """Raise `ValueError` where no certificate is on the whole, or another figure is shown than the first."""
     if all(one.segment is not None for one in verdict.certificates):
         raise ValueError("none of its certificates is on the whole workload")
-    shown = _finite(_shown(verdict)) or {}
+    shown = finite_json(_shown(verdict)) or {}
     for key in () if not isinstance(recorded, dict) else recorded.keys() & shown.keys():
         if recorded[key] != shown[key]:
             raise ValueError(f"its headline says {key} {recorded[key]!r}, its certificates {shown[key]!r}")
@@ -119,14 +120,14 @@ def upgraded_verdict(tree: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"its certificates have no {error}") from error
 
 
-def _finite(node: Any) -> Any:
-    """Return the tree with infinities as text."""
-    if isinstance(node, dict):
-        return {key: _finite(value) for key, value in node.items()}
+def finite_json(node: Any) -> Any:
+    """Return a JSON tree with the texts "Infinity", "-Infinity" and "NaN" for the numbers that JSON lacks."""
+    if isinstance(node, Mapping):
+        return {key: finite_json(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    if isinstance(node, float) and math.isinf(node):
-        return _INFINITE if node > 0 else f"-{_INFINITE}"
+        return [finite_json(value) for value in node]
+    if isinstance(node, float) and not math.isfinite(node):
+        return "NaN" if math.isnan(node) else _INFINITE if node > 0 else f"-{_INFINITE}"
     return node
 
 

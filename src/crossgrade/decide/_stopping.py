@@ -15,10 +15,12 @@ and the evidence carries the switch (`settles` looks: guards, requirements, the 
 segments nor a dearer candidate can change the verdict: they are not needed. That takes hypotheses out
 by what the data say of another one, and certifies none of them, so it costs no error rate.
 
-A fixed design is never stopped early.
+A fixed design is never stopped early. Neither is one that a judge scores: people's labels may correct its
+scores later, after a stop would have relied on them.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from crossgrade.decide._following import FUTILITY, Follower
 from crossgrade.decide._hypotheses import Hypothesis, alpha_shares
@@ -39,6 +41,7 @@ class Stopping:
     never gives up. `settles` is asked about a candidate that has passed on the whole: it returns the
     candidates that are dearer, or None while the evidence does not carry a switch to it; without it every
     hypothesis is followed to its end. With `alone` each candidate has the error rate for itself.
+    The scores of a `judged` run are a judge's, which bound nothing until people's labels correct them.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Stopping:
         futility: float | None = FUTILITY,
         settles: Callable[[str], Collection[str] | None] | None = None,
         alone: bool = False,
+        judged: bool = False,
     ) -> None:
-        self._never = mode == "fixed"
+        self._never = judged or mode == "fixed"
+        self._judged = judged
         self._settles = settles
         self._taken = 0
         self._look_at: dict[str, float] = {}
@@ -133,13 +138,19 @@ class Stopping:
         """Return each candidate's retention so far over the whole workload, or on each segment.
 
         The keys are `CANDIDATE`, or `CANDIDATE on SEGMENT` where only splits are tested. The
-        interval may be looked at as often as one likes.
+        interval may be looked at as often as one likes. By a judge alone there is none, as in the verdict.
         """
         wholes = {key: each for key, each in self._followers.items() if key[1] is None}
         return {
-            candidate if segment is None else f"{candidate} on {segment}": follower.result()
+            candidate if segment is None else f"{candidate} on {segment}": self._so_far(follower)
             for (candidate, segment), follower in (wholes or self._followers).items()
         }
+
+    def _so_far(self, follower: Follower) -> Retention:
+        found = follower.result()
+        if not self._judged:
+            return found
+        return replace(found, low=None, high=None, outcome="undecided", labels=0)
 
     def _settle(self, candidate: str) -> None:
         """Take out what a switch to this candidate makes needless, once the evidence carries it."""

@@ -2,14 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
 
-from crossgrade.dialects import failure
 from crossgrade.errors import AccessError, BadRequestError, ContextTooLongError, ProviderError, UpstreamError
-from crossgrade.gateway._admission import admit
 from crossgrade.gateway._answers import (
     JSON_TYPE,
     STREAM_TYPE,
@@ -109,18 +106,15 @@ class Exchange(RequestState):
             try:
                 permit = context.permit(self.principal, route)
             except AccessError as error:
-                problem = access_problem(error)
-                context.inscriber.refused(self, problem)
-                self.refuse(problem)
+                self._deny(access_problem(error))
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
         targets = self.choose(route, payload, context.wall)
         if permit.gate is not None:
-            admitted = admit(self, permit.gate, targets, context.wall())
+            admitted = self.admit(permit.gate, targets, context.wall())
             if isinstance(admitted, Problem):
-                context.inscriber.refused(self, admitted)
-                self.refuse(admitted)
+                self._deny(admitted)
                 return
             targets = admitted
         self.target = targets[0]
@@ -132,6 +126,11 @@ class Exchange(RequestState):
             self._attempt()
         else:
             self._enter(permit, route)
+
+    def _deny(self, problem: Problem) -> None:
+        """Refuse a caller who may not use the route or any of its models, and enter that."""
+        self._context.inscriber.refused(self, problem)
+        self.refuse(problem)
 
     def _enter(self, permit: Permit, route: ServedRoute) -> None:
         """Reserve from the limits and enter the request into the ledger, as they apply, then send it."""
@@ -344,15 +343,7 @@ class Exchange(RequestState):
 
     def _error_answered(self, body: bytes) -> None:
         """Take the body of an answer with an error status."""
-        assert self.target is not None
-        texts = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in self.headers.items()
-            if name.startswith(b"retry-after")
-        }
-        now = datetime.fromtimestamp(self._context.wall(), UTC)
-        error = failure(self._status, texts, body, provider=self.target.name, now=now)
-        self._failed(error, answered=False)
+        self._failed(self.failure(self._status, body, self._context.wall()), answered=False)
 
     def failed(self, error: ProviderError, charge: Charge = UNKNOWN) -> None:
         """Note that this attempt failed after the head of its answer, and what it cost.
@@ -425,9 +416,7 @@ class Exchange(RequestState):
             self._close(self._status, charge, None, body)
             return
         client.write(whole(self._status, JSON_TYPE, body, lines + client.closing))
-        self._close(
-            self._status, charge, None, body
-        )  # after the write, so that the client does not wait for it
+        self._close(self._status, charge, None, body)  # after the write: the client does not wait for it
         client.finish()
 
     def begin_long(self, length: int | None) -> Pieces | None:

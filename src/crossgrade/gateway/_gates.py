@@ -1,6 +1,6 @@
 """Gates of routes: the access rules of a route, the certificates behind its models, and what they decided."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from crossgrade.errors import AccessError
@@ -41,11 +41,22 @@ class RouteGate:
         """Decide on a model, by its offer's name, at `now` (seconds since 1970)."""
         return self.rules.decide(self._request(principal, programme, model), now)
 
-    def error(
-        self, principal: Principal, programme: str | None, model: str, decision: AccessDecision
-    ) -> AccessError:
-        """Return the error that tells the caller of a decision."""
-        return self.rules.error(self._request(principal, programme, model), decision)
+    def admit(
+        self, principal: Principal, programme: str | None, models: Iterable[str], now: float
+    ) -> "Admission":
+        """Decide on each model that could answer a request, in their order."""
+        decisions = {model: self.decide(principal, programme, model, now) for model in dict.fromkeys(models)}
+        return Admission(programme, decisions)
+
+    def refusal(self, principal: Principal, admission: "Admission") -> AccessError:
+        """Return the error of a request that no model may answer.
+
+        It is that of the first model that a login would open, otherwise that of the first.
+        """
+        decisions = admission.decisions
+        model = next((name for name, each in decisions.items() if each.outcome == "login"), None)
+        model = next(iter(decisions)) if model is None else model
+        return self.rules.error(self._request(principal, admission.programme, model), decisions[model])
 
     def is_open_to(self, principal: Principal, models: Collection[str], now: float) -> bool:
         """Return whether one of these models may answer the caller under some programme or login."""

@@ -16,7 +16,7 @@ import msgspec
 
 from crossgrade.domain import LedgerSpec
 from crossgrade.gateway._broker import BrokerLink, OnDone
-from crossgrade.gateway._messages import RULES, Done, EntryKind, Inscribe
+from crossgrade.gateway._messages import RULES, Done, Inscribe, InscribedKind
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._problems import Problem
 from crossgrade.gateway._settle import RequestState
@@ -65,7 +65,7 @@ class Inscriber:
         self._rules = rules
         self.rules_digest = None if rules is None else rules.digest
         self._life = os.urandom(6).hex()
-        self._dropped: Counter[tuple[str, EntryKind]] = Counter()
+        self._dropped: Counter[tuple[str, InscribedKind]] = Counter()
         self._since = ""
         self._told = 0
         self._telling: asyncio.TimerHandle | None = None
@@ -86,7 +86,7 @@ class Inscriber:
 
     def enter(
         self,
-        kind: EntryKind,
+        kind: InscribedKind,
         asked: RequestState,
         detail: dict[str, Any],
         secret: bytes | None = None,
@@ -162,7 +162,7 @@ class Inscriber:
             self._telling.cancel()
             self._tell(is_last=True)
 
-    def _drop(self, route: str, kind: EntryKind) -> None:
+    def _drop(self, route: str, kind: InscribedKind) -> None:
         self._metrics.add("crossgrade.gateway.dropped", "entry")
         if not self._dropped:
             self._since = moment(datetime.now(UTC).timestamp())

@@ -299,25 +299,25 @@ class Found(msgspec.Struct):
     items: dict[str, msgspec.Raw] = {}
 
 
-EntryKind = Literal["request", "completion", "access", "dropped"]
+InscribedKind = Literal["request", "completion", "access", "dropped"]
+"""What an entry that a worker has appended says: that a request is sent, how one ended, that one was refused,
+or how many entries were dropped."""
 
 RULES = "rules-"
 """How the id of an `access` entry begins that has the rules in force. Their digest follows."""
-"""What an entry that a worker has appended says: that a request is sent, how one ended, that one was refused,
-or how many entries were dropped."""
 
 
 class Inscribe(msgspec.Struct, tag="inscribe", omit_defaults=True):
     """Append an entry to the ledger; answered by `Done`.
 
     `kind` and `id` identify it: an entry that is sent twice is appended once. One that has the rules in force
-    is appended again if others were in force meanwhile. `secret` is kept beside it,
-    encrypted with the key of `subject`. An entry that `is_awaited` is given up if it cannot be appended now,
-    and `Done` has the error. Any other is tried again until it is appended.
+    is appended again if others were in force meanwhile. `secret` is kept beside it, encrypted with the key of
+    `subject`. An entry that `is_awaited` is given up if it cannot be appended now, and `Done` has the error.
+    Any other is tried again until it is appended.
     """
 
     number: int
-    kind: EntryKind
+    kind: InscribedKind
     id: str
     detail: dict[str, Any]
     subject: str | None = None

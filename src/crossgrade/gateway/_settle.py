@@ -6,22 +6,23 @@ from types import MappingProxyType
 
 import msgspec
 
-from crossgrade.dialects import NO_COUNTS, Counts
+from crossgrade.dialects import NO_COUNTS, Counts, failure
 from crossgrade.errors import ProviderError
 from crossgrade.gateway._body import estimated_tokens
-from crossgrade.gateway._gates import Admission
+from crossgrade.gateway._gates import Admission, RouteGate
 from crossgrade.gateway._head import Endpoint, Request, passed_on
 from crossgrade.gateway._leases import OF_OUTPUT, Hold, LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
-from crossgrade.gateway._problems import Problem, provider_problem, unpriced_model
+from crossgrade.gateway._problems import Problem, access_problem, provider_problem, unpriced_model
 from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size, segment_of, unit_of
 from crossgrade.gateway._targets import Attempts, TargetState
-from crossgrade.identity import Principal
+from crossgrade.identity import PROGRAMME_HEADER, Principal
 from crossgrade.pricing import Prices, Tokens
 
 NO_HEADERS: Mapping[bytes, bytes] = MappingProxyType({})
+_PROGRAMME = PROGRAMME_HEADER.encode()
 
 
 class Charge(msgspec.Struct, frozen=True, gc=False):
@@ -142,6 +143,24 @@ class RequestState:
         self.reason = choice.reason
         return choice.targets if choice.order is None else choice.order.drawn(self._unit(route, payload))
 
+    def admit(
+        self, gate: RouteGate, targets: tuple[TargetState, ...], now: float
+    ) -> tuple[TargetState, ...] | Problem:
+        """Return the targets that an access rule allows to answer at `now`, in their order.
+
+        If there is none, return why the request is refused.
+        """
+        principal, programme = self.principal, self.request.text(_PROGRAMME)
+        offers = [target.offer for target in targets]
+        admission = self.admission = gate.admit(principal, programme, offers, now)
+        allowed = tuple(target for target in targets if admission.allows(target.offer))
+        if not allowed:
+            self.choice, self.reason = None, "none"
+            return access_problem(gate.refusal(principal, admission))
+        if allowed[0].offer != targets[0].offer:
+            self.reason = "access"
+        return allowed
+
     def _unit(self, route: ServedRoute, payload: Payload) -> str:
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
 
@@ -154,6 +173,17 @@ class RequestState:
         assert self.target is not None
         assert self.payload is not None
         return bill(self.target.prices, self.payload, usage, output_tokens)
+
+    def failure(self, status: int, body: bytes, wall: float) -> ProviderError:
+        """Return what the target's answer with an error status means; `wall` is seconds since 1970."""
+        assert self.target is not None
+        texts = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in self.headers.items()
+            if name.startswith(b"retry-after")
+        }
+        now = datetime.fromtimestamp(wall, UTC)
+        return failure(status, texts, body, provider=self.target.name, now=now)
 
     def told(self, error: ProviderError) -> Problem:
         """Return what the client is told of a provider's failure."""

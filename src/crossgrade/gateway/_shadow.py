@@ -12,7 +12,6 @@ from hashlib import blake2b
 
 from crossgrade.dialects import Counts
 from crossgrade.domain import Shadow
-from crossgrade.gateway._admission import may_copy
 from crossgrade.gateway._body import estimated_tokens
 from crossgrade.gateway._broker import BrokerLink
 from crossgrade.gateway._limits import Limits
@@ -190,7 +189,23 @@ def _unwanted(asked: RequestState, shadow: Shadow) -> Missed | None:
         return "opt_out"
     if shadow.tiers and asked.principal.tier not in shadow.tiers:
         return "tier"
-    return None if may_copy(asked) else "access"
+    return None if _may_copy(asked) else "access"
+
+
+def _may_copy(asked: RequestState) -> bool:
+    """Return whether a shadow may send a request to the policy's other model.
+
+    On a gated route a rule must grant that model to the caller. The rule's evidence is what shadows are there
+    to gather, and its login is for whoever reads the answer, which is the team. A request that was not sent
+    to the picked model has no pair.
+    """
+    admission, gate = asked.admission, None if asked.permit is None else asked.permit.gate
+    if admission is None or gate is None or asked.route is None or asked.choice is None:
+        return True
+    other = asked.route.other(asked.choice)
+    if asked.reason == "access" or other is None:
+        return False
+    return gate.decide(asked.principal, admission.programme, other.offer, asked.at).is_granted
 
 
 def _digest(*names: str) -> str:

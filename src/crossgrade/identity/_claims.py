@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
@@ -17,7 +18,7 @@ MAX_SUBJECT = 256
 MAX_TEAM = 64
 MAX_ACR = 200
 
-_SUBJECT = "user-"
+_USER_ID = re.compile(r"user-[0-9a-f]{16}")
 _ID_TOKEN_CLAIMS = ("nonce", "at_hash", "c_hash", "s_hash")
 
 
@@ -94,12 +95,13 @@ def claim_at(claims: JSON, path: str) -> JSON:
 
 def user_id(issuer: str, subject: str) -> str:
     """Return a short name for the subject of an issuer's tokens that records may hold and metrics do not."""
-    return _SUBJECT + sha256(f"{issuer}\0{subject}".encode()).hexdigest()[:16]
+    digest = sha256(f"{issuer}\0{subject}".encode()).hexdigest()
+    return f"user-{digest[:16]}"
 
 
 def is_subject(principal_id: str) -> bool:
-    """Return whether a caller's id stands for the subject of a token rather than for a key."""
-    return principal_id.startswith(_SUBJECT)
+    """Return whether a caller's id is one that `user_id` gives, rather than that of a key."""
+    return _USER_ID.fullmatch(principal_id) is not None
 
 
 def refused(message: str, reason: str) -> AccessError:

@@ -4,7 +4,7 @@ A log of n entries is a binary tree over them. A subtree over 2^level entries th
 is complete, and its hash never changes again. Such hashes are the nodes: proofs are made from them alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
@@ -37,19 +37,20 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class GrowingTree:
     """A tree that grows: the hashes of the complete subtrees that its entries consist of are all it needs.
 
-    `hashes` are those at the positions `cover(0, size)`, the largest subtree first.
+    `frontier` has those at the positions `cover(0, size)` one after the other, the largest subtree first.
+    Raises `ValueError` for another number of bytes.
     """
 
-    def __init__(self, hashes: Iterable[bytes] = (), size: int = 0) -> None:
-        self._hashes = list(hashes)
+    def __init__(self, frontier: bytes = b"", size: int = 0) -> None:
+        if len(frontier) != HASH_BYTES * size.bit_count():
+            raise ValueError(f"{len(frontier)} bytes of hashes for a tree of {size} entries")
+        self._hashes = [frontier[at : at + HASH_BYTES] for at in range(0, len(frontier), HASH_BYTES)]
         self.size = size
-        if len(self._hashes) != size.bit_count() or not _are_hashes(self._hashes):
-            raise ValueError(f"{len(self._hashes)} hashes for a tree of {size} entries")
 
     @property
-    def hashes(self) -> tuple[bytes, ...]:
+    def frontier(self) -> bytes:
         """The hashes from which the tree can go on growing elsewhere."""
-        return tuple(self._hashes)
+        return b"".join(self._hashes)
 
     def append(self, leaf: bytes) -> list[tuple[Position, bytes]]:
         """Add an entry's leaf hash, and return the nodes above it that are complete now, lowest first."""

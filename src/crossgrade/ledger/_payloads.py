@@ -54,13 +54,13 @@ class WrappingKey:
         """Return a subject's key as it may be stored."""
         return bytes(self._cipher.encrypt(key, [subject.encode()]))
 
-    def unwrap(self, wrapped: bytes, subject: str) -> bytes:
+    def unwrap(self, wrapped: object, subject: str) -> bytes:
         """Return a subject's key. Raises `DataError` if another key wrapped it, or for another subject."""
         from cryptography.exceptions import InvalidTag
 
         try:
             return bytes(self._cipher.decrypt(wrapped, [subject.encode()]))
-        except (InvalidTag, ValueError):
+        except (InvalidTag, ValueError, TypeError):  # the last for what is no bytes
             raise DataError(
                 f"the key of subject `{subject}` was not wrapped by this key",
                 code="ledger-texts-key-wrong",

@@ -45,9 +45,16 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
     "keys-differ",
+    "database-altered",
 ]
 RemarkCode: TypeAlias = Literal[
-    "clock-back", "repeated", "no-request", "uncosigned", "decision-older", "policy-unrecorded"
+    "clock-back",
+    "repeated",
+    "no-request",
+    "uncosigned",
+    "decision-older",
+    "policy-unrecorded",
+    "verdict-unrecorded",
 ]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.project._growing import growth_findings
-from crossgrade.project._measured import Export
 from crossgrade.project._opened import DEFAULT_CONFIG
 from crossgrade.project._plugin_objects import PluginEntry
 from crossgrade.project._plugins import Plugins, find_plugins, plugin_names, read_config
 from crossgrade.project._project import Project
+from crossgrade.project._run_tables import Export
 from crossgrade.project._verdicts import OutdatedRoute, Verification
 
 if TYPE_CHECKING:

@@ -1,17 +1,14 @@
 """A project's ledger: verified against its decisions, proved, exported, erased from."""
 
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
 
-from crossgrade.errors import NotFoundError
+from crossgrade.errors import DataError, NotFoundError
 from crossgrade.ledger import (
     Checkpoint,
     EntryProof,
     LogEntry,
-    LogFinding,
-    LogRemark,
     LogVerification,
     NoteVerifier,
     SignedNote,
@@ -19,12 +16,10 @@ from crossgrade.ledger import (
     leaf_hash,
     read_entry,
 )
+from crossgrade.project._decisions import Decisions
 from crossgrade.project._log_folder import export_log
 from crossgrade.project._subjects import SubjectChecks
-from crossgrade.routing import route_table_digest
 from crossgrade.store import Store, ledger_damaged
-
-_MOST_REMARKS = 1_000
 
 
 class ProjectLedger:
@@ -67,7 +62,7 @@ class ProjectLedger:
         kept: Sequence[str] = (),
     ) -> LogVerification:
         """Check the whole ledger, and that the project's verdicts, keys and route table are those in it."""
-        decisions = _Decisions(self._store)
+        decisions = Decisions(self._store)
         subjects = SubjectChecks(self._log.texts)
 
         def seen(entry: LogEntry) -> None:
@@ -75,8 +70,25 @@ class ProjectLedger:
             subjects.seen(entry)
 
         found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=seen)
-        findings = [*subjects.findings(), *decisions.compared()]
-        return found.and_findings(findings).and_remarks(decisions.remarks)
+        findings, remarks = decisions.compared()
+        size = found.size
+        while findings and (later := self._decided_since(size)):
+            # Rows are read after the log. What was decided in between is in both by now.
+            for entry in later:
+                decisions.seen(entry)
+            size = later[-1].seq + 1
+            findings, remarks = decisions.compared()
+        return found.and_findings([*subjects.findings(), *findings]).and_remarks(remarks)
+
+    def _decided_since(self, size: int) -> list[LogEntry]:
+        """Return the decisions among the entries from number `size` on, as far as they can be read."""
+        found = []
+        with suppress(DataError):
+            for row in self._log.entries(size):
+                entry = read_entry(row.body)
+                if entry.kind not in {"request", "completion"}:
+                    found.append(entry)
+        return found
 
     def prove(self, seq: int) -> EntryProof:
         """Return the proof that an entry is in the log, under a checkpoint that a witness cosigned if any.
@@ -129,117 +141,4 @@ class ProjectLedger:
 
     def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the texts of a subject and their key, on record; return how many texts there were."""
-        return self._log.erase(subject, {"because": because, "by": by})
-
-
-class _Decisions:
-    """What the ledger says that was decided, to compare it with the project's own rows."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._first: str | None = None
-        self._verdicts: dict[str, tuple[int, object]] = {}
-        self._route: tuple[int, object] | None = None
-        self._tables: set[str] = set()
-        self._keys: defaultdict[str, list[tuple[int, _KeyEvent]]] = defaultdict(list)
-        self.remarks: list[LogRemark] = []
-
-    def seen(self, entry: LogEntry) -> None:
-        """Note a decision."""
-        if self._first is None:
-            self._first = entry.at.isoformat()
-        if entry.kind == "verdict":
-            self._verdicts[str(entry.detail.get("id"))] = (entry.seq, entry.detail.get("digest"))
-        elif entry.kind == "route":
-            self._route = (entry.seq, entry.detail.get("digest"))
-            self._tables.add(str(self._route[1]))
-        elif entry.kind == "request":
-            self._seen_policy(entry.seq, entry.detail.get("policy"))
-        elif entry.kind in {"key", "suspended"} and "document" in entry.detail:
-            facts = entry.detail
-            whose = facts.get("key_id" if entry.kind == "key" else "principal")
-            self._keys[str(whose)].append((entry.seq, (facts.get("event"), facts.get("document"))))
-        elif entry.kind == "erasure" and isinstance(changed := entry.detail.get("verdicts"), dict):
-            # An erasure takes texts out of verdicts, whose documents are others from then on.
-            self._verdicts.update({name: (entry.seq, digest) for name, digest in changed.items()})
-
-    def _seen_policy(self, seq: int, policy: object) -> None:
-        """Remark the first request under a route table that has no entry before it."""
-        if policy is not None and str(policy) not in self._tables and len(self.remarks) < _MOST_REMARKS:
-            self._tables.add(str(policy))
-            message = f"the gateway served by the route table {policy!s:.80}, which has no entry before this"
-            self.remarks.append(LogRemark(code="policy-unrecorded", message=message, seq=seq))
-
-    def compared(self) -> Iterator[LogFinding]:
-        """Yield what the project's rows have otherwise, or lack."""
-        yield from self._compared_verdicts()
-        yield from self._compared_keys()
-        yield from self._compared_route()
-
-    def _compared_verdicts(self) -> Iterator[LogFinding]:
-        recorded = dict(self._verdicts)
-        older = 0
-        for name, at, digest in self._store.verdicts.documents():
-            seq, expected = recorded.pop(name, (None, None))
-            if seq is not None and digest != expected:
-                yield LogFinding(
-                    code="decision-differs", message=f"verdict {name} is not as it was recorded", seq=seq
-                )
-            elif seq is None and self._is_later(at):
-                yield _unrecorded(f"verdict {name}")
-            elif seq is None:
-                older += 1
-        for name, (seq, _) in recorded.items():
-            yield LogFinding(code="decision-missing", message=f"verdict {name} is gone", seq=seq)
-        self._note_older(older, "verdicts")
-
-    def _compared_keys(self) -> Iterator[LogFinding]:
-        """Compare the events of each key or caller with its entries, in their order."""
-        left = {name: deque(events) for name, events in self._keys.items()}
-        older = 0
-        for name, kind, at, digest in self._store.keys.documents():
-            expected = left.get(name, deque())
-            event = (kind, digest)
-            if any(each == event for _, each in expected):
-                while expected[0][1] != event:
-                    yield _missing(name, *expected.popleft())
-                expected.popleft()
-            elif self._is_later(at):
-                yield _unrecorded(f"the event `{kind}` of {name}")
-            else:
-                older += 1
-        for name, events in left.items():
-            yield from (_missing(name, *each) for each in events)
-        self._note_older(older, "events of keys")
-        if not self._store.keys.is_published():
-            yield LogFinding(code="keys-differ", message="`keys.json` does not have the keys of the database")
-
-    def _is_later(self, at: str) -> bool:
-        """Return whether a row says that it was written after the ledger had begun."""
-        return self._first is not None and at > self._first
-
-    def _note_older(self, count: int, what: str) -> None:
-        if count and self._first is not None:
-            message = f"{count} {what} have no entry, and say that they are older than the ledger"
-            self.remarks.append(LogRemark(code="decision-older", message=message, seq=0))
-
-    def _compared_route(self) -> Iterator[LogFinding]:
-        seq, digest = self._route or (None, None)
-        table = self._store.routes.current()
-        active = None if table is None else route_table_digest(table)
-        if active != digest:
-            message = f"the active route table is {active}, and the newest that was recorded {digest}"
-            yield LogFinding(code="route-differs", message=message, seq=seq)
-
-
-_KeyEvent: TypeAlias = tuple[object, object]
-"""What happened to a key or caller, and the digest of its document."""
-
-
-def _unrecorded(what: str) -> LogFinding:
-    return LogFinding(code="decision-unrecorded", message=f"{what} has no entry in the ledger")
-
-
-def _missing(name: str, seq: int, event: _KeyEvent) -> LogFinding:
-    message = f"the event `{event[0]}` of {name} is gone, or comes elsewhere"
-    return LogFinding(code="decision-missing", message=message, seq=seq)
+        return self._log.erase(subject, because=because, by=by)

@@ -4,13 +4,14 @@ import math
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossgrade.catalog import model_name
-from crossgrade.catalog.bills import Bills, Measured, OfferBill
+from crossgrade.catalog.bills import Bills, Measured, OfferBill, bill_offers
 from crossgrade.domain import Architecture, Estimate, Offer, RouteSpec, ScoredAnswer, Usage, Workload
 from crossgrade.errors import NotFoundError, UsageError
 from crossgrade.hosting import (
@@ -36,11 +37,50 @@ from crossgrade.pricing.moving import (
 from crossgrade.pricing.saving import mean_cost, per_month
 from crossgrade.pricing.thrift import BATCH, best_thrift
 from crossgrade.pricing.usage import DAYS_PER_MONTH, Traffic, UsageColumns
+from crossgrade.project._designs import run_named
+from crossgrade.project._measured import offers_of
 
 if TYPE_CHECKING:
     from crossgrade.calls.load import LoadPlan
     from crossgrade.hosting import MeasuredLevel
+    from crossgrade.project._opened import OpenProject
     from crossgrade.store import Run, Store
+
+
+def bills_of(
+    project: "OpenProject",
+    workload: Workload,
+    *,
+    run_id: str | None,
+    traffic: Traffic | None,
+    calls_per_day: Decimal | None,
+    cache_hit: float | None,
+    on: date,
+    boxes: bool,
+) -> Bills:
+    """Return what a month of a workload costs at every offer of a project; see `Project.bills`."""
+    offers, incumbent = list(project.config.offers.values()), workload.incumbent.name
+    own = offers_of(workload).values()
+    if traffic is not None:
+        bills = bill_offers(offers, traffic, project.catalog, on, incumbent=incumbent)
+        return with_boxes(bills, own) if boxes else bills
+    run = run_named(project.store, workload, run_id)
+    measured = {
+        model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
+        for model, each in measured_of(project.store, run, workload).items()
+    }
+    if incumbent not in measured:
+        raise NotFoundError(
+            f"run {run.id} counted no tokens of {incumbent!r}",
+            code="run-without-usage",
+            hint="give `--input-tokens` and `--output-tokens`, or `--trace FILE`",
+        )
+    bills = bill_offers(
+        offers, measured[incumbent].traffic, project.catalog, on, incumbent=incumbent, measured=measured
+    )
+    route = next((each for each in project.config.routes.values() if each.workload == workload.name), None)
+    bills = replace(bills, moving=costs_of_moving(project.store, run, workload, bills, route))
+    return with_boxes(bills, own, measured) if boxes else bills
 
 
 def measured_of(store: "Store", run: "Run", workload: Workload) -> dict[str, Measured]:

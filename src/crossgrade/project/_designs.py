@@ -165,8 +165,8 @@ def stopping_rule(
     """Return the rule that stops a run of `plan`; `settles` says when a candidate's switch is the verdict.
 
     Samples that share a cluster cannot be tested one by one, so a run that shuffled them singly is never
-    stopped early. Neither is a `judged` run: people's labels may correct its scores later, after a stop
-    would have relied on them. Without `gives_up` the run continues even if a pass has become unlikely.
+    stopped early. Neither is a `judged` run. Without `gives_up` the run continues even if a pass has become
+    unlikely.
     """
     from crossgrade.decide import FUTILITY, Stopping
 
@@ -178,12 +178,13 @@ def stopping_rule(
         idle=idle,
         floor=workload.floor,
         alpha=workload.alpha,
-        mode="fixed" if split or judged else workload.mode,
+        mode="fixed" if split else workload.mode,
         splits_only=workload.splits_only,
         # What a candidate spends of a baseline's error rate is gone, so its test goes to its end.
         futility=FUTILITY if gives_up and workload.baseline is None else None,
         alone=workload.baseline is not None,
         settles=settles,
+        judged=judged,
     )
 
 

@@ -86,11 +86,11 @@ class ProjectLive:
 
     def newest(self, offers: Iterable[Offer]) -> dict[str, CompatibilityRecord]:
         """Return the newest record of each offer by name, its stated limits beside today's workloads."""
-        from crossgrade.calls.live import limits_check
-
         found = self._project.store.compatibility.newest(offers)
         for name, record in found.items():
             if peaks := self._peaks(name):
+                from crossgrade.calls.live import limits_check  # here: it brings aiohttp into a supervisor
+
                 limits = limits_check(record.limits, peaks)
                 checks = tuple(limits if each.name == limits.name else each for each in record.checks)
                 found[name] = replace(record, checks=checks)

@@ -66,8 +66,8 @@ def _write_log(log: LedgerLog, folder: Path) -> int:
     with ExitStack() as opened:
         payloads: _Payloads | None = None
         for row in log.whole(0, size):
-            if type(row.body) is not bytes:
-                raise ledger_damaged(f"entry {row.seq} is no bytes")
+            if type(row.body) is not bytes or not isinstance(row.payload, bytes | None):
+                raise ledger_damaged(f"entry {row.seq} or its text is no bytes")
             for file in writer.append(row.body):
                 _write(folder, file)
             if payloads is None or row.seq % TILE_WIDTH == 0:

@@ -1,7 +1,7 @@
 """From a run to a decision: evidence and settings, the same for the rule that stops and for the verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -336,66 +336,6 @@ def price_words(offer: Offer, price: Price) -> str:
     since = f", since {price.valid_from}" if price.valid_from else ""
     rates = f"${price.input_per_mtok} in, ${price.output_per_mtok} out per million tokens"
     return f"{offer.name}: {rates} ({price.source}{since})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
-    """What an export wrote and read: answers in the table, samples labelled, samples to be labelled.
-
-    `unfinished` counts the items whose labels the table waits for, `rounds` the planned rounds of labels.
-    """
-
-    answers: int
-    labelled: int = 0
-    waiting: int = 0
-    unfinished: int = 0
-    rounds: int = 1
-
-
-def write_export(
-    results: "Results",
-    run: "Run",
-    path: Path,
-    label_file: Path | None,
-    *,
-    labels: "RunLabels | None" = None,
-    incumbent: str | None = None,
-    blind: bool = False,
-) -> Export:
-    """Write the table of a run unless `blind`; write or read a labelling file if one is named.
-
-    The labelling file is written if it does not exist. If it exists, its scores fill the table's column
-    `human`. Without one, `labels` of the store do once all drawn items are done, as a decision takes them:
-    with the columns `label_probability` and `label_skipped` where there is something to say. Raises DataError
-    for a wrong labelling file, and StoreError if a file cannot be written.
-    """
-    from crossgrade.workloads import blind_rows, read_labels, with_labels, write_labels, write_results
-
-    labelled = waiting = unfinished = 0
-    if label_file is None and labels is not None:
-        assert incumbent is not None
-        add_labels, counts = labels.columns(incumbent), labels.counts
-        results = results if add_labels is None else add_labels(results)
-        labelled, unfinished = (0, counts.left) if add_labels is None else (counts.labelled, 0)
-    if label_file is not None:
-        models = len(results.model_names)
-        if label_file.exists():
-            writer = f"crossgrade runs --export {run.id} --label-file FILE"
-            scored = read_labels(label_file, answers=models, writer=writer)
-            results = with_labels(results, scored, run=run.id, seed=run.seed)
-            labelled = len(scored)
-        else:
-            rows = blind_rows(results, run=run.id, seed=run.seed)
-            write_labels(label_file, rows, answers=models)
-            waiting = len(rows)
-    answers = 0 if blind else write_results(results, path, blank=("human",))
-    return Export(
-        answers=answers,
-        labelled=labelled,
-        waiting=waiting,
-        unfinished=unfinished,
-        rounds=1 if labels is None else labels.counts.rounds,
-    )
 
 
 def with_alternatives(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from crossgrade.config import Config, load_config
 from crossgrade.dialects import BUILT_IN_HOSTS, DIALECTS, Host, import_place, register_hosts
 from crossgrade.domain import PluginScorerSpec, PluginUse, Workload
-from crossgrade.errors import ConfigError, CrossgradeError, closest
+from crossgrade.errors import ConfigError, CrossgradeError, UsageError, closest
 from crossgrade.project._plugin_objects import PluginEntry, PluginKind, load_object
 
 if TYPE_CHECKING:
@@ -233,7 +233,27 @@ def read_config(path: str | Path, *, environ: Mapping[str, str] = os.environ) ->
 
     Their dialects and hosts are registered for this process.
     """
-    return load_config(path, environ=environ, hosts_of=lambda names: find_plugins(names).register())
+    config = load_config(path, environ=environ, hosts_of=lambda names: find_plugins(names).register())
+    _check_witnesses(config)
+    return config
+
+
+def _check_witnesses(config: Config) -> None:
+    """Refuse keys under which no cosignature can be verified."""
+    if not config.ledger.witnesses:
+        return
+    from crossgrade.ledger import NoteVerifier
+
+    for index, witness in enumerate(config.ledger.witnesses):
+        try:
+            NoteVerifier.of_witness(witness.key)
+        except UsageError as error:
+            raise config.error(
+                f"ledger.witnesses.{index}.key",
+                error.message,
+                "give the key that `crossgrade witness init` printed",
+                code="witness-key-invalid",
+            ) from error
 
 
 def plugin_names(path: str | Path, *, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -16,23 +16,18 @@ from crossgrade.project._baselines import (
     against_baseline,
     as_run,
     check_rules_free,
-    check_withheld,
-    is_withheld,
 )
 from crossgrade.project._designs import draws, recorded_design, run_named
 from crossgrade.project._evaluating import Evaluation
 from crossgrade.project._growing import growing_routes, refuse_growth
 from crossgrade.project._lengths import length_limits, with_openings
 from crossgrade.project._measured import (
-    Export,
     changed_settings,
     decision_settings,
     offers_of,
-    run_answers,
     run_evidence,
     scorer_plugin,
     with_alternatives,
-    write_export,
 )
 from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._run_labels import labels_in_store
@@ -64,6 +59,7 @@ if TYPE_CHECKING:
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
+    from crossgrade.project._run_tables import Export
     from crossgrade.project._safety import ProjectSafety
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
@@ -343,31 +339,18 @@ class Project(OpenProject):
         workload's volume, and `cache_hit` the share of input that was read from the cache. `boxes` adds
         self-hosted GPUs for the workload's open models. Raises NotFoundError without a run or traffic.
         """
-        from crossgrade.catalog.bills import bill_offers
-        from crossgrade.project._bills import costs_of_moving, measured_of, with_boxes
+        from crossgrade.project._bills import bills_of
 
-        workload, on = self.workload(name), on or datetime.now(UTC).date()
-        offers, incumbent = list(self.config.offers.values()), workload.incumbent.name
-        if traffic is not None:
-            bills = bill_offers(offers, traffic, self.catalog, on, incumbent=incumbent)
-            return with_boxes(bills, offers_of(workload).values()) if boxes else bills
-        run = run_named(self.store, workload, run_id)
-        measured = {
-            model: each.adjusted(calls_per_day=calls_per_day, cache_hit=cache_hit)
-            for model, each in measured_of(self.store, run, workload).items()
-        }
-        if incumbent not in measured:
-            raise NotFoundError(
-                f"run {run.id} counted no tokens of {incumbent!r}",
-                code="run-without-usage",
-                hint="give `--input-tokens` and `--output-tokens`, or `--trace FILE`",
-            )
-        bills = bill_offers(
-            offers, measured[incumbent].traffic, self.catalog, on, incumbent=incumbent, measured=measured
+        return bills_of(
+            self,
+            self.workload(name),
+            run_id=run_id,
+            traffic=traffic,
+            calls_per_day=calls_per_day,
+            cache_hit=cache_hit,
+            on=on or datetime.now(UTC).date(),
+            boxes=boxes,
         )
-        route = next((each for each in self.config.routes.values() if each.workload == name), None)
-        bills = replace(bills, moving=costs_of_moving(self.store, run, workload, bills, route))
-        return with_boxes(bills, offers_of(workload).values(), measured) if boxes else bills
 
     def outdated_routes(self) -> Iterator[OutdatedRoute]:
         """Iterate over the live routes whose verdict today's method would not certify."""
@@ -509,7 +492,7 @@ class Project(OpenProject):
                 log.tried(stored, table)
             return Onboarded(offer=offer, workload=workload, verdict=stored, table=table, steps=log.steps())
 
-    def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> Export:
+    def export_run(self, run_id: str, path: Path, *, label_file: Path | None = None) -> "Export":
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         The labels in the store fill it once all drawn items are labelled or skipped, with the columns
@@ -524,21 +507,9 @@ class Project(OpenProject):
         wrong labelling file. Results of a sealed baseline are withheld sample by sample until they are
         revealed: without a labelling file UsageError is raised, and with one no table is written.
         """
-        from crossgrade.workloads import results_from_answers
+        from crossgrade.project._run_tables import export_run
 
-        run = self.store.runs.get(run_id)
-        if label_file is None:
-            check_withheld(self.store, run)
-        workload = self.config.workloads.get(run.workload)
-        offers = {} if workload is None else offers_of(workload)
-        answers = run_answers(self.store, run, offers, self.catalog.price)
-        results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
-        labels = None
-        if label_file is None and workload is not None and self.judge(workload) is not None:
-            labels = labels_in_store(self.store, run, epochs=workload.epochs, now=datetime.now(UTC))
-        incumbent = None if workload is None else workload.incumbent.name
-        blind = label_file is not None and is_withheld(self.store, run)
-        return write_export(results, run, path, label_file, labels=labels, incumbent=incumbent, blind=blind)
+        return export_run(self, run_id, path, label_file=label_file)
 
     def report(
         self, names: Sequence[str] = (), *, verdict_id: str | None = None, path: str | Path | None = None

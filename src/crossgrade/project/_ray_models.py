@@ -27,6 +27,9 @@ _GATHER_S = 0.02
 A local model is not kept waiting for it: its places would be empty meanwhile.
 """
 
+_RETURN_S = 0.1
+"""How long requests also wait for an exchange to come back, since its answers bring more of them."""
+
 _T = TypeVar("_T")
 
 
@@ -162,29 +165,41 @@ class Mailbox:
         self._waiting: dict[int, asyncio.Future[ModelAnswer]] = {}
         self._gathering: asyncio.Task[None] | None = None
         self._exchanging: set[asyncio.Task[None]] = set()
+        self._out = 0
+        """How many exchanges are with the desk. Tasks cannot tell: two that return at once end together."""
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
         """Send one request. Raises what the desk's model raises, and `DeskLostError`."""
         self._number += 1
         answer: asyncio.Future[ModelAnswer] = asyncio.get_running_loop().create_future()
-        self._waiting[self._number] = answer
-        self._unsent.append((self._number, request))
+        number = self._number
+        self._waiting[number] = answer
+        self._unsent.append((number, request))
         self._gather()
-        return await answer
+        try:
+            return await answer
+        finally:  # a caller that was cancelled waits no more: what was not sent yet costs nothing
+            self._waiting.pop(number, None)
 
     def _gather(self) -> None:
         if self._gathering is None or self._gathering.done():
             self._gathering = asyncio.create_task(self._send_soon())
 
     async def _send_soon(self) -> None:
+        if self.gather_s and self._exchanging:
+            await asyncio.wait(self._exchanging, timeout=_RETURN_S, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(self.gather_s)
-        group, self._unsent = self._unsent, []
+        group = [each for each in self._unsent if each[0] in self._waiting]
+        self._unsent = []
+        if not self._waiting:
+            return
         exchanging = asyncio.create_task(self._exchange(group))
         self._exchanging.add(exchanging)
         exchanging.add_done_callback(self._exchanging.discard)
 
     async def _exchange(self, group: list[tuple[int, ModelRequest]]) -> None:
         """Send a group, and deliver the answers that come back, which may be those of earlier groups."""
+        self._out += 1
         try:
             answers = await self._call("exchange", group)
         except Exception as error:  # noqa: BLE001  # whoever waits for an answer has to know
@@ -192,15 +207,17 @@ class Mailbox:
             for number in self._waiting.keys() - unsent:
                 self._end(number, error)
             return
+        finally:
+            self._out -= 1
         for number, answer in answers:
             self._end(number, answer)
-        if self._waiting and len(self._exchanging) == 1:
-            self._gather()  # the others are still to come
+        if self._waiting and not self._out:  # the last one that came back asks for what is still to come
+            self._gather()
 
     def _end(self, number: int, answer: ModelAnswer | Exception) -> None:
         waiting = self._waiting.pop(number, None)
         if waiting is None or waiting.done():
-            return  # nobody waits for it any more
+            return
         if isinstance(answer, Exception):
             waiting.set_exception(answer)
         else:

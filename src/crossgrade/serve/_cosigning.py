@@ -214,10 +214,8 @@ class _Asking:
         old = min(known.get(key, 0), checkpoint.size)
         for _ in range(_MOST_TURNS):
             status, body = await self._post(CheckpointRequest(old, await self._proof(old, checkpoint), note))
-            if (
-                status == 200 and checkpoint.size == 0
-            ):  # the empty log is that of everybody, and proves nothing
-                return self._said("empty", checkpoint, known_size=0)
+            if status == 200 and checkpoint.size == 0:
+                return self._said("empty", checkpoint, known_size=0)  # every empty log is the same
             if status == 200:
                 known[key] = checkpoint.size
                 return await self._keep(note, checkpoint, body, old)

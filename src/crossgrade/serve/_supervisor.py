@@ -27,7 +27,8 @@ _EXTRA_S = 5.0
 
 _READY_S = 30.0
 _LOOK_S = 0.02
-_ADMIN_PAUSE_S = 1.0
+_PAUSE_S = 1.0
+"""How long after the start the supervisor waits before it takes CPU time that the first requests need."""
 
 OnEvent = Callable[[str], None]
 
@@ -122,6 +123,7 @@ class Serve:
 
     async def _finish_start(self, project: Project, serving: Serving) -> None:
         """Do what requests do not need: start the admin API, and read the records of live checks."""
+        await asyncio.sleep(_PAUSE_S)
         await self._start_admin(serving)
         await self._tell_records(project)
 
@@ -211,7 +213,6 @@ class Serve:
                 f"the admin API is off: set {ADMIN_KEY_ENV} to have it on port {serving.admin_port}"
             )
             return
-        await asyncio.sleep(_ADMIN_PAUSE_S)
         arguments = ("crossgrade.serve.admin", str(self._path), str(self._config_path))
         self._admin = self._child("admin", *arguments, on_useless=self._on_event)
         await self._admin.start()

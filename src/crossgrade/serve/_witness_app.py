@@ -89,7 +89,7 @@ def _decided(folder: WitnessFolder, body: bytes, now: float, told: "_Told") -> R
 class _ShortConnection(H11Protocol):
     """Closes a connection of a certain age, so that clients that send nothing do not hold it for ever."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as H11Protocol has it
         super().connection_made(transport)
         self._end = self.loop.call_later(LONGEST_CONNECTION_S, self.shutdown)
 

@@ -28,7 +28,7 @@ from crossgrade.identity import (
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, announce, file_lock, open_database
 from crossgrade.store._ledger import LedgerLog
-from crossgrade.store._ledger_events import decision, document_digest
+from crossgrade.store._ledger_events import check_because, decision, document_digest
 from crossgrade.store._records import utc_now
 
 
@@ -119,7 +119,7 @@ class Keys:
                 with self._database.reading() as connection:
                     state = _replayed(connection)
                 expected = keyring_bytes(state.records.values(), state.suspended.values())
-            except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+            except (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError):
                 return False  # rows that nobody wrote here
             try:
                 with self.path.open("rb") as file:
@@ -140,12 +140,7 @@ class Keys:
         return self._set_suspended(principal, because, suspended=False)
 
     def _set_suspended(self, principal: str, because: str, *, suspended: bool) -> bool:
-        if not 0 < len(because) <= MAX_BECAUSE or not because.isprintable():
-            raise UsageError(
-                f"the reason has {len(because)} characters, or some that cannot be printed",
-                code="because-invalid",
-                hint=f"give one of at most {MAX_BECAUSE} printable characters, on one line",
-            )
+        check_because(because)
         with self._publishing() as (connection, now):
             if (principal in now.suspended) == suspended:
                 return False
@@ -276,7 +271,6 @@ def _check_usable(connection: Connection) -> None:
         raise UsageError(f"no key was made: {error}", code="key-not-made", hint=hint) from error
 
 
-MAX_BECAUSE = 500
 _SUSPENSIONS = ("suspended", "restored")
 """Events whose `key_id` is that of a caller, who may have no key."""
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, text, update
 
-from crossgrade.domain import JSON
 from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.ledger import (
     HASH_BYTES,
@@ -20,6 +19,7 @@ from crossgrade.ledger import (
     Checkpoint,
     GrowingTree,
     LogEntry,
+    LogFinding,
     LogVerification,
     NoteSigner,
     NoteVerifier,
@@ -34,7 +34,7 @@ from crossgrade.ledger import (
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent
+from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent, check_because, decision
 from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
 from crossgrade.store._ledger_texts import LedgerTexts
@@ -91,7 +91,7 @@ class LedgerLog:
             nodes += [(*position, found) for position, found in tree.append(leaf_hash(body))]
         _insert(connection, "ledger_entries (seq, body, payload, subject)", entries)
         _insert(connection, "ledger_nodes (level, number, hash)", nodes)
-        connection.execute(_SET_FRONTIER, {"frontier": b"".join(tree.hashes)})
+        connection.execute(_SET_FRONTIER, {"frontier": tree.frontier})
         if signer is not None:
             self._sign(connection, signer, tree)
         return range(first, tree.size)
@@ -226,14 +226,21 @@ class LedgerLog:
             return consistency_proof(old, new, _Reader(connection))
 
     def newest_checkpoint(self) -> str | None:
-        """Return the note of the newest signed checkpoint, None before there is a key."""
+        """Return the note of the newest signed checkpoint, None before there is a key.
+
+        Raises `StoreError` if it is no text.
+        """
         with self._database.reading() as connection:
-            return connection.execute(_NEWEST).scalar()
+            row = connection.execute(_NEWEST).first()
+        return None if row is None else _checkpoint(row.size, row.note)[1]
 
     def checkpoints(self) -> list[tuple[int, str]]:
-        """Return the kept checkpoints as (size, note), the smallest first."""
+        """Return the kept checkpoints as (size, note), the smallest first.
+
+        Raises `StoreError` if a size is no number or a note no text: sizes become names of files.
+        """
         with self._database.reading() as connection:
-            return [(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
+            return [_checkpoint(row.size, row.note) for row in connection.execute(_CHECKPOINTS)]
 
     def verify(
         self,
@@ -263,33 +270,32 @@ class LedgerLog:
             nodes=nodes,
             seen=seen,
         )
-        return found.and_findings(head.compared(found))
+        return found.and_findings([*head.compared(found), *self._altered()])
+
+    def _altered(self) -> Iterator[LogFinding]:
+        """Yield the triggers and views of an SQLite file. Crossgrade makes none, and they change its rows."""
+        if self._database.engine.dialect.name == "sqlite":
+            with self._database.reading() as connection:
+                rows = connection.execute(_ALTERED).all()
+            for row in rows:
+                message = f"the database has the {row.type} {row.name!r}, which Crossgrade did not make"
+                yield LogFinding(code="database-altered", message=message)
 
     def make_key(self, name: str) -> NoteSigner:
-        """Make the keys that are missing, and sign the log as it is if nothing in it was signed before.
+        """Make the keys that are missing, and sign the log as it is.
 
         Raises `UsageError` if the log signs by another name already, and `StoreError` if the log does not
-        verify. An unsigned log is signed for the first time here and nowhere else.
+        verify. An unsigned log is signed for the first time here and nowhere else, and only by a key that
+        is made for it: with a key, or with a checkpoint, this goes on only as `append` does.
         """
-        verified = None if self._has_checkpoints() else self.verify()
-        if verified is not None and verified.found:
-            raise ledger_damaged(verified.findings[0].message)
+        verified = self.verify() if self.secrets.signer() is None else None
         with self._database.writing() as connection:  # nobody appends between the key and its first signature
             tree = _grown(connection, 0)
+            if self._checked_signer(connection, tree) is None:
+                _check_verified(connection, tree, verified)
             signer = self.secrets.make(name)
-            if verified is None or connection.execute(_ANY_CHECKPOINT).first() is not None:
-                self._checked_signer(connection, tree)
-            else:
-                reader = _Reader(connection)
-                roots = tree_root(verified.size, reader), tree_root(tree.size, reader)
-                if roots != (verified.root, tree.root()):
-                    raise ledger_damaged("it changed while it was verified")
             self._sign(connection, signer, tree)
         return signer
-
-    def _has_checkpoints(self) -> bool:
-        with self._database.reading() as connection:
-            return connection.execute(_ANY_CHECKPOINT).first() is not None
 
     def sign(self) -> str:
         """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key.
@@ -331,19 +337,20 @@ class LedgerLog:
             connection.execute(insert(t.ledger_checkpoints), row)
         return str(given)
 
-    def erase(self, subject: str, detail: Mapping[str, JSON]) -> int:
+    def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the key and the texts of a subject, and record it. Returns how many texts there were.
 
-        `detail` says who asked for it and why. The log stays verifiable: the entry of the erasure covers the
-        payloads of the subject before it. Raises `NotFoundError` for a subject without texts.
+        The log stays verifiable: the entry of the erasure covers the payloads of the subject before it.
+        Raises `NotFoundError` for a subject without texts, and `UsageError` for a reason or a name that is
+        empty, over 500 characters, or not printable on one line.
         """
+        check_because(because)
+        check_because(by)
         with self._database.erasing() as connection:
             before = _grown(connection, 0).size
             count = self.texts.destroy(connection, subject)
-            event = LedgerEvent(
-                kind="erasure", detail={**detail, "subject": subject, "before": before, "texts": count}
-            )
-            self.record(connection, [event])
+            facts = {"because": because, "by": by, "subject": subject, "before": before, "texts": count}
+            self.record(connection, [decision("erasure", **facts)])
         return count
 
 
@@ -371,14 +378,22 @@ def _grown(connection: Connection, count: int) -> GrowingTree:
     row = connection.execute(_GROW, {"count": count}).first()
     if row is None:
         raise ledger_damaged("its head is missing")
-    if type(row.size) is not int or row.size < count or not isinstance(row.frontier, bytes | memoryview):
+    if type(row.size) is not int or row.size < count or not isinstance(row.frontier, bytes):
         raise ledger_damaged("its head has values of other types")
-    size, packed = row.size - count, bytes(row.frontier)
-    hashes = [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)]
     try:
-        return GrowingTree(hashes, size)
+        return GrowingTree(row.frontier, row.size - count)
     except ValueError as error:
         raise ledger_damaged(str(error)) from None
+
+
+def _check_verified(connection: Connection, tree: GrowingTree, verified: LogVerification | None) -> None:
+    """Raise `StoreError` unless a log was verified without a finding and has only grown since."""
+    if verified is not None and verified.found:
+        raise ledger_damaged(verified.findings[0].message)
+    reader = _Reader(connection)
+    roots = None if verified is None else (tree_root(verified.size, reader), tree_root(tree.size, reader))
+    if verified is None or roots != (verified.root, tree.root()):
+        raise ledger_damaged("it changed while it was verified")
 
 
 def _insert(connection: Connection, into: str, rows: list[tuple[Any, ...]]) -> None:
@@ -394,6 +409,12 @@ def _keep_checkpoint(connection: Connection, size: int, note: str) -> None:
     connection.execute(_FORGET_CHECKPOINTS, {"floor": floor, "size": size})
     row = {"size": size, "note": note, "is_cosigned": False}
     connection.execute(_KEEP_CHECKPOINT, row)
+
+
+def _checkpoint(size: object, note: object) -> tuple[int, str]:
+    if type(size) is not int or size < 0 or not isinstance(note, str):
+        raise ledger_damaged("a checkpoint has values of other types")
+    return size, note
 
 
 def _size(connection: Connection) -> int:
@@ -452,9 +473,12 @@ _NODES = text(
 ).bindparams(bindparam("numbers", expanding=True), width=HASH_BYTES)
 _NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS note"
 """A note that is too long is read as one that is empty."""
-_NEWEST = text(f"SELECT {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
+_NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
 _CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
+_ALTERED = text(
+    "SELECT type, substr(name, 1, 80) AS name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 100"
+)
 _ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")
 _SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
 _HEAD_AND_CHECKPOINTS = text(

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from crossgrade.domain import JSON
-from crossgrade.errors import DataError
+from crossgrade.errors import DataError, UsageError
 from crossgrade.ledger import EntryKind, PayloadMark, encoded_detail, entry_body
 
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 MAX_SEALED_BYTES = MAX_PAYLOAD_BYTES + 1_024
 """Longest payload as it is stored: the encryption adds a salt, a nonce and a tag."""
+MAX_BECAUSE = 500
 _MAX_SUBJECT = 255
 _MAX_INTEGER = 2**53 - 1
 _LONGEST_TEXT = 300
@@ -54,9 +55,24 @@ def _check_payload(payload: bytes, subject: str | None) -> None:
             f"a payload of {len(payload)} bytes is over the limit of {MAX_PAYLOAD_BYTES}",
             code="ledger-payload-too-large",
         )
-    if subject is None or not 0 < len(subject) <= _MAX_SUBJECT or not subject.isprintable():
+    if subject is None or not is_subject(subject):
         raise DataError(
             "a payload needs a subject of 1 to 255 printable characters", code="ledger-subject-invalid"
+        )
+
+
+def is_subject(text: str) -> bool:
+    """Return whether a text may be the subject of a payload: 1 to 255 printable characters."""
+    return 0 < len(text) <= _MAX_SUBJECT and text.isprintable()
+
+
+def check_because(because: str) -> None:
+    """Raise `UsageError` for a reason that is empty, over 500 characters, or not printable on one line."""
+    if not 0 < len(because) <= MAX_BECAUSE or not because.isprintable():
+        raise UsageError(
+            f"the reason has {len(because)} characters, or some that cannot be printed",
+            code="because-invalid",
+            hint=f"give one of at most {MAX_BECAUSE} printable characters, on one line",
         )
 
 

@@ -19,7 +19,7 @@ from crossgrade.ledger import (
 )
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
-from crossgrade.store._ledger_events import LedgerEvent
+from crossgrade.store._ledger_events import LedgerEvent, is_subject
 from crossgrade.store._ledger_keys import LedgerSecrets
 
 
@@ -81,16 +81,14 @@ class LedgerTexts:
 
     def destroy(self, connection: Connection, subject: str) -> int:
         """Destroy a subject's key and texts. Raises `NotFoundError` for a subject that has neither."""
+        if not is_subject(subject):
+            raise _no_texts(subject)
         keys = connection.execute(delete(t.ledger_keys).where(t.ledger_keys.c.subject == subject)).rowcount
         e = t.ledger_entries
         of_subject = (e.c.subject == subject) & e.c.payload.is_not(None)
         texts = connection.execute(update(e).where(of_subject).values(payload=None)).rowcount
         if not keys and not texts:
-            raise NotFoundError(
-                f"there are no texts of subject `{subject}`",
-                code="ledger-subject-unknown",
-                hint="subjects are the principals of `crossgrade audit list`",
-            )
+            raise _no_texts(subject)
         return texts
 
     def rows(self) -> Iterator[tuple[int, str | None, bool]]:
@@ -132,6 +130,14 @@ class LedgerTexts:
                 hint="make it with `crossgrade audit init NAME`, or set CROSSGRADE_LEDGER_TEXTS_KEY",
             )
         return key
+
+
+def _no_texts(subject: str) -> NotFoundError:
+    return NotFoundError(
+        f"there are no texts of subject `{subject:.255}`",
+        code="ledger-subject-unknown",
+        hint="subjects are the principals of `crossgrade audit list`",
+    )
 
 
 _PAGE = 2_000

@@ -3,7 +3,6 @@
 Evidence is stored as MessagePack (which has NaN and infinity), compressed with Zstandard.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +13,8 @@ import zstandard
 from msgspec.msgpack import Ext
 from sqlalchemy import Row, desc, insert, select
 
-from crossgrade.decide import Evidence, Verdict, upgraded_verdict
+from crossgrade.decide import Evidence, Verdict, finite_json, upgraded_verdict
+from crossgrade.domain import JSON
 from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
@@ -56,7 +56,7 @@ class Verdicts:
         }
         with self._database.writing() as connection:
             connection.execute(insert(t.verdicts), row)
-            self._ledger.record(connection, [_decided(row, verdict)])
+            self._ledger.record(connection, [_decided(row)])
         return identifier
 
     def same_as(self, verdict: Verdict) -> StoredVerdict | None:
@@ -109,12 +109,13 @@ class Verdicts:
                 f"the evidence of verdict {verdict_id} is damaged ({error})", code="evidence-damaged"
             ) from error
 
-    def documents(self) -> Iterator[tuple[str, str, str]]:
-        """Yield the id of every verdict, when it was recorded, and the digest of its document."""
-        query = select(t.verdicts.c.id, t.verdicts.c.at, t.verdicts.c.verdict).order_by(t.verdicts.c.id)
+    def documents(self) -> Iterator[tuple[str, str, Mapping[str, JSON]]]:
+        """Yield the id of every verdict, when it was recorded, and its facts as in the ledger's entry."""
+        v = t.verdicts.c
+        query = select(v.at, v.verdict, v.evidence_digest, *(v[name] for name in _FACTS)).order_by(v.id)
         with self._database.reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1_000)):
-                yield row.id, row.at, document_digest(row.verdict)
+                yield row.id, str(row.at), _decided(row._asdict()).detail
 
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
         """Return verdicts (of one workload), newest first."""
@@ -129,30 +130,23 @@ class Verdicts:
             return [_stored(row) for row in connection.execute(query)]
 
 
-def _decided(row: Mapping[str, Any], verdict: Verdict) -> LedgerEvent:
-    facts = {name: row[name] for name in ("id", "workload", "name", "run_id", "decided_at", "valid_until")}
+_FACTS = ("id", "workload", "name", "run_id", "decided_at", "valid_until")
+
+
+def _decided(row: Mapping[str, Any]) -> LedgerEvent:
+    facts = {name: row[name] for name in _FACTS}
     digest = document_digest(row["verdict"])
-    return decision("verdict", **facts, digest=digest, evidence_digest=verdict.evidence_digest)
+    return decision("verdict", **facts, digest=digest, evidence_digest=row["evidence_digest"])
 
 
 def encode_verdict(verdict: Verdict) -> str:
-    """Return the verdict as JSON text. Numbers that JSON lacks become the texts "inf", "-inf" and "nan"."""
-    return msgspec.json.encode(_finite(msgspec.to_builtins(verdict))).decode()
+    """Return the verdict as JSON text, in which texts stand for the numbers that JSON lacks."""
+    return msgspec.json.encode(finite_json(msgspec.to_builtins(verdict))).decode()
 
 
 def decode_verdict(text: str) -> Verdict:
     """Return the verdict that `encode_verdict` wrote in this or an older release."""
     return msgspec.convert(upgraded_verdict(msgspec.json.decode(text)), Verdict, strict=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _stored(row: Row[str, str]) -> StoredVerdict:

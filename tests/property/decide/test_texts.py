@@ -90,6 +90,8 @@ def test_evidence_comes_back_from_json(case):
                 assert one == other
     assert decide_policy(found, now=NOW) == decide_policy(case, now=NOW)
     odd = replace(case, source="\ud800", weight=np.full(case.n, np.inf))
-    again = evidence_from_json(json.loads(json.dumps(evidence_to_json(odd), allow_nan=False)))
+    tree = json.loads(json.dumps(evidence_to_json(odd), allow_nan=False))
+    assert set(tree["weight"]) == {"Infinity"}
+    again = evidence_from_json(tree)
     assert again.source == odd.source
     assert np.isinf(again.weight).all()

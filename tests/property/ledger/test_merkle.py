@@ -80,7 +80,8 @@ def read(positions: Sequence[Position]) -> Mapping[Position, bytes]:
 def test_growth_gives_the_root_of_the_definition(size: int) -> None:
     tree, made = nodes_of(ENTRIES[:size])
     assert tree.root() == mth(ENTRIES[:size]) == tree_root(size, read)
-    again = GrowingTree([read([each])[each] for each in cover(0, size)], size)
+    again = GrowingTree(b"".join(read([each])[each] for each in cover(0, size)), size)
+    assert again.frontier == tree.frontier
     again.append(leaf_hash(b"next"))
     assert again.root() == mth([*ENTRIES[:size], b"next"])
     assert all(position.number < 1 + (size >> position.level) for position in made)
@@ -124,5 +125,6 @@ def test_what_is_no_part_of_a_log() -> None:
         inclusion_proof(5, 5, read)
     with pytest.raises(ValueError, match="6 entries"):
         consistency_proof(6, 5, read)
-    with pytest.raises(ValueError, match="2 hashes"):
-        GrowingTree([b"", b""], 4)
+    for frontier in (b"", bytes(31), bytes(33), bytes(64)):
+        with pytest.raises(ValueError, match="4 entries"):
+            GrowingTree(frontier, 4)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import _trust_gate
+from crossgrade.ledger import EntryKind
 from crossgrade.store import LedgerEvent, Store
 
 
@@ -16,9 +17,9 @@ def test_an_added_latency_is_the_median_of_pairs() -> None:
 
 
 def test_entries_made_twice_and_ends_without_a_beginning_are_seen(tmp_path: Path) -> None:
-    events = [("request", "a"), ("request", "a"), ("completion", "b")]
+    events: list[tuple[EntryKind, str]] = [("request", "a"), ("request", "a"), ("completion", "b")]
     with Store.open(tmp_path / ".crossgrade" / "crossgrade.db") as store:
-        store.ledger.append([LedgerEvent(kind, {"request": name}) for kind, name in events])  # type: ignore[arg-type]
+        store.ledger.append([LedgerEvent(kind, {"request": name}) for kind, name in events])
     found = _trust_gate._entries(tmp_path)
     assert found == {"request": ["a", "a"], "completion": ["b"], "gaps": [0]}
 

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from crossgrade.cli._frame import run
 from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.project import Project
 from crossgrade.routing import route_table_bytes, route_table_digest
 from crossgrade.store import LedgerEvent, Store
 from tests.codes import names, noted, shown_codes
@@ -442,6 +444,12 @@ def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., 
         ),
         ("UPDATE ledger_entries SET body = CAST(replace(body, '2', '4') AS BLOB)", ("export", "prove")),
         ("UPDATE ledger_entries SET body = 'text' WHERE seq = 3", ("export", "prove")),
+        ("UPDATE ledger_entries SET payload = 'text' WHERE seq = 3", ("export",)),
+        ("UPDATE ledger_entries SET payload = 7 WHERE seq = 3", ("export",)),
+        ("UPDATE ledger_checkpoints SET size = '../../evil' WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET size = x'2e2e' WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET size = 10.5 WHERE size = 10", ("export", "prove")),
+        ("UPDATE ledger_checkpoints SET note = x'00'", ("export", "prove")),
     ],
 )
 def test_a_damaged_ledger_is_neither_exported_nor_proved(
@@ -459,7 +467,18 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
         assert run(["audit", *commands[name]]) == 3
         assert "ledger-damaged" in shown_codes(capsys.readouterr().err)
     assert not out.exists() or list(out.iterdir()) == []
+    assert list(tmp_path.rglob("evil")) == []
     assert run(["audit", "verify"]) == 1
+
+
+@pytest.mark.parametrize("value", ["'text'", "7", "x''"])
+def test_a_key_of_a_subject_that_is_none_is_said(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    run(["audit", "init", NAME])
+    appended(1, payload=b"my secret", subject="ada")
+    changed(f"UPDATE ledger_keys SET wrapped = {value}")
+    capsys.readouterr()
+    assert run(["audit", "show", "0", "--text"]) == 2
+    assert "ledger-texts-key-wrong" in shown_codes(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -474,6 +493,7 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
             "UPDATE key_events SET detail = replace(detail, 'gold', 'iron') WHERE kind = 'created'",
             {"decision-missing", "keys-differ"},
         ),
+        ("UPDATE key_events SET detail = 7 WHERE kind = 'created'", {"decision-missing", "keys-differ"}),
         (RESTORED, {"decision-unrecorded", "keys-differ"}),
         (RESTORED.replace(", at FROM", ", 'z' FROM"), {"decision-unrecorded", "keys-differ"}),
     ],
@@ -520,6 +540,50 @@ def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callabl
             )
     found = said("audit", "verify")
     assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("policy-unrecorded", 3)]
+
+
+def test_requests_under_a_verdict_that_nobody_recorded_are_remarked(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    with opened() as store:
+        identifier = filled(store)
+        for verdict in (identifier, None, "forged", "forged"):
+            store.ledger.append(
+                [LedgerEvent("request", {"verdict": verdict, "request": str(store.ledger.size())})]
+            )
+    found = said("audit", "verify")
+    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("verdict-unrecorded", 3)]
+
+
+@pytest.mark.parametrize("column", ["workload", "name", "decided_at", "valid_until", "evidence_digest"])
+def test_the_columns_of_a_verdict_are_compared_with_its_entry(said: Callable[..., Any], column: str) -> None:
+    said("audit", "init", NAME)
+    with opened() as store:
+        filled(store)
+        store.forget("support", {"1"})
+    assert said("audit", "verify")["holds"]
+    changed(f"UPDATE verdicts SET {column} = 'other'")
+    assert codes(said("audit", "verify", code=1)) == {"decision-differs"}
+
+
+def test_what_is_decided_while_the_ledger_is_verified_is_no_finding(project: Path) -> None:
+    run(["audit", "init", NAME])
+    run(["keys", "create", "ci"])
+    is_over = threading.Event()
+
+    def decide() -> None:
+        with opened() as store:
+            while not is_over.is_set():
+                store.keys.suspend(WHO, because="stolen")
+                store.keys.restore(WHO, because="found")
+
+    thread = threading.Thread(target=decide)
+    with Project.open(project / "crossgrade.yaml") as verifier:
+        thread.start()
+        found = [verifier.ledger.verify(log=verifier.ledger.verifier) for _ in range(20)]
+        is_over.set()
+        thread.join()
+    assert len({each.size for each in found}) > 1
+    assert [each.findings for each in found] == [()] * 20
 
 
 def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:

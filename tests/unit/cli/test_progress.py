@@ -14,6 +14,8 @@ import pytest
 from crossgrade.cli import _frame
 from crossgrade.cli._frame import run
 from crossgrade.cli._progress import _live, shown_progress
+from crossgrade.decide import Stopping
+from crossgrade.domain import Sample
 from crossgrade.evaluate import Progress
 from crossgrade.stats import SequentialRetention
 
@@ -70,6 +72,15 @@ def test_the_bounds_of_a_live_line_stay_on_their_side_of_the_floor(right, n, out
         assert [each < found.floor for each in bounds] == [True]
     else:
         assert bounds[0] < found.floor <= bounds[1]
+
+
+def test_a_judge_alone_bounds_nothing_on_a_live_line() -> None:
+    plan = [Sample(id=f"s{at}", fields={}) for at in range(200)]
+    rule = Stopping(candidates=["good", "bad"], plan=plan, judged=True)
+    for at, sample in enumerate(plan):
+        rule.update(sample, at, 1.0, {"good": 1.0, "bad": 0.0})
+    line = _live(rule.live())
+    assert line == "retention good 1.000 by the judge alone, bad 0.000 by the judge alone"
 
 
 def test_quiet_shows_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,9 @@ from crossgrade.domain import (
     Watching,
 )
 from crossgrade.errors import ConfigError
-from tests.codes import check_error
+from crossgrade.ledger import COSIGNATURE_KEY, NoteVerifier
+from crossgrade.project import read_config
+from tests.codes import check_error, raises_code
 
 MINIMAL = """\
 models:
@@ -367,11 +369,6 @@ def test_who_cosigns_the_ledger(tmp_path: Path) -> None:
     [
         ([("http://w.example", VKEY)], ("witness-not-https", "ledger.witnesses.0.url", "https://")),
         ([("https://a", VKEY), ("https://b", VKEY)], ("witness-repeated", "ledger.witnesses.1.key")),
-        ([("https://w.example", LOG_VKEY)], ("witness-key-invalid", "ledger.witnesses.0.key", "of a ledger")),
-        (
-            [("https://w.example", VKEY.replace("BGt", "BGs"))],
-            ("witness-key-invalid", "ledger.witnesses.0.key", "copied whole"),
-        ),
         ([("https://w.example", "no key")], ("value-invalid", "ledger.witnesses.0.key", "key")),
     ],
 )
@@ -382,6 +379,24 @@ def test_rules_of_witnesses(
     (seen,) = problems(tmp_path, MINIMAL + f"ledger: {{witnesses: [{rows}]}}\n")
     code, where, *values = problem
     check_error(seen, code, *values, where=where)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        LOG_VKEY,
+        VKEY.replace("BGt", "BGs"),
+        VKEY.replace("w.example/one", "w.example/\x01one"),
+        NoteVerifier("w.example/one", b"\x01" + bytes(31), COSIGNATURE_KEY).text,  # anybody can sign under it
+    ],
+    ids=["of a ledger", "another id", "a control character", "weak"],
+)
+def test_keys_that_verify_no_cosignature_are_refused(tmp_path: Path, key: str) -> None:
+    rows = "".join(f"    - {json.dumps({'url': 'https://w.example', 'key': each})}\n" for each in (VKEY, key))
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(f"{MINIMAL}ledger:\n  witnesses:\n{rows}")
+    with raises_code("witness-key-invalid", where="ledger.witnesses.1.key"):
+        read_config(path, environ={})
 
 
 def test_a_route_enters_its_requests_never_or_in_one_of_two_ways(tmp_path: Path) -> None:

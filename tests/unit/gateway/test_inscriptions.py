@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +15,7 @@ from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.testing import FakeProvider, Fault
 from tests.unit.gateway.scripted import SSE_HEAD, raw_target, scripted
+from tests.waiting import until
 
 GATED = RouteSpec(name="support", incumbent="big", ledger="require")
 QUEUED = RouteSpec(name="support", incumbent="big", ledger="queue")
@@ -36,13 +35,6 @@ def ended(world: Any) -> dict[str, Any]:
     world.settled()
     until(lambda: "completion" in kinds(world))
     return entry(world, "completion").detail
-
-
-def until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
 
 
 def commits(made: Inscribe, mark: str, text: bytes) -> bool:

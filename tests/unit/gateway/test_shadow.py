@@ -86,7 +86,7 @@ def test_a_named_conversation_is_known_by_a_digest(shadowed, make):
 
 
 def test_a_shadow_that_fails_is_kept_as_that_and_harms_nobody(shadowed, make):
-    with FakeProvider(Fault("server_error")) as old, shadowed(old, Shadow(rate=1.0)) as world:
+    with FakeProvider(Fault("server_error")) as old, shadowed(old, Shadow(rate=1.0, max_parallel=8)) as world:
         for _ in range(7):
             assert world.post(make.chat()).status == 200
         assert pairs(world, 7)[0].incumbent.error == "upstream"

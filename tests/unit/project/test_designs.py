@@ -23,3 +23,6 @@ def test_a_judge_never_stops_a_run(judged):
     for at, sample in enumerate(plan):
         rule.update(sample, at, 1.0, {name: 1.0})
     assert rule.wants(name, None) == judged
+    live = rule.live()[name]
+    assert live.judge_alone == judged
+    assert (live.value, live.low is None, live.outcome) == (1.0, judged, "undecided" if judged else "pass")

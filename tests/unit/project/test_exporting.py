@@ -436,7 +436,7 @@ def first(tree: Any) -> Any:
         lambda tree: tree.update(order=[0] * 300),
         lambda tree: tree.update(order=[10**30] * 300),
         lambda tree: tree.update(planned=-1),
-        lambda tree: tree.update(chance="inf"),
+        lambda tree: tree.update(chance="Infinity"),
         lambda tree: tree.update(routing={"report": {"kind": "table", "trained_on": 3, "gains": []}, "trained": [True] * 300}),
         lambda tree: tree.update(cluster=[{"a": 1}] * 300),
     ],

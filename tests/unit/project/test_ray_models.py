@@ -14,7 +14,15 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
 from crossgrade.project import Project
 from crossgrade.project._ray import _caller, _sizes
-from crossgrade.project._ray_models import Desk, DeskFacts, DeskLostError, ModelOnNodes, Place, open_on_nodes
+from crossgrade.project._ray_models import (
+    Desk,
+    DeskFacts,
+    DeskLostError,
+    Mailbox,
+    ModelOnNodes,
+    Place,
+    open_on_nodes,
+)
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
 
@@ -171,6 +179,81 @@ def test_a_request_that_nobody_waits_for_any_more_disturbs_no_other() -> None:
         assert left.cancelled()
 
     on([only], use)
+
+
+def test_a_request_whose_caller_left_before_it_was_sent_is_not_sent() -> None:
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        left, stays = (asyncio.create_task(model.ask(REQUEST)) for _ in range(2))
+        await asyncio.sleep(0)
+        left.cancel()
+        assert (await stays).text == "one"
+
+    on([only], use)
+    assert only.asked == [1]
+
+
+def test_two_exchanges_that_come_back_at_once_leave_nobody_waiting() -> None:
+    out: list[asyncio.Future[Any]] = []
+
+    async def call(_method: str, _group: Any) -> Any:
+        out.append(asyncio.get_running_loop().create_future())
+        return await out[-1]
+
+    async def called(times: int) -> None:
+        while len(out) < times:  # noqa: ASYNC110 -- a message has no event
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        mailbox = Mailbox(call)
+        mailbox.gather_s = 0.0
+        slow = asyncio.create_task(mailbox.ask(REQUEST))
+        await called(1)
+        fast = asyncio.create_task(mailbox.ask(REQUEST))
+        await called(2)
+        out[0].set_result([])
+        out[1].set_result([(2, ModelAnswer(text="fast"))])
+        assert (await fast).text == "fast"
+        async with asyncio.timeout(10):
+            await called(3)
+        out[2].set_result([(1, ModelAnswer(text="slow"))])
+        assert (await slow).text == "slow"
+
+    asyncio.run(main())
+
+
+def test_requests_wait_for_an_exchange_that_is_about_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers that it brings let others ask, and all of those are one message."""
+    monkeypatch.setattr("crossgrade.project._ray_models._RETURN_S", 60.0)
+    out: list[tuple[list[int], asyncio.Future[Any]]] = []
+
+    async def call(_method: str, group: list[tuple[int, ModelRequest]]) -> Any:
+        answers: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        out.append(([number for number, _ in group], answers))
+        return await answers
+
+    async def called(times: int) -> None:
+        while len(out) < times:  # noqa: ASYNC110 -- a message has no event
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        mailbox = Mailbox(call)
+        first = asyncio.create_task(mailbox.ask(REQUEST))
+        await called(1)
+        second = asyncio.create_task(mailbox.ask(REQUEST))
+        await asyncio.sleep(5 * mailbox.gather_s)
+        third = asyncio.create_task(mailbox.ask(REQUEST))
+        await asyncio.sleep(0)
+        out[0][1].set_result([(1, ModelAnswer(text="1"))])
+        assert (await first).text == "1"
+        async with asyncio.timeout(30):
+            await called(2)
+        out[1][1].set_result([(each, ModelAnswer(text=f"{each}")) for each in out[1][0]])
+        assert [(await each).text for each in (second, third)] == ["2", "3"]
+
+    asyncio.run(main())
+    assert [numbers for numbers, _ in out] == [[1], [2, 3]]
 
 
 def test_nodes_without_the_model_are_left_out_and_places_add_up() -> None:

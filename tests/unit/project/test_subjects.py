@@ -12,7 +12,7 @@ from crossgrade.project import ProjectLedger
 from crossgrade.store import LedgerEvent, Store
 from tests.codes import raises_code
 
-BECAUSE = {"because": "asked for it", "by": "the officer"}
+BECAUSE = {"because": "asked", "by": "officer"}
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def found(store: Store) -> list[tuple[str, int | None]]:
 
 def test_an_honest_erasure_and_texts_after_it_hold(store: Store) -> None:
     assert found(store) == []
-    assert store.ledger.erase("ada", BECAUSE) == 3
+    assert store.ledger.erase("ada", **BECAUSE) == 3
     store.ledger.append([LedgerEvent("completion", {}, b"later", "ada"), LedgerEvent("access", {"n": 1})])
     assert (found(store), verified(store).erased) == ([], 3)
-    assert store.ledger.erase("ada", BECAUSE) == 1
+    assert store.ledger.erase("ada", **BECAUSE) == 1
     assert (found(store), verified(store).erased) == ([], 4)
 
 
@@ -60,21 +60,21 @@ def test_texts_without_a_key_are_erased_on_record(store: Store, tmp_path: Path) 
     change(tmp_path, "DELETE FROM ledger_keys WHERE subject = 'ada'")
     with raises_code("ledger-damaged"):
         store.ledger.texts.read(1)
-    assert store.ledger.erase("ada", BECAUSE) == 3
+    assert store.ledger.erase("ada", **BECAUSE) == 3
     assert found(store) == []
     with raises_code("ledger-subject-unknown"):
-        store.ledger.erase("ada", BECAUSE)
+        store.ledger.erase("ada", **BECAUSE)
 
 
 def test_a_row_under_another_subject_is_found(store: Store, tmp_path: Path) -> None:
     change(tmp_path, "UPDATE ledger_entries SET subject = 'bob' WHERE seq = 1")
     assert found(store) == [("subject-differs", 1)]
-    store.ledger.erase("bob", BECAUSE)  # takes the text of another with it, and says one more
+    store.ledger.erase("bob", **BECAUSE)  # takes the text of another with it, and says one more
     assert set(found(store)) == {("subject-differs", 1), ("payload-missing", 1), ("erasure-differs", 6)}
 
 
 def test_a_later_erasure_does_not_cover_what_was_removed_before(store: Store, tmp_path: Path) -> None:
     change(tmp_path, "UPDATE ledger_entries SET payload = NULL WHERE seq = 3")
     assert found(store) == [("payload-missing", 3)]
-    assert store.ledger.erase("ada", BECAUSE) == 2
+    assert store.ledger.erase("ada", **BECAUSE) == 2
     assert found(store) == [("erasure-differs", 6)]

@@ -17,6 +17,7 @@ import pytest
 
 from crossgrade.errors import StoreError
 from crossgrade.gateway import Done, Inscribe
+from crossgrade.gateway._messages import InscribedKind
 from crossgrade.serve._contact import survey
 from crossgrade.serve._ledger import MOST_AT_ONCE, LedgerWriter, StoredLedger
 from crossgrade.store import Store
@@ -26,11 +27,11 @@ from tests.unit.serve.driving import Machine, Worker, run, until
 Make = Callable[..., Machine]
 
 
-def entry(identifier: str, kind: str = "request", **fields: Any) -> Callable[[int], Inscribe]:
+def entry(identifier: str, kind: InscribedKind = "request", **fields: Any) -> Callable[[int], Inscribe]:
     """Return what makes an entry with its number."""
     detail = {"id": identifier} if kind == "dropped" else {"request": identifier}
-    given = {"is_awaited": kind == "request", "detail": detail, **fields}
-    return partial(Inscribe, kind=kind, id=identifier, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"is_awaited": kind == "request", "detail": detail, **fields}
+    return partial(Inscribe, kind=kind, id=identifier, **given)
 
 
 async def appended(worker: Worker, message: Callable[[int], Inscribe]) -> Done | None:

@@ -265,21 +265,21 @@ def test_erasing_a_subject_destroys_key_and_texts_and_is_recorded(any_store: Sto
     log.secrets.make("example.com/ledger")
     log.append([LedgerEvent("completion", {"n": n}, b"text", "ada" if n % 2 else "bob") for n in range(4)])
     root = log.root(4)
-    assert log.erase("ada", {"because": "asked for it"}) == 2
+    assert log.erase("ada", because="asked for it", by="the officer") == 2
     assert (log.texts.read(0), log.texts.read(2)) == (b"text", b"text")
     with pytest.raises(NotFoundError):
         log.texts.read(1)
     erasure = read_entry(log.entry(4).body)
     assert (erasure.kind, erasure.detail) == (
         "erasure",
-        {"because": "asked for it", "before": 4, "subject": "ada", "texts": 2},
+        {"because": "asked for it", "before": 4, "by": "the officer", "subject": "ada", "texts": 2},
     )
     assert log.root(4) == root == grown(any_store, 4).root()
     with log._database.reading() as connection:
         subjects = connection.execute(sqlalchemy.text("SELECT subject FROM ledger_keys")).scalars()
         assert list(subjects) == ["bob"]
     with pytest.raises(NotFoundError):
-        log.erase("ada", {"because": "again"})
+        log.erase("ada", because="again", by="the officer")
     log.append([LedgerEvent("completion", {}, b"later", "ada")])
     assert log.texts.read(5) == b"later"
 

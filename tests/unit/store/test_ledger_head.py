@@ -42,7 +42,7 @@ def forge(path: Path, signer: NoteSigner | None = None) -> None:
             nodes += [(at.level, at.number, found) for at, found in tree.append(leaf_hash(changed))]
         connection.execute("DELETE FROM ledger_nodes")
         connection.executemany("INSERT INTO ledger_nodes VALUES (?, ?, ?)", nodes)
-        connection.execute("UPDATE ledger_head SET frontier = ?", (b"".join(tree.hashes),))
+        connection.execute("UPDATE ledger_head SET frontier = ?", (tree.frontier,))
         connection.execute("DELETE FROM ledger_checkpoints")
         if signer is not None:
             note = signer.sign(Checkpoint(NAME, tree.size, tree.root()).text)
@@ -70,6 +70,8 @@ def test_the_key_does_not_sign_what_it_did_not_sign_before(
             log.append([LedgerEvent("request", {"request": "innocent"})])
         with raises_code("ledger-head-unsigned"):
             log.sign()
+        with raises_code("ledger-head-unsigned"):
+            log.make_key(NAME)
     assert store.ledger.size() == 10
     assert store.ledger.verify(log=key).found
 
@@ -87,7 +89,10 @@ def test_a_signed_log_does_not_go_on_without_the_key(store: Store, key: NoteVeri
     store.ledger.secrets.signing_path.rename(store.ledger.secrets.signing_path.with_suffix(".away"))
     with raises_code("ledger-key-missing"):
         store.ledger.append([LedgerEvent("request", {"request": "x"})])
+    with raises_code("ledger-key-missing"):
+        store.ledger.make_key(NAME)
     assert store.ledger.size() == 10
+    assert not store.ledger.secrets.signing_path.exists()
 
 
 def test_an_unsigned_log_is_signed_for_the_first_time_only_if_it_verifies(store: Store, path: Path) -> None:
@@ -100,8 +105,9 @@ def test_an_unsigned_log_is_signed_for_the_first_time_only_if_it_verifies(store:
     assert log.secrets.signer() is None
 
 
-def test_a_log_that_was_signed_is_not_signed_anew(store: Store, path: Path, key: NoteVerifier) -> None:
-    forge(path, NoteSigner.generate(NAME))
+def test_an_unsigned_log_is_signed_only_by_a_key_that_is_made_for_it(store: Store) -> None:
+    store.ledger.append([LedgerEvent("request", {"request": "x"})])
+    store.ledger.secrets.make(NAME)
     with raises_code("ledger-head-unsigned"):
         store.ledger.make_key(NAME)
 
@@ -120,6 +126,10 @@ DAMAGES = {
     "other hashes": ("UPDATE ledger_head SET frontier = zeroblob(64)", {"head-differs"}),
     "no hashes": ("UPDATE ledger_head SET frontier = x''", {"head-differs"}),
     "hashes of another type": ("UPDATE ledger_head SET frontier = 'x'", {"head-differs"}),
+    "a number in place of hashes": (
+        "UPDATE ledger_head SET frontier = 9223372036854775807",
+        {"head-differs"},
+    ),
     "hashes of a gigabyte": ("UPDATE ledger_head SET frontier = zeroblob(900000000)", {"head-differs"}),
     "an entry behind the last": (
         "INSERT INTO ledger_entries VALUES (10, x'00', NULL, NULL)",
@@ -142,6 +152,18 @@ def test_a_head_that_is_not_what_the_entries_give_is_found(
 ) -> None:
     change(path, statement)
     assert {each.code for each in store.ledger.verify(log=key).findings} == codes
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER quiet AFTER INSERT ON alarms BEGIN DELETE FROM alarms; END",
+        "CREATE VIEW more AS SELECT * FROM ledger_entries",
+    ],
+)
+def test_triggers_and_views_are_found(store: Store, path: Path, key: NoteVerifier, statement: str) -> None:
+    change(path, statement)
+    assert [each.code for each in store.ledger.verify(log=key).findings] == ["database-altered"]
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM ledger_head", "UPDATE ledger_head SET size = 'x'"])
