@@ -195,28 +195,6 @@ class OpenProject:
 
         refuse_forbidden(self.clauses_of(model))
 
-    def clauses(self, name: str) -> tuple[Clause, ...]:
-        """Return what licences and hosts say to the team about the models that a workload's run asks.
-
-        The order is candidates, judge, incumbent. If the team has stated nothing, they name what it has to.
-        """
-        workload, today = self.workload(name), datetime.now(UTC).date()
-        judge = self.judge(workload)
-        asked = {
-            offer.name: offer
-            for offer in (*(each.offer for each in workload.candidates), judge, workload.incumbent.offer)
-            if offer
-        }
-        if self.config.team.is_stated:
-            return tuple(clause for offer in asked.values() for clause in self.facts_of(offer).clauses)
-        return tuple(clause for offer in asked.values() for clause in self.catalog.clauses(offer, today))
-
-    def check_terms(self, name: str) -> None:
-        """Raise UsageError if the team may not use a model that a workload's run asks."""
-        from crossgrade.catalog import refuse_forbidden
-
-        refuse_forbidden(self.clauses(name) if self.config.team.is_stated else ())
-
     def clauses_of(self, model: str) -> tuple[Clause, ...]:
         """Return what licence and hosts say to the team about a model; nothing if it is not configured."""
         offer = self.config.offers.get(model)
