@@ -1,10 +1,15 @@
 """The section `safety`: shipped sets, own sets, graders and the workloads that require them."""
 
+import csv
+import gzip
+import hashlib
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+import crossgrade
 from crossgrade.config import Config, InvalidConfigError, load_config
 from crossgrade.domain import SHIPPED_PROMPTS, SafetyLimit, ScorerSpec
 
@@ -87,8 +92,19 @@ def test_no_suite_takes_a_workloads_name(tmp_path: Path) -> None:
     assert [code for code, _ in codes(tmp_path, "{prompts: harmbench}", extra)] == ["safety-suite-name"]
 
 
+FOLDER = Path(crossgrade.__file__).parent / "data" / "safety"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["suites"]
+
+
 def test_the_manifest_is_what_the_configuration_says() -> None:
-    folder = Path(load_config.__code__.co_filename).parents[1] / "data" / "safety"
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    stated = {each["name"]: (each["measures"], each["licence"]) for each in manifest["suites"]}
-    assert stated == SHIPPED_PROMPTS
+    assert {each["name"]: (each["measures"], each["licence"]) for each in MANIFEST} == SHIPPED_PROMPTS
+
+
+@pytest.mark.parametrize("suite", MANIFEST, ids=lambda suite: suite["name"])
+def test_the_manifest_is_what_the_files_are(suite: dict) -> None:
+    content = gzip.decompress((FOLDER / suite["file"]).read_bytes())
+    assert hashlib.sha256(content).hexdigest() == suite["sha256"]
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+    assert len(rows) == suite["prompts"]
+    assert len({tuple(row.values()) for row in rows}) == len(rows)
+    assert all(row["prompt"].strip() for row in rows)
