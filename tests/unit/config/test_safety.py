@@ -92,6 +92,22 @@ def test_no_suite_takes_a_workloads_name(tmp_path: Path) -> None:
     assert [code for code, _ in codes(tmp_path, "{prompts: harmbench}", extra)] == ["safety-suite-name"]
 
 
+def test_no_two_suites_share_a_name_of_runs(tmp_path: Path) -> None:
+    extra = PROJECT.replace(
+        "workloads:\n",
+        "workloads:\n  support.harm:\n    dataset: a.csv\n    scorer: {kind: exact}\n    incumbent: old\n    candidates: [new]\n",
+    )
+    extra = extra.replace("{safety: [harm]}", "{safety: [x]}")
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(
+        extra + "safety: {suites: {x: {prompts: harmbench}, harm.x: {prompts: harmbench}}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InvalidConfigError) as raised:
+        load_config(path, environ={})
+    assert {each.code for each in raised.value.problems} == {"safety-suite-name"}
+
+
 FOLDER = Path(crossgrade.__file__).parent / "data" / "safety"
 MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["suites"]
 
