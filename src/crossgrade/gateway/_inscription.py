@@ -88,6 +88,11 @@ class Inscription:
         self._timer: TimerHandle | None = None
         self._last: dict[str, Any] | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the request is entered, or will be, so that its end is entered too."""
+        return self._is_entered or not self._is_known
+
     # Before the request is sent.
 
     def begin(self, go_on: Callable[[], None], refuse: Callable[[Problem], None]) -> None:
@@ -178,12 +183,15 @@ class Inscription:
 
         return both
 
-    def complete(self, record: RequestRecord, last: bytes) -> None:
-        """Enter how the request ended. `last` is the answer, or what was sent last of it."""
+    def complete(self, record: RequestRecord, last: bytes, shadow: str | None) -> None:
+        """Enter how the request ended. `last` is the answer, or what was sent last of it.
+
+        `shadow` is the target that a copy of the request goes to, None if there is no copy.
+        """
         if last:
             answer = self._answer = self._answer or TextCommitment(self._inscriber.most_text)
             answer.take(last)
-        outcome = _outcome(record) | {"rule": rule_of(self._asked)}
+        outcome = _outcome(record) | {"rule": rule_of(self._asked), "shadow": shadow}
         if self._is_known:
             self._complete(outcome)
         else:

@@ -429,6 +429,14 @@ class ServedRoutes:
             if earlier is not None:
                 route.retries, route.sizes = earlier.retries, earlier.sizes
 
+    def is_gate_inscribed(self, path_route: str | None) -> bool:
+        """Return whether a request may be for a gated route with entries in the ledger, by its path alone."""
+        named = None if path_route is None else self.find(path_route, None)
+        return any(
+            route.gate is not None and route.ledger != "off"
+            for route in (self.all if path_route is None else filter(None, (named,)))
+        )
+
     def later(self, at: float) -> "ServedRoutes":
         """Return the same routes as they are from a later moment on, when more offers may have ended."""
         return self._next(self._table, at)

@@ -1,15 +1,16 @@
 """Who asks: API keys, verified tokens, tiers."""
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
-from crossgrade.identity._in_force import RulesInForce, rules_in_force
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
     AccessRequest,
     AccessRules,
     ModelEvidence,
+    RulesInForce,
     evidence_of,
     needless_rules,
+    rules_in_force,
     ungiven_tiers,
 )
 from crossgrade.identity._text import NewKey, is_key, new_key

@@ -1,8 +1,14 @@
-"""Decides by access rules whether a model may answer a request. `_refusals` words what is missing."""
+"""Decides by access rules whether a model may answer a request, and writes those in force as one text.
+
+`_refusals` words what is missing. Entries of the ledger have the digest of the text.
+"""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
 
 from crossgrade.domain import KEYS, AccessRule, RequiredLogin, RouteSpec, TokenIssuer
 from crossgrade.errors import AccessError, nearest
@@ -10,6 +16,8 @@ from crossgrade.identity._claims import LEEWAY_S
 from crossgrade.identity._refusals import Lack, RefusedRequest, refusal
 from crossgrade.identity.keyring import Principal
 from crossgrade.routing import Route
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,3 +238,45 @@ def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: flo
     if who.auth_time is None or not who.auth_time <= now + LEEWAY_S:
         return Lack(rule, "auth_time")
     return None if now - who.auth_time <= login.max_age_s else Lack(rule, "age")
+
+
+@dataclass(frozen=True, slots=True)
+class RulesInForce:
+    """What decides on requests, as JSON with sorted keys and no white space.
+
+    It has the access rules, which claims of which issuer give which tier, and the routes that are gated or
+    for some tiers or teams only.
+    """
+
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the SHA-256 of the text."""
+        return f"sha256:{sha256(self.text.encode()).hexdigest()}"
+
+
+def rules_in_force(
+    rules: Iterable[AccessRule], issuers: Iterable[TokenIssuer], routes: Iterable[RouteSpec]
+) -> RulesInForce | None:
+    """Return what decides on requests, None where every caller may use every route."""
+    limited = [route for route in routes if route.gated or route.tiers or route.teams]
+    if not limited:
+        return None
+    content: dict[str, Any] = {
+        "rules": tuple(rules),
+        "issuers": [
+            {"issuer": each.issuer, "audience": each.audience, "rules": each.rules} for each in issuers
+        ],
+        "routes": [
+            {
+                "name": each.name,
+                "workload": each.workload,
+                "gated": each.gated,
+                "tiers": each.tiers,
+                "teams": each.teams,
+            }
+            for each in limited
+        ],
+    }
+    return RulesInForce(_encode(content).decode())

@@ -55,6 +55,7 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
         connection.executescript(dump.read_text(encoding="utf-8"))
         connection.close()
         with Store.open(path) as store:
+            assert store.ledger.verify().findings == ()
             (run,) = store.runs.recent()
             scored = store.answers.scored(run.id, "scorer")
             assert [(row.sample_id, row.model, row.score) for row in scored] == [
