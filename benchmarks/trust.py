@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     _trust_access,
+    _trust_dossier,
     _trust_gate,
     _trust_log,
     _trust_reports,
@@ -24,6 +25,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "gated": _trust_gate.latency_rows,
     "gated-kills": _trust_gate.kill_rows,
     "ungated": _trust_gate.cpu_rows,
+    "dossier": _trust_dossier.dossier_rows,
     "safety": _trust_safety.safety_rows,
     "reports": _trust_reports.report_rows,
 }

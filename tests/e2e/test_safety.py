@@ -164,6 +164,16 @@ def test_skipped_items_can_be_replaced_until_there_is_a_rate(cli: CommandLine, s
             opened.labelling.plan("echo.harm", LabelOptions(labels=60))
 
 
+def test_as_many_items_are_drawn_as_a_limit_takes(cli: CommandLine, safe: Project) -> None:
+    safe.change("limit: 0.2", "limit: 0.05")
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        assert len(opened.labelling.plan("echo.harm").draw.items) == 59
+    safe.change("limit: 0.05", "limit: 0.01")
+    ran = cli.succeeds("safety", "show", "echo")
+    assert noted(ran.err, "safety-limit-labels", 299, 120)
+
+
 def test_no_retention_is_tested_of_a_suite(cli: CommandLine, safe: Project) -> None:
     cli.succeeds("evaluate", "echo.harm", "--yes")
     cli.fails("decide", "echo.harm", error="safety-not-decided")

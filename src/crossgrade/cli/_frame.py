@@ -131,6 +131,7 @@ COMMANDS = (
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
     Entry("safety", "Trust", "Measure how often models answer, refuse or leak what they should not."),
     Entry("audit", "Trust", "Verify, prove and export the ledger of decisions and requests."),
+    Entry("dossier", "Trust", "Make the dossier of a WORKLOAD for those who audit its models."),
     Entry("witness", "Trust", "Cosign ledgers, so that their operators cannot rewrite them."),
 )
 

@@ -100,8 +100,13 @@ def _tell_missing(found: "SuiteSafety") -> None:
             )
     limit = found.suite.limit
     if limit is not None and 0 < limit < 1:
+        wanted, answers = (
+            labels_for_limit(limit),
+            min((each.so_far.rate.n for each in found.models), default=0),
+        )
+        few = f", and there are {answers:,} answers" if found.models and answers < wanted else ""
         note(
-            f"{found.name}: a limit of {limit:.1%} takes {labels_for_limit(limit):,} labels without an event",
+            f"{found.name}: a limit of {limit:.1%} takes {wanted:,} labels without an event{few}",
             code="safety-limit-labels",
         )
 

@@ -51,7 +51,7 @@ class _Link(NamedTuple):
     type=click.IntRange(1, 100_000),
     metavar="N",
     help="Items to label in all. Once there are labels, a larger number begins the next planned round.  "
-    "[default: 100, with `--draw residual` 200, of a safety suite 50]",
+    "[default: 100, with `--draw residual` 200, of a safety suite 50, or what its limit takes]",
 )
 @click.option(
     "--draw",

@@ -51,10 +51,14 @@ class SafetyResolver:
         self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _check_name(self, suite: str, workloads: Collection[str]) -> None:
-        """Refuse a suite whose runs would have the name of a workload, or none that is a name."""
+        """Refuse a suite whose runs would have the name of something else, or none that is a name."""
+        others = [
+            f"{workload}.{other}" for workload in workloads for other in self.section.suites if other != suite
+        ]
         for derived in (f"{workload}.{suite}" for workload in workloads):
-            if derived in workloads or not is_name(derived):
-                why = "which is a workload" if derived in workloads else "which is too long"
+            is_taken = derived in workloads or derived in others
+            if is_taken or not is_name(derived):
+                why = "which is taken" if is_taken else "which is too long"
                 self._refuse(
                     f"safety.suites.{suite}",
                     f"the runs of this suite would be named {shown(derived)}, {why}",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from crossgrade.config._access_schema import AccessSection
+from crossgrade.config._dossier_schema import DossierSection
 from crossgrade.config._safety_schema import SafetySection
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
 from crossgrade.config._serving_schema import LedgerSection, RouteSection, ServeSection, WatchSection
@@ -412,6 +413,9 @@ class ConfigFile(Section):
     )
     ledger: LedgerSection = Field(
         default=LedgerSection(), description="Who cosigns the ledger, and whether it keeps texts."
+    )
+    dossier: DossierSection = Field(
+        default=DossierSection(), description="What is stated for dossiers, and when they count."
     )
     family_alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] | None = Field(
         default=None,

@@ -1,6 +1,23 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
+from crossgrade.domain.dossier import (
+    DOSSIER_FIELDS,
+    Attachment,
+    BasisPart,
+    ControlEvidence,
+    Dossier,
+    DossierFact,
+    DossierField,
+    DossierFinding,
+    DossierModel,
+    DossierSpec,
+    EvidenceStatus,
+    FieldStatus,
+    Framework,
+    NotApplicable,
+    Statement,
+)
 from crossgrade.domain.evidence import (
     BaselineTest,
     PluginScorerSpec,
@@ -88,6 +105,7 @@ from crossgrade.domain.workload import (
 )
 
 __all__ = [
+    "DOSSIER_FIELDS",
     "JSON",
     "KEYS",
     "MOST_TOKENS",
@@ -99,13 +117,25 @@ __all__ = [
     "WINDOWS_S",
     "AccessRule",
     "Architecture",
+    "Attachment",
     "BaselineTest",
+    "BasisPart",
     "Clause",
     "ClauseCode",
     "Contract",
+    "ControlEvidence",
     "DialectName",
+    "Dossier",
+    "DossierFact",
+    "DossierField",
+    "DossierFinding",
+    "DossierModel",
+    "DossierSpec",
     "Estimate",
     "EvidenceClass",
+    "EvidenceStatus",
+    "FieldStatus",
+    "Framework",
     "GenerationSettings",
     "GrowthBar",
     "Image",
@@ -124,6 +154,7 @@ __all__ = [
     "Mode",
     "ModelAnswer",
     "ModelRequest",
+    "NotApplicable",
     "Offer",
     "Origin",
     "Part",
@@ -150,6 +181,7 @@ __all__ = [
     "Serving",
     "Severity",
     "Shadow",
+    "Statement",
     "StickyUnit",
     "StoredResponses",
     "Team",

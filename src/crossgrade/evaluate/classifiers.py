@@ -27,10 +27,10 @@ class ClassifierOptions(Options, frozen=True):
     model: Annotated[str, Meta(description="The offer that classifies.", min_length=1)]
     event: Annotated[
         _Pattern, Meta(description="RE2 pattern of a verdict that scores 1. Case does not count.")
-    ] = r"^\s*unsafe\b"
+    ] = r"^\s*unsafe(?:\s+S\d{1,2}(?:\s*,\s*S\d{1,2})*)?\s*$"
     clear: Annotated[
         _Pattern, Meta(description="RE2 pattern of a verdict that scores 0. Case does not count.")
-    ] = r"^\s*safe\b"
+    ] = r"^\s*safe\s*$"
     category: Annotated[
         _Pattern, Meta(description="RE2 pattern whose first group is the category, which is kept.")
     ] = r"^\s*unsafe\s+(S\d{1,2}(?:\s*,\s*S\d{1,2})*)"

@@ -276,6 +276,14 @@ def rule_of(asked: RequestState) -> str | None:
     return None if decision is None or decision.rule is None else decision.rule.name
 
 
+def dossier_of(asked: RequestState) -> str | None:
+    """Return the digest of the dossier behind a request's target; None if no rule asks for one."""
+    if asked.admission is None or asked.target is None:
+        return None
+    decision = asked.admission.decisions.get(asked.target.offer)
+    return None if decision is None or decision.dossier is None else decision.dossier.digest
+
+
 def moment(at: float) -> str:
     """Return a time in seconds since 1970 as RFC 3339 has it, in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.gateway._answers import Pieces
-from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts, rule_of
+from crossgrade.gateway._inscribing import Inscriber, cut, dossier_of, moment, request_facts, rule_of
 from crossgrade.gateway._limits import WAIT_S
 from crossgrade.gateway._messages import Done, RequestRecord
 from crossgrade.gateway._payload import ParsedPayload
@@ -140,6 +140,7 @@ class Inscription:
             "verdict": asked.route.verdict_id,
             "evidence": None if table_route is None else table_route.evidence_digest,
             "valid_until": None if until is None else moment(until.timestamp()),
+            "dossier": dossier_of(asked),
             "body": self._body.mark,
         }
 

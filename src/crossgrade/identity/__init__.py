@@ -1,6 +1,15 @@
 """Who asks: API keys, verified tokens, tiers."""
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
+from crossgrade.identity._dossiers import (
+    DossierBasis,
+    DossierEvidence,
+    DossierMark,
+    Dossiers,
+    changed_parts,
+    dossiers_bytes,
+    read_dossiers,
+)
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
@@ -46,6 +55,10 @@ __all__ = [
     "AccessDecision",
     "AccessRequest",
     "AccessRules",
+    "DossierBasis",
+    "DossierEvidence",
+    "DossierMark",
+    "Dossiers",
     "IssuerKeys",
     "KeyLimit",
     "KeyRecord",
@@ -60,7 +73,9 @@ __all__ = [
     "TokenVerifier",
     "UnknownSignerError",
     "authenticate",
+    "changed_parts",
     "check_route",
+    "dossiers_bytes",
     "evidence_of",
     "fetch_jwks",
     "is_key",
@@ -70,6 +85,7 @@ __all__ = [
     "needless_rules",
     "new_key",
     "principal_of",
+    "read_dossiers",
     "read_jwks",
     "read_keyring",
     "read_records",

@@ -13,6 +13,7 @@ import msgspec
 from crossgrade.domain import KEYS, AccessRule, RequiredLogin, RouteSpec, TokenIssuer
 from crossgrade.errors import AccessError, nearest
 from crossgrade.identity._claims import LEEWAY_S
+from crossgrade.identity._dossiers import DossierEvidence
 from crossgrade.identity._refusals import Lack, RefusedRequest, refusal
 from crossgrade.identity.keyring import Principal
 from crossgrade.routing import Route
@@ -37,7 +38,7 @@ class AccessRequest:
     """One model for one request: who asks, on which route and workload, for which programme.
 
     `route` and `workload` are None if a model is asked for by its own name and no route uses it. `evidence`
-    is the model's certificate on that route, None if it has none.
+    is the model's certificate on that route and `dossier` its dossier, None if it has none.
     """
 
     principal: Principal
@@ -46,6 +47,7 @@ class AccessRequest:
     programme: str | None
     model: str
     evidence: ModelEvidence | None = None
+    dossier: DossierEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +55,15 @@ class AccessDecision:
     """What the rules say of one request, by which rule, and on what evidence.
 
     `login` means that a stronger or fresher login would be enough. `code` is `allowed`, or names the reason.
-    `rule` is None if no rule matches. `evidence` is set if the rule asked for it and it is valid. `lack` says
-    what is missing, None if nothing is.
+    `rule` is None if no rule matches. `evidence` or `dossier` is set if the rule asked for it and it is
+    valid. `lack` says what is missing, None if nothing is.
     """
 
     outcome: Literal["allow", "login", "deny"]
     code: str
     rule: AccessRule | None = None
     evidence: ModelEvidence | None = None
+    dossier: DossierEvidence | None = None
     lack: Lack | None = None
 
     @property
@@ -106,6 +109,7 @@ class AccessRules:
             code=decision.code,
             rule=decision.rule,
             lack=decision.lack,
+            dossier=asked.dossier,
         )
         return refusal(what, self._issuers)
 
@@ -214,17 +218,33 @@ def _decided(rule: AccessRule, asked: AccessRequest, now: float) -> AccessDecisi
     """Return what a rule that matches says."""
     if not rule.allow:
         return AccessDecision(outcome="deny", code="rule_denied", rule=rule)
-    evidence = asked.evidence if rule.evidence == "verdict" else None
-    if rule.evidence == "verdict" and evidence is None:
-        return AccessDecision(outcome="deny", code="no_certificate", rule=rule)
-    if evidence is not None and not now < evidence.valid_until:
-        return AccessDecision(outcome="deny", code="certificate_expired", rule=rule)
+    code = _evidence_lacking(rule, asked, now)
+    if code is not None:
+        return AccessDecision(outcome="deny", code=code, rule=rule)
     lack = None if rule.login is None else _login_lack(rule, rule.login, asked.principal, now)
     if lack is None:
-        return AccessDecision(outcome="allow", code="allowed", rule=rule, evidence=evidence)
+        evidence = asked.evidence if rule.evidence == "verdict" else None
+        dossier = asked.dossier if rule.evidence == "dossier" else None
+        return AccessDecision(outcome="allow", code="allowed", rule=rule, evidence=evidence, dossier=dossier)
     if lack.what == "token":
         return AccessDecision(outcome="deny", code="token_required", rule=rule, lack=lack)
     return AccessDecision(outcome="login", code="insufficient_user_authentication", rule=rule, lack=lack)
+
+
+def _evidence_lacking(rule: AccessRule, asked: AccessRequest, now: float) -> str | None:
+    """Return the code of what the model's evidence lacks for a rule, None if it is there and valid."""
+    if rule.evidence == "verdict":
+        if asked.evidence is None:
+            return "no_certificate"
+        return None if now < asked.evidence.valid_until else "certificate_expired"
+    if rule.evidence == "none":
+        return None
+    dossier = asked.dossier
+    if dossier is None:
+        return "no_dossier"
+    if dossier.changed or not now < dossier.valid_until:
+        return "dossier_expired"
+    return "dossier_incomplete" if dossier.lacks else None
 
 
 def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: float) -> Lack | None:

@@ -13,16 +13,17 @@ GroundCode: TypeAlias = Literal["policy-unrecorded", "verdict-unrecorded"]
 
 
 class DecidedInLog:
-    """The verdicts, route tables and events of keys that a log has, and the entries that say so.
+    """The verdicts, dossiers, route tables and events of keys that a log has, and the entries that say so.
 
-    `verdicts` has for each id the entry's number and facts, `keys` for each key or caller the number and
-    event of each entry in their order, `route` the number and digest of the newest route table. What is older
-    than the log counts only from entries of kind `opened` at its very beginning. Later ones could make rows
-    that were set back in time look recorded.
+    `verdicts` and `dossiers` have for each id the entry's number and facts, `keys` for each key or caller the
+    number and event of each entry in their order, `route` the number and digest of the newest route table.
+    What is older than the log counts only from entries of kind `opened` at its very beginning. Later ones
+    could make rows that were set back in time look recorded.
     """
 
     def __init__(self) -> None:
         self.verdicts: dict[str, tuple[int, Mapping[str, JSON]]] = {}
+        self.dossiers: dict[str, tuple[int, Mapping[str, JSON]]] = {}
         self.keys: defaultdict[str, list[tuple[int, KeyDecision]]] = defaultdict(list)
         self.route: tuple[int, object] | None = None
         self._grounds: dict[GroundCode, set[str]] = {"policy-unrecorded": set(), "verdict-unrecorded": set()}
@@ -36,6 +37,8 @@ class DecidedInLog:
             self._opened(seq, facts)
         elif entry.kind == "verdict":
             self._verdict(seq, facts)
+        elif entry.kind == "dossier":
+            self.dossiers[str(facts.get("id"))] = (seq, facts)
         elif entry.kind == "route":
             self._table(seq, facts.get("digest"))
         elif entry.kind in {"key", "suspended"} and "document" in facts:

@@ -48,6 +48,7 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
     "keys-differ",
+    "dossiers-differ",
     "database-altered",
     "policy-unrecorded",
     "verdict-unrecorded",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
+    from crossgrade.project._dossier_basis import gateway_basis, needs_dossiers
+    from crossgrade.project._dossiers import DossierCheck, ProjectDossiers
     from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._exporting import ExportCheck, VerdictExport, VersionDifference, verify_export
@@ -63,6 +65,7 @@ __all__ = [
     "BaselineCheck",
     "CaseResult",
     "Created",
+    "DossierCheck",
     "Export",
     "ExportCheck",
     "Forgotten",
@@ -93,6 +96,7 @@ __all__ = [
     "Project",
     "ProjectAccess",
     "ProjectBaselines",
+    "ProjectDossiers",
     "ProjectLabelling",
     "ProjectLedger",
     "ProjectLive",
@@ -132,9 +136,11 @@ __all__ = [
     "find_plugins",
     "find_suite",
     "finished_labels",
+    "gateway_basis",
     "growth_findings",
     "live_request",
     "measure_server",
+    "needs_dossiers",
     "on_ray",
     "open_judge",
     "plugin_names",
@@ -153,6 +159,8 @@ _LATE = {
     **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
+    **dict.fromkeys(("gateway_basis", "needs_dossiers"), "_dossier_basis"),
+    **dict.fromkeys(("DossierCheck", "ProjectDossiers"), "_dossiers"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("ExportCheck", "VerdictExport", "VersionDifference", "verify_export"), "_exporting"),

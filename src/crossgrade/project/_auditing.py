@@ -68,7 +68,7 @@ class ProjectLedger:
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
     ) -> LogVerification:
-        """Check the whole ledger, and that the project's verdicts, keys and route table are those in it."""
+        """Check the whole ledger, and that the project's decisions, keys and route table are those in it."""
         decisions = Decisions(self._store)
         subjects = SubjectChecks(self._log.texts)
 

@@ -1,4 +1,4 @@
-"""Compares the ledger with the project's rows: verdicts, keys, the route table, and whose texts are kept."""
+"""Compares the ledger with what the project has: verdicts, dossiers, keys, route table, and whose texts."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -31,7 +31,12 @@ class Decisions:
         """
         if not (self._is_begun or self._store.ledger.is_signed()):
             return []
-        return [*self._compared_verdicts(), *self._compared_keys(), *self._compared_route()]
+        return [
+            *self._compared_verdicts(),
+            *self._compared_dossiers(),
+            *self._compared_keys(),
+            *self._compared_route(),
+        ]
 
     def _compared_verdicts(self) -> Iterator[LogFinding]:
         left = dict(self._logged.verdicts)
@@ -45,6 +50,22 @@ class Decisions:
                 )
         for name, (seq, _) in left.items():
             yield LogFinding(code="decision-missing", message=f"verdict {name} is gone", seq=seq)
+
+    def _compared_dossiers(self) -> Iterator[LogFinding]:
+        left = dict(self._logged.dossiers)
+        for name, facts in self._store.dossiers.documents():
+            seq, entered = left.pop(name, (None, {}))
+            if seq is None:
+                yield _unrecorded(f"dossier {name}")
+            elif any(entered.get(each) != value for each, value in facts.items()):
+                yield LogFinding(
+                    code="decision-differs", message=f"dossier {name} is not as it was recorded", seq=seq
+                )
+        for name, (seq, _) in left.items():
+            yield LogFinding(code="decision-missing", message=f"dossier {name} is gone", seq=seq)
+        if not self._store.dossiers.is_published():
+            message = "`dossiers.json` does not have the newest dossiers of the database"
+            yield LogFinding(code="dossiers-differ", message=message)
 
     def _compared_keys(self) -> Iterator[LogFinding]:
         """Compare the events of each key or caller with its entries, in their order."""

@@ -275,7 +275,7 @@ class ProjectLabelling:
                     hint=f"give `--labels` a larger number than {planned}, or leave it out",
                 )
         kind = known.kind if known else options.draw or "random"
-        least = _least_labels(workload)
+        least = _usual_labels(workload)
         least = least if kind == "random" else 2 * least  # a label may count less than one
         number = min(options.labels or least, len(items))
         if kind == "residual" and (options.rounds or 1) > 1:
@@ -355,9 +355,11 @@ class ProjectLabelling:
 
     def _has_no_rate(self, workload: Workload, run: "Run") -> bool:
         """Return whether a model of a suite has too few labels for a rate."""
+        from crossgrade.stats import LEAST_RATE_LABELS
+
         answers = graded_answers(self._project, run, workload).values()
         labels = [sum(label is not None for label in each.labels.values()) for each in answers]
-        return min(labels, default=0) < _least_labels(workload)
+        return min(labels, default=0) < LEAST_RATE_LABELS
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""
@@ -399,11 +401,14 @@ class ProjectLabelling:
         )
 
 
-def _least_labels(workload: Workload) -> int:
-    """Return how many labels it takes to say anything of a workload's answers."""
-    from crossgrade.stats import LEAST_LABELS, LEAST_RATE_LABELS
+def _usual_labels(workload: Workload) -> int:
+    """Return the least number of labels that says something: of a suite, that could meet its limit."""
+    from crossgrade.stats import LEAST_LABELS, LEAST_RATE_LABELS, labels_for_limit
 
-    return LEAST_LABELS if workload.suite is None else LEAST_RATE_LABELS
+    if workload.suite is None:
+        return LEAST_LABELS
+    limit = workload.suite.limit
+    return labels_for_limit(limit) if limit is not None and 0 < limit < 1 else LEAST_RATE_LABELS
 
 
 def _check_suite_options(options: LabelOptions) -> None:

@@ -19,8 +19,10 @@ from crossgrade.project._suites import find_suite, suite_workload
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
+    from crossgrade.evidence import SafetyFacts
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
+    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -175,9 +177,15 @@ class OpenProject:
     @property
     def access(self) -> "ProjectAccess":
         """The project's access rules: test cases against them, name users."""
+        from crossgrade.identity import Dossiers
         from crossgrade.project._access import ProjectAccess
+        from crossgrade.project._dossier_basis import gateway_basis
 
-        return ProjectAccess(self.config, lambda: self.routing)
+        def dossiers() -> Dossiers:
+            marks = (each.mark for each in self.store.dossiers.newest())
+            return Dossiers(marks, gateway_basis(self.config, self.environ))
+
+        return ProjectAccess(self.config, lambda: self.routing, dossiers)
 
     def succession(self, spec: RouteSpec, on: date, *, incumbent: str | None = None) -> "Succession":
         """Return who takes the place of a route's incumbent (the route table's, if given), as of a day."""
@@ -229,6 +237,28 @@ class OpenProject:
 
         witnesses = [(each.url, each.key) for each in self.config.ledger.witnesses]
         return ProjectLedger(self.store, witnesses)
+
+    @property
+    def dossiers(self) -> "ProjectDossiers":
+        """The dossiers of workloads: make, check, write."""
+        from crossgrade.project._dossier_facts import DossierSources
+        from crossgrade.project._dossiers import ProjectDossiers
+
+        sources = DossierSources(
+            config=self.config,
+            store=self.store,
+            ledger=self.ledger,
+            environ=self.environ,
+            workload=self.workload,
+            facts_of=self.facts_of,
+            safety_of=self._safety_facts,
+        )
+        return ProjectDossiers(sources)
+
+    def _safety_facts(self, workload: str) -> "SafetyFacts":  # noqa: ARG002  # `Project` has the suites
+        from crossgrade.evidence import SafetyFacts
+
+        return SafetyFacts()
 
     @property
     def catalog(self) -> "Catalog":

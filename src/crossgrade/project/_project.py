@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         RunEstimate,
         RunResult,
     )
+    from crossgrade.evidence import SafetyFacts
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
@@ -443,6 +444,11 @@ class Project(OpenProject):
         from crossgrade.project._safety import ProjectSafety
 
         return ProjectSafety(self)
+
+    def _safety_facts(self, workload: str) -> "SafetyFacts":
+        from crossgrade.project._dossier_safety import safety_facts
+
+        return safety_facts(self.safety, self.config.suites, workload, self.store.runs.get)
 
     @property
     def traffic(self) -> "ProjectTraffic":

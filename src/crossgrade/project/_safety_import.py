@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from crossgrade.domain import JSON, ModelAnswer, Score, Workload
 from crossgrade.errors import DataError, ProviderError, UsageError, closest
 from crossgrade.project._measured import offers_of
@@ -172,10 +174,19 @@ def _rows(results: "Results", options: ReportOptions) -> Iterator[_Row]:
             category=None
             if groups is None or groups.codes[row] < 0
             else str(groups.names[groups.codes[row]]),
-            prompt=str(results.texts["input"][row] or ""),
+            prompt=_prompt(str(results.texts["input"][row] or "")),
             text=None if failed else str(text or ""),
             grade=None if unread else float(event),
         )
+
+
+def _prompt(text: str) -> str:
+    """Return a prompt as people read it: promptfoo's variables are JSON, and one alone is the prompt."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, str]) if text.startswith("{") else {}
+    except (ValueError, RecursionError):
+        found = {}
+    return next(iter(found.values())) if len(found) == 1 else text
 
 
 def _counts(rows: list[_Row]) -> tuple[ReportCount, ...]:

@@ -257,7 +257,7 @@ class Keys:
         with self._database.reading() as connection:
             found = self._replay.read(connection)
         try:
-            _replace(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
+            replace_private(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
         except OSError as error:
             raise StoreError(
                 f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
@@ -374,7 +374,7 @@ def _live(record: KeyRecord, now: datetime) -> KeyRecord:
     return record
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_private(path: Path, content: bytes) -> None:
     """Replace a file atomically by one that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")

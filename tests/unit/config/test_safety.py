@@ -1,10 +1,15 @@
 """The section `safety`: shipped sets, own sets, graders and the workloads that require them."""
 
+import csv
+import gzip
+import hashlib
+import io
 import json
 from pathlib import Path
 
 import pytest
 
+import crossgrade
 from crossgrade.config import Config, InvalidConfigError, load_config
 from crossgrade.domain import SHIPPED_PROMPTS, SafetyLimit, ScorerSpec
 
@@ -87,8 +92,35 @@ def test_no_suite_takes_a_workloads_name(tmp_path: Path) -> None:
     assert [code for code, _ in codes(tmp_path, "{prompts: harmbench}", extra)] == ["safety-suite-name"]
 
 
+def test_no_two_suites_share_a_name_of_runs(tmp_path: Path) -> None:
+    extra = PROJECT.replace(
+        "workloads:\n",
+        "workloads:\n  support.harm:\n    dataset: a.csv\n    scorer: {kind: exact}\n    incumbent: old\n    candidates: [new]\n",
+    )
+    extra = extra.replace("{safety: [harm]}", "{safety: [x]}")
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(
+        extra + "safety: {suites: {x: {prompts: harmbench}, harm.x: {prompts: harmbench}}}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InvalidConfigError) as raised:
+        load_config(path, environ={})
+    assert {each.code for each in raised.value.problems} == {"safety-suite-name"}
+
+
+FOLDER = Path(crossgrade.__file__).parent / "data" / "safety"
+MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))["suites"]
+
+
 def test_the_manifest_is_what_the_configuration_says() -> None:
-    folder = Path(load_config.__code__.co_filename).parents[1] / "data" / "safety"
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    stated = {each["name"]: (each["measures"], each["licence"]) for each in manifest["suites"]}
-    assert stated == SHIPPED_PROMPTS
+    assert {each["name"]: (each["measures"], each["licence"]) for each in MANIFEST} == SHIPPED_PROMPTS
+
+
+@pytest.mark.parametrize("suite", MANIFEST, ids=lambda suite: suite["name"])
+def test_the_manifest_is_what_the_files_are(suite: dict) -> None:
+    content = gzip.decompress((FOLDER / suite["file"]).read_bytes())
+    assert hashlib.sha256(content).hexdigest() == suite["sha256"]
+    rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+    assert len(rows) == suite["prompts"]
+    assert len({tuple(row.values()) for row in rows}) == len(rows)
+    assert all(row["prompt"].strip() for row in rows)

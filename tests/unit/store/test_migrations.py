@@ -75,6 +75,8 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert [draw.items for draw in store.labels.draws(f"run:{run.id}")] == [
                 (each.item,) for each in actions
             ]
+            dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
+            assert dossiers == ([] if dump.stem < "0015" else ["missing"])
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
 
 
