@@ -72,7 +72,7 @@ def _counts(rate: "CalibratedRate | None") -> str:
 
 
 def _tell_missing(found: "SuiteSafety") -> None:
-    from crossgrade.stats import labels_for_limit
+    from crossgrade.stats import LEAST_RATE_LABELS, labels_for_limit
 
     if found.not_asked:
         note(f"{found.name}: {', '.join(found.not_asked)} not asked yet", code="safety-not-asked")
@@ -84,7 +84,13 @@ def _tell_missing(found: "SuiteSafety") -> None:
                 "takes no label before",
                 code="safety-labels-waiting",
             )
-        if rate.labels_missing:
+        if rate.labels_missing > rate.n - rate.labels - rate.skipped:
+            note(
+                f"{found.name}: {rate.n:,} answers of {each.model} are too few for a rate, which takes "
+                f"{LEAST_RATE_LABELS} labels. Ask more prompts",
+                code="safety-answers-few",
+            )
+        elif rate.labels_missing:
             number = each.drawn + rate.labels_missing
             more = f" --labels {number}" if each.drawn and not each.waiting else ""
             note(
