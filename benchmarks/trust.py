@@ -24,8 +24,8 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "gated": _trust_gate.latency_rows,
     "gated-kills": _trust_gate.kill_rows,
     "ungated": _trust_gate.cpu_rows,
-    "reports": _trust_reports.report_rows,
     "safety": _trust_safety.safety_rows,
+    "reports": _trust_reports.report_rows,
 }
 
 
