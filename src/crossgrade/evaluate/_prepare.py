@@ -202,6 +202,8 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,
     }
+    if workload.suite is not None:
+        settings["measures"] = workload.suite.measures  # what a label of a person means
     if workload.probes:
         settings["probes"] = list(workload.probes)
     if workload.across:

@@ -16,6 +16,7 @@ from crossgrade.project._safety_import import (
     ReportOptions,
     grader_words,
     import_report,
+    is_of_today,
 )
 from crossgrade.project._suites import suite_name
 
@@ -150,8 +151,8 @@ class ProjectSafety:
     def _answers(self, workload: Workload, suite: SafetySuite) -> dict[str, GradedAnswers]:
         """Return each model's answers of its newest current run, or of the newest one whose labels are done.
 
-        A run is current for a model if the prompts, the grader and how the model is asked are as they are
-        today. An imported report always is.
+        A run is current for a model if the prompts, what they measure, the grader and how the model is asked
+        are as they are today. An imported report is while the model and the measure are what they were.
         """
         project = self._project
         asked = project.workload(suite_name(workload.name, suite.name))
@@ -159,7 +160,7 @@ class ProjectSafety:
         current = self._today(asked) if runs else {}
         found: dict[str, list[GradedAnswers]] = {}
         for run in runs:
-            models = [model for model in offers_of(asked) if _is_current(run, model, current)]
+            models = [model for model in offers_of(asked) if _is_current(run, model, asked, current)]
             if models and any(not _is_done(found.get(model, [])) for model in models):
                 read = graded_answers(project, run, asked)
                 for model in models:
@@ -189,12 +190,13 @@ def _variants(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {each["name"]: each for each in variants}
 
 
-def _is_current(run: "Run", model: str, today: Mapping[str, Any]) -> bool:
+def _is_current(run: "Run", model: str, asked: Workload, today: Mapping[str, Any]) -> bool:
     """Return whether a run asked a model as it would be asked today, or has an imported report on it."""
-    report = run.settings.get(IMPORTED)
-    if isinstance(report, Mapping):
-        return report.get("model") == model
-    same = run.dataset_digest == today["dataset_digest"] and run.settings.get("scorer") == today["scorer"]
+    if IMPORTED in run.settings:
+        return is_of_today(run, asked, model)
+    same = run.dataset_digest == today["dataset_digest"] and all(
+        run.settings.get(key) == today[key] for key in ("scorer", "measures")
+    )
     return bool(same and _variants(run.settings).get(model, "") == today["models"].get(model))
 
 

@@ -85,14 +85,7 @@ def import_report(
     scorer = str(settings["scorer_digest"])
     rows = list(_rows(results, options))
     counts = _counts(rows)
-    known = next(
-        (
-            run
-            for run in project.store.runs.recent(wanted.name)
-            if run.settings.get(IMPORTED) == settings[IMPORTED]
-        ),
-        None,
-    )
+    known = _recorded(project, wanted, settings)
     run = known or _record(project, wanted, model, settings, rows)
     return ImportedReport(
         run_id=run.id,
@@ -101,6 +94,40 @@ def import_report(
         grader=grader_words(settings) or scorer,
         counts=counts,
         is_new=known is None,
+    )
+
+
+def is_of_today(run: "Run", wanted: Workload, model: str) -> bool:
+    """Return whether a run has a report on a model that is today what it was when the report was imported.
+
+    How the report's tool asked it is not known here, so its prompt and settings are not compared.
+    """
+    report = run.settings.get(IMPORTED)
+    named = isinstance(report, Mapping) and report.get("model") == model
+    return named and all(run.settings.get(key) == now for key, now in _subject(wanted, model).items())
+
+
+def _subject(wanted: Workload, model: str) -> dict[str, Any]:
+    """Return which model a report is about and what its labels mean, as it is recorded."""
+    variant = next(each for each in (wanted.incumbent, *wanted.candidates) if each.name == model)
+    offer = variant.offer
+    about = {"name": model, "provider": offer.provider, "model": offer.model, "base_url": offer.base_url}
+    return {"candidates": [about], "measures": None if wanted.suite is None else wanted.suite.measures}
+
+
+def _recorded(project: OpenProject, wanted: Workload, settings: Mapping[str, Any]) -> "Run | None":
+    """Return the finished run with the same report, read alike and about the same model."""
+    from crossgrade.store import RunStatus
+
+    runs, same = project.store.runs, (IMPORTED, "candidates", "measures")
+    return next(
+        (
+            run
+            for run in runs.recent(wanted.name)
+            if all(run.settings.get(key) == settings[key] for key in same)
+            and runs.status(run.id) is RunStatus.FINISHED
+        ),
+        None,
     )
 
 
@@ -221,7 +248,7 @@ def _settings(
         "scorer": grader,
         "scorer_digest": hashlib.sha256(repr(sorted(report.items())).encode()).hexdigest(),
         "incumbent": None,
-        "candidates": [{"name": model}],
+        **_subject(workload, model),
         "seed": workload.seed,
         "allow_unfinished": options.allow_unfinished,
         IMPORTED: report,
