@@ -1,6 +1,6 @@
 """What dossiers hold for: a digest of each part of a workload's models, as they are now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,6 +81,11 @@ def weights_digest(offer: Offer, root: Path, environ: Mapping[str, str]) -> str:
         return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256}"
     except CrossgradeError:
         return UNREADABLE
+
+
+def local_weights(variants: Iterable[Variant], root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the files of local models, by variant."""
+    return {each.name: weights_digest(each.offer, root, environ) for each in variants if is_local(each.offer)}
 
 
 def _digest(value: object) -> str:
