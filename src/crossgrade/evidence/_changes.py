@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from crossgrade.domain import DOSSIER_FIELDS, Dossier
+from crossgrade.identity import changed_parts
 
 _COMPARED = range(1, 15)
 """The fields whose content is compared: those after them are about the dossier itself."""
@@ -21,10 +22,8 @@ def basis_changes(before: Dossier, after: Dossier) -> Iterator[str]:
         if name not in then:
             yield f"{name} is a new model of the workload"
             continue
-        known = then[name].basis
-        for part in dict.fromkeys((*known, *model.basis)):
-            if known.get(part) != model.basis.get(part):
-                yield f"{part} of {name} changed"
+        for part in changed_parts(then[name].basis, model.basis):
+            yield f"{part} of {name} changed"
     if before.verdict_id != after.verdict_id:
         yield f"the verdict is {after.verdict_id or 'gone'}, and was {before.verdict_id or 'none'}"
 
