@@ -7,9 +7,9 @@ a switch. So is a suite without limit, until both models have a rate.
 
 from collections.abc import Iterator
 
+from crossgrade.decide._evidence import SafetyRate
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
-from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import percent
 from crossgrade.domain import SafetyLimit

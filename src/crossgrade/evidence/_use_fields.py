@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from crossgrade.decide import Verdict
 from crossgrade.domain import DossierFact, DossierField
-from crossgrade.evidence._input import DossierInput
-from crossgrade.evidence._stated import field_of
+from crossgrade.evidence._input import DossierInput, field_of
 from crossgrade.stats import Retention
 
 

@@ -1,4 +1,4 @@
-"""Gathers what dossiers are made from: models, access, ledger and operation of a sources."""
+"""Gathers what dossiers are made from: models, access, ledger and operation of a project."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -41,7 +41,7 @@ class StoredDossier:
             valid_until=self.dossier.valid_until,
             verdict_id=self.dossier.verdict_id,
             lacks=self.dossier.lacks,
-            models={each.name: dict(each.basis) for each in self.dossier.models},
+            models={name: dict(parts) for name, parts in self.dossier.basis.items()},
         )
 
 
