@@ -16,6 +16,9 @@ MAX_DOSSIERS = 10_000
 DossierBasis: TypeAlias = Mapping[str, Mapping[str, str]]
 """By offer, a digest of each part that a dossier holds for (`domain.BasisPart`)."""
 
+UNREADABLE = "unreadable"
+"""In the place of a digest of something that is gone, or is not what was installed. It equals nothing."""
+
 _HINT = "`crossgrade dossier WORKLOAD` writes the file again; it is not edited by hand"
 _POLICY = "policy"
 _PARTS = {
@@ -127,8 +130,15 @@ class Dossiers:
 
 
 def changed_parts(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the parts of a basis that differ, in the order in which they were written."""
-    return tuple(part for part in dict.fromkeys((*then, *now)) if then.get(part) != now.get(part))
+    """Return the parts of a basis that differ, in the order in which they were written.
+
+    What cannot be read now may be anything, so it differs.
+    """
+    return tuple(
+        part
+        for part in dict.fromkeys((*then, *now))
+        if now.get(part) in {None, UNREADABLE} or then.get(part) != now.get(part)
+    )
 
 
 def dossiers_bytes(marks: Iterable[DossierMark]) -> bytes:

@@ -69,6 +69,16 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
     assert noted(capsys.readouterr().err, "dossier-finding", "card.md")
 
 
+def test_an_author_cannot_control_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = project / "crossgrade.yaml"
+    config.write_text(CONFIG.replace("author: Ada", 'author: "Ada\\u202e"'))
+    assert run(["dossier", "triage"]) == 0
+    (project / "card.md").write_text("other")
+    capsys.readouterr()
+    assert run(["dossier", "triage", "--check"]) == 1
+    assert "\u202e" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -86,6 +86,26 @@ def test_a_file_for_the_gateway_that_nobody_published_is_found(folder: Path) -> 
         assert [each.code for each in project.ledger.verify().findings] == ["dossiers-differ"]
 
 
+@pytest.mark.parametrize(("key", "wrong"), [("url", "javascript:alert(1)"), ("sha256", "D" * 64)])
+def test_what_a_statement_may_hold_is_said_in_its_own_words(folder: Path, key: str, wrong: str) -> None:
+    with pytest.raises(InvalidConfigError) as raised:
+        opened(folder, CARD.replace("file: card.md", f"file: card.md, {key}: '{wrong}'"))
+    (problem,) = raised.value.problems
+    assert problem.code == "value-invalid"
+    assert "letters" not in problem.message  # as for names
+
+
+def test_another_address_of_a_replica_is_another_basis(folder: Path) -> None:
+    host = "{provider: openai-compatible, model: m, api_key_env: K, base_url: 'http://10.0.0.%d:1/v1'%s}"
+    small = "  small: {provider: groq, model: llama, licence: Apache-2.0}\n"
+    config = CONFIG.replace(small, f"  small: {host % (1, ', replicas: [twin]')}\n  twin: {host % (2, '')}\n")
+    with opened(folder, config=config) as project:
+        project.dossiers.make("triage")
+        assert project.dossiers.check("triage").holds
+    with opened(folder, config=config.replace("10.0.0.2", "10.0.0.3")) as project:
+        assert project.dossiers.check("triage").reasons == ("model of small changed",)
+
+
 def test_it_expires_with_time_and_with_each_change_of_its_basis(folder: Path) -> None:
     with opened(folder) as project:
         stored = project.dossiers.make("triage")
