@@ -144,9 +144,12 @@ def _show_check(check: "DossierCheck", *, as_json: bool) -> int:
         print_json(data, schema_version=1)
     else:
         until = f"{check.stored.dossier.valid_until:%Y-%m-%d %H:%M} UTC"
-        click.echo(f"dossier {check.stored.id}: {'holds' if check.holds else 'does not hold'}, until {until}")
+        click.echo(f"dossier {check.stored.id}: {f'holds until {until}' if check.holds else 'does not hold'}")
         for reason in check.reasons:
             click.echo(f"  {one_line(reason)}")
         for finding in check.findings:
             click.echo(f"  field {finding.field}: {one_line(finding.text)}")
+        if not check.holds:
+            workload = check.stored.dossier.workload
+            note(f"make it again with `crossgrade dossier {workload}`", code="dossier-ended")
     return 0 if check.holds else EXIT_EXPIRED

@@ -21,6 +21,16 @@ UNREADABLE = "unreadable"
 
 _HINT = "`crossgrade dossier WORKLOAD` writes the file again; it is not edited by hand"
 _POLICY = "policy"
+_PARTS = {
+    "model": "the model",
+    "weights": "its weights",
+    "engine": "its serving engine",
+    "template": "its prompt template",
+    "settings": "its settings",
+    "access": "the access policy",
+    "policy": "the route's policy",
+}
+"""What the parts of a dossier's basis are in words."""
 
 
 class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,13 +70,24 @@ class DossierEvidence:
     changed: tuple[str, ...] = ()
     lacks: tuple[int, ...] = ()
 
+    def refusal(self, now: float) -> Literal["dossier_expired", "dossier_incomplete"] | None:
+        """Return the code of why it does not count at `now` (seconds since 1970), None if it does."""
+        if self.changed or not now < self.valid_until:
+            return "dossier_expired"
+        return "dossier_incomplete" if self.lacks else None
+
     def problem(self, now: float) -> str | None:
-        """Return why it does not count at `now` (seconds since 1970), None if it does."""
-        if self.changed:
-            return f"{' and '.join(self.changed)} changed since the newest one was made"
-        if not now < self.valid_until:
-            return "the newest one has expired"
-        return "the newest one misses required fields" if self.lacks else None
+        """Return in words why it does not count at `now`, None if it does."""
+        code = self.refusal(now)
+        if code != "dossier_expired":
+            return code and "the newest one misses required fields"
+        changed = self.changed_words
+        return f"{changed} changed since the newest one was made" if changed else "the newest one has expired"
+
+    @property
+    def changed_words(self) -> str | None:
+        """What changed, in words; None if nothing did."""
+        return " and ".join(_PARTS.get(each, each) for each in self.changed) or None
 
 
 class Dossiers:

@@ -11,7 +11,7 @@ from crossgrade.config import Config
 from crossgrade.domain import Offer, Variant, Workload
 from crossgrade.errors import CrossgradeError
 from crossgrade.identity import UNREADABLE, DossierBasis, rules_in_force
-from crossgrade.providers.models import ModelShelf, models_home
+from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
 
 _ENGINE = "xllamacpp"
 
@@ -79,10 +79,16 @@ def _endpoint(offer: Offer) -> tuple[str | None, ...]:
 
 def weights_digest(offer: Offer, root: Path, environ: Mapping[str, str]) -> str:
     """Return the SHA-256 of a local model's file, which is read again if it has changed."""
+    found = installed_model(offer, root, environ)
+    return UNREADABLE if found is None else f"sha256:{found.sha256}"
+
+
+def installed_model(offer: Offer, root: Path, environ: Mapping[str, str]) -> InstalledModel | None:
+    """Return the file of a local model with its verified digest, None if it is gone or was changed."""
     try:
-        return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256}"
+        return ModelShelf(models_home(environ)).find(offer.model, root=root)
     except CrossgradeError:
-        return UNREADABLE
+        return None
 
 
 def local_weights(variants: Iterable[Variant], root: Path, environ: Mapping[str, str]) -> dict[str, str]:

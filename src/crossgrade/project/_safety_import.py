@@ -245,6 +245,8 @@ def _settings(
     workload: Workload, path: Path, read_as: str, options: ReportOptions, subject: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what is recorded of an imported run: the report, how it was read, and whose answers it has."""
+    from crossgrade.calls import digest
+
     how = {"metric": options.metric, "score_is_event": options.score_is_event}
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
@@ -260,7 +262,7 @@ def _settings(
         "workload": workload.name,
         "mode": "fixed",
         "scorer": grader,
-        "scorer_digest": hashlib.sha256(repr(sorted(report.items())).encode()).hexdigest(),
+        "scorer_digest": digest(report),
         "incumbent": None,
         **subject,
         "seed": workload.seed,
@@ -279,7 +281,7 @@ def _record(
     run = Run(
         id=new_id(),
         workload=workload.name,
-        dataset_digest=f"sha256:{hashlib.sha256(repr(list(samples)).encode()).hexdigest()}",
+        dataset_digest=f"sha256:{digest(list(samples))}",
         settings=settings,
         settings_digest=digest(settings),
         seed=workload.seed,

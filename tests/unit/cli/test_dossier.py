@@ -62,7 +62,9 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
     assert run(["dossier", "triage"]) == 0
     (project / "card.md").write_text("other")
     assert run(["dossier", "triage", "--check"]) == 1
-    assert "card.md has changed" in capsys.readouterr().out
+    out = capsys.readouterr()
+    assert "card.md has changed" in out.out
+    assert noted(out.err, "dossier-ended")
     assert run(["dossier", "triage"]) == 0
     assert noted(capsys.readouterr().err, "dossier-finding", "card.md")
 
@@ -88,6 +90,7 @@ def test_an_author_cannot_control_the_terminal(project: Path, capsys: pytest.Cap
         (["--check", "--out", "x"], "options-conflict"),
         (["--check", "--approve", "Ada", "--role", "risk"], "options-conflict"),
         (["--check"], "dossier-missing"),
+        (["--out", "card.md/papers"], "file-unwritable"),
     ],
 )
 def test_wrong_options_are_refused(
