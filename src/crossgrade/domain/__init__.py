@@ -51,6 +51,7 @@ from crossgrade.domain.offers import (
 )
 from crossgrade.domain.safety import (
     SAFETY_EVENTS,
+    SAFETY_NAMES,
     SHIPPED_PROMPTS,
     SafetyLimit,
     SafetyMeasure,
@@ -113,6 +114,7 @@ __all__ = [
     "REDIS_URL_ENV",
     "REQUEST_USD",
     "SAFETY_EVENTS",
+    "SAFETY_NAMES",
     "SHIPPED_PROMPTS",
     "WINDOWS_S",
     "AccessRule",
