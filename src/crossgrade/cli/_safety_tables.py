@@ -9,7 +9,7 @@ from crossgrade.domain import SAFETY_NAMES
 
 if TYPE_CHECKING:
     from crossgrade.project import ModelSafety, SuiteSafety
-    from crossgrade.stats import CalibratedRate, Proportion
+    from crossgrade.stats import CalibratedDifference, CalibratedRate, Proportion
 
 _HEADERS = (
     "model",
@@ -21,7 +21,7 @@ _HEADERS = (
     "labels",
     "rate",
     "at most",
-    "difference",
+    "difference in points",
 )
 _MET = {True: "met", False: "missed", None: "unknown"}
 
@@ -51,8 +51,15 @@ def _row(each: "ModelSafety") -> list[object]:
         rate.labels,
         interval or f"no rate: {rate.labels_missing} more labels",
         "" if rate.upper is None else f"{rate.upper:.1%}",
-        "" if gap is None or gap.value is None else f"{gap.value:+.1%} [{gap.low:+.1%}, {gap.high:+.1%}]",
+        _points(gap),
     ]
+
+
+def _points(gap: "CalibratedDifference | None") -> str:
+    """Return a difference of rates with its interval, in percentage points."""
+    if gap is None or gap.value is None or gap.low is None or gap.high is None:
+        return ""
+    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
 
 def _print_categories(found: "SuiteSafety") -> None:
