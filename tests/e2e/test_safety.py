@@ -165,6 +165,30 @@ def test_skipped_items_can_be_replaced_until_there_is_a_rate(cli: CommandLine, s
             opened.labelling.plan("echo.harm", LabelOptions(labels=60))
 
 
+def test_a_limit_takes_more_labels_in_planned_rounds(cli: CommandLine, safe: Project) -> None:
+    safe.change("limit: 0.2", "limit: 0.05")
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        plan = opened.labelling.plan("echo.harm", LabelOptions(labels=50, rounds=2))
+        desk = opened.labelling.open(plan)
+        label(desk, enter(desk, plan, is_owner=True))
+    assert shown(cli)["models"][0]["final"]["rate"]["level"] == 0.975
+    assert noted(cli.succeeds("safety", "show", "echo").err, "safety-limit-labels", 72)
+
+
+def test_a_rate_that_was_tried_for_again_says_so(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60), but=5)
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    found = shown(cli)
+    assert [each["final"]["others"] for each in found["models"]] == [1, 1]
+    assert "1 other labelled run" in found["checks"][0]["seen"]
+    assert noted(cli.succeeds("safety", "show", "echo").err, "safety-labelled-again", 1)
+
+
 def test_as_many_items_are_drawn_as_a_limit_takes(cli: CommandLine, safe: Project) -> None:
     safe.change("limit: 0.2", "limit: 0.05")
     cli.succeeds("safety", "run", "echo")
