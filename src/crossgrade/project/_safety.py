@@ -34,7 +34,7 @@ class ModelSafety:
 
     `drawn` counts the items drawn for labelling and `waiting` those without a label yet, `empty` and
     `errors` the prompts without an answer. `report` is the file that the answers were imported from, None if
-    the models were asked here.
+    the models were asked here. `is_part` says that this report may have been cut off.
     """
 
     model: str
@@ -46,6 +46,7 @@ class ModelSafety:
     empty: int
     errors: int
     report: str | None
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +229,7 @@ def _model_safety(answers: GradedAnswers, incumbent: GradedAnswers | None, suite
         empty=answers.empty,
         errors=answers.errors,
         report=str(report.get("file")) if isinstance(report, Mapping) else None,
+        is_part=bool(answers.run.settings.get("allow_unfinished")),
     )
 
 
