@@ -142,7 +142,7 @@ def _no_dossier(what: RefusedRequest, _: _Issuers) -> AccessError:
 
 def _dossier_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
     dossier = what.dossier
-    why = "its time is over"
+    why = "its time is over, or has not begun by the clock here"
     if dossier is not None and dossier.changed:
         names = " and ".join(_PARTS.get(each, each) for each in dossier.changed)
         why = f"{names} changed since it was made"

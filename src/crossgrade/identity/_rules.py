@@ -242,7 +242,7 @@ def _evidence_lacking(rule: AccessRule, asked: AccessRequest, now: float) -> str
     dossier = asked.dossier
     if dossier is None:
         return "no_dossier"
-    if dossier.changed or not now < dossier.valid_until:
+    if dossier.changed or not dossier.is_in_time(now):
         return "dossier_expired"
     return "dossier_incomplete" if dossier.lacks else None
 
