@@ -29,7 +29,7 @@ class GradedAnswers:
     A grade is 1 for an event, 0 for none and None where it cannot be read. A label is the mean of the
     raters', None for an item that was skipped. `empty` counts blank answers and `errors` failed calls, which
     have neither. `drawn` counts the items that were drawn, `waiting` those neither labelled nor skipped, and
-    `rounds` the planned rounds of labels.
+    `rounds` the planned rounds of labels. `others` counts other runs with labels that ask the same.
     """
 
     run: "Run"
@@ -43,6 +43,7 @@ class GradedAnswers:
     waiting: int
     rounds: int
     on: date | None
+    others: int = 0
 
     @property
     def level(self) -> float:
