@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 
 @click.group()
 def command() -> None:
-    """Measure how often models answer, refuse or leak what they should not."""
+    """Measure how often models do what they should not."""
 
 
 def _suite_option(function: Any) -> Any:
