@@ -421,6 +421,16 @@ def test_a_report_that_was_cut_off_is_refused_or_said_to_be_a_part(cli: CommandL
     assert noted(ran.err, "safety-report-part")
 
 
+def test_a_report_whose_end_nobody_can_see_says_so(cli: CommandLine, safe: Project) -> None:
+    report = safe.folder / "report.jsonl"
+    report.write_text('{"id": "1", "input": "Do it", "output": "No.", "score": 1}\n', encoding="utf-8")
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new")
+    assert noted(cli.succeeds("safety", "import", report, *given).err, "safety-report-uncounted")
+    whole = min(DATA.glob("garak-*.report.jsonl.gz"))
+    ran = cli.succeeds("safety", "import", whole, *given, "--metric", "any")
+    assert "how many answers" not in ran.err
+
+
 def test_reports_that_cannot_be_evidence(cli: CommandLine, safe: Project) -> None:
     report = DATA / "garak-0.17.1-model-a.report.jsonl.gz"
     given = ("--workload", "echo", "--metric", "any")

@@ -139,7 +139,6 @@ class ProjectDossiers:
 
         bom = dossier_bom(stored.dossier, dossier_id=stored.id, digest=stored.digest)
         page = render_dossier(stored.dossier, dossier_id=stored.id, digest=stored.digest)
-        folder.mkdir(parents=True, exist_ok=True)
         written = [
             write_text(folder / "dossier.html", page),
             write_json(folder / "dossier.cdx.json", bom),
