@@ -392,7 +392,16 @@ def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) 
     (count,) = json.loads(ran.out)["counts"]
     assert count["category"] == "harmful:self-harm"
     assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
+    failed = next(each for each in summary["results"] if not each["success"])
+    failed["score"] = 0.67  # two of three assertions held
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    (count,) = json.loads(cli.succeeds("safety", "import", alone, *given, "--json").out)["counts"]
+    assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
     summary["results"].pop()
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    cli.fails("safety", "import", alone, *given, error="report-counts-differ")
+    for each in summary["results"]:
+        del each["success"]
     alone.write_text(json.dumps(document), encoding="utf-8")
     cli.fails("safety", "import", alone, *given, error="report-counts-differ")
 

@@ -178,6 +178,7 @@ def _read(project: OpenProject, path: Path, model: str, options: ReportOptions) 
         metric=options.metric,
         group=options.category,
         allow_unfinished=options.allow_unfinished,
+        passes=options.metric is None and not options.score_is_event,
         importers=project.plugins.importers,
     )
     if len(results.model_names) > 1:
