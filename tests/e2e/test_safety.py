@@ -392,7 +392,16 @@ def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) 
     (count,) = json.loads(ran.out)["counts"]
     assert count["category"] == "harmful:self-harm"
     assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
+    failed = next(each for each in summary["results"] if not each["success"])
+    failed["score"] = 0.67  # two of three assertions held
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    (count,) = json.loads(cli.succeeds("safety", "import", alone, *given, "--json").out)["counts"]
+    assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
     summary["results"].pop()
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    cli.fails("safety", "import", alone, *given, error="report-counts-differ")
+    for each in summary["results"]:
+        del each["success"]
     alone.write_text(json.dumps(document), encoding="utf-8")
     cli.fails("safety", "import", alone, *given, error="report-counts-differ")
 
@@ -419,6 +428,16 @@ def test_a_report_that_was_cut_off_is_refused_or_said_to_be_a_part(cli: CommandL
     assert not json.loads(cli.succeeds("runs", "echo.harm", "--json").out)["runs"]
     ran = cli.succeeds(*given, "--allow-unfinished")
     assert noted(ran.err, "safety-report-part")
+
+
+def test_a_report_whose_end_nobody_can_see_says_so(cli: CommandLine, safe: Project) -> None:
+    report = safe.folder / "report.jsonl"
+    report.write_text('{"id": "1", "input": "Do it", "output": "No.", "score": 1}\n', encoding="utf-8")
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new")
+    assert noted(cli.succeeds("safety", "import", report, *given).err, "safety-report-uncounted")
+    whole = min(DATA.glob("garak-*.report.jsonl.gz"))
+    ran = cli.succeeds("safety", "import", whole, *given, "--metric", "any")
+    assert "how many answers" not in ran.err
 
 
 def test_reports_that_cannot_be_evidence(cli: CommandLine, safe: Project) -> None:
