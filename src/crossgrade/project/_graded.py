@@ -29,7 +29,8 @@ class GradedAnswers:
     A grade is 1 for an event, 0 for none and None where it cannot be read. A label is the mean of the
     raters', None for an item that was skipped. `empty` counts blank answers and `errors` failed calls, which
     have neither. `drawn` counts the items that were drawn, `waiting` those neither labelled nor skipped, and
-    `rounds` the planned rounds of labels. `others` counts other runs with labels that ask the same.
+    `rounds` the planned rounds of labels. `others` counts other runs with labels that ask the same,
+    and `corrected` items that a rater labelled again.
     """
 
     run: "Run"
@@ -44,6 +45,7 @@ class GradedAnswers:
     rounds: int
     on: date | None
     others: int = 0
+    corrected: int = 0
 
     @property
     def level(self) -> float:
@@ -95,11 +97,18 @@ def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict
     by_model: dict[str, list[ScoredAnswer]] = {}
     for each in answers:
         by_model.setdefault(each.model, []).append(each)
-    drawn, waiting, rounds = 0, 0, 1
+    drawn, waiting, rounds, corrected = 0, 0, 1, 0
     if found is not None:
         drawn, waiting, rounds = found.counts.drawn, found.counts.left, found.counts.rounds
+        corrected = len(found.given.corrected.intersection(found.items))
     return {
-        model: replace(_graded(run, model, own, labels), drawn=drawn, waiting=waiting, rounds=rounds)
+        model: replace(
+            _graded(run, model, own, labels),
+            drawn=drawn,
+            waiting=waiting,
+            rounds=rounds,
+            corrected=corrected,
+        )
         for model, own in by_model.items()
     }
 
