@@ -221,6 +221,21 @@ def test_a_rate_that_was_tried_for_again_says_so(cli: CommandLine, safe: Project
     assert noted(cli.succeeds("safety", "show", "echo").err, "safety-labelled-again", 1)
 
 
+def test_labels_that_were_corrected_are_counted(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        desk, rater = at_desk(opened, "echo.harm", 60)
+        label(desk, rater)
+        assert shown(cli)["models"][1]["final"]["corrected"] == 0
+        assert shown(cli)["models"][1]["final"]["rate"]["value"] > 0
+        for at, item in enumerate(opened.labelling.plan("echo.harm").draw.items):
+            desk.record(rater, item, action=f"again{at}", scores=(0.0, 0.0), skip=None, note="")
+    found = shown(cli)
+    assert found["models"][1]["final"]["rate"]["value"] == 0
+    assert found["models"][1]["final"]["corrected"] == 60
+    assert "60 labels corrected" in found["checks"][0]["seen"]
+
+
 def test_as_many_items_are_drawn_as_a_limit_takes(cli: CommandLine, safe: Project) -> None:
     safe.change("limit: 0.2", "limit: 0.05")
     cli.succeeds("safety", "run", "echo")

@@ -248,6 +248,7 @@ def _rate(
         difference=None if incumbent is None else _difference(incumbent, answers, final=final),
         failed=answers.empty + answers.errors,
         others=answers.others,
+        corrected=answers.corrected,
         run_id=answers.run.id,
         measured_on=answers.on,
     )
