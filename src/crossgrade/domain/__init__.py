@@ -1,5 +1,14 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
+from crossgrade.domain.agents import (
+    SETUP_FIELDS,
+    AgentRuns,
+    AgentSetup,
+    FailureCount,
+    FailureOrigin,
+    failure_label,
+    read_failure,
+)
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.evidence import (
     BaselineTest,
@@ -87,8 +96,11 @@ __all__ = [
     "PLACEHOLDER",
     "REDIS_URL_ENV",
     "REQUEST_USD",
+    "SETUP_FIELDS",
     "WINDOWS_S",
     "AccessRule",
+    "AgentRuns",
+    "AgentSetup",
     "Architecture",
     "BaselineTest",
     "Clause",
@@ -97,6 +109,8 @@ __all__ = [
     "DialectName",
     "Estimate",
     "EvidenceClass",
+    "FailureCount",
+    "FailureOrigin",
     "GenerationSettings",
     "GrowthBar",
     "Image",
@@ -150,9 +164,11 @@ __all__ = [
     "Watching",
     "Workload",
     "ended_at_limit",
+    "failure_label",
     "growth_bars",
     "heads_of",
     "keys_once",
     "no_constant",
+    "read_failure",
     "sum_usd",
 ]

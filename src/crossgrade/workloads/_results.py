@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Origin, Price, Usage
+from crossgrade.domain import SETUP_FIELDS, Origin, Price, Usage
 from crossgrade.errors import UsageError
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads.files import whole_file
@@ -31,6 +31,8 @@ LABELS = (
     "target_digest",
     "prompt_digest",
     "settings_digest",
+    *SETUP_FIELDS,
+    "failure",
 )
 AMOUNTS = (
     "human",
