@@ -144,10 +144,10 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
     lines = []
     for run in runs:
         least, most = run["attempts"]
-        setup = [run[name] or "unknown" for name in ("agent", "agent_version", "dataset", "limits")]
+        made = [run[name] or "unknown" for name in ("agent", "agent_version", "dataset", "limits")]
         failures = ", ".join(f"{each['name']} {each['trials']}" for each in run["failures"][:3]) or "-"
         attempts = str(least) if least == most else f"{least}-{most}"
-        lines.append([run["model"], *setup, run["trials"], attempts, run["without_verdict"], failures])
+        lines.append([run["model"], *made, run["trials"], attempts, run["without_verdict"], failures])
     print_table(headers, lines, right=["trials", "attempts", "no verdict"])
 
 
@@ -157,7 +157,8 @@ def _note_unknown(runs: list[dict[str, Any]]) -> None:
     unknown = [name.replace("_", "-") for name in names if any(run[name] is None for run in runs)]
     if unknown:
         note(
-            f"not known of all runs: {', '.join(unknown)}",
+            f"not known of all runs: {', '.join(unknown)}. `decide` certifies nothing on them unless both "
+            "models' are declared to be the same (--declare-equal)",
             code="agent-setup-unknown",
         )
 

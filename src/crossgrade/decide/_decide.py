@@ -10,6 +10,7 @@ import numpy as np
 from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import Advice, AdviceKind, advise
+from crossgrade.decide._agents import compare_agents
 from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import (
@@ -174,6 +175,7 @@ def decide_policy(
         routing=None if routing is None else routing.report,
         blocks=view.blocks,
         paired=None if view.blocks is None else view.paired_n,
+        agents=compare_agents(view),
     )
 
 
