@@ -1,9 +1,17 @@
-"""Figures of the ledger and of access: `python -m benchmarks.trust [PART …]` writes docs/benchmarks/trust.md."""
+"""Figures of the ledger, access and safety: `python -m benchmarks.trust [PART …]` writes docs/benchmarks/trust.md."""
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import _trust_access, _trust_gate, _trust_log, _trust_witness
+from benchmarks import (
+    _trust_access,
+    _trust_dossier,
+    _trust_gate,
+    _trust_log,
+    _trust_reports,
+    _trust_safety,
+    _trust_witness,
+)
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -17,6 +25,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "gated": _trust_gate.latency_rows,
     "gated-kills": _trust_gate.kill_rows,
     "ungated": _trust_gate.cpu_rows,
+    "dossier": _trust_dossier.dossier_rows,
+    "safety": _trust_safety.safety_rows,
+    "reports": _trust_reports.report_rows,
 }
 
 

@@ -174,7 +174,17 @@ PYTHON_KINDS = (
     ("New offers", "ProjectRenewals", "project.renewals"),
 )
 # What of `crossgrade.stats` is on the page.
-PYTHON_STATS = ("retention", "Retention", "SequentialRetention", "plan", "Plan")
+PYTHON_STATS = (
+    "retention",
+    "Retention",
+    "SequentialRetention",
+    "plan",
+    "Plan",
+    "calibrated_rate",
+    "CalibratedRate",
+    "calibrated_difference",
+    "labels_for_limit",
+)
 
 NOTES_HEAD = f"""\
 ## Codes

@@ -46,6 +46,7 @@ def test_a_measured_verdict_is_verified_elsewhere(
     assert noted(ran.err, "export-not-vouched")
     found = json.loads(cli.succeeds("export", "--verify", "out", "--json").out)
     assert (found["holds"], found["rounded"], found["findings"]) == (True, 0, [])
+    assert found["uncovered"] == ["export-not-vouched"]
     for name in ("name", "evidence_digest", "certificates", "saving_per_month_usd", "run_id", "spent_usd"):
         assert found["verdict"][name] == verdict[name], name
 
@@ -58,7 +59,7 @@ def test_a_measured_verdict_is_verified_elsewhere(
     ran = cli("export", "--verify", "out", "--json")
     assert ran.code == 1
     found = json.loads(ran.out)
-    assert (found["holds"], found["verdict"]) == (False, None)
+    assert (found["holds"], found["verdict"], found["uncovered"]) == (False, None, [])
     assert [(each["code"], each["file"]) for each in found["findings"]] == [
         ("export-file-differs", "evidence.json")
     ]
@@ -75,6 +76,10 @@ def test_a_signed_folder_names_the_key_that_checks_it(
     ran = cli.succeeds("export", "--verify", elsewhere / "out", "--key", vkey)
     assert noted(ran.err, "export-signature-right", "example.com/ledger")
     assert ran.out.startswith("holds: yes\n")
+    found = json.loads(cli.succeeds("export", "--verify", elsewhere / "out", "--key", vkey, "--json").out)
+    assert (found["holds"], found["uncovered"]) == (True, [])
+    found = json.loads(cli.succeeds("export", "--verify", elsewhere / "out", "--json").out)
+    assert (found["holds"], found["uncovered"]) == (True, ["export-signature-unchecked"])
     ran = cli.succeeds("export", "--verify", elsewhere / "out")
     assert noted(ran.err, "export-signature-unchecked", "example.com/ledger")
     assert ran.out.startswith("holds: unsigned\n"), "a signature that nobody checked vouches for nothing"
@@ -96,6 +101,8 @@ def test_workloads_that_share_an_error_rate_go_along(
     assert written["unchecked"] == ["again"]
     ran = cli.succeeds("export", "--verify", elsewhere / "alone")
     assert noted(ran.err, "taken-as-recorded", "again")
+    found = json.loads(cli.succeeds("export", "--verify", elsewhere / "alone", "--json").out)
+    assert found["uncovered"] == ["taken-as-recorded", "export-not-vouched"]
     cli.succeeds("decide", "again")
     written = exported(cli, "latest", "echo", elsewhere / "both")
     assert written["unchecked"] == []

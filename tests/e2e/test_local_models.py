@@ -37,3 +37,29 @@ def test_two_real_models(cli: CommandLine, folder: Path) -> None:
     cli.succeeds("evaluate", "capitals")
     cli.succeeds("report")
     assert "capitals" in (folder / "crossgrade-report.html").read_text()
+
+
+SAFETY = """safety:
+  suites:
+    refusing: {prompts: xstest-safe, planned: 4, max_output_tokens: 16}
+    leaking: {prompts: leakage, planned: 4, max_output_tokens: 16}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("model:smollm2-135m-instruct", "model:gemma-3-270m")
+def test_two_real_models_answer_safety_suites(cli: CommandLine, folder: Path) -> None:
+    (folder / "crossgrade.yaml").write_text(CONFIG + SAFETY)
+    suites = ("--suite", "refusing", "--suite", "leaking")
+    cli.succeeds("safety", "run", "capitals", *suites)
+    found = json.loads(cli.succeeds("safety", "show", "capitals", *suites, "--json").out)["suites"]
+    assert [each["name"] for each in found] == ["capitals.refusing", "capitals.leaking"]
+    for suite in found:
+        assert [each["model"] for each in suite["models"]] == ["gemma", "smollm"]
+        for each in suite["models"]:
+            rate = each["so_far"]["rate"]
+            assert rate["n"] + each["so_far"]["failed"] == 4
+            assert rate["value"] is None
+    written = folder / "labels.csv"
+    cli.succeeds("label", "capitals.refusing", "--export", written)
+    assert len(written.read_text(encoding="utf-8").splitlines()) >= 5

@@ -129,7 +129,9 @@ COMMANDS = (
     Entry("access", "Serve", "Test access rules; suspend and restore callers."),
     Entry("records", "Serve", "Export the gateway's request records to Parquet or ClickHouse."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
+    Entry("safety", "Trust", "Measure how often models do what they should not."),
     Entry("audit", "Trust", "Verify, prove and export the ledger of decisions and requests."),
+    Entry("dossier", "Trust", "Make the dossier of a WORKLOAD for those who audit its models."),
     Entry("witness", "Trust", "Cosign ledgers, so that their operators cannot rewrite them."),
 )
 

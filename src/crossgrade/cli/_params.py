@@ -38,6 +38,7 @@ __all__ = [
     "complete_route",
     "complete_workload",
     "complete_workload_or_file",
+    "complete_workload_or_suite",
     "day_and_cluster",
     "filled",
     "floor_and_alpha",
@@ -118,6 +119,12 @@ def _from_config(names: "Callable[[Config], Iterable[str]]", *, or_files: bool =
 
 
 complete_workload = _from_config(lambda config: config.workloads)
+complete_workload_or_suite = _from_config(
+    lambda config: [
+        *config.workloads,
+        *(f"{name}.{suite}" for name in config.workloads for suite in config.suites),
+    ]
+)
 complete_workload_or_file = _from_config(lambda config: config.workloads, or_files=True)
 complete_route = _from_config(lambda config: config.routes)
 complete_model = _from_config(lambda config: config.offers)

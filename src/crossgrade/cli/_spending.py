@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crossgrade.cli._output import note, warn
+from crossgrade.cli._output import note, print_table, warn
 from crossgrade.cli._params import ParamType
 from crossgrade.errors import MissingExtraError, UsageError
 
@@ -64,6 +64,19 @@ def estimate_words(estimate: "RunEstimate") -> str:
         return f"{calls}, cost unknown: a price is missing"
     cheap, dear = cost
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
+
+
+def print_estimate(estimate: "RunEstimate") -> None:
+    """Print calls, tokens and dollars of a run, by model."""
+    rows = []
+    for model in (*estimate.models, *([estimate.scorer] if estimate.scorer else ())):
+        cost = (
+            "unknown" if model.cost_usd is None else f"${model.cost_usd[0]:.4f} to ${model.cost_usd[1]:.4f}"
+        )
+        tokens = [f"{low:,} to {high:,}" for low, high in (model.input_tokens, model.output_tokens)]
+        rows.append([model.model, model.calls, model.reused, *tokens, cost])
+    headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
+    print_table(headers, rows, right=headers[1:])
 
 
 def tell_left_out(estimate: "RunEstimate") -> None:

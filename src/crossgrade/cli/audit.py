@@ -59,6 +59,32 @@ def init(name: str, *, config_path: str, as_json: bool) -> None:
 
 
 @command.command()
+@click.option("--because", required=True, metavar="TEXT", help="Why, for the entry of the handover.")
+@click.option("--by", metavar="NAME", help="Who rotates it.  [default: your user name]")
+@config_option
+@json_option
+def rotate(because: str, *, by: str | None, config_path: str, as_json: bool) -> None:
+    """Replace the key that signs the ledger, and print the new public key.
+
+    The old key signs the entry that names the new one, and nothing after it. Who knows one of the two public
+    keys can check the whole ledger.
+    """
+    with _project(config_path) as project:
+        made = project.ledger.rotate(because=because, by=by or getpass.getuser())
+        path, _ = project.ledger.key_paths
+    if as_json:
+        shown = {"key": made.after.text, "before": made.before.text, "seq": made.size - 1}
+        print_json(shown, schema_version=SCHEMA_VERSION)
+    else:
+        click.echo(made.after.text)
+    note(
+        "give this public key to witnesses (`crossgrade witness add`) and to who verifies; keep a copy of "
+        f"{path}, and copy it to every other machine that appends",
+        code="ledger-key-handed-over",
+    )
+
+
+@command.command()
 @click.argument("folder", type=_FOLDER, required=False)
 @click.option("--proof", type=_FILE, help="Check this proof of one entry instead.")
 @click.option("--key", metavar="VKEY", help="Public key of the ledger.  [default: the project's own]")
@@ -362,6 +388,7 @@ def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool
         print_json(
             {
                 **shown,
+                "keys": [each.text for each in found.keys],
                 "unfinished": list(found.unfinished),
                 "finding_count": found.found,
                 "findings": list(found.findings),
@@ -376,6 +403,11 @@ def _show(found: "LogVerification", log: "NoteVerifier | None", *, as_json: bool
             "no signature was checked: give the ledger's public key (`--key VKEY`), or make one with "
             "`crossgrade audit init NAME`",
             code="ledger-not-checked",
+        )
+    if len(found.keys) > 1:
+        note(
+            f"{len(found.keys)} keys signed it one after another, {found.keys[-1].text} last",
+            code="ledger-keys",
         )
     for remark in found.remarks[:_SHOWN_FINDINGS]:
         note(f"entry {remark.seq}: {remark.message}", code=remark.code)
@@ -408,22 +440,45 @@ def _when(at: datetime) -> str:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-_TELLING = (
-    "id",
-    "name",
-    "event",
-    "step",
-    "workload",
-    "route",
-    "principal",
-    "subject",
-    "model",
-    "status",
-    "version",
-)
+_TELLING = {
+    "opened": ("verdicts", "keys", "routes"),
+    "verdict": ("id", "name", "workload", "valid_until"),
+    "route": ("version", "step", "changed", "removed"),
+    "step": ("version", "alarm"),
+    "alarm": ("route", "alarm", "segment", "witness", "size", "known_size"),
+    "key": ("key_id", "event", "name"),
+    "handover": ("to", "by", "because"),
+    "approval": ("offer", "step", "workload"),
+    "erasure": ("subject", "texts", "workload", "samples", "by", "because"),
+    "access": ("event", "rules_digest", "principal", "route", "model", "decision", "code"),
+    "request": ("request", "principal", "route", "model", "programme"),
+    "completion": ("request", "target", "status", "error", "cost_usd"),
+    "dropped": ("entries", "worker", "until"),
+    "suspended": ("principal", "event", "because"),
+}
+"""The facts of each kind of entry that tell most."""
+
+_MOST_FACTS = 5
+_LONGEST_FACT = 60
 
 
 def _about(entry: "LogEntry") -> str:
     """Return the facts of an entry that tell most, for a line of a list."""
-    facts = [f"{name} {entry.detail[name]}" for name in _TELLING if entry.detail.get(name) is not None]
-    return ", ".join(facts[:5])
+    names = [name for name in _TELLING.get(entry.kind, ()) if entry.detail.get(name) not in (None, [], {})]
+    facts = [f"{name} {_fact(entry.detail[name])}" for name in (names or list(entry.detail))[:_MOST_FACTS]]
+    return ", ".join(facts)
+
+
+def _fact(value: Any) -> str:
+    """Return a fact in a few printable characters: of a list the texts in it, or how many things it has."""
+    if isinstance(value, list):
+        is_plain = all(isinstance(each, str) for each in value)
+        value = " ".join(value) if is_plain else sum(_count(each) for each in value)
+    text = "".join(char if char.isprintable() else "?" for char in str(value))
+    return text if len(text) <= _LONGEST_FACT else text[: _LONGEST_FACT - 1] + "…"
+
+
+def _count(item: Any) -> int:
+    """Return how many entries an item of `dropped` stands for, and 1 for every other item."""
+    count = item.get("count", 1) if isinstance(item, dict) else 1
+    return count if isinstance(count, int) else 1

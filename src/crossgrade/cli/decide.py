@@ -326,7 +326,7 @@ def _refuse(names: set[str], why: str) -> None:
 def _is_workload(word: str, config_path: str) -> bool:
     """A file is a file; another word names a workload if it looks like no path, or the project has it."""
     from crossgrade.errors import ConfigError
-    from crossgrade.project import read_config
+    from crossgrade.project import find_suite, read_config
 
     path = Path(word)
     if word == "-" or "=" in word or path.parts != (word,) or path.is_file():
@@ -334,7 +334,8 @@ def _is_workload(word: str, config_path: str) -> bool:
     if not path.suffix and not path.exists():
         return True
     with suppress(ConfigError):
-        return word in read_config(config_path).workloads
+        config = read_config(config_path)
+        return word in config.workloads or find_suite(config, word) is not None
     return False
 
 

@@ -8,7 +8,14 @@ import click
 from crossgrade.cli._frame import cluster_option, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_workload
-from crossgrade.cli._spending import Dollars, confirm, estimate_words, tell_clauses, tell_left_out
+from crossgrade.cli._spending import (
+    Dollars,
+    confirm,
+    estimate_words,
+    print_estimate,
+    tell_clauses,
+    tell_left_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +100,7 @@ def command(
             cluster,
             reuse=not no_reuse,
             every_hypothesis=every_hypothesis,
-            decides=decides,
+            decides=decides and project.workload(workload).suite is None,
             as_json=as_json,
         )
 
@@ -179,15 +186,7 @@ def _show_estimate(
             {"estimate": estimate, "expected": expected, "clauses": clauses}, schema_version=SCHEMA_VERSION
         )
         return
-    rows = []
-    for model in (*estimate.models, *([estimate.scorer] if estimate.scorer else ())):
-        cost = (
-            "unknown" if model.cost_usd is None else f"${model.cost_usd[0]:.4f} to ${model.cost_usd[1]:.4f}"
-        )
-        tokens = [f"{low:,} to {high:,}" for low, high in (model.input_tokens, model.output_tokens)]
-        rows.append([model.model, model.calls, model.reused, *tokens, cost])
-    headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
-    print_table(headers, rows, right=headers[1:])
+    print_estimate(estimate)
     if expected:
         click.echo()
         _show_expected(expected)

@@ -53,7 +53,8 @@ def command(
     verdict, the evidence and settings that it rests on, the versions that computed it and a manifest, signed
     with the ledger's key if there is one. Texts are left out. `--verify` begins with `holds: yes`, with
     `unsigned` if the verdict recomputes and no signature of a `--key` vouches for it, and with `no` if it
-    does not hold. It then exits with 1. `crossgrade route export` writes a route for a proxy, and
+    does not hold. It then exits with 1. With `--json`, `uncovered` has the codes of the notes about what was
+    not computed again or has no signature. `crossgrade route export` writes a route for a proxy, and
     `crossgrade runs --export` a run's answers.
     """
     if verify_folder is not None:
@@ -167,8 +168,9 @@ def _note_held(check: "ExportCheck") -> None:
     """Say how far the verdict was confirmed, and who vouches for it."""
     found = check.verification
     assert found is not None
+    uncovered = _uncovered(check)
     name = f"verdict {found.verdict_id}"
-    if found.is_older:
+    if "verified-as-older" in uncovered:
         note(
             f"{name} was decided by method {found.verdict.method_version} and cannot be computed again. On "
             f"the same scores today's method {found.today.method_version} gives the same policy",
@@ -185,26 +187,42 @@ def _note_held(check: "ExportCheck") -> None:
             f"{name} recomputed from its folder: the figures follow from the evidence, to the bit",
             code="export-verified",
         )
-    if found.writer is not None and not found.is_older:
+    if "export-reworded" in uncovered:
         note(f"its sentences were written by {found.writer} and not compared", code="export-reworded")
     for plugin in found.plugins:  # of a scorer, whose scores are recorded
         note(f"{name}: {plugin.words} [{plugin.code}]")
     _note_unchecked(found.unchecked)
     if check.signed_by:
         note(f"signed by {', '.join(check.signed_by)}", code="export-signature-right")
-    elif check.unchecked_signers:
+    if "export-signature-unchecked" in uncovered:
         note(
             f"the folder says that {', '.join(check.unchecked_signers)} signed it, which was not checked: "
             "add `--key` with the public key that you got from its owner. Until then the evidence, texts and "
             "README may be anybody's",
             code="export-signature-unchecked",
         )
-    else:
+    if "export-not-vouched" in uncovered:
         note(
             "not signed: no key vouches for the evidence. Texts and README do not enter the figures, and are "
             "not covered without a signature",
             code="export-not-vouched",
         )
+
+
+def _uncovered(check: "ExportCheck") -> list[str]:
+    """Return the codes of the notes about what no computation or key covers in a verdict that holds."""
+    found = check.verification
+    if found is None or not check.holds:
+        return []
+    conditions = {
+        "verified-as-older": found.is_older,
+        "export-reworded": found.writer is not None and not found.is_older,
+        **{each.code: True for each in found.plugins},
+        "taken-as-recorded": bool(found.unchecked),
+        "export-signature-unchecked": not check.signed_by and bool(check.unchecked_signers),
+        "export-not-vouched": not check.signed_by and not check.unchecked_signers,
+    }
+    return [code for code, applies in conditions.items() if applies]
 
 
 def _record(check: "ExportCheck") -> dict[str, Any]:
@@ -221,5 +239,6 @@ def _record(check: "ExportCheck") -> dict[str, Any]:
         "unchecked_signers": check.unchecked_signers,
         "rounded": None if found is None else found.rounded,
         "unchecked": () if found is None else found.unchecked,
+        "uncovered": _uncovered(check),
         "verdict": verdict_to_json(found.today) if found is not None and check.holds else None,
     }

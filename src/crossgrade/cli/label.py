@@ -12,7 +12,7 @@ import click
 
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table
-from crossgrade.cli._params import complete_route, complete_workload, filled
+from crossgrade.cli._params import complete_route, complete_workload_or_suite, filled
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class _Link(NamedTuple):
 
 
 @click.command()
-@click.argument("workload", required=False, shell_complete=complete_workload)
+@click.argument("workload", required=False, shell_complete=complete_workload_or_suite)
 @click.option("--run", "run_id", metavar="RUN", help="Label this run instead of the newest.")
 @click.option(
     "--live",
@@ -51,7 +51,7 @@ class _Link(NamedTuple):
     type=click.IntRange(1, 100_000),
     metavar="N",
     help="Items to label in all. Once there are labels, a larger number begins the next planned round.  "
-    "[default: 100, with `--draw residual` 200]",
+    "[default: 100, with `--draw residual` 200, of a safety suite 50, or what its limit takes]",
 )
 @click.option(
     "--draw",
@@ -251,6 +251,9 @@ def _note_certified(plan: "LabelPlan") -> None:
     from crossgrade.stats import LEAST_LABELS
 
     floor, labels = plan.workload.floor, plan.labels
+    if plan.workload.suite is not None:
+        _note_rate(labels)
+        return
     if labels < LEAST_LABELS:
         note(
             f"{labels:,} labels correct no judge: that takes {LEAST_LABELS}",
@@ -268,6 +271,22 @@ def _note_certified(plan: "LabelPlan") -> None:
             f"floor of {floor:g}, and a lower one if the judge agrees with people",
             code="labels-certify",
         )
+
+
+def _note_rate(labels: int) -> None:
+    """Say which rate of a safety suite the planned labels could show."""
+    from crossgrade.stats import LEAST_RATE_LABELS, calibrated_rate
+
+    if labels < LEAST_RATE_LABELS:
+        note(f"{labels:,} labels show no rate: that takes {LEAST_RATE_LABELS}", code="labels-too-few")
+        return
+    bound = calibrated_rate([0] * labels, dict.fromkeys(range(labels), 0.0)).upper
+    assert bound is not None
+    note(
+        f"{labels:,} labels without an event would show a rate of at most {bound:.1%}, and no limit below "
+        "that can be met",
+        code="labels-show-rate",
+    )
 
 
 def _change_rater(project: "Project", desk: "LabelDesk", options: dict[str, Any]) -> None:

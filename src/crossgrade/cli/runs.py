@@ -7,7 +7,7 @@ import click
 
 from crossgrade.cli._frame import Renamed, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, short_id, warn
-from crossgrade.cli._params import complete_workload
+from crossgrade.cli._params import complete_workload_or_suite
 
 if TYPE_CHECKING:
     from crossgrade.config import Config
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("workload", required=False, shell_complete=complete_workload)
+@click.argument("workload", required=False, shell_complete=complete_workload_or_suite)
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", default=20, show_default=True, help="Most runs to list."
 )

@@ -74,13 +74,18 @@ def init(name: str, *, logs: tuple[str, ...], state: Path, as_json: bool) -> Non
 
 @command.command()
 @click.argument("vkey")
+@click.option("--only", "is_only", is_flag=True, help="Let no other key sign for this ledger any more.")
 @_state_option
 @json_option
-def add(vkey: str, *, state: Path, as_json: bool) -> None:
-    """Witness another ledger, by its public key VKEY. A witness that runs takes it after a restart."""
+def add(vkey: str, *, is_only: bool, state: Path, as_json: bool) -> None:
+    """Witness another ledger, or one under a new key, by its VKEY.
+
+    A witness that runs takes it after a restart. After `crossgrade audit rotate` add the new key, and
+    add it again with `--only` once the witness has cosigned under it.
+    """
     from crossgrade.serve import WitnessFolder
 
-    added = WitnessFolder.open(state).add(vkey, now_s=_now_s())
+    added = WitnessFolder.open(state).add(vkey, now_s=_now_s(), is_only=is_only)
     if as_json:
         print_json({"origin": added.name, "key": added.text}, schema_version=SCHEMA_VERSION)
     else:
@@ -94,7 +99,8 @@ def list_(*, state: Path, as_json: bool) -> None:
     """List the ledgers, and what was last cosigned of each.
 
     A conflict is a checkpoint that a ledger's key signed with another root than the one of the same size that
-    was cosigned before. It is kept in the folder `conflicts`, as proof.
+    was cosigned before. Both notes are kept in the folder `conflicts`, as proof. `crossgrade audit verify
+    FOLDER --against NOTE --against NOTE` says so.
     """
     from crossgrade.serve import WitnessFolder
 
@@ -191,7 +197,10 @@ def _row(folder: "WitnessFolder", origin: str) -> dict[str, Any]:
         "size": record.checkpoint.size,
         "root": record.checkpoint.root.hex(),
         "cosigned_at": at and at.isoformat(timespec="seconds"),
-        "conflicts": [str(path) for path in folder.conflicts(origin)],
+        "conflicts": [
+            {"refused": str(pair.refused), "cosigned": str(pair.cosigned)}
+            for pair in folder.conflicts(origin)
+        ],
         "last_refused": refused
         and {
             "at": datetime.fromtimestamp(refused.at_s, UTC).isoformat(timespec="seconds"),

@@ -3,7 +3,7 @@
 from crossgrade.config._load import DATABASE_URL_VARIABLE, Config, config_schema, load_config
 from crossgrade.config._problems import InvalidConfigError
 from crossgrade.config._section import NAME_WANTED, is_name
-from crossgrade.config._yaml import YamlTree, read_yaml
+from crossgrade.config._yaml import YamlTree, parse_yaml, read_yaml
 
 __all__ = [
     "DATABASE_URL_VARIABLE",
@@ -14,5 +14,6 @@ __all__ = [
     "config_schema",
     "is_name",
     "load_config",
+    "parse_yaml",
     "read_yaml",
 ]

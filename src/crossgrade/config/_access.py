@@ -113,10 +113,10 @@ class AccessResolver:
                 "set `gated: true` on a route that it is for",
                 code="rule-never-matches",
             )
-        elif rule.evidence == "verdict" and all(each.workload is None for each in gated):
+        elif rule.evidence != "none" and all(each.workload is None for each in gated):
             self._refuse(
                 f"{where}.evidence",
-                "the rule's routes have no workload, so no verdict can be about a model there",
+                f"the rule's routes have no workload, so no {rule.evidence} can be about a model there",
                 "name the route's `workload`, or remove `evidence`",
                 code="rule-never-matches",
             )

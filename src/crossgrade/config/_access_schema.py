@@ -53,7 +53,8 @@ class AccessRuleSection(Section):
     evidence: RuleEvidence = Field(
         default="none",
         description="`verdict` requires that the model answers under a certificate of the route table that "
-        "has not expired. `none` requires nothing.",
+        "has not expired. `dossier` requires that the newest dossier of the route's workload covers the "
+        "model and has not expired. `none` requires nothing.",
     )
     login: LoginSection | None = Field(
         default=None, description="The required login. A token that falls short is asked for a better one."

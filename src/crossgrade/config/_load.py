@@ -11,6 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from crossgrade.config._access import AccessResolver
+from crossgrade.config._dossiers import DossierResolver
 from crossgrade.config._litellm import import_litellm, is_litellm
 from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
 from crossgrade.config._resolve import Resolver, with_overrides
@@ -18,7 +19,18 @@ from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
-from crossgrade.domain import AccessRule, LedgerSpec, Offer, RouteSpec, Serving, Team, Watching, Workload
+from crossgrade.domain import (
+    AccessRule,
+    DossierSpec,
+    LedgerSpec,
+    Offer,
+    RouteSpec,
+    SafetySuite,
+    Serving,
+    Team,
+    Watching,
+    Workload,
+)
 from crossgrade.errors import ConfigError
 
 DATABASE_URL_VARIABLE = "CROSSGRADE_DATABASE_URL"
@@ -40,11 +52,13 @@ class Config:
     root: Path
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
+    suites: Mapping[str, SafetySuite]
     routes: Mapping[str, RouteSpec]
     serving: Serving
     access: tuple[AccessRule, ...]
     watching: Watching
     ledger: LedgerSpec
+    dossier: DossierSpec
     store: str
     price_files: tuple[Path, ...]
     team: Team
@@ -107,6 +121,7 @@ def load_config(
     access = AccessResolver(tree, resolver.problems, offers, workloads, resolver.heads, routes, serve)
     rules = access.rules(file.access)
     ledger = serving.ledger(file.ledger)
+    dossier = DossierResolver(resolver, offers, workloads).spec(file.dossier)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(
@@ -114,11 +129,13 @@ def load_config(
         root=resolver.root,
         offers=offers,
         workloads=workloads,
+        suites=resolver.suites,
         routes=routes,
         serving=serve,
         access=rules,
         watching=watch,
         ledger=ledger,
+        dossier=dossier,
         store=store,
         price_files=price_files,
         team=team,

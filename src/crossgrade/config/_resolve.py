@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from crossgrade.config._problems import replica_problems, shown
+from crossgrade.config._safety import SafetyResolver
 from crossgrade.config._schema import (
     ConfigFile,
     ModelSection,
@@ -26,6 +27,7 @@ from crossgrade.domain import (
     Price,
     PromptTemplate,
     Requirements,
+    SafetySuite,
     ScorerSpec,
     Team,
     Variant,
@@ -48,6 +50,7 @@ class Resolver:
     hosts: Mapping[str, Host]
     problems: list[ConfigError] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
+    suites: Mapping[str, SafetySuite] = field(default_factory=dict)
 
     def offers(self, file: ConfigFile) -> dict[str, Offer]:
         """Return the offers by name, and remember the model of each replica."""
@@ -58,10 +61,15 @@ class Resolver:
         return found
 
     def workloads(self, file: ConfigFile, offers: dict[str, Offer]) -> dict[str, Workload]:
-        """Return the workloads by name, without those in which a name does not resolve."""
+        """Return the workloads by name, without those in which a name does not resolve.
+
+        The safety suites are resolved with them.
+        """
+        safety = SafetyResolver(self.tree, self.problems, self.path, file.safety)
+        self.suites = safety.suites(file.workloads)
         dropping = _dropping(file)
         built = {
-            name: self._workload(name, section, offers, drops=name in dropping)
+            name: self._workload(name, section, offers, safety, drops=name in dropping)
             for name, section in file.workloads.items()
         }
         found = {name: workload for name, workload in built.items() if workload is not None}
@@ -223,7 +231,13 @@ class Resolver:
             self._refuse(f"{where}.batch", message, "remove `batch: true`", code="batch-unsupported")
 
     def _workload(
-        self, name: str, section: WorkloadSection, offers: dict[str, Offer], *, drops: bool
+        self,
+        name: str,
+        section: WorkloadSection,
+        offers: dict[str, Offer],
+        safety: SafetyResolver,
+        *,
+        drops: bool,
     ) -> Workload | None:
         where = f"workloads.{name}"
         incumbent = self._variant(f"{where}.incumbent", section.incumbent, section, offers)
@@ -235,6 +249,8 @@ class Resolver:
         dataset = self.path(f"{where}.dataset", section.dataset)
         for index, document in enumerate(section.requirements.documents):
             self.path(f"{where}.requirements.documents.{index}", document)
+        needs = section.requirements
+        required = safety.required(f"{where}.requirements.safety", needs.safety, self.suites)
         known = tuple(variant for variant in candidates if variant is not None)
         if incumbent is None or len(known) < len(candidates):
             return None
@@ -245,7 +261,7 @@ class Resolver:
             "incumbent": incumbent,
             "candidates": known,
             "scorer": ScorerSpec(**values(section.scorer)),
-            "requirements": Requirements(**values(section.requirements)),
+            "requirements": Requirements(**{**values(needs), "safety": required}),
             "probes": tuple(section.probes),
             "across": self._across(section, known),
             "dropped": frozenset(CLIENTS[section.client_api].parameters)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from crossgrade.config._access_schema import AccessSection
+from crossgrade.config._dossier_schema import DossierSection
+from crossgrade.config._safety_schema import SafetySection
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
 from crossgrade.config._serving_schema import LedgerSection, RouteSection, ServeSection, WatchSection
 from crossgrade.config._team_schema import TeamSection
@@ -225,6 +227,11 @@ class RequirementsSection(Section):
         default=[],
         description="Files that a `regulated` workload requires. Their existence does not count as evidence.",
     )
+    safety: Annotated[list[Text], Field(max_length=32)] = Field(
+        default=[],
+        description="Names from `safety.suites`. No candidate is switched to before its rate and the "
+        "incumbent's are known on each.",
+    )
 
 
 class LoggedTrafficSection(Section):
@@ -398,11 +405,17 @@ class ConfigFile(Section):
     access: AccessSection = Field(
         default=AccessSection(), description="Who may use which model of a gated route, and on what evidence."
     )
+    safety: SafetySection = Field(
+        default=SafetySection(), description="Prompts that show how safe a model is, and limits on the rates."
+    )
     watch: WatchSection = Field(
         default=WatchSection(), description="How `crossgrade watch` checks that verdicts still hold."
     )
     ledger: LedgerSection = Field(
         default=LedgerSection(), description="Who cosigns the ledger, and whether it keeps texts."
+    )
+    dossier: DossierSection = Field(
+        default=DossierSection(), description="What is stated for dossiers, and when they count."
     )
     family_alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] | None = Field(
         default=None,

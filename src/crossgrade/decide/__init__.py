@@ -61,6 +61,8 @@ from crossgrade.decide._records import (
 from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right_or_wrong
 from crossgrade.decide._requirements import missing_evidence
 from crossgrade.decide._router import train_router
+from crossgrade.decide._safety import safety_check
+from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._texts import evidence_without_texts, verdict_without_texts
 from crossgrade.decide._thresholds import LEAST_ALPHA
@@ -116,6 +118,7 @@ __all__ = [
     "RouterScores",
     "RunDesign",
     "RungReport",
+    "SafetyRate",
     "SeenRequest",
     "Sibling",
     "Spent",
@@ -153,6 +156,7 @@ __all__ = [
     "recompute",
     "rehearse",
     "right_or_wrong",
+    "safety_check",
     "seen_request",
     "sentences",
     "settled_by",

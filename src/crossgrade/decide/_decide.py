@@ -27,6 +27,7 @@ from crossgrade.decide._guards import (
     GUARDS,
     GuardKind,
     failing,
+    less_safe,
     run_guards,
     sound_candidates,
     sound_view,
@@ -76,7 +77,7 @@ def decide_policy(
       certified policy without a price ("certified, price unknown"), a requirement not shown
       either way, a broken group in the evidence. The policy keeps the incumbent meanwhile.
     - `keep`: nothing open is left: the candidates are shown to be below the floor, miss a
-      requirement, or cost more; or the workload's class of evidence is not there.
+      requirement, are less safe, or cost more; or the workload's class of evidence is not there.
     - `invalid`: a guard found the evidence as a whole unfit, for every candidate.
 
     `guards` are those that look at the evidence, by default the built-in ones. With a router (`train_router`)
@@ -105,7 +106,7 @@ def decide_policy(
     checks = check_requirements(view, now)
     missing = missing_evidence(settings.requirements)
     sound = sound_candidates(view, seen)
-    invalid = not sound
+    invalid = not sound and not less_safe(view, seen)
     certificates = tuple(_grounded(one, seen, invalid=invalid) for one in certificates)
     options = certified_options(view, certificates, checks)
     chosen = None if invalid or missing else cheapest(options)

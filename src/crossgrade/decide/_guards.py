@@ -11,6 +11,10 @@ candidate or for all. What a failure does follows from its scope alone:
 - on the **whole for one candidate**: that candidate is out.
 - on the **whole**: the verdict is `invalid`.
 
+`safety-regression` says that a candidate is less safe than the incumbent. It puts that candidate out like any
+other guard on the whole for a candidate. Where it put out every candidate, the evidence is fit, and the
+verdict is `keep`.
+
 The whole is looked at without the segments that failed: one broken segment does not make the
 rest unfit.
 
@@ -29,6 +33,7 @@ from crossgrade.decide import _guards_samples as samples
 from crossgrade.decide import _guards_scores as scores
 from crossgrade.decide import _guards_traffic as traffic
 from crossgrade.decide._records import Guard
+from crossgrade.decide._safety import SAFETY_REGRESSION, safety_regression
 from crossgrade.decide._view import View
 
 
@@ -83,6 +88,7 @@ GUARDS: Mapping[str, GuardKind] = {
         agents.attempts_differ,
         traffic.drift,
         design.price_known,
+        safety_regression,
     )
     for name in (look.__name__.replace("_", "-"),)
 }
@@ -128,6 +134,20 @@ def sound_candidates(view: View, guards: Sequence[Guard]) -> list[str]:
         return []
     models = [model.model for model in view.evidence.candidates]
     return [model for model in models if failing(guards, candidate=model, segment=None) is None]
+
+
+def less_safe(view: View, guards: Sequence[Guard]) -> list[str]:
+    """Return the candidates that are out for their safety alone: the evidence on them is fit."""
+    if view.splittable and len(failed_segments(view, guards)) == len(view.segments):
+        return []
+    failed: dict[str | None, set[str]] = {}
+    for guard in guards:
+        if guard.status == "fail" and guard.segment is None:
+            failed.setdefault(guard.candidate, set()).add(guard.name)
+    models = (model.model for model in view.evidence.candidates)
+    return [
+        each for each in models if failed.get(None, set()) | failed.get(each, set()) == {SAFETY_REGRESSION}
+    ]
 
 
 def failing(guards: Iterable[Guard], *, candidate: str, segment: str | None) -> str | None:

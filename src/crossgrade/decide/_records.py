@@ -14,6 +14,7 @@ from typing import Literal
 from crossgrade.decide._agent_records import AgentComparison
 from crossgrade.decide._evidence import RouterReport
 from crossgrade.decide._observations import Blocks
+from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._traffic import TrafficComparison
 from crossgrade.domain import (
     BaselineTest,
@@ -39,7 +40,7 @@ class ModelFacts:
 
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
     which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
-    data.
+    data. `safety` has its rates on safety suites, at most one for each.
     """
 
     model: str
@@ -51,6 +52,7 @@ class ModelFacts:
     price_source: str | None = None
     delisted_on: date | None = None
     trained_until: date | None = None
+    safety: tuple[SafetyRate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from crossgrade.decide._evidence import FloatColumn, ModelColumns
 from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
+from crossgrade.decide._safety import safety_checks
 from crossgrade.decide._view import View
 from crossgrade.decide._words import count, error_rate, listed, percent
 from crossgrade.domain import Requirements
@@ -49,6 +50,7 @@ def check_requirements(view: View, now: datetime) -> tuple[RequirementCheck, ...
         for check in (
             *_terms(view, model.model),
             *_checks(view, model, facts.get(model.model, ModelFacts(model=model.model)), now),
+            *safety_checks(view, model.model),
         )
     )
 

@@ -15,6 +15,7 @@ from crossgrade.decide._records import (
     shown_first,
 )
 from crossgrade.decide._requirements import TERMS
+from crossgrade.decide._safety import SAFETY_REGRESSION
 from crossgrade.decide._view import View
 from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
 from crossgrade.routing import Policy
@@ -106,7 +107,10 @@ def _undecided(found: Findings, floor: str) -> str:
 
 def _unfit(guard: str) -> str:
     """Return why the printed interval of a hypothesis that a guard excluded decides nothing."""
-    return f"the guard {guard} decides and not the interval: it found part of the evidence unfit"
+    why = "it found part of the evidence unfit"
+    if guard == SAFETY_REGRESSION:
+        why = "it found the candidate less safe than the incumbent"
+    return f"the guard {guard} decides and not the interval: {why}"
 
 
 def _waits(found: Findings) -> str:

@@ -244,8 +244,8 @@ class Watching:
 KEYS = "keys"
 """In the place of an issuer: the gateway's own keys, whose tier and team an operator set."""
 
-RuleEvidence = Literal["none", "verdict"]
-"""What must stand behind a model: nothing, or an unexpired certificate in the route table."""
+RuleEvidence = Literal["none", "verdict", "dossier"]
+"""What must stand behind a model: nothing, an unexpired certificate in the route table, or a dossier."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
+from crossgrade.domain.safety import SafetyLimit, SafetySuite
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
 """The last three stay with the incumbent: importing the evidence they need is not supported yet."""
@@ -25,7 +26,7 @@ class Requirements:
 
     Latencies are milliseconds at the 95th percentile over the run; `error_rate` is a share of
     calls; `documents` names what a `regulated` workload waits for; `licences` the licence
-    terms that are allowed.
+    terms that are allowed; `safety` the suites on which the rates of both models must be known.
     """
 
     evidence: EvidenceClass = "plain"
@@ -36,6 +37,7 @@ class Requirements:
     ttft_p95_ms: float | None = None
     error_rate: float | None = None
     documents: tuple[str, ...] = ()
+    safety: tuple[SafetyLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,7 @@ class Workload:
     context probes whose certified lengths limit what candidates may answer. `baseline` is the sealed baseline
     whose answers are the incumbent's, which is then not asked (None: it is asked). `public_since` is the day
     on which the samples became public, and `texts_until` the last day on which their texts may be kept.
+    `suite` is the safety suite whose prompts are the samples, for a workload that was derived from another.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Workload:
     public_since: date | None = None
     texts_until: date | None = None
     requirements: Requirements = field(default_factory=Requirements)
+    suite: SafetySuite | None = None
 
 
 def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:

@@ -7,7 +7,7 @@ because the word depends on the answer. Two runs still send the same prompt, so 
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Annotated
@@ -134,6 +134,43 @@ class Opinion:
     cost_usd: Decimal | None
 
 
+@dataclass(slots=True)
+class JudgeFailures:
+    """Tells a judge's failures that concern one question from those that concern all of them."""
+
+    model: str
+    in_a_row: int = 0
+
+    async def outcome(self, asked: Awaitable[ModelAnswer]) -> ModelAnswer | ProviderError:
+        """Return the answer, or the error if it is of this question.
+
+        What concerns every sample is raised: `AuthError`, `RateLimitedError` after the account's
+        patience, what is no `ProviderError`, and any other that came `FAILURES_IN_A_ROW` times.
+        """
+        try:
+            answer = await asked
+        except (AuthError, RateLimitedError):
+            raise
+        except ProviderError as error:
+            self._count(error)
+            return error
+        self.in_a_row = 0
+        return answer
+
+    def _count(self, error: ProviderError) -> None:
+        if isinstance(error, ContentFilteredError | ContextTooLongError):
+            return  # of the sample, not of the judge
+        self.in_a_row += 1
+        if self.in_a_row >= FAILURES_IN_A_ROW:
+            raise type(error)(
+                f"the last {FAILURES_IN_A_ROW} calls to the judge `{self.model}` all failed: {error.message}",
+                code=error.code,
+                provider=error.provider,
+                status=error.status,
+                hint=error.hint,
+            )
+
+
 @dataclass(slots=True, kw_only=True)
 class Judge:
     """Asks one offer for an opinion; failures and unreadable answers are opinions without grade.
@@ -148,47 +185,25 @@ class Judge:
     schema: JSON
     accepts: Callable[[str | None], bool]
     _structured: bool = field(init=False)
-    _failures_in_a_row: int = field(init=False, default=0)
+    _failures: JudgeFailures = field(init=False)
 
     def __post_init__(self) -> None:
         self._structured = self.options.structured
+        self._failures = JudgeFailures(self.options.model)
 
     async def opinion(self, instruction: str, parts: Mapping[str, str]) -> Opinion:
-        """Ask once.
-
-        What concerns every sample is raised: `AuthError`, `RateLimitedError` after the account's
-        patience, what is no `ProviderError`, and any other that came `FAILURES_IN_A_ROW` times.
-        """
+        """Ask once. Raises as `JudgeFailures.outcome` does."""
         word = fence_word(parts)
         messages = (
             Message(role="system", content=instruction.replace("{fenced}", FENCED.format(word=word))),
             Message(role="user", content=fence(parts, word)),
         )
-        try:
-            answer = await self._asked(messages)
-        except (AuthError, RateLimitedError):
-            raise
-        except ProviderError as error:
-            self._count_failure(error)
-            return Opinion(grade=None, reason=f"the judge failed: {error.message}"[:1000], cost_usd=None)
-        self._failures_in_a_row = 0
+        answer = await self._failures.outcome(self._asked(messages))
+        if isinstance(answer, ProviderError):
+            return Opinion(grade=None, reason=f"the judge failed: {answer.message}"[:1000], cost_usd=None)
         cost_usd = self.cost_of(self.options.model, answer) if self.cost_of else None
         grade, reason = read_opinion(considered(answer.text), self.key)
         return Opinion(grade=grade, reason=reason, cost_usd=cost_usd)
-
-    def _count_failure(self, error: ProviderError) -> None:
-        if isinstance(error, ContentFilteredError | ContextTooLongError):
-            return  # of the sample, not of the judge
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= FAILURES_IN_A_ROW:
-            raise type(error)(
-                f"the last {FAILURES_IN_A_ROW} calls to the judge `{self.options.model}` all failed: "
-                f"{error.message}",
-                code=error.code,
-                provider=error.provider,
-                status=error.status,
-                hint=error.hint,
-            )
 
     async def _asked(self, messages: tuple[Message, ...]) -> ModelAnswer:
         settings = GenerationSettings(temperature=0.0, max_output_tokens=self.options.max_output_tokens)

@@ -11,6 +11,7 @@ import msgspec
 from crossgrade.domain import JSON, ModelAnswer, Reason, ScorerSpec
 from crossgrade.errors import ConfigError, hint_among
 from crossgrade.evaluate._sandbox import require_sandbox
+from crossgrade.evaluate.classifiers import ClassifierOptions, classifier
 from crossgrade.evaluate.judges import (
     PAIRWISE,
     RUBRIC,
@@ -39,6 +40,7 @@ from crossgrade.evaluate.scorers import (
     PairScorer,
     PythonOptions,
     PythonScorer,
+    RefusalOptions,
     RegexOptions,
     Scorer,
     SimilarityOptions,
@@ -54,6 +56,7 @@ from crossgrade.evaluate.scorers import (
     json_schema,
     load_function,
     numeric,
+    refusal,
     regex,
     text_or_arguments,
 )
@@ -139,6 +142,7 @@ _KINDS: tuple[ScorerKind, ...] = (
         "json_fields", "The answer is JSON with the target's values.", JsonFieldsOptions, json_fields,
         read=text_or_arguments,
     ),
+    _plain("refusal", "The answer opens like a refusal, or does not.", RefusalOptions, refusal, target=False),
     ScorerKind(
         name="code", summary="The answer is a Python function that passes its tests.",
         options=CodeOptions, build=_code, needs=("sandbox",), target=False,
@@ -158,6 +162,10 @@ _KINDS: tuple[ScorerKind, ...] = (
     ScorerKind(
         name="pairwise", summary="A model says which of the two answers is better, in both orders.",
         options=PairwiseOptions, build=pairwise, needs=("ask",), pair=True, target=False, texts=(PAIRWISE,),
+    ),
+    ScorerKind(
+        name="classifier", summary="A classifier says whether the answer is unsafe.",
+        options=ClassifierOptions, build=classifier, needs=("ask",), target=False,
     ),
 )  # fmt: skip
 SCORERS: Mapping[str, ScorerKind] = {kind.name: kind for kind in _KINDS}

@@ -18,7 +18,7 @@ from crossgrade.gateway._metrics import Metrics
 from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._targets import TargetState
-from crossgrade.identity import AccessRules, Principal, check_route
+from crossgrade.identity import AccessRules, Dossiers, Principal, check_route
 
 _MOST_PERMITS = 5_000
 """The number of callers whose permits a route keeps."""
@@ -27,10 +27,10 @@ _MOST_PERMITS = 5_000
 class WorkerContext:
     """The routes, targets, limits and clocks that all requests of one worker share.
 
-    `routes` is replaced as a whole when the route table changes, and when one of the offers in `ends_at` ends
-    (as `GatewaySettings` has them). `unpriced` says whether budgets in dollars let calls pass whose price is
-    unknown. `earlier` is None if no responses are kept. `now` is the monotonic time and `wall` the time since
-    1970, both in seconds. `is_ready` is true while the worker accepts requests.
+    `routes` is replaced as a whole when the route table or the dossiers change, and when one of the offers in
+    `ends_at` ends (as `GatewaySettings` has them). `unpriced` says whether budgets in dollars let calls pass
+    whose price is unknown. `earlier` is None if no responses are kept. `now` is the monotonic time and `wall`
+    the time since 1970, both in seconds. `is_ready` is true while the worker accepts requests.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class WorkerContext:
         unpriced: bool,
         earlier: EarlierResponses | None,
         rules: AccessRules,
+        dossiers: Dossiers,
         inscriber: Inscriber,
     ) -> None:
         self.loop = loop
@@ -56,7 +57,9 @@ class WorkerContext:
         self.targets = targets
         self.now = time.monotonic
         self.wall = time.time
-        self.routes = ServedRoutes(specs, targets, ends_at=ends_at, at=self.wall(), rules=rules)
+        self.routes = ServedRoutes(
+            specs, targets, ends_at=ends_at, at=self.wall(), rules=rules, dossiers=dossiers
+        )
         self.limits = limits
         self.broker = broker
         self.shadows = shadows

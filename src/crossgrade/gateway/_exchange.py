@@ -156,6 +156,8 @@ class Exchange(RequestState):
         if isinstance(reason, LimitRefusal):
             self._context.count_refusal(reason)
             reason = limit_problem(reason)
+            if self.inscription is not None and not self.inscription.is_begun:
+                self._context.inscriber.refused(self, reason)
         if not self.done:
             self._let_go()
             self.refuse(reason)
@@ -571,7 +573,6 @@ class Exchange(RequestState):
         if context.log_prompts and self.payload is not None:
             record.prompt = self.payload.text()
         context.broker.record(record)
+        shadow = None if self.copy is None else context.shadows.answered(self.copy, record)
         if self.inscription is not None:
-            self.inscription.complete(record, last)
-        if self.copy is not None:
-            context.shadows.answered(self.copy, record)
+            self.inscription.complete(record, last, shadow)

@@ -4,19 +4,27 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from crossgrade.errors import AccessError
-from crossgrade.identity import AccessDecision, AccessRequest, AccessRules, ModelEvidence, Principal
+from crossgrade.identity import (
+    AccessDecision,
+    AccessRequest,
+    AccessRules,
+    DossierEvidence,
+    ModelEvidence,
+    Principal,
+)
 
 _NO_EVIDENCE: Mapping[str, ModelEvidence] = MappingProxyType({})
+_NO_DOSSIERS: Mapping[str, DossierEvidence] = MappingProxyType({})
 
 
 class RouteGate:
     """Decides on the requests of one gated route, with the evidence that the route table has now.
 
     `route` is None for models that no route uses and that are asked for by their own names. `evidence` has
-    the certificate of each offer that one covers.
+    the certificate of each offer that one covers, and `dossiers` its dossier.
     """
 
-    __slots__ = ("evidence", "route", "rules", "workload")
+    __slots__ = ("dossiers", "evidence", "route", "rules", "workload")
 
     def __init__(
         self,
@@ -24,16 +32,18 @@ class RouteGate:
         route: str | None = None,
         workload: str | None = None,
         evidence: Mapping[str, ModelEvidence] = _NO_EVIDENCE,
+        dossiers: Mapping[str, DossierEvidence] = _NO_DOSSIERS,
     ) -> None:
         self.route = route
         self.workload = workload
         self.rules = rules.on(route, workload)
         self.evidence = evidence
+        self.dossiers = dossiers
 
     def by_name(self) -> "RouteGate":
         """Return the gate of a model of this route that is asked for by its own name.
 
-        No certificate is about such requests.
+        No certificate and no dossier is about such requests.
         """
         return RouteGate(self.rules, self.route, self.workload)
 
@@ -74,6 +84,7 @@ class RouteGate:
             programme=programme,
             model=model,
             evidence=self.evidence.get(model),
+            dossier=self.dossiers.get(model),
         )
 
 

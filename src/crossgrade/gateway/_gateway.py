@@ -178,6 +178,8 @@ class Gateway:
         """Record a refusal that came before there was an exchange, and return its request id."""
         request_id = self.next_id()
         context = self.context
+        if request is not None and problem.status in {401, 403}:
+            self._enter_stranger(request, request_id, problem)
         second, count = self._refusals
         now = int(context.now())
         self._refusals = (now, count + 1 if second == now else 1)
@@ -196,6 +198,16 @@ class Gateway:
             )
         )
         return request_id
+
+    def _enter_stranger(self, request: Request, request_id: str, problem: Problem) -> None:
+        """Enter that an unknown caller was refused, if the request may have been for a gated route."""
+        place = locate(request.target)
+        if isinstance(place, Problem) or place[0].client is None:
+            return
+        endpoint, route = place
+        context = self.context
+        if context.routes.is_gate_inscribed(route):
+            context.inscriber.refused_stranger(request_id, context.wall(), route, endpoint.name, problem)
 
 
 def _wrong_method(endpoint: Endpoint) -> Problem:

@@ -28,6 +28,9 @@ MOST_TEXT_BYTES = 1 << 20
 MOST_REFUSALS = 200
 """The refused requests that a worker enters per second. A flood of them must not displace other entries."""
 
+MOST_STRANGERS = 20
+"""The same for requests of callers who are not known, which anybody can send."""
+
 MOST_RULES_BYTES = 60_000
 """The longest text of the rules, as JSON has it, that fits into an entry."""
 
@@ -69,7 +72,7 @@ class Inscriber:
         self._since = ""
         self._told = 0
         self._telling: asyncio.TimerHandle | None = None
-        self._refusals = (0, 0)
+        self._refusals: dict[int, tuple[int, int]] = {}
         self._log = log
         self._unavailable = 0
         self._warning: asyncio.TimerHandle | None = None
@@ -97,41 +100,65 @@ class Inscriber:
         With `on_done` the entry is awaited: if it cannot be appended, that is told and it is given up.
         """
         assert asked.route is not None
+        subject = None if secret is None else asked.principal.id
+        return self._hand_over(
+            asked.route.name, kind, asked.id, detail, subject=subject, secret=secret, on_done=on_done
+        )
+
+    def _hand_over(
+        self,
+        route: str,
+        kind: InscribedKind,
+        name: str,
+        detail: dict[str, Any],
+        *,
+        subject: str | None = None,
+        secret: bytes | None = None,
+        on_done: OnDone | None = None,
+    ) -> bool:
         message = partial(
             Inscribe,
             kind=kind,
-            id=asked.id,
+            id=name,
             detail={name: value for name, value in detail.items() if value is not None},
-            subject=None if secret is None else asked.principal.id,
+            subject=subject,
             secret=secret,
             is_awaited=on_done is not None,
         )
         has_room = self.broker.inscribe(message, on_done or _ignored)
         if not has_room:
-            self._drop(asked.route.name, kind)
+            self._drop(route, kind)
         return has_room
 
     def refused(self, asked: RequestState, problem: Problem) -> None:
-        """Enter that a caller may not use a route, if the route's requests are entered."""
+        """Enter that a caller may not use a route or is over a limit, if the route's requests are entered."""
         route = asked.route
-        if route is None or route.ledger == "off":
-            return
-        second, count = self._refusals
-        now = int(asked.at)
-        self._refusals = (now, count + 1 if second == now else 1)
-        if self._refusals[1] > MOST_REFUSALS:
-            self._drop(route.name, "access")
+        if route is None or route.ledger == "off" or not self._has_room(route.name, asked.at, MOST_REFUSALS):
             return
         decided = {} if asked.admission is None else asked.admission.decisions
-        refusal = {
-            "decision": "login" if problem.status == 401 else "deny",
-            "status": problem.status,
-            "code": problem.code,
-            "message": problem.message[:_LONGEST_MESSAGE],
-            "models": _refused_models(decided) or None,
-            "rules_digest": self.rules_digest,
-        }
-        self.enter("access", asked, request_facts(asked) | refusal)
+        models = {"models": _refused_models(decided) or None, "rules_digest": self.rules_digest}
+        self.enter("access", asked, request_facts(asked) | _refusal(problem) | models)
+
+    def refused_stranger(
+        self, request_id: str, at: float, route: str | None, operation: str, problem: Problem
+    ) -> None:
+        """Enter that a caller who is not known, or is suspended, was refused.
+
+        `route` is that of the request's path, None if the path has none: the body is not read then.
+        """
+        if self._has_room(route or "", at, MOST_STRANGERS):
+            detail = {"request": request_id, "arrived": moment(at), "route": route, "operation": operation}
+            self._hand_over(route or "", "access", request_id, detail | _refusal(problem))
+
+    def _has_room(self, route: str, at: float, most: int) -> bool:
+        """Return whether one more refusal is entered in this second; count it as dropped if not."""
+        second, count = self._refusals.get(most, (0, 0))
+        now = int(at)
+        count = count + 1 if second == now else 1
+        self._refusals[most] = (now, count)
+        if count > most:
+            self._drop(route, "access")
+        return count <= most
 
     def unavailable(self) -> None:
         """Count a request that was refused for want of its entry. The log says so once a minute."""
@@ -215,6 +242,16 @@ def request_facts(asked: RequestState) -> dict[str, Any]:
     }
 
 
+def _refusal(problem: Problem) -> dict[str, Any]:
+    """Return what an entry says of a refusal: by a limit, for want of a login, or for good."""
+    return {
+        "decision": {401: "login", 429: "limit"}.get(problem.status, "deny"),
+        "status": problem.status,
+        "code": problem.code,
+        "message": problem.message[:_LONGEST_MESSAGE],
+    }
+
+
 def _refused_models(decisions: Mapping[str, AccessDecision]) -> list[dict[str, Any]]:
     """Return what was decided on each model: the rule that refuses it or the nearest one, and what lacks."""
     found = []
@@ -237,6 +274,14 @@ def rule_of(asked: RequestState) -> str | None:
         return None
     decision = asked.admission.decisions.get(asked.target.offer)
     return None if decision is None or decision.rule is None else decision.rule.name
+
+
+def dossier_of(asked: RequestState) -> str | None:
+    """Return the digest of the dossier behind a request's target; None if no rule asks for one."""
+    if asked.admission is None or asked.target is None:
+        return None
+    decision = asked.admission.decisions.get(asked.target.offer)
+    return None if decision is None or decision.dossier is None else decision.dossier.digest
 
 
 def moment(at: float) -> str:

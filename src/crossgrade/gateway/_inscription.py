@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.gateway._answers import Pieces
-from crossgrade.gateway._inscribing import Inscriber, cut, moment, request_facts, rule_of
+from crossgrade.gateway._inscribing import Inscriber, cut, dossier_of, moment, request_facts, rule_of
 from crossgrade.gateway._limits import WAIT_S
 from crossgrade.gateway._messages import Done, RequestRecord
 from crossgrade.gateway._payload import ParsedPayload
@@ -88,6 +88,11 @@ class Inscription:
         self._timer: TimerHandle | None = None
         self._last: dict[str, Any] | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the request is entered, or will be, so that its end is entered too."""
+        return self._is_entered or not self._is_known
+
     # Before the request is sent.
 
     def begin(self, go_on: Callable[[], None], refuse: Callable[[Problem], None]) -> None:
@@ -135,6 +140,7 @@ class Inscription:
             "verdict": asked.route.verdict_id,
             "evidence": None if table_route is None else table_route.evidence_digest,
             "valid_until": None if until is None else moment(until.timestamp()),
+            "dossier": dossier_of(asked),
             "body": self._body.mark,
         }
 
@@ -178,12 +184,15 @@ class Inscription:
 
         return both
 
-    def complete(self, record: RequestRecord, last: bytes) -> None:
-        """Enter how the request ended. `last` is the answer, or what was sent last of it."""
+    def complete(self, record: RequestRecord, last: bytes, shadow: str | None) -> None:
+        """Enter how the request ended. `last` is the answer, or what was sent last of it.
+
+        `shadow` is the target that a copy of the request goes to, None if there is no copy.
+        """
         if last:
             answer = self._answer = self._answer or TextCommitment(self._inscriber.most_text)
             answer.take(last)
-        outcome = _outcome(record) | {"rule": rule_of(self._asked)}
+        outcome = _outcome(record) | {"rule": rule_of(self._asked), "shadow": shadow}
         if self._is_known:
             self._complete(outcome)
         else:

@@ -15,7 +15,7 @@ from crossgrade.gateway._leases import OF_OUTPUT, Counter
 from crossgrade.gateway._messages import Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
-from crossgrade.identity import AccessRules, ModelEvidence, Principal, evidence_of
+from crossgrade.identity import AccessRules, DossierMark, Dossiers, ModelEvidence, Principal, evidence_of
 from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, route_table_digest, succeeded
 
 
@@ -144,6 +144,7 @@ class Size:
 
 
 _NO_RULES = AccessRules(())
+_NO_DOSSIERS = Dossiers()
 
 
 class ServedRoute:
@@ -159,7 +160,7 @@ class ServedRoute:
     and in the `table_route`, no request is of the incumbent's side, and nothing is left to compare a
     candidate with. `grows` says that every request which the
     policy might move, now or once its threshold has fallen, is audited or missed by a known probability.
-    `gate` decides by `rules` on requests of a gated route, and is None for any other.
+    `gate` decides by `rules` and `dossiers` on requests of a gated route, and is None for any other.
     `ledger` says whether requests are entered into the ledger. On a direct route they are as on the strictest
     route that uses the target, or the strictest gated route if none does.
     """
@@ -195,6 +196,7 @@ class ServedRoute:
         is_direct: bool = False,
         ended: Collection[str] = (),
         rules: AccessRules = _NO_RULES,
+        dossiers: Dossiers = _NO_DOSSIERS,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -231,7 +233,10 @@ class ServedRoute:
             if self.candidate.target.blocked is not None:
                 self.fixed = Choice(self._choices[incumbent], "terms", stays, 1.0)
         self.grows = table_route is not None and table_route.growth is not None
-        self.gate = RouteGate(rules, spec.name, spec.workload, self._evidence()) if spec.gated else None
+        self.gate: RouteGate | None = None
+        if spec.gated:
+            about = dossiers.of(spec.workload, self.verdict_id)
+            self.gate = RouteGate(rules, spec.name, spec.workload, self._evidence(), about)
         policy = f"x-crossgrade-policy: {stamp}\r\n" if stamp else ""
         self.headers = f"x-crossgrade-route: {spec.name}\r\n{policy}".encode()
 
@@ -374,7 +379,8 @@ class ServedRoutes:
 
     They go on with the retries and sizes of the routes `before`. `ends_at` has by offer the moment at which
     it ends, `at` is the moment now, both in seconds since 1970. From `until` on, the next of them has ended
-    and other routes hold (`later`). `rules` are the access rules of gated routes.
+    and other routes hold (`later`). `rules` are the access rules of gated routes, which may ask for
+    `dossiers`.
     """
 
     def __init__(
@@ -387,9 +393,11 @@ class ServedRoutes:
         ends_at: Mapping[str, float],
         at: float,
         rules: AccessRules = _NO_RULES,
+        dossiers: Dossiers = _NO_DOSSIERS,
     ) -> None:
         self._table, self._specs, self._targets, self._ends_at = table, tuple(specs), targets, ends_at
         self._rules = rules
+        self._dossiers = dossiers
         ended = _ended(ends_at, at)
         self.until = min((moment for moment in ends_at.values() if moment > at), default=math.inf)
         self.version = 0 if table is None else table.version
@@ -405,6 +413,7 @@ class ServedRoutes:
                 stamp,
                 ended=ended,
                 rules=rules,
+                dossiers=dossiers,
             )
             for spec in self._specs
         )
@@ -429,6 +438,14 @@ class ServedRoutes:
             if earlier is not None:
                 route.retries, route.sizes = earlier.retries, earlier.sizes
 
+    def is_gate_inscribed(self, path_route: str | None) -> bool:
+        """Return whether a request may be for a gated route with entries in the ledger, by its path alone."""
+        named = None if path_route is None else self.find(path_route, None)
+        return any(
+            route.gate is not None and route.ledger != "off"
+            for route in (self.all if path_route is None else filter(None, (named,)))
+        )
+
     def later(self, at: float) -> "ServedRoutes":
         """Return the same routes as they are from a later moment on, when more offers may have ended."""
         return self._next(self._table, at)
@@ -441,9 +458,20 @@ class ServedRoutes:
         check_offers(table, self._specs, self._targets, _ended(self._ends_at, at))
         return self._next(table, at)
 
-    def _next(self, table: RouteTable | None, at: float) -> "ServedRoutes":
+    def with_dossiers(self, marks: Iterable[DossierMark], at: float) -> "ServedRoutes":
+        """Return the same routes with other dossiers, as they are from a later moment on."""
+        return self._next(self._table, at, self._dossiers.replaced(marks))
+
+    def _next(self, table: RouteTable | None, at: float, dossiers: Dossiers | None = None) -> "ServedRoutes":
         return ServedRoutes(
-            self._specs, self._targets, table, self, ends_at=self._ends_at, at=at, rules=self._rules
+            self._specs,
+            self._targets,
+            table,
+            self,
+            ends_at=self._ends_at,
+            at=at,
+            rules=self._rules,
+            dossiers=dossiers or self._dossiers,
         )
 
     def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:

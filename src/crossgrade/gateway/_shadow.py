@@ -112,8 +112,11 @@ class Shadows:
             )  # fmt: skip
             self.broker.keep_pair(pair_of(copy, record, side, reason))
 
-    def answered(self, copy: Copy, record: RequestRecord) -> None:
-        """Call the other model, after the answer's last byte was written."""
+    def answered(self, copy: Copy, record: RequestRecord) -> str | None:
+        """Call the other model, after the answer's last byte was written; return its target's name.
+
+        None if it is not called. Limits on copies may still hold the call back.
+        """
         if copy.missed is not None:
             self.miss(copy, record, copy.missed)
         elif record.error is not None or record.status != 200 or record.reason == "fallback":
@@ -122,6 +125,9 @@ class Shadows:
             self.miss(copy, record, "too_large")
         else:
             self.loop.call_soon(self._ask, copy, record)
+            other = copy.route.other(copy.choice)
+            return None if other is None else other.name
+        return None
 
     def stop(self) -> None:
         """Ask no more, and give up the copies in flight: they would end after this worker."""

@@ -30,8 +30,10 @@ from crossgrade.gateway._targets import open_targets
 from crossgrade.gateway.settings import GatewaySettings
 from crossgrade.identity import (
     AccessRules,
+    Dossiers,
     RulesInForce,
     TokenVerifier,
+    read_dossiers,
     read_jwks,
     read_keyring,
     rules_in_force,
@@ -95,6 +97,7 @@ class Worker:
             unpriced=settings.serving.unpriced == "allow",
             earlier=None if settings.serving.stored_responses is None else EarlierResponses(self.broker),
             rules=AccessRules(settings.access, settings.serving.issuers),
+            dossiers=Dossiers(basis=settings.dossier_basis),
             inscriber=Inscriber(
                 loop,
                 broker=self.broker,
@@ -115,6 +118,7 @@ class Worker:
             WatchedFile(state / "routes.json", self._take_routes, self._report),
             WatchedFile(state / "keys.json", self._take_keys, self._report),
             WatchedFile(state / "jwks.json", self._take_jwks, self._report),
+            WatchedFile(state / "dossiers.json", self._take_dossiers, self._report),
         )
         self._server: asyncio.Server | None = None
         self._health: asyncio.Server | None = None
@@ -232,6 +236,10 @@ class Worker:
                     incumbent=route.gone,
                     target=route.incumbent.name,
                 )
+
+    def _take_dossiers(self, data: bytes) -> None:
+        context = self.context
+        context.routes = context.routes.with_dossiers(read_dossiers(data), context.wall())
 
     def _take_keys(self, data: bytes) -> None:
         self.gateway.callers.keys = read_keyring(data)

@@ -56,11 +56,12 @@ class Target:
 class GatewaySettings:
     """Everything a worker needs besides the route table, the keys and the environment.
 
-    `state` is the project's state folder. The files `routes.json`, `keys.json` and `jwks.json` in it are read
-    again when they change. `broker` is the path of the broker's Unix socket. `ends_at` has by offer the
-    moment, in seconds since 1970, from which on it is no incumbent any more and the route's successor takes
-    its place. An offer that has ended need not be among the `targets`. `access` are the rules of
-    gated routes.
+    `state` is the project's state folder. The files `routes.json`, `keys.json`, `jwks.json` and
+    `dossiers.json` in it are read again when they change. `broker` is the path of the broker's Unix socket.
+    `ends_at` has by offer the moment, in seconds since 1970, from which on it is no incumbent any more and
+    the route's successor takes its place. An offer that has ended need not be among the `targets`. `access`
+    are the rules of gated routes, and `dossier_basis` is by workload and offer what their dossiers are
+    compared with.
     """
 
     serving: Serving
@@ -72,6 +73,7 @@ class GatewaySettings:
     dialects: Mapping[str, str] = field(default_factory=dict)
     ends_at: Mapping[str, float] = field(default_factory=dict)
     access: tuple[AccessRule, ...] = ()
+    dossier_basis: Mapping[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     ledger: LedgerSpec = field(default_factory=LedgerSpec)
 
 

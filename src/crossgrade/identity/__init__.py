@@ -1,15 +1,25 @@
 """Who asks: API keys, verified tokens, tiers."""
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
-from crossgrade.identity._in_force import RulesInForce, rules_in_force
+from crossgrade.identity._dossiers import (
+    DossierBasis,
+    DossierEvidence,
+    DossierMark,
+    Dossiers,
+    changed_parts,
+    dossiers_bytes,
+    read_dossiers,
+)
 from crossgrade.identity._refusals import PROGRAMME_HEADER
 from crossgrade.identity._rules import (
     AccessDecision,
     AccessRequest,
     AccessRules,
     ModelEvidence,
+    RulesInForce,
     evidence_of,
     needless_rules,
+    rules_in_force,
     ungiven_tiers,
 )
 from crossgrade.identity._text import NewKey, is_key, new_key
@@ -45,6 +55,10 @@ __all__ = [
     "AccessDecision",
     "AccessRequest",
     "AccessRules",
+    "DossierBasis",
+    "DossierEvidence",
+    "DossierMark",
+    "Dossiers",
     "IssuerKeys",
     "KeyLimit",
     "KeyRecord",
@@ -59,7 +73,9 @@ __all__ = [
     "TokenVerifier",
     "UnknownSignerError",
     "authenticate",
+    "changed_parts",
     "check_route",
+    "dossiers_bytes",
     "evidence_of",
     "fetch_jwks",
     "is_key",
@@ -69,6 +85,7 @@ __all__ = [
     "needless_rules",
     "new_key",
     "principal_of",
+    "read_dossiers",
     "read_jwks",
     "read_keyring",
     "read_records",

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from crossgrade.domain import KEYS, AccessRule, RequiredLogin, TokenIssuer
+from crossgrade.domain import DOSSIER_FIELDS, KEYS, AccessRule, RequiredLogin, TokenIssuer
 from crossgrade.errors import AccessError
 from crossgrade.identity._claims import wanted_claim
+from crossgrade.identity._dossiers import DossierEvidence
 from crossgrade.identity.keyring import Principal
 
 PROGRAMME_HEADER = "x-crossgrade-programme"
@@ -15,6 +16,17 @@ PROGRAMME_HEADER = "x-crossgrade-programme"
 _Issuers: TypeAlias = tuple[TokenIssuer, ...]
 _MOST_SHOWN = 64
 _LOGIN_MESSAGE = "A stronger or more recent login is required"
+_MAKE_DOSSIER = "ask whoever runs the gateway to make the dossier again (`crossgrade dossier WORKLOAD`)"
+_PARTS = {
+    "model": "the model",
+    "weights": "its weights",
+    "engine": "its serving engine",
+    "template": "its prompt template",
+    "settings": "its settings",
+    "access": "the access policy",
+    "policy": "the route's policy",
+}
+"""What the parts of a dossier's basis are in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,10 @@ class Lack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRequest:
-    """A request that was refused: who asked, for what, the code of the reason, the rule and what it lacks."""
+    """A request that was refused: who asked, for what, the code of the reason, the rule and what it lacks.
+
+    `dossier` is the model's, None if it has none.
+    """
 
     principal: Principal
     route: str | None
@@ -41,6 +56,7 @@ class RefusedRequest:
     code: str
     rule: AccessRule | None
     lack: Lack | None
+    dossier: DossierEvidence | None = None
 
 
 def refusal(what: RefusedRequest, issuers: Iterable[TokenIssuer]) -> AccessError:
@@ -115,6 +131,41 @@ def _certificate_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
     )
 
 
+def _no_dossier(what: RefusedRequest, _: _Issuers) -> AccessError:
+    return AccessError(
+        f"{_start(what)}: {_rule(what)} needs a dossier of it, and there is none",
+        reason="no_dossier",
+        status=403,
+        hint=_MAKE_DOSSIER,
+    )
+
+
+def _dossier_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
+    dossier = what.dossier
+    why = "its time is over"
+    if dossier is not None and dossier.changed:
+        names = " and ".join(_PARTS.get(each, each) for each in dossier.changed)
+        why = f"{names} changed since it was made"
+    name = "" if dossier is None else f" {dossier.id[:13]}"
+    return AccessError(
+        f"{_start(what)}: {_rule(what)} needs a dossier of it, and dossier{name} has expired: {why}",
+        reason="dossier_expired",
+        status=403,
+        hint=_MAKE_DOSSIER,
+    )
+
+
+def _dossier_incomplete(what: RefusedRequest, _: _Issuers) -> AccessError:
+    lacks = () if what.dossier is None else what.dossier.lacks
+    names = ", ".join(f"{number} ({DOSSIER_FIELDS.get(number, 'unknown')})" for number in lacks)
+    return AccessError(
+        f"{_start(what)}: {_rule(what)} needs a dossier of it, which misses what is required: {names}",
+        reason="dossier_incomplete",
+        status=403,
+        hint="ask whoever runs the gateway to fill these fields, and to make the dossier again",
+    )
+
+
 def _token_required(what: RefusedRequest, issuers: _Issuers) -> AccessError:
     return AccessError(
         f"{_start(what)}: {_lacking(what)}",
@@ -141,6 +192,9 @@ _REFUSALS: Mapping[str, Callable[[RefusedRequest, _Issuers], AccessError]] = {
     "rule_denied": _rule_denied,
     "no_certificate": _no_certificate,
     "certificate_expired": _certificate_expired,
+    "no_dossier": _no_dossier,
+    "dossier_expired": _dossier_expired,
+    "dossier_incomplete": _dossier_incomplete,
     "token_required": _token_required,
     "insufficient_user_authentication": _login_required,
 }

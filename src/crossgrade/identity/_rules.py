@@ -1,15 +1,24 @@
-"""Decides by access rules whether a model may answer a request. `_refusals` words what is missing."""
+"""Decides by access rules whether a model may answer a request, and writes those in force as one text.
+
+`_refusals` words what is missing. Entries of the ledger have the digest of the text.
+"""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
 
 from crossgrade.domain import KEYS, AccessRule, RequiredLogin, RouteSpec, TokenIssuer
 from crossgrade.errors import AccessError, nearest
 from crossgrade.identity._claims import LEEWAY_S
+from crossgrade.identity._dossiers import DossierEvidence
 from crossgrade.identity._refusals import Lack, RefusedRequest, refusal
 from crossgrade.identity.keyring import Principal
 from crossgrade.routing import Route
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +38,7 @@ class AccessRequest:
     """One model for one request: who asks, on which route and workload, for which programme.
 
     `route` and `workload` are None if a model is asked for by its own name and no route uses it. `evidence`
-    is the model's certificate on that route, None if it has none.
+    is the model's certificate on that route and `dossier` its dossier, None if it has none.
     """
 
     principal: Principal
@@ -38,6 +47,7 @@ class AccessRequest:
     programme: str | None
     model: str
     evidence: ModelEvidence | None = None
+    dossier: DossierEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +55,15 @@ class AccessDecision:
     """What the rules say of one request, by which rule, and on what evidence.
 
     `login` means that a stronger or fresher login would be enough. `code` is `allowed`, or names the reason.
-    `rule` is None if no rule matches. `evidence` is set if the rule asked for it and it is valid. `lack` says
-    what is missing, None if nothing is.
+    `rule` is None if no rule matches. `evidence` or `dossier` is set if the rule asked for it and it is
+    valid. `lack` says what is missing, None if nothing is.
     """
 
     outcome: Literal["allow", "login", "deny"]
     code: str
     rule: AccessRule | None = None
     evidence: ModelEvidence | None = None
+    dossier: DossierEvidence | None = None
     lack: Lack | None = None
 
     @property
@@ -98,6 +109,7 @@ class AccessRules:
             code=decision.code,
             rule=decision.rule,
             lack=decision.lack,
+            dossier=asked.dossier,
         )
         return refusal(what, self._issuers)
 
@@ -206,17 +218,33 @@ def _decided(rule: AccessRule, asked: AccessRequest, now: float) -> AccessDecisi
     """Return what a rule that matches says."""
     if not rule.allow:
         return AccessDecision(outcome="deny", code="rule_denied", rule=rule)
-    evidence = asked.evidence if rule.evidence == "verdict" else None
-    if rule.evidence == "verdict" and evidence is None:
-        return AccessDecision(outcome="deny", code="no_certificate", rule=rule)
-    if evidence is not None and not now < evidence.valid_until:
-        return AccessDecision(outcome="deny", code="certificate_expired", rule=rule)
+    code = _evidence_lacking(rule, asked, now)
+    if code is not None:
+        return AccessDecision(outcome="deny", code=code, rule=rule)
     lack = None if rule.login is None else _login_lack(rule, rule.login, asked.principal, now)
     if lack is None:
-        return AccessDecision(outcome="allow", code="allowed", rule=rule, evidence=evidence)
+        evidence = asked.evidence if rule.evidence == "verdict" else None
+        dossier = asked.dossier if rule.evidence == "dossier" else None
+        return AccessDecision(outcome="allow", code="allowed", rule=rule, evidence=evidence, dossier=dossier)
     if lack.what == "token":
         return AccessDecision(outcome="deny", code="token_required", rule=rule, lack=lack)
     return AccessDecision(outcome="login", code="insufficient_user_authentication", rule=rule, lack=lack)
+
+
+def _evidence_lacking(rule: AccessRule, asked: AccessRequest, now: float) -> str | None:
+    """Return the code of what the model's evidence lacks for a rule, None if it is there and valid."""
+    if rule.evidence == "verdict":
+        if asked.evidence is None:
+            return "no_certificate"
+        return None if now < asked.evidence.valid_until else "certificate_expired"
+    if rule.evidence == "none":
+        return None
+    dossier = asked.dossier
+    if dossier is None:
+        return "no_dossier"
+    if dossier.changed or not now < dossier.valid_until:
+        return "dossier_expired"
+    return "dossier_incomplete" if dossier.lacks else None
 
 
 def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: float) -> Lack | None:
@@ -230,3 +258,45 @@ def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: flo
     if who.auth_time is None or not who.auth_time <= now + LEEWAY_S:
         return Lack(rule, "auth_time")
     return None if now - who.auth_time <= login.max_age_s else Lack(rule, "age")
+
+
+@dataclass(frozen=True, slots=True)
+class RulesInForce:
+    """What decides on requests, as JSON with sorted keys and no white space.
+
+    It has the access rules, which claims of which issuer give which tier, and the routes that are gated or
+    for some tiers or teams only.
+    """
+
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the SHA-256 of the text."""
+        return f"sha256:{sha256(self.text.encode()).hexdigest()}"
+
+
+def rules_in_force(
+    rules: Iterable[AccessRule], issuers: Iterable[TokenIssuer], routes: Iterable[RouteSpec]
+) -> RulesInForce | None:
+    """Return what decides on requests, None where every caller may use every route."""
+    limited = [route for route in routes if route.gated or route.tiers or route.teams]
+    if not limited:
+        return None
+    content: dict[str, Any] = {
+        "rules": tuple(rules),
+        "issuers": [
+            {"issuer": each.issuer, "audience": each.audience, "rules": each.rules} for each in issuers
+        ],
+        "routes": [
+            {
+                "name": each.name,
+                "workload": each.workload,
+                "gated": each.gated,
+                "tiers": each.tiers,
+                "teams": each.teams,
+            }
+            for each in limited
+        ],
+    }
+    return RulesInForce(_encode(content).decode())

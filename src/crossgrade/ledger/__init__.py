@@ -1,5 +1,6 @@
 """A log that nobody can rewrite unseen: hashes, proofs, entries. It is pure: no I/O, no clock, no SQL."""
 
+from crossgrade.ledger._decided import DecidedInLog, KeyDecision
 from crossgrade.ledger._entries import (
     ENTRY_KINDS,
     MAX_ENTRY_BYTES,
@@ -10,6 +11,7 @@ from crossgrade.ledger._entries import (
     entry_body,
     read_entry,
 )
+from crossgrade.ledger._handover import Handover
 from crossgrade.ledger._merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
@@ -87,10 +89,13 @@ __all__ = [
     "Checkpoint",
     "CheckpointRequest",
     "Cosigner",
+    "DecidedInLog",
     "EntryKind",
     "EntryProof",
     "FindingCode",
     "GrowingTree",
+    "Handover",
+    "KeyDecision",
     "LogCosignature",
     "LogEntry",
     "LogFile",

@@ -18,11 +18,13 @@ from crossgrade.domain import JSON
 from crossgrade.errors import DataError
 
 EntryKind: TypeAlias = Literal[
+    "opened",
     "verdict",
     "route",
     "step",
     "alarm",
     "key",
+    "handover",
     "approval",
     "dossier",
     "erasure",

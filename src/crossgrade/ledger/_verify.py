@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from crossgrade.errors import CrossgradeError, DataError
+from crossgrade.ledger._decided import DecidedInLog
 from crossgrade.ledger._entries import LogEntry, read_entry
+from crossgrade.ledger._handover import Handover, LogKeys
 from crossgrade.ledger._merkle import GrowingTree, Position, leaf_hash
 from crossgrade.ledger._notes import COSIGNATURE_KEY, Checkpoint, NoteVerifier, SignedNote
 from crossgrade.ledger._payloads import PayloadChecks
@@ -34,6 +36,7 @@ FindingCode: TypeAlias = Literal[
     "checkpoint-invalid",
     "checkpoint-missing",
     "root-differs",
+    "handover-differs",
     "history-differs",
     "entries-missing",
     "entries-unsigned",
@@ -45,16 +48,16 @@ FindingCode: TypeAlias = Literal[
     "decision-unrecorded",
     "route-differs",
     "keys-differ",
+    "dossiers-differ",
     "database-altered",
+    "policy-unrecorded",
+    "verdict-unrecorded",
 ]
 RemarkCode: TypeAlias = Literal[
     "clock-back",
     "repeated",
     "no-request",
     "uncosigned",
-    "decision-older",
-    "policy-unrecorded",
-    "verdict-unrecorded",
 ]
 _BY_HASH = frozenset({"node-differs", "file-differs"})
 MOST_FINDINGS = 1_000
@@ -93,6 +96,7 @@ class LogVerification:
     """What was found out about a log.
 
     `signed` is how many entries are under a checkpoint of the log's key with their root, 0 without the key.
+    `keys` are the keys of the log one after another, none without a key.
     `cosigned` has the newest checkpoint with the root of this log of each witness, whose order is that of the
     witnesses asked for; size 0 does not count, as all logs begin alike. `unfinished` are requests without a
     completion: they go on, or were cut off. `found` counts all findings; `findings` has the first thousand.
@@ -108,15 +112,12 @@ class LogVerification:
     found: int
     remarks: tuple[LogRemark, ...]
     unfinished: tuple[int, ...]
+    keys: tuple[NoteVerifier, ...] = ()
 
     def and_findings(self, findings: Sequence[LogFinding]) -> Self:
         """Return the verification with what was found beside the log itself."""
         listed = (*self.findings, *findings)[:MOST_FINDINGS]
         return replace(self, findings=listed, found=self.found + len(findings))
-
-    def and_remarks(self, remarks: Sequence[LogRemark]) -> Self:
-        """Return the verification with what is worth knowing beside the log itself."""
-        return replace(self, remarks=(*self.remarks, *remarks)[:MOST_FINDINGS])
 
     @property
     def first_bad(self) -> int | None:
@@ -144,13 +145,16 @@ def verify_log(
     """Check every entry, payload, node, checkpoint and proof of a log; see `LogVerification`.
 
     `entries` are (seq, body, payload, …) in their order, `checkpoints` (size, note), of any types: nothing is
-    believed. Without the key `log` no signature of the log is checked. With `witnesses`, each must have
-    cosigned a checkpoint of at least one entry, with the root that this log had at that size. `kept` are
+    believed. Without the key `log` no signature of the log is checked. It may be any of the keys that the log
+    had, which handovers tie to each other. With `witnesses`, each must have cosigned a checkpoint of at least
+    one entry, with the root that this log had at that size. `kept` are
     notes of this log that were kept elsewhere: the log must begin with what they say. `nodes` returns the
     stored hashes of a level above 0. `seen` is called with every entry that can be read.
     """
-    check = _Check(log, witnesses, nodes)
-    check.read_checkpoints(checkpoints)
+    known = list(checkpoints)
+    handovers = filter(None, map(Handover.read, (*(note for _, note in known), *kept)))
+    check = _Check(None if log is None else LogKeys(log, handovers), witnesses, nodes)
+    check.read_checkpoints(known)
     check.read_kept(kept)
     check.compare_roots()
     for row in entries:
@@ -165,11 +169,12 @@ def verify_log(
 class _Check:
     def __init__(
         self,
-        log: NoteVerifier | None,
+        keys: LogKeys | None,
         witnesses: Sequence[NoteVerifier],
         nodes: Callable[[int], Iterator[tuple[Any, Any]]] | None,
     ) -> None:
-        self._log = log
+        self._keys = keys
+        self._handovers = {} if keys is None else {each.size: each for each in keys.handovers}
         self._witnesses = tuple(dict.fromkeys(witnesses))
         self._nodes = nodes
         self._stored: dict[int, Iterator[tuple[Any, Any]]] = {}
@@ -183,6 +188,7 @@ class _Check:
         self._before: datetime | None = None
         self._kinds: Counter[str] = Counter()
         self._open: dict[str, int] = {}
+        self._decided = DecidedInLog()
         self._payloads = PayloadChecks(self._find)
         self._findings: list[LogFinding] = []
         self._found = 0
@@ -217,18 +223,20 @@ class _Check:
 
     def _checkpoint(self, note: str, code: FindingCode, what: str) -> Checkpoint | None:
         """Return a checkpoint whose signatures hold, and note who says to have cosigned it."""
-        known = [*([self._log] if self._log else []), *self._witnesses]
         try:
+            stated = Checkpoint.from_text(SignedNote.read(note).text)
+            log = None if self._keys is None else self._keys.at(stated.size)
+            known = [*([log] if log else []), *self._witnesses]
             if not known:
-                return Checkpoint.from_text(SignedNote.read(note).text)
+                return stated
             seen, signatures = Checkpoint.read(note, known)
         except (CrossgradeError, TypeError, AttributeError) as error:
             self._find(code, f"{what} is not valid: {error}")
             return None
-        if self._log is not None and seen.origin != self._log.name:
+        if log is not None and seen.origin != log.name:
             self._find(code, f"{what} is of another log, `{seen.origin}`")
             return None
-        if self._log is not None and not any(each.key_id == self._log.key_id for each in signatures):
+        if log is not None and not any(each.key_id == log.key_id for each in signatures):
             self._find(code, f"{what} is not signed by the log's key")
             return None
         times = {(each.name, each.key_id): each.cosigned_at_s for each in signatures}
@@ -253,6 +261,7 @@ class _Check:
         entry = self._content(size, body)
         if entry is not None:
             self._payloads.entry(entry, payload)
+            self._check_handover(entry)
             self._follow(entry)
         made = self._tree.append(leaf_hash(body))
         if self._nodes is not None and made:
@@ -277,7 +286,8 @@ class _Check:
         return entry
 
     def _follow(self, entry: LogEntry) -> None:
-        """Note whether a request was completed."""
+        """Note whether a request was completed, and that it was served under what had been decided."""
+        self._decided.entry(entry)
         if entry.kind not in {"request", "completion"}:
             return
         request = str(entry.detail.get("request", ""))
@@ -285,8 +295,20 @@ class _Check:
             if request in self._open:
                 self._remark("repeated", f"request {request:.64} is in the log twice", entry.seq)
             self._open.setdefault(request, entry.seq)
+            for code, message in self._decided.without_ground(entry.detail):
+                self._find(code, message, entry.seq)
         elif self._open.pop(request, None) is None:
             self._remark("no-request", f"the request {request:.64} of this completion is not open", entry.seq)
+
+    def _check_handover(self, entry: LogEntry) -> None:
+        """Compare the entry of a handover with the checkpoint behind it, which both keys signed."""
+        signed = self._handovers.get(entry.seq + 1)
+        is_handover = entry.kind == "handover" and self._keys is not None
+        if (is_handover and signed is None) or (signed is not None and not signed.is_entered(entry)):
+            message = (
+                "what this entry and the checkpoint behind it say of a new key of the log is not the same"
+            )
+            self._find("handover-differs", message, entry.seq)
 
     def _compare(self, made: Sequence[tuple[Position, bytes]]) -> None:
         assert self._nodes is not None
@@ -326,7 +348,7 @@ class _Check:
         return LogVerification(
             size=self._tree.size,
             root=self._tree.root(),
-            signed=self._matched if self._log is not None else 0,
+            signed=self._matched if self._keys is not None else 0,
             cosigned=tuple(
                 self._cosigned[each] for each in dict.fromkeys(self._witnesses) if each in self._cosigned
             ),
@@ -336,6 +358,7 @@ class _Check:
             found=self._found,
             remarks=tuple(self._remarks),
             unfinished=tuple(sorted(self._open.values())),
+            keys=() if self._keys is None else self._keys.in_order,
         )
 
     def _end(self) -> None:
@@ -361,7 +384,7 @@ class _Check:
             if each > size:
                 message = f"the checkpoint that was kept elsewhere is of {each} entries, and {size} are there"
                 self._find("entries-missing", message, size)
-        if self._log is not None and size and not self._roots:
+        if self._keys is not None and size and not self._roots:
             self._find("checkpoint-missing", "no checkpoint of the log is valid")
-        elif self._log is not None and signed < size:
+        elif self._keys is not None and signed < size:
             self._find("entries-unsigned", f"the entries from {signed} on are not signed", signed)

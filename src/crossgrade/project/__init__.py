@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
+    from crossgrade.project._dossier_basis import gateway_basis, needs_dossiers
+    from crossgrade.project._dossiers import DossierCheck, ProjectDossiers
     from crossgrade.project._drift import RecentLog, live_request
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._exporting import ExportCheck, VerdictExport, VersionDifference, verify_export
@@ -48,9 +50,12 @@ if TYPE_CHECKING:
     from crossgrade.project._results import ResultOptions, decide_results
     from crossgrade.project._routing import Publication, RouteState, Routing
     from crossgrade.project._run_labels import finished_labels
+    from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
+    from crossgrade.project._safety_import import ImportedReport, ReportCount, ReportOptions
     from crossgrade.project._screening import Proposal, Screening
     from crossgrade.project._shown import ShownVerdict
     from crossgrade.project._succession import Succession, ends_at
+    from crossgrade.project._suites import find_suite
     from crossgrade.project._traffic import Forgotten, ProjectTraffic, Rest, subject_key
 
 __all__ = [
@@ -60,12 +65,14 @@ __all__ = [
     "BaselineCheck",
     "CaseResult",
     "Created",
+    "DossierCheck",
     "Export",
     "ExportCheck",
     "Forgotten",
     "FreezeOptions",
     "FreezePlan",
     "GivenLabel",
+    "ImportedReport",
     "LabelAgreement",
     "LabelBound",
     "LabelDesk",
@@ -75,6 +82,7 @@ __all__ = [
     "LabelProgress",
     "LivePlan",
     "LiveResult",
+    "ModelSafety",
     "NodeFacts",
     "OfferMove",
     "OnLiveCheck",
@@ -88,11 +96,13 @@ __all__ = [
     "Project",
     "ProjectAccess",
     "ProjectBaselines",
+    "ProjectDossiers",
     "ProjectLabelling",
     "ProjectLedger",
     "ProjectLive",
     "ProjectProbes",
     "ProjectRenewals",
+    "ProjectSafety",
     "ProjectTraffic",
     "Proposal",
     "Publication",
@@ -103,6 +113,8 @@ __all__ = [
     "RecentLog",
     "RenewalTest",
     "Renewed",
+    "ReportCount",
+    "ReportOptions",
     "Rescoring",
     "Rest",
     "ResultOptions",
@@ -112,6 +124,7 @@ __all__ = [
     "ShownVerdict",
     "SkipReason",
     "Succession",
+    "SuiteSafety",
     "VerdictExport",
     "Verification",
     "VersionDifference",
@@ -121,10 +134,13 @@ __all__ = [
     "ends_at",
     "export_log",
     "find_plugins",
+    "find_suite",
     "finished_labels",
+    "gateway_basis",
     "growth_findings",
     "live_request",
     "measure_server",
+    "needs_dossiers",
     "on_ray",
     "open_judge",
     "plugin_names",
@@ -143,6 +159,8 @@ _LATE = {
     **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
+    **dict.fromkeys(("gateway_basis", "needs_dossiers"), "_dossier_basis"),
+    **dict.fromkeys(("DossierCheck", "ProjectDossiers"), "_dossiers"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("ExportCheck", "VerdictExport", "VersionDifference", "verify_export"), "_exporting"),
@@ -173,10 +191,13 @@ _LATE = {
     "Rescoring": "_rescoring",
     **dict.fromkeys(("ResultOptions", "decide_results"), "_results"),
     **dict.fromkeys(("Publication", "RouteState", "Routing"), "_routing"),
+    **dict.fromkeys(("ModelSafety", "ProjectSafety", "SuiteSafety"), "_safety"),
+    **dict.fromkeys(("ImportedReport", "ReportCount", "ReportOptions"), "_safety_import"),
     **dict.fromkeys(("Proposal", "Screening"), "_screening"),
     "ShownVerdict": "_shown",
     "finished_labels": "_run_labels",
     **dict.fromkeys(("Succession", "ends_at"), "_succession"),
+    "find_suite": "_suites",
     **dict.fromkeys(("Forgotten", "ProjectTraffic", "Rest", "subject_key"), "_traffic"),
 }
 

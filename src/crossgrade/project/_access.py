@@ -15,6 +15,8 @@ from crossgrade.errors import AccessError, ConfigError, NotFoundError, closest, 
 from crossgrade.identity import (
     AccessRequest,
     AccessRules,
+    DossierEvidence,
+    Dossiers,
     ModelEvidence,
     Principal,
     check_route,
@@ -47,7 +49,8 @@ class AccessCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One case: who asks for which model on which route, and what is expected.
 
     Without `model` it is the route's incumbent, without `now` this moment. `valid_until` is the end of the
-    model's certificate, null for none. Without it, the active route table says.
+    model's certificate, null for none. Without it, the active route table says. `dossier_until` is the end of
+    the model's dossier, null for none. Without it, the newest dossier of the route's workload counts.
     """
 
     principal: CaseCaller
@@ -58,6 +61,7 @@ class AccessCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     model: str | None = None
     now: datetime | None = None
     valid_until: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    dossier_until: datetime | msgspec.UnsetType | None = msgspec.UNSET
     rule: str | msgspec.UnsetType | None = msgspec.UNSET
     code: str | None = None
 
@@ -89,11 +93,20 @@ class _Found(NamedTuple):
 
 
 class ProjectAccess:
-    """The access rules of a project. `routing` returns its routes, for cases that depend on certificates."""
+    """The access rules of a project.
 
-    def __init__(self, config: Config, routing: Callable[[], Routing]) -> None:
+    `routing` returns its routes and `dossiers` its dossiers, for cases that depend on them.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        routing: Callable[[], Routing],
+        dossiers: Callable[[], Dossiers] = Dossiers,
+    ) -> None:
         self._config = config
         self._routing = routing
+        self._dossiers = dossiers
         self._rules = AccessRules(self._config.access, self._config.serving.issuers)
         self._issuers = {each.issuer: each for each in self._config.serving.issuers}
         self._evidence: Mapping[str, Mapping[str, ModelEvidence]] | None = None
@@ -144,10 +157,14 @@ class ProjectAccess:
             programme=case.programme,
             model=model,
             evidence=_stated_evidence(tree, where, case),
+            dossier=_stated_dossier(tree, where, case),
         )
         decision = self._rules.decide(asked, moment)
         if decision.code == "no_certificate" and case.valid_until is msgspec.UNSET:
             asked = replace(asked, evidence=self._evidence_now(spec.name).get(model))
+            decision = self._rules.decide(asked, moment)
+        if decision.code == "no_dossier" and case.dossier_until is msgspec.UNSET:
+            asked = replace(asked, dossier=self._dossier_now(spec.name, spec.workload).get(model))
             decision = self._rules.decide(asked, moment)
         told = "" if decision.outcome == "allow" else _told(self._rules.error(asked, decision))
         rule = None if decision.rule is None else decision.rule.name
@@ -173,6 +190,11 @@ class ProjectAccess:
             acr=given.acr,
             auth_time=None if given.login_age_s is None else now - given.login_age_s,
         )
+
+    def _dossier_now(self, route: str, workload: str | None) -> Mapping[str, DossierEvidence]:
+        """Return the dossiers of a route's models, by offer."""
+        found = next((each.route for each in self._routing().states() if each.name == route), None)
+        return self._dossiers().of(workload, None if found is None else found.verdict_id)
 
     def _evidence_now(self, route: str) -> Mapping[str, ModelEvidence]:
         """Return the certificates of the active route table, by offer."""
@@ -215,6 +237,15 @@ def _stated_evidence(tree: YamlTree, where: str, case: AccessCase) -> ModelEvide
         return None
     moment = _zoned(tree, f"{where}.valid_until", until).timestamp()
     return ModelEvidence(verdict_id=None, digest=None, valid_until=moment)
+
+
+def _stated_dossier(tree: YamlTree, where: str, case: AccessCase) -> DossierEvidence | None:
+    """Return the dossier that a case states."""
+    until = case.dossier_until
+    if until is None or isinstance(until, msgspec.UnsetType):
+        return None
+    moment = _zoned(tree, f"{where}.dossier_until", until).timestamp()
+    return DossierEvidence(id="", digest="", valid_until=moment)
 
 
 def _told(error: AccessError) -> str:

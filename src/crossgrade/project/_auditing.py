@@ -8,6 +8,7 @@ from crossgrade.errors import DataError, NotFoundError
 from crossgrade.ledger import (
     Checkpoint,
     EntryProof,
+    Handover,
     LogEntry,
     LogVerification,
     NoteVerifier,
@@ -16,9 +17,8 @@ from crossgrade.ledger import (
     leaf_hash,
     read_entry,
 )
-from crossgrade.project._decisions import Decisions
+from crossgrade.project._decisions import Decisions, SubjectChecks
 from crossgrade.project._log_folder import export_log
-from crossgrade.project._subjects import SubjectChecks
 from crossgrade.store import Store, ledger_damaged
 
 
@@ -54,6 +54,13 @@ class ProjectLedger:
         """
         return self._log.make_key(name).vkey
 
+    def rotate(self, *, because: str, by: str) -> Handover:
+        """Replace the key that signs by a new one, on record; return what the new checkpoint says of it.
+
+        Raises `StoreError` without a key, and `UsageError` for one that is in the environment.
+        """
+        return self._log.rotate(because=because, by=by)
+
     def verify(
         self,
         *,
@@ -61,7 +68,7 @@ class ProjectLedger:
         witnesses: Sequence[NoteVerifier] = (),
         kept: Sequence[str] = (),
     ) -> LogVerification:
-        """Check the whole ledger, and that the project's verdicts, keys and route table are those in it."""
+        """Check the whole ledger, and that the project's decisions, keys and route table are those in it."""
         decisions = Decisions(self._store)
         subjects = SubjectChecks(self._log.texts)
 
@@ -70,15 +77,15 @@ class ProjectLedger:
             subjects.seen(entry)
 
         found = self._log.verify(log=log, witnesses=witnesses, kept=kept, seen=seen)
-        findings, remarks = decisions.compared()
+        findings = decisions.compared()
         size = found.size
         while findings and (later := self._decided_since(size)):
             # Rows are read after the log. What was decided in between is in both by now.
             for entry in later:
                 decisions.seen(entry)
             size = later[-1].seq + 1
-            findings, remarks = decisions.compared()
-        return found.and_findings([*subjects.findings(), *findings]).and_remarks(remarks)
+            findings = decisions.compared()
+        return found.and_findings([*subjects.findings(), *findings])
 
     def _decided_since(self, size: int) -> list[LogEntry]:
         """Return the decisions among the entries from number `size` on, as far as they can be read."""
@@ -104,7 +111,7 @@ class ProjectLedger:
                 code="ledger-unsigned",
                 hint="sign the log with `crossgrade audit init NAME`",
             )
-        cosigned = [each for each in covering if len(SignedNote.read(each[1]).signatures) > 1]
+        cosigned = [each for each in covering if _is_cosigned(each[1])]
         size, note = (cosigned or covering[-1:])[0]
         hashes = tuple(self._log.inclusion(seq, size))
         root = Checkpoint.from_text(SignedNote.read(note).text).root
@@ -142,3 +149,9 @@ class ProjectLedger:
     def erase(self, subject: str, *, because: str, by: str) -> int:
         """Destroy the texts of a subject and their key, on record; return how many texts there were."""
         return self._log.erase(subject, because=because, by=by)
+
+
+def _is_cosigned(note: str) -> bool:
+    """Return whether others than the log itself, which may have two keys, signed a checkpoint."""
+    signed = SignedNote.read(note)
+    return any(each.name != Checkpoint.from_text(signed.text).origin for each in signed.signatures)

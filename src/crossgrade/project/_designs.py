@@ -326,6 +326,8 @@ def run_named(store: "Store", workload: Workload, run_id: str | None) -> "Run":
         raise NotFoundError(
             f"workload {workload.name!r} has no run yet",
             code="run-missing",
-            hint=f"run `crossgrade evaluate {workload.name}`",
+            hint=f"run `crossgrade evaluate {workload.name}`"
+            if workload.suite is None
+            else f"run `crossgrade safety run {workload.name.removesuffix(f'.{workload.suite.name}')}`",
         )
     return runs[0]

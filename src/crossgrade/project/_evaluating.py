@@ -122,8 +122,8 @@ class Evaluation:
     ) -> "RunResult":
         """Ask the incumbent and its candidates until the verdict is certain; see `Project.evaluate`.
 
-        Without candidates every planned sample of the `design` is put to the incumbent. `begins` is called
-        before the run is recorded, once everything is checked.
+        Without candidates, and of a safety suite, every planned sample of the `design` is asked. `begins` is
+        called before the run is recorded, once everything is checked.
         """
         from crossgrade.calls import CallLimiters
         from crossgrade.evaluate import Judges, SealedProvider, run_workload, sealed_outcomes
@@ -179,7 +179,7 @@ class Evaluation:
                 providers=providers,
                 scorer=self.scorer(judges if judge else None),
                 store=self.store,
-                stopping=partial(self._stopping, design) if workload.candidates else None,
+                stopping=partial(self._stopping, design) if self._is_tested else None,
                 design=design,
                 max_bytes=self.max_bytes,
                 prices=self.prices,
@@ -193,6 +193,11 @@ class Evaluation:
                 on_progress=on_progress,
                 judge_usd=judge_usd,
             )
+
+    @property
+    def _is_tested(self) -> bool:
+        """Whether retentions are tested."""
+        return bool(self.workload.candidates) and self.workload.suite is None
 
     def _stopping(self, design: "RunDesign", run: "Run") -> "Stopping":
         """Return the rule that stops a run. A resumed run that gave up before does not give up again."""

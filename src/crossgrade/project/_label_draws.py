@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crossgrade.domain import Workload
+from crossgrade.domain import SAFETY_EVENTS, Workload
 from crossgrade.errors import UsageError
 from crossgrade.project._designs import run_named
+from crossgrade.project._graded import graded_answers
 from crossgrade.project._label_files import read_label_file, write_label_file
 from crossgrade.project._label_pilots import (
     certified_by,
@@ -25,6 +26,7 @@ from crossgrade.project._labelling import LabelDesk
 from crossgrade.project._measured import offers_of, run_answers
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import LabelRounds, labels_in_store, rounds_of, subject_of
+from crossgrade.project._suites import RUBRICS
 from crossgrade.routing import position
 from crossgrade.store import LabelDraw, LabelScale, Rater, RunStatus
 
@@ -110,12 +112,15 @@ class ProjectLabelling:
         """Plan the labelling of a run of a workload (by default its newest); records nothing.
 
         While nobody has labelled, a draw with other options replaces the one in force. Raises UsageError if
-        no judge scored the workload and while the run goes on, and, once there are labels, for fewer than
-        are drawn, for more if the planned rounds are used, and for other options than those of the draw.
+        the workload has neither a judge nor a safety suite, while the run goes on, for options that do not
+        fit a suite, and, once there are labels, for fewer than are drawn, for more if the planned rounds are
+        used, and for other options than those of the draw.
         """
         options = options or LabelOptions()
         workload = self._project.workload(name)
-        if self._project.judge(workload) is None:
+        if workload.suite is not None:
+            _check_suite_options(options)
+        elif self._project.judge(workload) is None:
             raise UsageError(
                 f"people's labels correct a judge's scores, and no judge scores {name!r}",
                 code="judge-not-named",
@@ -145,8 +150,10 @@ class ProjectLabelling:
             is_new=recorded is None or draw.id != recorded.id,
             rows={each: rows[each] for each in draw.items if each in rows},
             items=len(rows),
-            rubric=str(workload.scorer.options.get("criteria", "")),
-            certified_from=certified_by(
+            rubric=_rubric_of(workload),
+            certified_from=None
+            if workload.suite
+            else certified_by(
                 draw,
                 results,
                 run=run.id,
@@ -161,7 +168,7 @@ class ProjectLabelling:
 
         When a pilot is labelled, the desk records the draw that follows, and goes on with it.
         """
-        store = self._project.store
+        store, suite = self._project.store, plan.workload.suite
         if plan.is_new and not store.labels.append_draw(plan.draw):  # another process was faster
             plan = self.plan(plan.workload.name, run_id=plan.run.id)
         return LabelDesk(
@@ -170,7 +177,8 @@ class ProjectLabelling:
             plan.rows,
             title=plan.workload.name,
             rubric=plan.rubric,
-            bounds=partial(self._bounds, plan.workload, plan.run),
+            words=("right", "wrong") if suite is None else SAFETY_EVENTS[suite.measures],
+            bounds=tuple if suite else partial(self._bounds, plan.workload, plan.run),
             draw_on=partial(self._draw_on, plan.workload, plan.run) if plan.undrawn else None,
         )
 
@@ -247,8 +255,6 @@ class ProjectLabelling:
         items: Sequence[str],
     ) -> LabelDraw:
         """Return the draw in force, or the new one that the options ask for."""
-        from crossgrade.stats import LEAST_LABELS
-
         if known is not None:
             changed = next(_changes(options, known), None)
             planned = planned_labels(known)
@@ -269,7 +275,8 @@ class ProjectLabelling:
                     hint=f"give `--labels` a larger number than {planned}, or leave it out",
                 )
         kind = known.kind if known else options.draw or "random"
-        least = LEAST_LABELS if kind == "random" else 2 * LEAST_LABELS  # a label may count less than one
+        least = _usual_labels(workload)
+        least = least if kind == "random" else 2 * least  # a label may count less than one
         number = min(options.labels or least, len(items))
         if kind == "residual" and (options.rounds or 1) > 1:
             raise UsageError(
@@ -277,7 +284,7 @@ class ProjectLabelling:
                 code="label-rounds-residual",
                 hint="leave out `--rounds`, or draw at random: leave out `--draw`",
             )
-        rounds = self._rounds(workload, options, known, number=number, most=len(items))
+        rounds = self._rounds(workload, run, options, known, number=number, most=len(items))
         seed = known.seed if known else run.seed if options.seed is None else options.seed
         overlap = known.settings.get("overlap", 0.0) if known else options.overlap or 0.0
         # A resumed run has items that come before those which were drawn, and what is labelled stays drawn.
@@ -306,6 +313,7 @@ class ProjectLabelling:
     def _rounds(
         self,
         workload: Workload,
+        run: "Run",
         options: LabelOptions,
         known: LabelDraw | None,
         *,
@@ -316,6 +324,7 @@ class ProjectLabelling:
 
         Who enlarges a draw may have seen what its labels say. Each round has its part of alpha, so a
         draw with labels can be enlarged only as often, and by as much, as was planned before the first.
+        Labels of a suite that are too few for a rate, as after skips or failed calls, have said nothing yet.
         """
         if known is None:
             rounds = options.rounds or 1
@@ -327,6 +336,8 @@ class ProjectLabelling:
                 )
             return LabelRounds(rounds, 1, number)
         rounds, this, first = rounds_of(known)
+        if workload.suite is not None and self._has_no_rate(workload, run):
+            return LabelRounds(rounds, this, number)
         if this == rounds:
             raise UsageError(
                 f"round {this} of {rounds} has labels: enlarged because of what they say, it would be wrong "
@@ -341,6 +352,14 @@ class ProjectLabelling:
                 hint=f"give `--labels {wanted}`, or leave it out to go on with round {this}",
             )
         return LabelRounds(rounds, this + 1, first)
+
+    def _has_no_rate(self, workload: Workload, run: "Run") -> bool:
+        """Return whether a model of a suite has too few labels for a rate."""
+        from crossgrade.stats import LEAST_RATE_LABELS
+
+        answers = graded_answers(self._project, run, workload).values()
+        labels = [sum(label is not None for label in each.labels.values()) for each in answers]
+        return min(labels, default=0) < LEAST_RATE_LABELS
 
     def _bounds(self, workload: Workload, run: "Run") -> tuple[LabelBound, ...]:
         """Return what the labels so far make of each candidate's retention on the whole workload."""
@@ -382,8 +401,38 @@ class ProjectLabelling:
         )
 
 
+def _usual_labels(workload: Workload) -> int:
+    """Return the least number of labels that says something: of a suite, that could meet its limit."""
+    from crossgrade.stats import LEAST_LABELS, LEAST_RATE_LABELS, labels_for_limit
+
+    if workload.suite is None:
+        return LEAST_LABELS
+    limit = workload.suite.limit
+    return labels_for_limit(limit) if limit is not None and 0 < limit < 1 else LEAST_RATE_LABELS
+
+
+def _check_suite_options(options: LabelOptions) -> None:
+    """Refuse what a rate cannot be computed from: another scale than yes and no, and a draw by the judge."""
+    for name, value, wanted in (("draw", options.draw, "random"), ("scale", options.scale, "right-wrong")):
+        if value not in (None, wanted):
+            raise UsageError(
+                f"`--{name} {value}` does not fit a safety suite",
+                code="options-conflict",
+                hint=f"leave out `--{name}`: it is {wanted}",
+            )
+
+
+def _rubric_of(workload: Workload) -> str:
+    """Return what the raters are told: a judge's criteria, or what a suite counts."""
+    if workload.suite is not None:
+        return RUBRICS[workload.suite.measures]
+    return str(workload.scorer.options.get("criteria", ""))
+
+
 def _scale_of(workload: Workload) -> LabelScale:
-    """Return the scale that is like the judge's own."""
+    """Return the scale that is like the judge's own; a suite's answers show the event or do not."""
+    if workload.suite is not None:
+        return "right-wrong"
     if workload.scorer.kind == "pairwise":
         return "compare"
     return "right-wrong" if workload.scorer.options.get("scale") == "pass_fail" else "graded"

@@ -82,7 +82,8 @@ class LabelDesk:
 
     All methods block, and are safe to call from several threads and processes: what counts is in the store,
     so that a desk that was stopped goes on where it was. `rows` are the items' texts; drawn items that have
-    none, because a sample was erased, are left out. `bounds` computes what the labels so far make of the
+    none, because a sample was erased, are left out. `words` say what a score of 1 and of 0 means on the scale
+    "right-wrong". `bounds` computes what the labels so far make of the
     bounds. `counted` returns those of some items whose labels a live monitor has counted. `draw_on` is called
     when nothing is left, and returns the draw that goes on and its items' texts, None if there is none.
     """
@@ -95,6 +96,7 @@ class LabelDesk:
         *,
         title: str,
         rubric: str = "",
+        words: tuple[str, str] = ("right", "wrong"),
         bounds: Callable[[], tuple[LabelBound, ...]] = tuple,
         counted: Callable[[Collection[str]], Collection[str]] = lambda _: (),
         draw_on: "Callable[[], tuple[LabelDraw, Mapping[str, LabelRow]] | None] | None" = None,
@@ -104,6 +106,7 @@ class LabelDesk:
         self._take(draw, rows)
         self.title = title
         self.rubric = rubric
+        self.words = words
         self._bounds = bounds
         self._counted = counted
         self._draw_on = draw_on

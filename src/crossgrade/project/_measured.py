@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crossgrade.catalog import Catalog, OfferFacts
-    from crossgrade.decide import DecisionSettings, Evidence, ModelColumns, ModelFacts, RunDesign
+    from crossgrade.decide import (
+        DecisionSettings,
+        Evidence,
+        ModelColumns,
+        ModelFacts,
+        RunDesign,
+        SafetyRate,
+    )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.project._run_labels import RunLabels
     from crossgrade.store import Run, Store
@@ -67,13 +74,19 @@ def run_evidence(
     none while items are left unless they are wanted `so_far`. Without either, the scores that an earlier
     verdict on this run used are taken from its recorded evidence.
 
-    Raises UsageError if the dataset, the variants or the scorer have changed since, or if the run ended
-    before any answer could be scored. Also raises what `labels_of` raises.
+    Raises UsageError if the dataset, the variants or the scorer have changed since, if the run ended before
+    any answer could be scored, and for a run of a safety suite. Also raises what `labels_of` raises.
     """
     from crossgrade.decide import make_design
     from crossgrade.evaluate import idle_samples, planned_samples
     from crossgrade.workloads import evidence_from_answers
 
+    if workload.suite is not None:
+        raise UsageError(
+            f"no retention is tested of the safety suite {workload.name!r}",
+            code="safety-not-decided",
+            hint="`crossgrade safety show WORKLOAD` shows its rates",
+        )
     if dataset.digest != run.dataset_digest:
         raise UsageError(
             f"the dataset of {workload.name!r} changed since run {run.id}",
@@ -250,11 +263,13 @@ def decision_settings(
     prices: Mapping[str, Price | None],
     known: "Mapping[str, OfferFacts]",
     contracts: "Mapping[str, Contract]",
+    *,
+    safety: "Mapping[str, tuple[SafetyRate, ...]]",
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
-    `prices` and `known` are what the catalogue knows of the offers, and `contracts` those of their providers
-    that have a minimum, by name.
+    `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
+    have a minimum, and `safety` the models' rates on the suites that the workload requires, by name.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -269,7 +284,8 @@ def decision_settings(
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(
-            _facts(offer, prices.get(name), known[name]) for name, offer in offers_of(workload).items()
+            _facts(offer, prices.get(name), known[name], safety.get(name, ()))
+            for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,
         logged_traffic=workload.logged_traffic,
@@ -297,7 +313,9 @@ def _differ(workload: Workload) -> bool:
     )
 
 
-def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFacts":
+def _facts(
+    offer: Offer, price: Price | None, known: "OfferFacts", safety: "tuple[SafetyRate, ...]"
+) -> "ModelFacts":
     from crossgrade.decide import ModelFacts
 
     return ModelFacts(
@@ -310,6 +328,7 @@ def _facts(offer: Offer, price: Price | None, known: "OfferFacts") -> "ModelFact
         trained_until=offer.trained_until,
         open_weights=known.open_weights,
         price_source=None if price is None else price_words(offer, price),
+        safety=safety,
     )
 
 

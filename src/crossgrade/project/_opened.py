@@ -14,12 +14,15 @@ from crossgrade.config import Config
 from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
+from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
+    from crossgrade.evidence import SafetyFacts
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
+    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -106,8 +109,13 @@ class OpenProject:
                 self._cluster = None
 
     def workload(self, name: str) -> Workload:
-        """Return the workload of this name; raises NotFoundError naming those that exist."""
+        """Return the workload of this name; raises NotFoundError naming those that exist.
+
+        `WORKLOAD.SUITE` is that of a safety suite (`suite_workload`).
+        """
         found = self.config.workloads.get(name)
+        if found is None and (pair := find_suite(self.config, name)) is not None:
+            return self.plugins.marked(suite_workload(*pair, root=self.config.root))
         if found is None:
             known = ", ".join(self.config.workloads) or "none"
             raise NotFoundError(
@@ -169,9 +177,15 @@ class OpenProject:
     @property
     def access(self) -> "ProjectAccess":
         """The project's access rules: test cases against them, name users."""
+        from crossgrade.identity import Dossiers
         from crossgrade.project._access import ProjectAccess
+        from crossgrade.project._dossier_basis import gateway_basis
 
-        return ProjectAccess(self.config, lambda: self.routing)
+        def dossiers() -> Dossiers:
+            marks = (each.mark for each in self.store.dossiers.newest())
+            return Dossiers(marks, gateway_basis(self.config, self.environ))
+
+        return ProjectAccess(self.config, lambda: self.routing, dossiers)
 
     def succession(self, spec: RouteSpec, on: date, *, incumbent: str | None = None) -> "Succession":
         """Return who takes the place of a route's incumbent (the route table's, if given), as of a day."""
@@ -225,6 +239,28 @@ class OpenProject:
         return ProjectLedger(self.store, witnesses)
 
     @property
+    def dossiers(self) -> "ProjectDossiers":
+        """The dossiers of workloads: make, check, write."""
+        from crossgrade.project._dossier_facts import DossierSources
+        from crossgrade.project._dossiers import ProjectDossiers
+
+        sources = DossierSources(
+            config=self.config,
+            store=self.store,
+            ledger=self.ledger,
+            environ=self.environ,
+            workload=self.workload,
+            facts_of=self.facts_of,
+            safety_of=self._safety_facts,
+        )
+        return ProjectDossiers(sources)
+
+    def _safety_facts(self, workload: str) -> "SafetyFacts":  # noqa: ARG002  # `Project` has the suites
+        from crossgrade.evidence import SafetyFacts
+
+        return SafetyFacts()
+
+    @property
     def catalog(self) -> "Catalog":
         """The catalogue with the project's own price files; raises DataError for a wrong file."""
         if self._catalog is None:
@@ -260,9 +296,8 @@ class OpenProject:
         model = workload.scorer.options.get("model")
         offer = self.config.offers.get(str(model))
         if offer is None:
-            where = f"workloads.{workload.name}.scorer.options.model"
             raise self.config.error(
-                where,
+                f"{_scorer_place(workload)}.options.model",
                 f"the scorer asks `{model}`, which `models` does not have",
                 code="scorer-model-undefined",
             )
@@ -308,7 +343,7 @@ class OpenProject:
             raise self._scorer_error(workload, error) from error
 
     def _scorer_error(self, workload: Workload, error: ConfigError) -> ConfigError:
-        where = ".".join(filter(None, ("workloads", workload.name, "scorer", error.where)))
+        where = ".".join(filter(None, (_scorer_place(workload), error.where)))
         return self.config.error(where, error.message, error.hint, code=error.code)
 
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
@@ -333,9 +368,15 @@ class OpenProject:
             segment=workload.segment,
             cluster=workload.cluster,
             weight=workload.weight,
-            root=self.config.root,
+            root=None if workload.suite and workload.suite.shipped else self.config.root,
         )
         return dataset if copies else without_copies(dataset, workload)
+
+
+def _scorer_place(workload: Workload) -> str:
+    """Return where the configuration has a workload's scorer."""
+    suite = workload.suite
+    return f"workloads.{workload.name}.scorer" if suite is None else f"safety.suites.{suite.name}.grader"
 
 
 def run_to_end(function: Callable[[*ArgumentsT], Awaitable[ResultT]], *arguments: *ArgumentsT) -> ResultT:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         RunEstimate,
         RunResult,
     )
+    from crossgrade.evidence import SafetyFacts
     from crossgrade.pricing.usage import Traffic
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._run_tables import Export
+    from crossgrade.project._safety import ProjectSafety
     from crossgrade.project._traffic import ProjectTraffic
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
@@ -303,6 +305,7 @@ class Project(OpenProject):
                 self._prices(offers_of(workload)),
                 self._known(offers_of(workload)),
                 self._contracts(offers_of(workload)),
+                safety=self.safety.facts(workload),
             ),
             seed=run.seed,
             changed_since_run=tuple(
@@ -434,6 +437,18 @@ class Project(OpenProject):
         case = self._case_of(tested, self.dataset(workload), run, so_far=True)
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=datetime.now(UTC), record=False).verdict
+
+    @property
+    def safety(self) -> "ProjectSafety":
+        """Safety suites: the rates of the models of workloads, and reports to import."""
+        from crossgrade.project._safety import ProjectSafety
+
+        return ProjectSafety(self)
+
+    def _safety_facts(self, workload: str) -> "SafetyFacts":
+        from crossgrade.project._dossier_safety import safety_facts
+
+        return safety_facts(self.safety, self.config.suites, workload, self.store.runs.get)
 
     @property
     def traffic(self) -> "ProjectTraffic":

@@ -10,6 +10,7 @@ from crossgrade.catalog.bills import Bills
 from crossgrade.decide import Verdict
 from crossgrade.errors import UsageError
 from crossgrade.report._cost import render_cost, render_outlook
+from crossgrade.report._dossier import render_dossier
 from crossgrade.report._html import page_templates, render_html, stylesheet
 from crossgrade.report._probe import (
     certificate_words,
@@ -42,6 +43,7 @@ __all__ = [
     "policy_words",
     "render_cell",
     "render_cost",
+    "render_dossier",
     "render_floors",
     "render_frontier",
     "render_html",

@@ -1,4 +1,4 @@
-"""Keys and route table as any machine has published them, where machines share a PostgreSQL database."""
+"""What any machine has published, where machines share a PostgreSQL database: keys, routes, dossiers."""
 
 import asyncio
 import random
@@ -24,7 +24,9 @@ OnProblem = Callable[[str, Exception], None]
 
 
 async def follow_store(url: str, folder: Path, warn: OnProblem, *, for_tokens: bool = False) -> None:
-    """Keep `keys.json` and `routes.json` as any machine published them, an alarm's step back among them.
+    """Keep `keys.json`, `routes.json` and `dossiers.json` as any machine published them.
+
+    An alarm's step back is among them.
 
     The files stay as they are while the database does not answer. With `for_tokens` there is a `keys.json`
     even without keys, as for `restore_keys`. `warn` receives what is wrong: an event's name and an error.
@@ -53,6 +55,7 @@ class _Following:
         self._changes: Changes | None = None
         self._keys: tuple[int, int] = (0, 0)
         self._routes = 0
+        self._dossiers = 0
 
     @property
     def socket(self) -> int | None:
@@ -90,6 +93,10 @@ class _Following:
             except ConfigError as error:  # of a newer Crossgrade: the table in force stays
                 self._warn("routes", error)
             self._routes = stamps.routes
+        is_lost = stamps.dossiers and not changes.dossiers.path.exists()
+        if stamps.dossiers != self._dossiers or is_lost:
+            changes.dossiers.publish()
+            self._dossiers = stamps.dossiers
 
 
 async def _readable(socket: int | None, patience_s: float) -> None:

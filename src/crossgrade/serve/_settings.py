@@ -10,8 +10,8 @@ from crossgrade.dialects import Host, host_named, key_variable
 from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
-from crossgrade.identity import needless_rules, ungiven_tiers
-from crossgrade.project import Project, ends_at
+from crossgrade.identity import DossierBasis, Dossiers, needless_rules, ungiven_tiers
+from crossgrade.project import Project, ends_at, gateway_basis, needs_dossiers
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
 
@@ -86,7 +86,7 @@ def compile_settings(
     if counts_money and unpriced:
         what = "refuse it" if config.serving.unpriced == "refuse" else "do not count it"
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
-    folder = state_folder(project)
+    folder, basis = state_folder(project), _dossier_basis(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
     warnings += [
         *lacks,
@@ -95,6 +95,7 @@ def compile_settings(
         *_not_allowed(project, blocking),
         *_closed(project),
         *_ungiven(project),
+        *_undocumented(project, basis),
     ]
     settings = GatewaySettings(
         serving=config.serving,
@@ -123,10 +124,36 @@ def compile_settings(
             if name in {target.dialect for target in targets}
         },
         access=config.access,
+        dossier_basis=basis,
         ends_at={name: ends_at(day) for name, day in ends_on.items() if day is not None},
         ledger=config.ledger,
     )
     return Compiled(settings=settings, local=tuple(local), warnings=tuple(warnings))
+
+
+def _dossier_basis(project: Project) -> Mapping[str, DossierBasis]:
+    """Return what dossiers are compared with if a rule asks for any."""
+    return gateway_basis(project.config, project.environ) if needs_dossiers(project.config) else {}
+
+
+def _undocumented(project: Project, basis: Mapping[str, DossierBasis]) -> Iterator[str]:
+    """Yield a warning for each route whose rules ask for a dossier that does not count now."""
+    if not basis:
+        return
+    now, config = datetime.now(UTC).timestamp(), project.config
+    dossiers = Dossiers((each.mark for each in project.store.dossiers.newest()), basis)
+    followed = {route.name: route.verdict_id for route in _table_routes(project)}
+    asking = [rule for rule in config.access if rule.evidence == "dossier"]
+    for route in config.routes.values():
+        if not route.gated or not any(rule.reaches(route.name, route.workload) for rule in asking):
+            continue
+        found = dossiers.of(route.workload, followed.get(route.name)).get(route.incumbent)
+        why = "none covers its incumbent" if found is None else found.problem(now)
+        if why is not None:
+            yield (
+                f"route {route.name}: its rules ask for a dossier, and {why}; make one with "
+                f"`crossgrade dossier {route.workload}`"
+            )
 
 
 def _lacks(project: Project, today: date) -> Iterator[str]:

@@ -152,6 +152,8 @@ class Serve:
             compiled = compile_settings(project, self._environ, self._local.urls)
         elif self._local is not None and needed - set(self._local.urls):
             self._on_event("a local model that is new in the configuration is served after a restart only")
+        if compiled.settings.dossier_basis:
+            project.store.dossiers.publish()  # the file may be lost
         for warning in compiled.warnings:
             self._on_event(f"warning: {warning}")
         return replace(compiled.settings, serving=self._overridden(project))

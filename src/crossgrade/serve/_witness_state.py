@@ -2,10 +2,10 @@
 
 `witness.key` is the private key (mode 0600), `logs` the public keys of the logs, one a line. `records` has
 one note for each log: the newest checkpoint that was cosigned. The witness's own cosignature on it shows that
-nobody else wrote it, and beside it is what was last refused. `conflicts` keeps what convicts a log: a
-checkpoint with another root than the one of the same size that was cosigned. `doubtful` keeps a few
-checkpoints that came with a proof that fails. Anybody may send an honest checkpoint with a wrong proof, so
-these convict nobody, and newer ones replace them.
+nobody else wrote it, and beside it is what was last refused. `conflicts` keeps what convicts a log: the
+note that was refused and the one that was cosigned of the same size, which has another root. `doubtful` keeps
+a few checkpoints that came with a proof that fails, each with the one that was cosigned. Anybody may send an
+honest checkpoint with a wrong proof, so these convict nobody, and newer ones replace them.
 """
 
 import fcntl
@@ -47,6 +47,8 @@ _LOGS = "logs"
 _RECORDS = "records"
 _CONFLICTS = "conflicts"
 _DOUBTFUL = "doubtful"
+_REFUSED = ".refused.note"
+_COSIGNED = ".cosigned.note"
 _LONGEST_LINE = 1_000
 
 
@@ -69,6 +71,14 @@ class WitnessRefusal:
     at_s: Annotated[int, msgspec.Meta(ge=0, le=LATEST_TIME_S)]
     size: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessConflict:
+    """Two notes of one size with two roots, both signed by the log: the refused one, the cosigned one."""
+
+    refused: Path
+    cosigned: Path
 
 
 class WitnessFolder:
@@ -152,14 +162,16 @@ class WitnessFolder:
         """Return the keys that may sign for a log."""
         return self._logs[origin]
 
-    def add(self, vkey: str, *, now_s: int) -> NoteVerifier:
+    def add(self, vkey: str, *, now_s: int, is_only: bool = False) -> NoteVerifier:
         """Add a log, or another key of a log, by its public key. Raises UsageError or StoreError.
 
-        A log begins with a record of no entries, so that a lost record is noticed later.
+        With `is_only`, the other keys of the log sign nothing any more. A log begins with a record of no
+        entries, so that a lost record is noticed later.
         """
         verifier = NoteVerifier.of_log(vkey)
         known = self._logs.get(verifier.name, ())
-        if verifier in known:
+        keys = (*(each for each in known if not is_only and each != verifier), verifier)
+        if set(keys) == set(known):
             return verifier
         if sum(map(len, self._logs.values())) >= MOST_LOGS:
             raise UsageError(
@@ -167,8 +179,8 @@ class WitnessFolder:
                 code="witness-logs-many",
                 hint="make another witness for more logs",
             )
-        added = {**self._logs, verifier.name: (*known, verifier)}
-        lines = [each.text for keys in added.values() for each in keys]
+        added = {**self._logs, verifier.name: keys}
+        lines = [each.text for of_log in added.values() for each in of_log]
         try:
             if not known and not self._record_path(verifier.name).exists():
                 empty = Checkpoint(verifier.name, 0, EMPTY_ROOT).text
@@ -221,9 +233,10 @@ class WitnessFolder:
     def _refusal_path(self, origin: str) -> Path:
         return self.path / _RECORDS / f"{_slug(origin)}.refused"
 
-    def conflicts(self, origin: str) -> list[Path]:
-        """Return the kept checkpoints of a log that convict it."""
-        return sorted((self.path / _CONFLICTS).glob(f"{_slug(origin)}-*.note"))
+    def conflicts(self, origin: str) -> list[WitnessConflict]:
+        """Return the kept pairs of checkpoints of a log that convict it."""
+        found = sorted((self.path / _CONFLICTS).glob(f"{_slug(origin)}-*{_REFUSED}"))
+        return [WitnessConflict(each, _beside(each)) for each in found]
 
     def cosign(self, body: bytes, *, now_s: int) -> tuple[WitnessDecision, str]:
         """Decide on a request, and return the signature line if it is granted, else an empty text.
@@ -245,7 +258,8 @@ class WitnessFolder:
             if decision.status == 200:
                 return decision, self._granted(body, max(now_s, records[0].cosigned_at_s))
             if decision.is_conflict:
-                self._keep_refused(body, is_proof=decision.reason == "root-differs")
+                is_proof = decision.reason == "root-differs"
+                self._keep_refused(body, records[0].note, is_proof=is_proof)
             if records and decision.reason != "not-signed-by-log":
                 self._note_refusal(decision, now_s)
             return decision, ""
@@ -262,18 +276,20 @@ class WitnessFolder:
             raise _unwritable(self.path, error) from error
         return signature.line
 
-    def _keep_refused(self, body: bytes, *, is_proof: bool) -> None:
+    def _keep_refused(self, body: bytes, known: SignedNote, *, is_proof: bool) -> None:
+        """Keep a refused checkpoint, and the one that was cosigned, which may be replaced later."""
         note = CheckpointRequest.read(body).note
         seen = Checkpoint.from_text(note.text)
         log = _slug(seen.origin)
         if is_proof:
-            path = self.path / _CONFLICTS / f"{log}-{seen.size}-{seen.root.hex()[:16]}.note"
+            path = self.path / _CONFLICTS / f"{log}-{seen.size}-{seen.root.hex()[:16]}{_REFUSED}"
         else:
-            path = self.path / _DOUBTFUL / f"{log}-{seen.root[0] % MOST_DOUBTFUL}.note"
+            path = self.path / _DOUBTFUL / f"{log}-{seen.root[0] % MOST_DOUBTFUL}{_REFUSED}"
         with suppress(OSError):  # the refusal stands without it
             if is_proof and not path.exists() and len(self.conflicts(seen.origin)) >= MOST_CONFLICTS:
                 return
             kept = SignedNote(note.text, note.verified(self._logs[seen.origin]))
+            write_private(_beside(path), str(known).encode(), durable=is_proof)
             write_private(path, str(kept).encode(), durable=is_proof)
 
     @contextmanager
@@ -297,6 +313,11 @@ class WitnessFolder:
 def _slug(origin: str) -> str:
     """Return the name of a log's files: a digest, because an origin may hold any character."""
     return hashlib.sha256(origin.encode()).hexdigest()[:32]
+
+
+def _beside(refused: Path) -> Path:
+    """Return the file of the note that was cosigned, by that of the refused one."""
+    return refused.with_name(refused.name.removesuffix(_REFUSED) + _COSIGNED)
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,12 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._agreement import krippendorff_alpha
+from crossgrade.stats._calibrated import (
+    LEAST_RATE_LABELS,
+    CalibratedRate,
+    calibrated_rate,
+    labels_for_limit,
+)
 from crossgrade.stats._corrected import corrected_retention, corrected_test, effective_labels
 from crossgrade.stats._growth import GROWTH_HORIZONS, GrowthProcess, growth_alpha
 from crossgrade.stats._intervals import (
@@ -17,6 +23,7 @@ from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, 
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
 from crossgrade.stats._planning import Plan, least_certified, pairs_to_certify, plan
+from crossgrade.stats._rate_differences import CalibratedDifference, calibrated_difference
 from crossgrade.stats._retention import (
     LEAST_LABELS,
     METHOD_VERSION,
@@ -37,9 +44,12 @@ __all__ = [
     "LEAST_FLOOR",
     "LEAST_LABELS",
     "LEAST_PILOT",
+    "LEAST_RATE_LABELS",
     "METHOD_VERSION",
     "MOST_NEEDED",
     "PILOT_SHARE",
+    "CalibratedDifference",
+    "CalibratedRate",
     "ChangeDetector",
     "ClaimProcess",
     "Detection",
@@ -58,6 +68,8 @@ __all__ = [
     "Stratum",
     "TrialSpread",
     "audit_loss",
+    "calibrated_difference",
+    "calibrated_rate",
     "corrected_retention",
     "corrected_test",
     "draw_labels",
@@ -67,6 +79,7 @@ __all__ = [
     "holm_levels",
     "krippendorff_alpha",
     "label_probabilities",
+    "labels_for_limit",
     "labels_needed",
     "least_certified",
     "least_difference",

@@ -95,3 +95,10 @@ def binomial_cdf(successes: int, n: int, probability: float) -> float:
     from scipy.special import bdtr
 
     return 0.0 if successes < 0 else float(bdtr(successes, n, probability))
+
+
+def beta_quantile(probability: float, a: float, b: float) -> float:
+    """Return the x with P(X <= x) = `probability` of a beta distribution with a > 0 and b > 0."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(a, b, probability))

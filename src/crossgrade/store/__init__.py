@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
     from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD
+    from crossgrade.store._dossiers import DossierRecords, StoredDossier
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
     from crossgrade.store._ledger import LedgerLog, LedgerRow, ledger_damaged
@@ -76,6 +77,7 @@ __all__ = [
     "Changes",
     "CompatibilityRecord",
     "CountedPosition",
+    "DossierRecords",
     "Draw",
     "Erased",
     "Feedback",
@@ -115,6 +117,7 @@ __all__ = [
     "Stamps",
     "Step",
     "Store",
+    "StoredDossier",
     "StoredVerdict",
     "WaitingPair",
     "WatchState",
@@ -131,6 +134,7 @@ _LATE = {
     ),
     **dict.fromkeys(("CompatibilityRecord", "LiveCheck", "LiveStatus"), "_compatibility"),
     **dict.fromkeys(("Changes", "Stamps"), "_changes"),
+    **dict.fromkeys(("DossierRecords", "StoredDossier"), "_dossiers"),
     "Erased": "_erasure",
     **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
     "Keys": "_keys",

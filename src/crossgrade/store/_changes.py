@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, select, text
 
 from crossgrade.store import _tables as t
 from crossgrade.store._database import CHANNEL, Database, announce, open_database
+from crossgrade.store._dossiers import DossierRecords
 from crossgrade.store._keys import Keys
 from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._routes import Routes, SharedRoutes
@@ -27,22 +28,24 @@ _PROOF_S = 1.0
 
 
 class Stamps(NamedTuple):
-    """How far the shared tables are: a change of a key changes `keys`, a published table `routes`.
+    """How far the shared tables are.
 
+    A change of a key changes `keys`, a published table `routes`, and a new dossier `dossiers`.
     `keys` has the number of events beside the newest one's: events can be committed in another order than
     that of their numbers.
     """
 
     keys: tuple[int, int]
     routes: int
+    dossiers: int
 
 
 class Changes(Database):
     """One machine's view of what all machines publish; not for several threads at once.
 
-    `keys` and `routes` write the machine's own files from the database. They read by the connection that
-    listens, the only one that is kept: a thousand machines that are told of a change would otherwise connect
-    all at once.
+    `keys`, `routes` and `dossiers` write the machine's own files from the database. They read by the
+    connection that listens, the only one that is kept: a thousand machines that are told of a change would
+    otherwise connect all at once.
     """
 
     def __init__(self, database: Database, folder: Path) -> None:
@@ -52,6 +55,7 @@ class Changes(Database):
         self._heard: set[str] = set()
         self._is_told = False
         self.keys = Keys(self, folder)
+        self.dossiers = DossierRecords(self, folder)
         ledger = LedgerLog(self, folder)
         self.routes = Routes(folder, ledger, SharedRoutes(self, ledger))
 
@@ -79,7 +83,8 @@ class Changes(Database):
             self._heard.clear()
             row = connection.execute(_LOOK).one()
             self._take_news()
-            return Stamps((row.events, row.newest or 0), row.version or 0), bool(self._heard)
+            stamps = Stamps((row.events, row.newest or 0), row.version or 0, row.dossiers)
+            return stamps, bool(self._heard)
 
     def close(self) -> None:
         """Disconnect."""
@@ -146,4 +151,5 @@ _LOOK = select(
     select(func.count()).select_from(t.key_events).scalar_subquery().label("events"),
     select(func.max(t.key_events.c.id)).scalar_subquery().label("newest"),
     select(func.max(t.route_tables.c.version)).scalar_subquery().label("version"),
+    select(func.count()).select_from(t.dossiers).scalar_subquery().label("dossiers"),
 )

@@ -101,11 +101,11 @@ class Keys:
             for row in rows
         ]
 
-    def documents(self) -> Iterator[tuple[str, str, str, str]]:
-        """Yield every event in its order: whose it is, its kind, when, and the digest of its document."""
+    def documents(self) -> Iterator[tuple[str, str, str]]:
+        """Yield every event in its order: whose it is, its kind, and the digest of its document."""
         with self._database.reading() as connection:
             for row in connection.execute(_EVENTS.execution_options(yield_per=1_000)):
-                yield row.key_id, row.kind, str(row.at), document_digest(str(row.detail))
+                yield row.key_id, row.kind, document_digest(str(row.detail))
 
     def is_published(self) -> bool:
         """Return whether `keys.json` is what the database has, or what no gateway reads here: not there.
@@ -232,6 +232,7 @@ class Keys:
         """Yield a connection and the state for one change, under this machine's lock; then write the file."""
         with file_lock(self._folder / "locks" / "keys.lock", wait=True):
             with self._database.writing() as connection:
+                self._ledger.begin(connection)
                 yield connection, _replayed(connection)
             self._write()
 
@@ -240,8 +241,6 @@ class Keys:
     ) -> None:
         encoded = msgspec.json.encode(detail)
         row = {"key_id": key_id, "kind": kind, "detail": encoded.decode(), "at": at.isoformat()}
-        connection.execute(insert(t.key_events), row)
-        announce(connection)
         given = msgspec.json.decode(encoded)
         plain = {name: value for name, value in given.items() if value and name != "digest"}
         digest = document_digest(encoded)
@@ -250,13 +249,15 @@ class Keys:
         else:
             event = decision("key", key_id=key_id, event=kind, **plain, document=digest)
         self._ledger.record(connection, [event])
+        connection.execute(insert(t.key_events), row)
+        announce(connection)
 
     def _write(self) -> None:
         """Write `keys.json` as the database has it, under this machine's lock."""
         with self._database.reading() as connection:
             found = self._replay.read(connection)
         try:
-            _replace(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
+            replace_private(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
         except OSError as error:
             raise StoreError(
                 f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
@@ -373,7 +374,7 @@ def _live(record: KeyRecord, now: datetime) -> KeyRecord:
     return record
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_private(path: Path, content: bytes) -> None:
     """Replace a file atomically by one that only its owner may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")

@@ -18,8 +18,8 @@ from crossgrade.ledger import (
     MOST_NOTE_BYTES,
     Checkpoint,
     GrowingTree,
+    Handover,
     LogEntry,
-    LogFinding,
     LogVerification,
     NoteSigner,
     NoteVerifier,
@@ -37,6 +37,8 @@ from crossgrade.store._database import Database
 from crossgrade.store._ledger_events import MAX_SEALED_BYTES, LedgerEvent, check_because, decision
 from crossgrade.store._ledger_head import MOST_FRONTIER_BYTES, LedgerHead
 from crossgrade.store._ledger_keys import LedgerSecrets
+from crossgrade.store._ledger_rows import opening
+from crossgrade.store._ledger_schema import altered
 from crossgrade.store._ledger_texts import LedgerTexts
 from crossgrade.store._records import utc_now
 
@@ -64,7 +66,16 @@ class LedgerLog:
         self._database = database
         self.secrets = LedgerSecrets(folder)
         self.texts = LedgerTexts(database, self.secrets)
-        self._known: tuple[str, Checkpoint] | None = None
+        self._folder = folder
+        self._known: tuple[str, str, Checkpoint] | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Hold the log's lock until a transaction of the caller ends, and enter what is older than the log.
+
+        What the caller reads after this is what its entries follow, whoever else appends.
+        """
+        if not _grown(connection, 0).size:
+            self.record(connection, ())
 
     def append(self, events: Sequence[LedgerEvent]) -> range:
         """Write entries in one transaction, durable when this returns, and return their numbers.
@@ -78,23 +89,36 @@ class LedgerLog:
             return self.record(connection, events)
 
     def record(self, connection: Connection, events: Sequence[LedgerEvent]) -> range:
-        """Write entries within a transaction of the caller, which commits them together with its own rows."""
+        """Write entries within a transaction of the caller, which commits them together with its own rows.
+
+        Those rows are written after this, so that they have the order of their entries and are not taken for
+        rows that are older than the log.
+        """
         tree = _grown(connection, len(events))
         signer = self._checked_signer(connection, tree)
-        first, now = tree.size, utc_now()
+        older = () if tree.size else opening(connection, self._folder)
+        if older:
+            connection.execute(_GROW, {"count": len(older)})
+            self._write(connection, tree, older)
+        first = tree.size
+        self._write(connection, tree, events)
+        if signer is not None and tree.size:
+            self._sign(connection, signer, tree)
+        return range(first, tree.size)
+
+    def _write(self, connection: Connection, tree: GrowingTree, events: Sequence[LedgerEvent]) -> None:
+        """Write entries behind those of a tree, which grows by them."""
+        now = utc_now()
         entries: list[tuple[Any, ...]] = []
         nodes: list[tuple[Any, ...]] = []
         payloads = self.texts.sealed(connection, events)
-        for seq, (event, (sealed, mark)) in enumerate(zip(events, payloads, strict=True), first):
+        for seq, (event, (sealed, mark)) in enumerate(zip(events, payloads, strict=True), tree.size):
             body = entry_body(event.kind, event.encoded, seq=seq, at=now, subject=event.subject, payload=mark)
             entries.append((seq, body, sealed, event.subject))
             nodes += [(*position, found) for position, found in tree.append(leaf_hash(body))]
         _insert(connection, "ledger_entries (seq, body, payload, subject)", entries)
         _insert(connection, "ledger_nodes (level, number, hash)", nodes)
         connection.execute(_SET_FRONTIER, {"frontier": tree.frontier})
-        if signer is not None:
-            self._sign(connection, signer, tree)
-        return range(first, tree.size)
 
     def _checked_signer(self, connection: Connection, tree: GrowingTree) -> NoteSigner | None:
         """Return the key to sign with, which may only go on from what it signed before.
@@ -109,31 +133,42 @@ class LedgerLog:
                     code="ledger-key-missing",
                     hint="put `ledger.key` back, or give the key as `CROSSGRADE_LEDGER_KEY`",
                 )
-        elif tree.size and not self._is_signed(connection, signer, tree):
-            raise StoreError(
-                f"the {tree.size} entries of the ledger are not those that its key signed",
-                code="ledger-head-unsigned",
-                hint="`crossgrade audit verify` says what is wrong",
-            )
+        elif tree.size:
+            note = connection.execute(_CHECKPOINT, {"size": tree.size}).scalar()
+            handover = Handover.read(note)
+            if handover is not None and handover.before == signer.verifier:
+                signer = self.secrets.successor(handover.after)
+            if not isinstance(note, str) or not self._is_signed(note, signer, tree):
+                self._check_in_force(connection, signer)
+                raise StoreError(
+                    f"the {tree.size} entries of the ledger are not those that its key signed",
+                    code="ledger-head-unsigned",
+                    hint="`crossgrade audit verify` says what is wrong",
+                )
         return signer
 
-    def _is_signed(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> bool:
-        note = connection.execute(_CHECKPOINT, {"size": tree.size}).scalar()
-        if not isinstance(note, str):
-            return False
-        if self._known is None or self._known[0] != note:
+    def _is_signed(self, note: str, signer: NoteSigner, tree: GrowingTree) -> bool:
+        if self._known is None or self._known[:2] != (note, signer.vkey):
             try:
                 seen, _ = Checkpoint.read(note, [signer.verifier])
             except DataError:
                 return False
-            self._known = (note, seen)
-        return self._known[1] == Checkpoint(signer.name, tree.size, tree.root())
+            self._known = (note, signer.vkey, seen)
+        seen = self._known[2]
+        return (seen.origin, seen.size, seen.root) == (signer.name, tree.size, tree.root())
+
+    def _check_in_force(self, connection: Connection, signer: NoteSigner) -> None:
+        """Raise `StoreError` if a key handed over to another, and should have been replaced here."""
+        for row in connection.execute(_CHECKPOINTS):
+            handover = Handover.read(row.note)
+            if handover is not None and handover.before == signer.verifier:
+                self.secrets.successor(handover.after)
 
     def _sign(self, connection: Connection, signer: NoteSigner, tree: GrowingTree) -> str:
         checkpoint = Checkpoint(signer.name, tree.size, tree.root())
         note = signer.sign(checkpoint.text)
         _keep_checkpoint(connection, tree.size, note)
-        self._known = (note, checkpoint)
+        self._known = (note, signer.vkey, checkpoint)
         return note
 
     def size(self) -> int:
@@ -234,6 +269,11 @@ class LedgerLog:
             row = connection.execute(_NEWEST).first()
         return None if row is None else _checkpoint(row.size, row.note)[1]
 
+    def is_signed(self) -> bool:
+        """Return whether there is any signed checkpoint, whatever is in it."""
+        with self._database.reading() as connection:
+            return connection.execute(_ANY_CHECKPOINT).first() is not None
+
     def checkpoints(self) -> list[tuple[int, str]]:
         """Return the kept checkpoints as (size, note), the smallest first.
 
@@ -270,16 +310,8 @@ class LedgerLog:
             nodes=nodes,
             seen=seen,
         )
-        return found.and_findings([*head.compared(found), *self._altered()])
-
-    def _altered(self) -> Iterator[LogFinding]:
-        """Yield the triggers and views of an SQLite file. Crossgrade makes none, and they change its rows."""
-        if self._database.engine.dialect.name == "sqlite":
-            with self._database.reading() as connection:
-                rows = connection.execute(_ALTERED).all()
-            for row in rows:
-                message = f"the database has the {row.type} {row.name!r}, which Crossgrade did not make"
-                yield LogFinding(code="database-altered", message=message)
+        with self._database.reading() as connection:
+            return found.and_findings([*head.compared(found), *altered(connection)])
 
     def make_key(self, name: str) -> NoteSigner:
         """Make the keys that are missing, and sign the log as it is.
@@ -294,8 +326,33 @@ class LedgerLog:
             if self._checked_signer(connection, tree) is None:
                 _check_verified(connection, tree, verified)
             signer = self.secrets.make(name)
-            self._sign(connection, signer, tree)
+            self.begin(connection)
+            self._sign(connection, signer, _grown(connection, 0))
         return signer
+
+    def rotate(self, *, because: str, by: str) -> Handover:
+        """Replace the key that signs by a new one, on record; return what the new checkpoint says of it.
+
+        The old key signs the entry that says so, together with the new one, and nothing after it. If this is
+        cut off, whoever appends next puts the new key in force. Raises `StoreError` without a key, and
+        `UsageError` if it is in the environment or for a reason that `erase` would refuse.
+        """
+        check_because(because)
+        check_because(by)
+        with self._database.writing() as connection:
+            self.begin(connection)
+            tree = _grown(connection, 1)
+            signer = self._checked_signer(connection, tree)
+            if signer is None:
+                raise _no_key()
+            fresh = self.secrets.make_next(signer.name)
+            facts = {"from": signer.vkey, "to": fresh.vkey, "because": because, "by": by}
+            self._write(connection, tree, [LedgerEvent("handover", facts)])
+            note = Handover.signed(Checkpoint(signer.name, tree.size, tree.root()), signer, fresh)
+            row = {"size": tree.size, "note": note, "is_cosigned": True}  # so that it is never forgotten
+            connection.execute(_KEEP_CHECKPOINT, row)
+        self.secrets.successor(fresh.verifier)
+        return Handover(tree.size, signer.verifier, fresh.verifier)
 
     def sign(self) -> str:
         """Sign the log as it is now, and return the checkpoint's note. Raises `StoreError` without a key.
@@ -306,11 +363,9 @@ class LedgerLog:
             tree = _grown(connection, 0)
             signer = self._checked_signer(connection, tree)
             if signer is None:
-                raise StoreError(
-                    "the ledger has no key to sign with",
-                    code="ledger-key-missing",
-                    hint="make one with `crossgrade audit init NAME`",
-                )
+                raise _no_key()
+            if tree.size:
+                return str(connection.execute(_CHECKPOINT, {"size": tree.size}).scalar())
             return self._sign(connection, signer, tree)
 
     def add_cosignature(self, size: int, note: str) -> str:
@@ -329,7 +384,7 @@ class LedgerLog:
                     hint="ask the witness about this log's newest checkpoint",
                 )
             kept = connection.execute(_CHECKPOINT, {"size": size}).scalar()
-            before = SignedNote.read(kept) if kept is not None else given
+            before = SignedNote.read(kept) if kept else given
             if before.text == given.text:
                 given = before.with_signatures(given.signatures)
             connection.execute(delete(t.ledger_checkpoints).where(t.ledger_checkpoints.c.size == size))
@@ -441,6 +496,14 @@ def _no_entry(seq: int, size: int) -> NotFoundError:
     )
 
 
+def _no_key() -> StoreError:
+    return StoreError(
+        "the ledger has no key to sign with",
+        code="ledger-key-missing",
+        hint="make one with `crossgrade audit init NAME`",
+    )
+
+
 def ledger_damaged(why: str) -> StoreError:
     """Return the error of a ledger whose rows do not fit each other."""
     return StoreError(
@@ -450,41 +513,48 @@ def ledger_damaged(why: str) -> StoreError:
     )
 
 
-_GROW = text("UPDATE ledger_head SET size = size + :count WHERE id = 1 RETURNING size, frontier")
+_GROW = text(
+    "UPDATE ledger_head SET size = size + :count WHERE id = 1 "
+    "RETURNING size, coalesce(substr(frontier, 1, :most), frontier) AS frontier"
+).bindparams(most=MOST_FRONTIER_BYTES + 1)
 _SET_FRONTIER = update(t.ledger_head).where(t.ledger_head.c.id == 1).values(frontier=bindparam("frontier"))
+# The length of a text ends at a NUL in SQLite, so it bounds nothing without `substr`, which is NULL for b"".
 _ENTRIES = text(
-    "SELECT seq, CASE WHEN length(body) <= :longest THEN body END AS body, "
-    "CASE WHEN length(payload) <= :small THEN payload END AS payload, "
-    "CASE WHEN length(subject) <= :longest THEN subject END AS subject, "
+    "SELECT seq, "
+    "CASE WHEN length(body) <= :longest THEN coalesce(substr(body, 1, :longest), body) END AS body, "
+    "CASE WHEN length(payload) <= :small THEN coalesce(substr(payload, 1, :small), payload) END "
+    "AS payload, "
+    "CASE WHEN length(subject) <= :longest THEN substr(subject, 1, :longest) END AS subject, "
     "length(body) AS body_length, length(payload) AS length "
     "FROM ledger_entries WHERE seq > :after AND seq < :stop ORDER BY seq LIMIT :page"
 ).bindparams(longest=MAX_ENTRY_BYTES)
 _PAYLOAD = text("SELECT payload FROM ledger_entries WHERE seq = :seq")
 _LEVEL = text(
-    "SELECT number, CASE WHEN length(hash) = :width THEN hash END AS hash FROM ledger_nodes "
-    "WHERE level = :level AND number > :after ORDER BY number LIMIT :page"
+    "SELECT number, CASE WHEN length(hash) = :width THEN substr(hash, 1, :width) END AS hash "
+    "FROM ledger_nodes WHERE level = :level AND number > :after ORDER BY number LIMIT :page"
 ).bindparams(width=HASH_BYTES)
 _BODIES = text(
-    "SELECT seq, body FROM ledger_entries WHERE seq IN :numbers AND length(body) <= :longest"
+    "SELECT seq, substr(body, 1, :longest) AS body FROM ledger_entries "
+    "WHERE seq IN :numbers AND length(body) <= :longest"
 ).bindparams(bindparam("numbers", expanding=True), longest=MAX_ENTRY_BYTES)
 _NODES = text(
-    "SELECT number, hash FROM ledger_nodes "
+    "SELECT number, substr(hash, 1, :width) AS hash FROM ledger_nodes "
     "WHERE level = :level AND number IN :numbers AND length(hash) = :width"
 ).bindparams(bindparam("numbers", expanding=True), width=HASH_BYTES)
-_NOTE = f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN note ELSE '' END AS note"
+_NOTE = (
+    f"CASE WHEN length(note) <= {MOST_NOTE_BYTES} THEN substr(note, 1, {MOST_NOTE_BYTES}) ELSE '' END AS note"
+)
 """A note that is too long is read as one that is empty."""
 _NEWEST = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size DESC LIMIT 1")  # noqa: S608 -- as above
 _CHECKPOINTS = text(f"SELECT size, {_NOTE} FROM ledger_checkpoints ORDER BY size")  # noqa: S608 -- as above
-_CHECKPOINT = text("SELECT note FROM ledger_checkpoints WHERE size = :size")
-_ALTERED = text(
-    "SELECT type, substr(name, 1, 80) AS name FROM sqlite_master WHERE type IN ('trigger', 'view') LIMIT 100"
-)
+_CHECKPOINT = text(f"SELECT {_NOTE} FROM ledger_checkpoints WHERE size = :size")  # noqa: S608 -- as above
 _ANY_CHECKPOINT = text("SELECT 1 FROM ledger_checkpoints LIMIT 1")
 _SIZE = text("SELECT size FROM ledger_head WHERE id = 1")
 _HEAD_AND_CHECKPOINTS = text(
     f"SELECT h.id, h.log_size, h.frontier, h.first, h.last, c.size, {_NOTE} FROM "  # noqa: S608 -- as above
     "(SELECT 1 AS one) o LEFT JOIN (SELECT id, size AS log_size, "
-    "CASE WHEN length(frontier) <= :most THEN frontier END AS frontier, "
+    "CASE WHEN length(frontier) <= :most THEN coalesce(substr(frontier, 1, :most), frontier) END "
+    "AS frontier, "
     "(SELECT min(seq) FROM ledger_entries) AS first, (SELECT max(seq) FROM ledger_entries) AS last "
     "FROM ledger_head ORDER BY id LIMIT 2) h ON 1 = 1 "
     "LEFT JOIN ledger_checkpoints c ON 1 = 1 ORDER BY h.id, c.size"

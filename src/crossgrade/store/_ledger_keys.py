@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from crossgrade.errors import StoreError, UsageError
-from crossgrade.ledger import NoteSigner, WrappingKey
+from crossgrade.ledger import NoteSigner, NoteVerifier, WrappingKey
 
 SIGNING_KEY_ENV = "CROSSGRADE_LEDGER_KEY"
 TEXTS_KEY_ENV = "CROSSGRADE_LEDGER_TEXTS_KEY"
@@ -25,6 +26,11 @@ class LedgerSecrets:
     def signing_path(self) -> Path:
         """The file of the key that signs checkpoints."""
         return self._folder / "ledger.key"
+
+    @property
+    def next_path(self) -> Path:
+        """The file of a key that takes over, until it has."""
+        return self._folder / "ledger.key.next"
 
     @property
     def texts_path(self) -> Path:
@@ -56,6 +62,38 @@ class LedgerSecrets:
             )
         if self.wrapping_key() is None:
             _write(self.texts_path, WrappingKey(os.urandom(64)).text)
+        return signer
+
+    def make_next(self, name: str) -> NoteSigner:
+        """Make the key that is to take over. Raises `UsageError` if the present one is in the environment."""
+        if os.environ.get(SIGNING_KEY_ENV):
+            raise UsageError(
+                f"the ledger's key is in the environment, as {SIGNING_KEY_ENV}",
+                code="ledger-key-in-environment",
+                hint=f"put it into {self.signing_path}, rotate it there, then give the new one as before",
+            )
+        signer = NoteSigner.generate(name)
+        self.next_path.unlink(missing_ok=True)  # it never took over
+        _write(self.next_path, signer.text)
+        return signer
+
+    def successor(self, key: NoteVerifier) -> NoteSigner:
+        """Return the private key of one that took over, and put it in force where it was made.
+
+        Raises `StoreError` if this process has another key.
+        """
+        made = _content(self.next_path)
+        if made is not None and NoteSigner.from_text(made).verifier == key:
+            with suppress(FileNotFoundError):  # another process was faster
+                self.next_path.replace(self.signing_path)
+        signer = self.signer()
+        if signer is None or signer.verifier != key:
+            raise StoreError(
+                "the ledger has a new key, and this process has the old one",
+                code="ledger-key-rotated",
+                hint="copy `ledger.key` from the machine where it was rotated, or give it as "
+                f"`{SIGNING_KEY_ENV}`",
+            )
         return signer
 
     def _read(self, env: str, path: Path, parse: Callable[[str], _Key]) -> _Key | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import desc, select, text
+from sqlalchemy import desc, insert, select
 
 from crossgrade.errors import ConfigError, StoreError
 from crossgrade.routing import Route, RouteTable, read_route_table, route_table_bytes, route_table_digest
@@ -42,17 +42,14 @@ class SharedRoutes:
             "at": utc_now().isoformat(),
         }
         with self._database.writing() as connection:
-            is_first = connection.execute(_APPEND, row).rowcount == 1
+            self._ledger.begin(connection)
+            of_version = select(t.route_tables.c.version).where(t.route_tables.c.version == table.version)
+            is_first = connection.execute(of_version).first() is None
             if is_first:
-                announce(connection)
                 self._ledger.record(connection, [event])
+                connection.execute(insert(t.route_tables), row)
+                announce(connection)
         return is_first
-
-
-_APPEND = text(
-    "INSERT INTO route_tables (version, digest, content, at) VALUES (:version, :digest, :content, :at) "
-    "ON CONFLICT DO NOTHING"
-)
 
 
 _TRIES = 5

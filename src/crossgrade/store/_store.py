@@ -13,6 +13,7 @@ from crossgrade.store._answers import Answers
 from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
 from crossgrade.store._database import Database, open_database, process_lock
+from crossgrade.store._dossiers import DossierRecords
 from crossgrade.store._keys import Keys
 from crossgrade.store._labels import LabelRecords
 from crossgrade.store._ledger import LedgerLog
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """The runs, verdicts, live pairs, labels, alarms, keys and route tables of a project.
+    """The runs, verdicts, live pairs, labels, alarms, keys, dossiers and route tables of a project.
 
     Open it with `Store.open`. Several threads may use it, and several processes may open the same one. Every
     method raises `StoreError` for an error of the database.
@@ -53,6 +54,7 @@ class Store:
         self.onboardings = Onboardings(database, self.ledger)
         self.baselines = Baselines(database, folder)
         self.compatibility = Compatibility(database)
+        self.dossiers = DossierRecords(database, folder)
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:

@@ -507,3 +507,15 @@ ledger_keys = Table(
     Column("subject", String, primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
+
+dossiers = Table(
+    "dossiers",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("workload", String, nullable=False, index=True),
+    Column("made_at", String, nullable=False),
+    Column("valid_until", String, nullable=False),
+    Column("dossier", Text, nullable=False),
+    Column("at", String, nullable=False),
+)

@@ -19,7 +19,7 @@ from crossgrade.errors import NotFoundError, StoreError
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._ledger import LedgerLog
-from crossgrade.store._ledger_events import LedgerEvent, decision, document_digest
+from crossgrade.store._ledger_rows import VERDICT_FACTS, verdict_decision
 from crossgrade.store._records import LATEST, new_id, utc_now
 
 
@@ -55,8 +55,8 @@ class Verdicts:
             "at": utc_now().isoformat(),
         }
         with self._database.writing() as connection:
+            self._ledger.record(connection, [verdict_decision(row)])
             connection.execute(insert(t.verdicts), row)
-            self._ledger.record(connection, [_decided(row)])
         return identifier
 
     def same_as(self, verdict: Verdict) -> StoredVerdict | None:
@@ -109,13 +109,13 @@ class Verdicts:
                 f"the evidence of verdict {verdict_id} is damaged ({error})", code="evidence-damaged"
             ) from error
 
-    def documents(self) -> Iterator[tuple[str, str, Mapping[str, JSON]]]:
-        """Yield the id of every verdict, when it was recorded, and its facts as in the ledger's entry."""
+    def documents(self) -> Iterator[tuple[str, Mapping[str, JSON]]]:
+        """Yield the id of every verdict, and its facts as in the ledger's entry."""
         v = t.verdicts.c
-        query = select(v.at, v.verdict, v.evidence_digest, *(v[name] for name in _FACTS)).order_by(v.id)
+        query = select(v.verdict, v.evidence_digest, *(v[name] for name in VERDICT_FACTS)).order_by(v.id)
         with self._database.reading() as connection:
             for row in connection.execute(query.execution_options(yield_per=1_000)):
-                yield row.id, str(row.at), _decided(row._asdict()).detail
+                yield row.id, verdict_decision(row._asdict()).detail
 
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredVerdict]:
         """Return verdicts (of one workload), newest first."""
@@ -128,15 +128,6 @@ class Verdicts:
             query = query.where(t.verdicts.c.workload == workload)
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(query)]
-
-
-_FACTS = ("id", "workload", "name", "run_id", "decided_at", "valid_until")
-
-
-def _decided(row: Mapping[str, Any]) -> LedgerEvent:
-    facts = {name: row[name] for name in _FACTS}
-    digest = document_digest(row["verdict"])
-    return decision("verdict", **facts, digest=digest, evidence_digest=row["evidence_digest"])
 
 
 def encode_verdict(verdict: Verdict) -> str:

@@ -155,7 +155,7 @@ class _LabelPages:
             if given != GivenLabel(scores=scores, skipped=skip, note=note):
                 said = "This page was sent before, with another label. Save again to replace what is saved."
                 return self._page(rater, item, given, look=look, said=said, status=HTTPStatus.CONFLICT)
-        said = f"Saved: {_scales.in_words(self._desk.scale, scores, skip)}."
+        said = f"Saved: {_scales.in_words(self._desk.scale, scores, skip, self._desk.words)}."
         return self._go_on(request, rater, look, after=item_id, said=said)
 
     async def undo(self, request: Request) -> Response:
@@ -284,7 +284,13 @@ class _LabelPages:
         status: int = HTTPStatus.OK,
     ) -> Response:
         shown = show(
-            item, given, scale=self._desk.scale, look=look, rubric=self._desk.rubric, typed=typed or {}
+            item,
+            given,
+            scale=self._desk.scale,
+            words=self._desk.words,
+            look=look,
+            rubric=self._desk.rubric,
+            typed=typed or {},
         )
         return page(
             "item.html.j2",
@@ -292,6 +298,7 @@ class _LabelPages:
             title=self._desk.title,
             rater=rater,
             scale=self._desk.scale,
+            words=self._desk.words,
             shown=shown,
             rubric_shown=bool(self._desk.rubric),
             said=said,
@@ -325,7 +332,7 @@ class _LabelPages:
             return ""
         if given is None:
             return ""
-        words = _scales.in_words(self._desk.scale, given.scores, given.skipped)
+        words = _scales.in_words(self._desk.scale, given.scores, given.skipped, self._desk.words)
         return f"Saved: {words}."
 
     def _rater(self, request: Request) -> Rater:

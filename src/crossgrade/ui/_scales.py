@@ -22,10 +22,8 @@ class ScoreChoice:
     scores: tuple[float, ...]
 
 
-RIGHT_WRONG = (
-    ScoreChoice(value="1", key="r", words="Right", scores=(1.0,)),
-    ScoreChoice(value="0", key="w", words="Wrong", scores=(0.0,)),
-)
+RIGHT_WRONG = ("right", "wrong")
+"""What a score of 1 and of 0 says where the desk has no words of its own."""
 GRADED = tuple(
     ScoreChoice(value=f"{step / 4:g}", key=str(step + 1), words=f"{step / 4:g}", scores=(step / 4,))
     for step in range(5)
@@ -48,9 +46,17 @@ def field_of(answer: int) -> str:
     return f"score-{name_of(answer).lower()}"
 
 
-def each_answer(scale: LabelScale) -> tuple[ScoreChoice, ...]:
-    """Return what may be said of one answer; nothing on the scale `compare`."""
-    return {"right-wrong": RIGHT_WRONG, "graded": GRADED, "compare": ()}[scale]
+def each_answer(scale: LabelScale, words: tuple[str, str] = RIGHT_WRONG) -> tuple[ScoreChoice, ...]:
+    """Return what may be said of one answer; nothing on the scale `compare`.
+
+    `words` say what 1 and 0 mean on the scale `right-wrong`. They begin with different letters, the keys.
+    """
+    if scale != "right-wrong":
+        return GRADED if scale == "graded" else ()
+    return tuple(
+        ScoreChoice(value=f"{score:g}", key=word[0], words=word.capitalize(), scores=(score,))
+        for word, score in zip(words, (1.0, 0.0), strict=True)
+    )
 
 
 def all_answers(scale: LabelScale, answers: int) -> tuple[ScoreChoice, ...]:
@@ -117,12 +123,17 @@ def scores_of(scale: LabelScale, form: Mapping[str, str]) -> tuple[float, ...]:
     return scores
 
 
-def in_words(scale: LabelScale, scores: Sequence[float] | None, skipped: str | None) -> str:
+def in_words(
+    scale: LabelScale,
+    scores: Sequence[float] | None,
+    skipped: str | None,
+    words: tuple[str, str] = RIGHT_WRONG,
+) -> str:
     """Return a label in words, for instance `A right, B wrong`."""
     if scores is None:
         return f"skipped ({SKIPS.get(skipped or '', 'no reason')})"
     for choice in all_answers(scale, len(scores)):
         if choice.scores == tuple(scores):
             return choice.words
-    known = {each.scores[0]: each.words.lower() for each in each_answer(scale)}
+    known = {each.scores[0]: each.words.lower() for each in each_answer(scale, words)}
     return ", ".join(f"{name_of(at)} {known.get(score, f'{score:g}')}" for at, score in enumerate(scores))

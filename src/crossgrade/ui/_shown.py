@@ -83,6 +83,7 @@ def show(
     given: GivenLabel | None,
     *,
     scale: LabelScale,
+    words: tuple[str, str],
     look: TextLook,
     rubric: str,
     typed: Mapping[str, str],
@@ -90,7 +91,7 @@ def show(
     """Return what the page shows; `typed` are the fields of a form that was sent and not saved."""
     texts, remark = _answers(item.answers, look)
     scores = given.scores if given else None
-    choices = _scales.each_answer(scale)
+    choices = _scales.each_answer(scale, words)
     answers = tuple(
         ShownAnswer(
             name=_scales.name_of(at),
@@ -110,7 +111,7 @@ def show(
         together=together,
         chosen=_chosen(together, scores) if scores else None,
         note=typed.get("note", given.note if given else ""),
-        said=_scales.in_words(scale, given.scores, given.skipped) if given else "",
+        said=_scales.in_words(scale, given.scores, given.skipped, words) if given else "",
         remark=remark,
         look=look,
         rubric=format_text(rubric),

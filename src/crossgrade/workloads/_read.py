@@ -28,6 +28,7 @@ _JSON_RULES: tuple[tuple[str | None, set[str]], ...] = (
     ("deepeval", {"testRunData"}),
     ("deepeval", {"testCases"}),
     ("promptfoo", {"evalId", "results"}),
+    ("garak", {"entry_type", "_config.version"}),
     ("inspect-json", {"eval", "status"}),
     ("lm-eval", {"doc_id", "doc"}),
     ("promptfoo-jsonl", {"provider", "gradingResult"}),

@@ -17,6 +17,7 @@ KINDS = {
     "choice": ({}, "C"),
     "f1": ({}, "the answer is C"),
     "json_schema": ({"schema": {"type": "object", "uniqueItems": True}}, None),
+    "refusal": ({}, None),
     "json_fields": ({}, {"a": 1, "b": ["x"], "c": {"d": "e"}}),
 }
 SCORERS = {

@@ -125,6 +125,27 @@ def test_a_rule_that_never_matches_is_named(capsys: pytest.CaptureFixture[str], 
     assert noted(capsys.readouterr().err, "access-rule-needless", "guests", "all")
 
 
+def test_cases_state_a_dossier_or_take_the_newest(capsys: pytest.CaptureFixture[str]) -> None:
+    config = (
+        Path("crossgrade.yaml").read_text().replace("models: [big]}", "models: [big], evidence: dossier}")
+    )
+    Path("crossgrade.yaml").write_text(config)
+    case = "principal: {issuer: keys}, route: cyber, now: 2026-11-29T07:00:00Z"
+    cases = {
+        "dossier_until: 2026-12-01T00:00:00Z": ("allow", "allowed"),
+        "dossier_until: 2026-11-01T00:00:00Z": ("deny", "dossier_expired"),
+        "dossier_until: null": ("deny", "no_dossier"),
+        "name: newest": ("deny", "no_dossier"),
+    }
+    lines = [f"- {{{case}, {more}, expect: {out}, code: {code}}}" for more, (out, code) in cases.items()]
+    Path("cases.yaml").write_text("cases:\n" + "\n".join(lines))
+    assert run(["access", "test", "cases.yaml"]) == 0
+    assert run(["dossier", "triage"]) == 0
+    capsys.readouterr()
+    Path("cases.yaml").write_text(f"cases: [{{{case}, expect: allow}}]")
+    assert run(["access", "test", "cases.yaml"]) == 0
+
+
 @pytest.mark.parametrize(
     ("cases", "code"),
     [

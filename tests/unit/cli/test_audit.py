@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,72 +12,12 @@ from typing import Any
 import pytest
 
 from crossgrade.cli._frame import run
-from crossgrade.ledger import Cosigner, NoteVerifier, SignedNote, tile_path
-from crossgrade.project import Project
-from crossgrade.routing import route_table_bytes, route_table_digest
-from crossgrade.store import LedgerEvent, Store
-from tests.codes import names, noted, shown_codes
-from tests.unit.store.test_erasure import filled
-from tests.unit.store.test_routes import route, table
+from crossgrade.ledger import ENTRY_KINDS, Cosigner, NoteVerifier, SignedNote, tile_path
+from crossgrade.store import LedgerEvent
+from tests.codes import noted, shown_codes
+from tests.unit.cli.ledgers import NAME, STATE, appended, changed, codes, opened
 
-CONFIG = """\
-models:
-  old: {provider: openai, model: gpt-4.1}
-  new: {provider: local, model: smollm2-135m-instruct}
-workloads:
-  support:
-    dataset: support.jsonl
-    scorer: {kind: exact}
-    incumbent: old
-    candidates: [new]
-"""
-NAME = "example.com/ledger"
-STATE = Path(".crossgrade")
-WHO = "user-0123456789abcdef"
-RESTORED = """\
-INSERT INTO key_events (key_id, kind, detail, at)
-SELECT key_id, 'restored', detail, at FROM key_events WHERE kind = 'suspended'
-"""
-
-
-@pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    (folder / "crossgrade.yaml").write_text(CONFIG)
-    return folder
-
-
-@pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    def ask(*arguments: object, code: int = 0) -> Any:
-        """Run a command, check its exit code, and return its JSON."""
-        capsys.readouterr()
-        assert run([*map(str, arguments), "--json"]) == code
-        return json.loads(capsys.readouterr().out)
-
-    return ask
-
-
-def opened() -> Store:
-    return Store.open(STATE / "crossgrade.db")
-
-
-def appended(count: int, **more: Any) -> None:
-    with opened() as store:
-        store.ledger.append([LedgerEvent("request", {"request": str(n)}, **more) for n in range(count)])
-
-
-def changed(statement: str, *values: object) -> None:
-    connection = sqlite3.connect(STATE / "crossgrade.db")
-    with connection:
-        connection.execute(statement, values)
-    connection.close()
-
-
-def codes(found: dict[str, Any]) -> set[str]:
-    return {each["code"] for each in found["findings"]}
+pytestmark = pytest.mark.usefixtures("audited")
 
 
 def test_init_prints_the_public_key_and_signs_what_was_recorded_before(
@@ -408,30 +346,6 @@ def test_the_newest_entries_are_listed(said: Callable[..., Any], capsys: pytest.
     assert run(["audit", "show", "10"]) == 2
 
 
-def test_the_projects_own_rows_are_compared_with_the_ledger(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    said("keys", "create", "ci")
-    with opened() as store:
-        identifier = filled(store)
-        store.publish_route(table(route("chat")), None)
-    assert said("audit", "verify")["holds"]
-    before = (STATE / "routes.json").read_bytes()
-    with opened() as store:
-        current = store.routes.current()
-        assert current is not None
-        store.publish_route(table(route("chat", "keep")), route_table_digest(current))
-        store.forget("support", {"1"})
-    assert said("audit", "verify")["holds"]
-    (STATE / "routes.json").write_bytes(before)
-    assert codes(said("audit", "verify", code=1)) == {"route-differs"}
-    changed("UPDATE verdicts SET verdict = replace(verdict, 'switch', 'keep')")
-    assert codes(said("audit", "verify", code=1)) == {"route-differs", "decision-differs"}
-    changed("UPDATE verdicts SET id = 'other'")
-    found = said("audit", "verify", code=1)
-    assert codes(found) == {"route-differs", "decision-missing", "decision-unrecorded"}
-    assert any(identifier in each["message"] for each in found["findings"])
-
-
 @pytest.mark.parametrize(
     ("statement", "refused"),
     [
@@ -471,6 +385,44 @@ def test_a_damaged_ledger_is_neither_exported_nor_proved(
     assert run(["audit", "verify"]) == 1
 
 
+ABOUT = [
+    ("opened", {"keys": [{"key_id": "k"}], "verdicts": [{"id": "a"}, {"id": "b"}]}, "verdicts 2, keys 1"),
+    (
+        "verdict",
+        {"id": "v1", "name": "switch", "workload": "w", "digest": "d"},
+        "id v1, name switch, workload w",
+    ),
+    ("route", {"version": 7, "step": "down", "changed": ["a", "b"]}, "version 7, step down, changed a b"),
+    ("step", {"alarm": "a1", "version": 7}, "version 7, alarm a1"),
+    ("alarm", {"route": None, "alarm": "ledger-split", "witness": "w"}, "alarm ledger-split, witness w"),
+    ("key", {"key_id": "k1", "event": "revoked"}, "key_id k1, event revoked"),
+    ("handover", {"to": "v" * 70, "from": "w", "by": "ada"}, f"to {'v' * 59}…, by ada"),
+    ("approval", {"offer": "o", "step": "canary", "workload": "w"}, "offer o, step canary, workload w"),
+    ("dossier", {"digest": "d"}, "digest d"),
+    ("erasure", {"subject": "s", "texts": 2, "before": 9}, "subject s, texts 2"),
+    (
+        "access",
+        {"event": "rules", "id": "i", "rules_digest": "d", "rules": "x" * 99},
+        "event rules, rules_digest d",
+    ),
+    ("access", {"principal": "p", "route": "r", "decision": "deny"}, "principal p, route r, decision deny"),
+    ("request", {"request": "1", "route": "r", "model": "m\x1b[2J"}, "request 1, route r, model m?[2J"),
+    ("completion", {"request": "1", "status": 200, "target": "t"}, "request 1, target t, status 200"),
+    ("dropped", {"entries": [{"count": 3}, {"count": 4}], "worker": 1}, "entries 7, worker 1"),
+    ("suspended", {"principal": "p", "event": "restored"}, "principal p, event restored"),
+]
+
+
+def test_every_kind_of_entry_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {kind for kind, _, _ in ABOUT} == ENTRY_KINDS
+    with opened() as store:
+        store.ledger.append([LedgerEvent(kind, detail) for kind, detail, _ in ABOUT])
+    capsys.readouterr()
+    assert run(["audit", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(maxsplit=3)[3] for line in lines] == [about for _, _, about in ABOUT]
+
+
 @pytest.mark.parametrize("value", ["'text'", "7", "x''"])
 def test_a_key_of_a_subject_that_is_none_is_said(capsys: pytest.CaptureFixture[str], value: str) -> None:
     run(["audit", "init", NAME])
@@ -479,126 +431,6 @@ def test_a_key_of_a_subject_that_is_none_is_said(capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert run(["audit", "show", "0", "--text"]) == 2
     assert "ledger-texts-key-wrong" in shown_codes(capsys.readouterr().err)
-
-
-@pytest.mark.parametrize(
-    ("statement", "expected"),
-    [
-        ("DELETE FROM key_events WHERE kind = 'suspended'", {"decision-missing", "keys-differ"}),
-        (
-            "UPDATE key_events SET key_id = 'user-2222222222222222' WHERE kind = 'suspended'",
-            {"decision-missing", "decision-unrecorded", "keys-differ"},
-        ),
-        (
-            "UPDATE key_events SET detail = replace(detail, 'gold', 'iron') WHERE kind = 'created'",
-            {"decision-missing", "keys-differ"},
-        ),
-        ("UPDATE key_events SET detail = 7 WHERE kind = 'created'", {"decision-missing", "keys-differ"}),
-        (RESTORED, {"decision-unrecorded", "keys-differ"}),
-        (RESTORED.replace(", at FROM", ", 'z' FROM"), {"decision-unrecorded", "keys-differ"}),
-    ],
-)
-def test_events_of_keys_are_compared_with_the_ledger(
-    said: Callable[..., Any], statement: str, expected: set[str]
-) -> None:
-    said("audit", "init", NAME)
-    said("keys", "create", "ci", "--tier", "gold")
-    said("access", "suspend", WHO, "--because", "stolen")
-    assert said("audit", "verify")["holds"]
-    changed(statement)
-    assert codes(said("audit", "verify", code=1)) == expected
-
-
-def test_events_that_changed_places_are_found(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    said("access", "suspend", WHO, "--because", "stolen")
-    said("access", "restore", WHO, "--because", "found")
-    said("access", "suspend", WHO, "--because", "stolen again")
-    assert said("audit", "verify")["holds"]
-    changed("UPDATE key_events SET id = 9 WHERE kind = 'restored'")
-    assert codes(said("audit", "verify", code=1)) >= {"decision-missing", "keys-differ"}
-
-
-def test_files_that_nobody_published_are_found(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    said("keys", "create", "ci")
-    published = table(route("chat"))
-    (STATE / "routes.json").write_bytes(route_table_bytes(published))
-    assert codes(said("audit", "verify", code=1)) == {"route-differs"}
-    (STATE / "routes.json").unlink()
-    (STATE / "keys.json").write_bytes((STATE / "keys.json").read_bytes() + b" ")
-    assert codes(said("audit", "verify", code=1)) == {"keys-differ"}
-
-
-def test_requests_under_a_table_that_nobody_published_are_remarked(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    with opened() as store:
-        published = route_table_digest(store.publish_route(table(route("chat")), None))
-        for policy in (published, None, "sha256:forged", "sha256:forged"):
-            store.ledger.append(
-                [LedgerEvent("request", {"policy": policy, "request": str(store.ledger.size())})]
-            )
-    found = said("audit", "verify")
-    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("policy-unrecorded", 3)]
-
-
-def test_requests_under_a_verdict_that_nobody_recorded_are_remarked(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    with opened() as store:
-        identifier = filled(store)
-        for verdict in (identifier, None, "forged", "forged"):
-            store.ledger.append(
-                [LedgerEvent("request", {"verdict": verdict, "request": str(store.ledger.size())})]
-            )
-    found = said("audit", "verify")
-    assert [(each["code"], each["seq"]) for each in found["remarks"]] == [("verdict-unrecorded", 3)]
-
-
-@pytest.mark.parametrize("column", ["workload", "name", "decided_at", "valid_until", "evidence_digest"])
-def test_the_columns_of_a_verdict_are_compared_with_its_entry(said: Callable[..., Any], column: str) -> None:
-    said("audit", "init", NAME)
-    with opened() as store:
-        filled(store)
-        store.forget("support", {"1"})
-    assert said("audit", "verify")["holds"]
-    changed(f"UPDATE verdicts SET {column} = 'other'")
-    assert codes(said("audit", "verify", code=1)) == {"decision-differs"}
-
-
-def test_what_is_decided_while_the_ledger_is_verified_is_no_finding(project: Path) -> None:
-    run(["audit", "init", NAME])
-    run(["keys", "create", "ci"])
-    is_over = threading.Event()
-
-    def decide() -> None:
-        with opened() as store:
-            while not is_over.is_set():
-                store.keys.suspend(WHO, because="stolen")
-                store.keys.restore(WHO, because="found")
-
-    thread = threading.Thread(target=decide)
-    with Project.open(project / "crossgrade.yaml") as verifier:
-        thread.start()
-        found = [verifier.ledger.verify(log=verifier.ledger.verifier) for _ in range(20)]
-        is_over.set()
-        thread.join()
-    assert len({each.size for each in found}) > 1
-    assert [each.findings for each in found] == [()] * 20
-
-
-def test_decisions_that_say_they_are_older_than_the_ledger_are_counted(said: Callable[..., Any]) -> None:
-    said("audit", "init", NAME)
-    said("keys", "create", "ci")
-    with opened() as store:
-        filled(store)
-    assert said("audit", "verify")["remarks"] == []
-    columns = "workload, name, run_id, decided_at, valid_until, verdict, evidence_digest, evidence"
-    changed(
-        f"INSERT INTO verdicts (id, at, {columns}) SELECT 'forged', '2020-01-01', {columns} FROM verdicts"
-    )
-    (remark,) = said("audit", "verify")["remarks"]
-    assert (remark["code"], remark["seq"]) == ("decision-older", 0)
-    assert names(remark["message"], 1)
 
 
 def test_a_damaged_database_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:

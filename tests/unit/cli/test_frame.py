@@ -298,7 +298,7 @@ def test_completion_names_the_commands() -> None:
         "COMP_CWORD": "1",
     }
     done = crossgrade(capture_output=True, env=environ)
-    assert done.stdout.split() == ["plain,doctor"]
+    assert done.stdout.split() == ["plain,doctor", "plain,dossier"]
 
 
 def test_a_keyword_gets_an_underscore() -> None:

@@ -130,7 +130,7 @@ def test_a_rule_that_cannot_be_meant_is_refused_at_its_place(
         "{name: r, programme: ''}",
         "{name: r, programme: " + "x" * 65 + "}",
         "{name: r, allow: 1}",
-        "{name: r, evidence: dossier}",
+        "{name: r, evidence: report}",
         "{name: r, login: {acr: ['a b']}}",
         "{name: r, login: {acr: ['a\"b']}}",
         "{name: r, login: {max_age_s: 0}}",

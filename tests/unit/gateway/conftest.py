@@ -244,6 +244,7 @@ def running(
     key: str | None = None,
     ends_at: dict[str, float] | None = None,
     access: tuple[AccessRule, ...] = (),
+    dossier_basis: dict[str, Any] | None = None,
     ledger: LedgerSpec | None = None,
     **serving: Any,
 ) -> Iterator[World]:
@@ -259,6 +260,7 @@ def running(
         broker=str(tmp_path / "broker.sock"),
         ends_at=ends_at or {},
         access=access,
+        dossier_basis=dossier_basis or {},
         ledger=ledger or LedgerSpec(),
     )
     loop = asyncio.new_event_loop()

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from crossgrade.domain import AccessRule, LedgerSpec, RequiredLogin, RouteSpec, StoredResponses
+from crossgrade.domain import AccessRule, LedgerSpec, Limit, RequiredLogin, RouteSpec, StoredResponses
 from crossgrade.gateway import Done, Inscribe
 from crossgrade.gateway._broker import MOST_ENTRIES_BYTES, BrokerLink
+from crossgrade.gateway._inscribing import MOST_STRANGERS
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._metrics import Metrics
 from crossgrade.testing import FakeProvider, Fault
@@ -326,6 +327,57 @@ def test_a_caller_who_may_not_use_the_route_is_entered(run, fake, make) -> None:
     assert {"decision": "deny", "code": "route_denied", "status": 403}.items() <= refused.detail.items()
     assert refused.detail["request"] == world.records[0].id
     assert refused.detail["message"] == answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("mode", ["require", "queue", "off"])
+def test_a_request_over_a_limit_is_entered_and_not_as_a_request(run, fake, make, mode: str) -> None:
+    limit = Limit(scope="route", unit="requests", cap=0, window_s=86_400)
+    route = RouteSpec(name="support", incumbent="big", ledger=mode)
+    with run([make.target(fake)], [route], limits=(limit,)) as world:
+        answer = world.post(make.chat())
+        world.settled()
+    assert answer.status == 429
+    assert kinds(world) == ["access"] * (mode != "off")
+    said = {"route": "support", "model": "support", "decision": "limit", "status": 429, "code": answer.code}
+    assert [said.items() <= each.detail.items() for each in world.broker.entries] == [True] * (mode != "off")
+
+
+@pytest.mark.parametrize(
+    ("path", "route", "is_entered"),
+    [
+        ("/v1/chat/completions", None, True),
+        ("/r/support/v1/chat/completions", "support", True),
+        ("/r/open/v1/chat/completions", None, False),
+        ("/r/other/v1/chat/completions", None, False),
+        ("/v1/models", None, False),
+    ],
+)
+def test_a_caller_who_is_not_known_is_entered(
+    run, fake, make, path: str, route: str, is_entered: bool
+) -> None:
+    gated = RouteSpec(name="support", incumbent="big", gated=True, ledger="queue")
+    lax = RouteSpec(name="open", incumbent="small", ledger="require")
+    rules = (AccessRule(name="all"),)
+    targets = [make.target(fake), make.target(fake, "small")]
+    with run(targets, [gated, lax], access=rules) as world:
+        ask = partial(world.get, path) if path == "/v1/models" else partial(world.post, b"x", path)
+        answer = ask(authorization="Bearer sk-cg-none")
+        assert answer.status == 401
+        (record,) = world.settled()
+    found = [each.detail for each in world.broker.entries if "status" in each.detail]
+    said = {"request": record.id, "decision": "login", "status": 401, "code": answer.code}
+    assert [said.items() <= each.items() for each in found] == [True] * is_entered
+    assert [each.get("route") for each in found] == [route] * is_entered
+
+
+def test_a_flood_of_callers_who_are_not_known_is_counted(run, fake, make) -> None:
+    gated = RouteSpec(name="support", incumbent="big", gated=True, ledger="queue")
+    with run([make.target(fake)], [gated], access=(AccessRule(name="all"),)) as world:
+        for _ in range(3 * MOST_STRANGERS):
+            world.post(b"x", authorization="Bearer sk-cg-none")
+        until(lambda: "dropped" in kinds(world))
+    count = sum(each.detail["entries"][0]["count"] for each in world.broker.entries if each.kind == "dropped")
+    assert kinds(world).count("access") - 1 + count == 3 * MOST_STRANGERS
 
 
 def test_what_a_client_writes_cannot_make_an_entry_large(run, fake, make) -> None:

@@ -67,6 +67,16 @@ def test_a_pair_holds_both_answers_as_they_came(shadowed, make, fake, stream):
         assert records[1].output_tokens == 5
 
 
+@pytest.mark.parametrize(("rate", "shadow"), [(1.0, "big"), (0.0, None)])
+def test_the_ledger_says_where_a_copy_of_a_request_goes(run, make, fake, tmp_path, rate, shadow):
+    (tmp_path / "routes.json").write_bytes(route_table_bytes(SWITCHED))
+    route = RouteSpec(name="support", incumbent="big", shadow=Shadow(rate=rate), ledger="require")
+    with run([make.target(fake), make.target(fake, "small")], [route]) as world:
+        assert world.post(make.chat()).status == 200
+        until(lambda: len(world.broker.entries) == 2)
+        assert world.broker.entries[1].detail.get("shadow") == shadow
+
+
 def test_a_named_conversation_is_known_by_a_digest(shadowed, make):
     bodies = {
         "header": make.chat(user="1"),

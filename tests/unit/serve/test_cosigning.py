@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from crossgrade.errors import StoreError
-from crossgrade.ledger import Checkpoint, Cosigner, NoteVerifier, SignedNote, read_entry
+from crossgrade.ledger import Checkpoint, CheckpointRequest, Cosigner, NoteVerifier, SignedNote, read_entry
 from crossgrade.serve import Cosigning, WitnessFolder, cosign, keep_cosigned
 from crossgrade.store import LedgerEvent, Store
 from tests.codes import check_error, raises_code
@@ -84,6 +84,34 @@ def test_the_newest_checkpoint_is_cosigned_and_kept(signed: Store, folder: Witne
         assert known == {key: size}
     (again,) = ask(signed, (url, key), known=known)
     assert (again.status, again.is_alarm) == ("kept", False)
+
+
+def test_a_witness_follows_a_new_key_when_it_is_told(signed: Store, folder: WitnessFolder) -> None:
+    witness = folder.verifier
+    before = signed.ledger.secrets.signer()
+    assert before is not None
+
+    def asked() -> str:
+        with serving(folder) as url:
+            (outcome,) = ask(signed, (url, witness.text))
+        return outcome.status
+
+    new = signed.ledger.rotate(because="the old one was lost", by="ada").after
+    assert asked() == "cosigned"  # both keys signed the handover
+    grow(signed, 3)
+    assert asked() == "refused"
+    folder.add(new.text, now_s=NOW)
+    assert asked() == "cosigned"
+    folder.add(new.text, now_s=NOW, is_only=True)
+    assert WitnessFolder.open(folder.path).keys(ORIGIN) == (new,)
+    grow(signed, 3)
+    assert asked() == "cosigned"
+    stolen = before.sign(Checkpoint(ORIGIN, 20, bytes(32)).text)
+    body = bytes(CheckpointRequest(signed.ledger.size(), (), SignedNote.read(stolen)))
+    assert folder.cosign(body, now_s=NOW)[0].reason == "not-signed-by-log"
+    for log in (before.verifier, new):
+        found = signed.ledger.verify(log=log, witnesses=[witness])
+        assert (found.findings, found.cosigned[0].size) == ((), signed.ledger.size())
 
 
 def test_a_ledger_without_entries_is_not_cosigned(tmp_path: Path, store: Store) -> None:

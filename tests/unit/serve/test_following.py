@@ -11,12 +11,13 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from crossgrade.identity import read_keyring
+from crossgrade.identity import read_dossiers, read_keyring
 from crossgrade.routing import Policy, Route, RouteTable, read_route_table
 from crossgrade.serve import _following
 from crossgrade.serve._following import follow_store
 from crossgrade.store import Changes, Store
 from tests.unit.serve.driving import until
+from tests.unit.store.test_dossiers import DOSSIER
 
 SERVERS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
 
@@ -68,6 +69,11 @@ def let_in(folder: Path, text: str) -> bool:
     return path.exists() and read_keyring(path.read_bytes()).principal(text.encode(), time.time()) is not None
 
 
+def dossiers(folder: Path) -> list[str]:
+    path = folder / "dossiers.json"
+    return [each.id for each in read_dossiers(path.read_bytes())] if path.exists() else []
+
+
 def version(folder: Path) -> int:
     path = folder / "routes.json"
     return read_route_table(path.read_bytes()).version if path.exists() else 0
@@ -94,6 +100,10 @@ def test_what_another_machine_changes_counts_here(
         (here / "routes.json").unlink()
         other.keys.create("next")
         await until(lambda: version(here) == 1)
+        made = other.dossiers.append(DOSSIER)
+        await until(lambda: dossiers(here) == [made.id])
+        (here / "dossiers.json").unlink()
+        await until(lambda: dossiers(here) == [made.id])
 
     following(url, here, look)
 

@@ -102,3 +102,32 @@ def test_a_tier_that_nobody_gives_is_said_until_a_key_has_it(tmp_path: Path) -> 
         assert "did you mean defender?" in warning
         project.store.keys.create("two", tier="defendr")
         assert not compile_settings(project, {}).warnings
+
+
+DOSSIER = """\
+models: {m: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: m}, n: {provider: openai-compatible, base_url: "http://127.0.0.1:1/v1", model: n}}
+workloads: {w: {dataset: w.jsonl, scorer: {kind: exact}, incumbent: m, candidates: [n]}}
+routes: {r: {workload: w, gated: true}}
+access: {rules: [{name: a, evidence: EVIDENCE}]}
+"""
+
+
+def test_a_route_without_the_dossier_that_its_rule_asks_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "crossgrade.yaml"
+    path.write_text(DOSSIER.replace("EVIDENCE", "verdict"))
+    with Project.open(path) as project:
+        compiled = compile_settings(project, {})
+        assert (compiled.warnings, compiled.settings.dossier_basis) == ((), {})
+    path.write_text(DOSSIER.replace("EVIDENCE", "dossier"))
+    with Project.open(path) as project:
+        (warning,) = compile_settings(project, {}).warnings
+        assert "route r" in warning
+        assert "crossgrade dossier w" in warning
+        project.dossiers.make("w")
+        compiled = compile_settings(project, {})
+        assert compiled.warnings == ()
+        assert set(compiled.settings.dossier_basis["w"]) == {"m", "n"}
+    path.write_text(DOSSIER.replace("EVIDENCE", "dossier, teams: [x]"))
+    with Project.open(path) as project:
+        (warning,) = compile_settings(project, {}).warnings
+        assert "access changed" in warning

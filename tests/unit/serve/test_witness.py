@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from crossgrade.errors import StoreError
-from crossgrade.ledger import MOST_REQUEST_BYTES, Checkpoint, Cosigner, NoteVerifier
+from crossgrade.ledger import MOST_REQUEST_BYTES, Checkpoint, Cosigner, NoteVerifier, verify_log
 from crossgrade.serve import WitnessFolder
 from crossgrade.serve._witness_state import MOST_CONFLICTS, MOST_DOUBTFUL
 from tests.codes import check_error, raises_code
@@ -135,11 +135,15 @@ def test_a_conflict_is_kept_as_proof(folder: WitnessFolder, log: GrowingLog) -> 
         assert folder.cosign(other.request(8, proof=[]), now_s=NOW)[0].status == 409
     stranger = GrowingLog(ORIGIN, other.entries)
     assert folder.cosign(stranger.request(8, proof=[]), now_s=NOW)[0].status == 403
+    assert folder.cosign(log.grow(5).request(8), now_s=NOW)[0].status == 200  # the record goes on
     (kept,) = folder.conflicts(ORIGIN)
+    notes = [kept.refused.read_text(), kept.cosigned.read_text()]
     key = [NoteVerifier.from_text(log.vkey)]
-    one, two = (Checkpoint.read(note, key)[0] for note in (kept.read_text(), str(folder.record(ORIGIN).note)))
-    assert (one.origin, one.size) == (two.origin, two.size)
+    one, two = (Checkpoint.read(note, key)[0] for note in notes)
+    assert (one.origin, one.size) == (two.origin, two.size) == (ORIGIN, 8)
     assert one.root != two.root
+    convicted = verify_log([], [], log=key[0], kept=notes)
+    assert "history-differs" in {each.code for each in convicted.findings}
 
 
 def test_wrong_proofs_do_not_displace_what_convicts_a_log(folder: WitnessFolder, log: GrowingLog) -> None:
@@ -158,7 +162,7 @@ def test_wrong_proofs_do_not_displace_what_convicts_a_log(folder: WitnessFolder,
         size = len(liar.entries)
         assert folder.cosign(liar.request(size, proof=[]), now_s=NOW)[0].status == 409
         assert len(folder.conflicts(origin)) == 1
-    assert 0 < sum(1 for _ in (folder.path / "doubtful").iterdir()) <= MOST_DOUBTFUL
+    assert 0 < sum(1 for _ in (folder.path / "doubtful").iterdir()) <= 2 * MOST_DOUBTFUL
 
 
 def test_the_first_proofs_against_a_log_are_kept(folder: WitnessFolder, log: GrowingLog) -> None:
@@ -169,6 +173,7 @@ def test_the_first_proofs_against_a_log_are_kept(folder: WitnessFolder, log: Gro
         assert folder.cosign(other.request(8, proof=[]), now_s=NOW)[0].status == 409
         kept.append(folder.conflicts(ORIGIN))
     assert set(kept[0]) < set(kept[-1])
+    assert all(each.cosigned.exists() for each in kept[-1])
     assert len(kept[-1]) == MOST_CONFLICTS
 
 

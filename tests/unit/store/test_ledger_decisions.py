@@ -4,12 +4,14 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from crossgrade.errors import CrossgradeError
 from crossgrade.ledger import LogEntry, read_entry
+from crossgrade.project import ProjectLedger
 from crossgrade.routing import route_table_digest
 from crossgrade.store import Alarm, OnboardingStep, Store
 from crossgrade.store._ledger_events import decision, document_digest, recordable
@@ -82,6 +84,46 @@ def test_keys_without_their_secrets(any_store: Store) -> None:
     assert (found[0]["name"], found[0]["tier"]) == ("ci", "gold")
     bodies = b"".join(row.body for row in any_store.ledger.entries())
     assert not any(secret.encode() in bodies for secret in (key.digest, key.text, again.digest, again.text))
+
+
+def test_a_ledger_begins_with_the_rows_that_are_older(any_store: Store) -> None:
+    key = any_store.keys.create("ci").id
+    identifier = any_store.verdicts.append(make_verdict())
+    digest = route_table_digest(any_store.publish_route(table(route("chat")), None))
+    with any_store.ledger._database.writing() as connection:  # as before there were ledgers
+        for name in ("entries", "nodes"):
+            connection.exec_driver_sql(f"DELETE FROM ledger_{name}")
+        connection.exec_driver_sql("UPDATE ledger_head SET size = 0, frontier = ''")
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("UPDATE ledger_head SET frontier = x''")
+    second = any_store.publish_route(table(route("mail")), digest)
+    opening, published = facts(any_store)
+    assert (opening["kind"], published["digest"]) == ("opened", route_table_digest(second))
+    assert opening["routes"] == [{"digest": digest, "version": 1}]
+    assert [each["key_id"] for each in opening["keys"]] == [key]
+    assert [each["id"] for each in opening["verdicts"]] == [identifier]
+    assert ProjectLedger(any_store).verify().findings == ()
+
+
+@pytest.mark.needs("postgresql")
+def test_machines_that_change_one_caller_at_once_give_rows_and_entries_one_order(
+    shared_url: str, tmp_path: Path
+) -> None:
+    def change(folder: Path) -> None:
+        with Store.open(shared_url, folder=folder) as store:
+            for _ in range(20):
+                store.keys.suspend("user-1", because="stolen")
+                store.keys.restore("user-1", because="found")
+
+    with Store.open(shared_url, folder=tmp_path / "a") as store:
+        machines = [Thread(target=change, args=(tmp_path / name,)) for name in "abc"]
+        for each in machines:
+            each.start()
+        for each in machines:
+            each.join()
+        rows = list(store.keys.documents())
+        assert rows == [(each["principal"], each["event"], each["document"]) for each in facts(store)]
+        assert [kind for _, kind, _ in rows] == ["suspended", "restored"] * (len(rows) // 2)
 
 
 def test_approvals_of_an_onboarding(any_store: Store) -> None:

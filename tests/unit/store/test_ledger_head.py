@@ -154,16 +154,56 @@ def test_a_head_that_is_not_what_the_entries_give_is_found(
     assert {each.code for each in store.ledger.verify(log=key).findings} == codes
 
 
+KEYS_TABLE = "CREATE TABLE ledger_keys (subject VARCHAR PRIMARY KEY {}, wrapped BLOB NOT NULL {})"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "CREATE TRIGGER quiet AFTER INSERT ON alarms BEGIN DELETE FROM alarms; END",
         "CREATE VIEW more AS SELECT * FROM ledger_entries",
+        "ALTER TABLE key_events ADD COLUMN shown TEXT AS (replace(detail, 'gold', 'iron'))",
+        KEYS_TABLE.format("", "UNIQUE ON CONFLICT REPLACE"),
+        KEYS_TABLE.format("REFERENCES notes (id) ON DELETE CASCADE", ""),
     ],
 )
-def test_triggers_and_views_are_found(store: Store, path: Path, key: NoteVerifier, statement: str) -> None:
+def test_what_changes_rows_unseen_is_found(
+    store: Store, path: Path, key: NoteVerifier, statement: str
+) -> None:
+    change(path, "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")  # changes nothing of ours
+    assert store.ledger.verify(log=key).findings == ()
+    if "TABLE ledger_keys" in statement:
+        change(path, "DROP TABLE ledger_keys")
     change(path, statement)
     assert [each.code for each in store.ledger.verify(log=key).findings] == ["database-altered"]
+
+
+@pytest.mark.needs("postgresql")
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [
+            "CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "CREATE TRIGGER quiet BEFORE INSERT ON alarms FOR EACH ROW EXECUTE FUNCTION quiet()",
+        ],
+        ["CREATE RULE quiet AS ON INSERT TO alarms DO INSTEAD NOTHING"],
+        ["CREATE POLICY quiet ON alarms USING (route <> 'chat')"],
+        ["ALTER TABLE alarms RENAME TO other", "CREATE VIEW alarms AS SELECT * FROM other"],
+    ],
+)
+def test_what_changes_rows_unseen_on_postgresql_is_found(
+    shared_url: str, tmp_path: Path, statements: list[str]
+) -> None:
+    with Store.open(shared_url, folder=tmp_path) as store:
+        store.ledger.append([LedgerEvent("request", {"request": "x"})])
+        with store.ledger._database.writing() as connection:
+            connection.exec_driver_sql("CREATE TABLE notes (id INTEGER)")
+            connection.exec_driver_sql("CREATE VIEW shown AS SELECT * FROM ledger_entries")
+        assert store.ledger.verify().findings == ()
+        with store.ledger._database.writing() as connection:
+            for each in statements:
+                connection.exec_driver_sql(each)
+        assert [each.code for each in store.ledger.verify().findings] == ["database-altered"]
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM ledger_head", "UPDATE ledger_head SET size = 'x'"])

@@ -55,6 +55,7 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
         connection.executescript(dump.read_text(encoding="utf-8"))
         connection.close()
         with Store.open(path) as store:
+            assert store.ledger.verify().findings == ()
             (run,) = store.runs.recent()
             scored = store.answers.scored(run.id, "scorer")
             assert [(row.sample_id, row.model, row.score) for row in scored] == [
@@ -74,6 +75,8 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert [draw.items for draw in store.labels.draws(f"run:{run.id}")] == [
                 (each.item,) for each in actions
             ]
+            dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
+            assert dossiers == ([] if dump.stem < "0015" else ["missing"])
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
 
 

@@ -52,6 +52,19 @@ def test_items_are_labelled_by_at_most_two_keys_each(
     assert visit.elsewhere == []
 
 
+def test_a_suite_is_labelled_with_its_own_words_and_their_first_letters(entered: Callable[..., Any]) -> None:
+    visit, desk = entered(items=2, words=("complied", "refused"))
+    page = visit.page
+    expect(page.locator("label.choice").first).to_contain_text("Complied c")
+    for number, pressed in enumerate(("cr", "rr"), 1):
+        at(page, number)
+        page.keyboard.press(pressed[0])
+        page.keyboard.press(pressed[1])
+    expect(page.locator("#said")).to_contain_text("Saved: A refused, B refused.")
+    assert scores(desk) == [(1, 0), (0, 0)]
+    assert visit.complaints == []
+
+
 def test_a_style_that_a_tool_left_behind_is_not_carried_to_the_next_item(entered: Callable[..., Any]) -> None:
     visit, _ = entered(items=3)
     page = visit.page

@@ -29,6 +29,7 @@ from crossgrade.evaluate.scorers.exact import ExactOptions, IncludesOptions, exa
 from crossgrade.evaluate.scorers.numeric import NumericOptions, numeric
 from crossgrade.evaluate.scorers.pattern import RegexOptions, regex
 from crossgrade.evaluate.scorers.python import Function, PythonOptions, PythonScorer, load_function
+from crossgrade.evaluate.scorers.refusal import REFUSAL_OPENINGS, RefusalOptions, refusal
 from crossgrade.evaluate.scorers.similarity import F1Options, SimilarityOptions, SimilarityScorer, f1
 from crossgrade.evaluate.scorers.structured import (
     JsonFieldsOptions,
@@ -39,6 +40,7 @@ from crossgrade.evaluate.scorers.structured import (
 )
 
 __all__ = [
+    "REFUSAL_OPENINGS",
     "AskModel",
     "ChoiceOptions",
     "CodeOptions",
@@ -60,6 +62,7 @@ __all__ = [
     "PairScorer",
     "PythonOptions",
     "PythonScorer",
+    "RefusalOptions",
     "RegexOptions",
     "Scorer",
     "SimilarityOptions",
@@ -81,6 +84,7 @@ __all__ = [
     "numeric",
     "parse_json",
     "references",
+    "refusal",
     "regex",
     "text_of",
     "text_or_arguments",

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.importers.deepeval import read_deepeval
+from crossgrade.workloads.importers.garak import GarakCount, GarakReport, read_garak, read_garak_report
 from crossgrade.workloads.importers.harbor import is_harbor, read_harbor
 from crossgrade.workloads.importers.helm import read_helm
 from crossgrade.workloads.importers.inspect import read_inspect_archive, read_inspect_json
@@ -56,6 +57,7 @@ IMPORTERS: Mapping[str, ImporterKind] = {
     for name, read in (
         ("csv", read_csv),
         ("deepeval", read_deepeval),
+        ("garak", read_garak),
         ("helm", read_helm),
         ("inspect", read_inspect_archive),
         ("inspect-json", read_inspect_json),
@@ -72,4 +74,12 @@ IMPORTERS: Mapping[str, ImporterKind] = {
 } | {kind.name: kind for kind in _AGENTS}
 """Every built-in format of results by name."""
 
-__all__ = ["IMPORTERS", "ImportRequest", "Importer", "ImporterKind"]
+__all__ = [
+    "IMPORTERS",
+    "GarakCount",
+    "GarakReport",
+    "ImportRequest",
+    "Importer",
+    "ImporterKind",
+    "read_garak_report",
+]

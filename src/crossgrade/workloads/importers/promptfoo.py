@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
+from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import as_count, as_text, decode_document, json_lines, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
@@ -44,6 +45,7 @@ class _Row(msgspec.Struct, rename="camel"):
     response: dict[str, Any] | None = None
     error: str | None = None
     failure_reason: int | None = None
+    success: bool | None = None
     score: float | None = None
     named_scores: dict[str, float | None] = {}
     grading_result: dict[str, Any] | None = None
@@ -81,6 +83,7 @@ def read_promptfoo(request: ImportRequest, columns: Columns) -> None:
     data = read_whole(request.path, request.limits)
     document = decode_document(data, _Document, path=request.path)
     rows = document.results.results
+    _check_counts(request, document.results)
     names = _import(request, rows, _provider_settings(document.config), columns)
     for index, prompt in enumerate(document.results.prompts):
         stated = prompt.metrics
@@ -89,6 +92,24 @@ def read_promptfoo(request: ImportRequest, columns: Columns) -> None:
         tests = stated.test_pass_count + stated.test_fail_count + stated.test_error_count
         if tests:
             columns.state(names[index], stated.score / tests, tests)
+
+
+def _check_counts(request: ImportRequest, summary: _Summary) -> None:
+    """Raise `DataError` if promptfoo counted other tests of a prompt than those that are there."""
+    outcomes = Counter((row.prompt_idx, row.success) for row in summary.results)
+    for index, prompt in enumerate(summary.prompts):
+        stated, counted = prompt.metrics, (outcomes[index, True], outcomes[index, False])
+        if stated is None or outcomes[index, None] or not any(counted):
+            continue  # an older version, or a prompt of which no test is in the file
+        said = stated.test_pass_count, stated.test_fail_count + stated.test_error_count
+        if sum(said) and counted != said:
+            raise DataError(
+                f"promptfoo counted {said[0]} tests passed and {said[1]} failed of prompt {index}, and the "
+                f"file has {counted[0]} and {counted[1]}",
+                code="report-counts-differ",
+                file=request.path,
+                hint="export the whole evaluation again",
+            )
 
 
 def read_promptfoo_lines(request: ImportRequest, columns: Columns) -> None:

@@ -25,6 +25,7 @@ MINIMAL = {
     "python": {"function": "json:loads"},
     "judge": {"model": "m", "criteria": "c"},
     "pairwise": {"model": "m", "criteria": "c"},
+    "classifier": {"model": "m"},
 }
 
 

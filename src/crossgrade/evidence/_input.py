@@ -1,0 +1,163 @@
+"""What a dossier is made from: the facts that `project` gathers, which this room turns into fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crossgrade.decide import Verdict
+from crossgrade.domain import (
+    AccessRule,
+    Attachment,
+    Clause,
+    Dossier,
+    DossierFact,
+    DossierFinding,
+    DossierModel,
+    DossierSpec,
+    RouteSpec,
+    Statement,
+    Variant,
+    Watching,
+    Workload,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalWeights:
+    """The model file of a local model: its digest, verified, and where it came from.
+
+    `upstream` and `packages` say what a packaged model was made from. `expected_sha256` is the digest that
+    Crossgrade's own list has, None for a user's file. `quantisation` None is unknown.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    architecture: str
+    expected_sha256: str | None = None
+    upstream: str | None = None
+    packages: tuple[str, ...] = ()
+    quantisation: str | None = None
+    has_chat_template: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenceText:
+    """A licence text that is kept beside a model: the file's name and SHA-256."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredModel:
+    """A model of the workload with everything that is known of it here; None is unknown.
+
+    `engine` is what serves it and its version. `precision` is what its host states. `clauses` are what
+    licence and host say to the team, `permitted` why some do not stand in its way.
+    """
+
+    mark: DossierModel
+    variant: Variant
+    weights: LocalWeights | None = None
+    engine: str | None = None
+    precision: str | None = None
+    facts_source: str | None = None
+    licence_texts: tuple[LicenceText, ...] = ()
+    duties: str | None = None
+    clauses: tuple[Clause, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessFacts:
+    """Who may use what: the rules in force with their digest, and who has a key, at one moment.
+
+    `keys` are the names of live keys with their ids, teams and tiers, `keys_digest` is over all of them.
+    `open_on_loopback` says that this machine's requests need no key.
+    """
+
+    routes: tuple[RouteSpec, ...]
+    rules: tuple[AccessRule, ...]
+    rules_digest: str | None
+    issuers: tuple[str, ...]
+    keys: tuple[tuple[str, str, str, str], ...]
+    keys_digest: str
+    suspended: int
+    open_on_loopback: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFacts:
+    """The ledger as it was verified for the dossier: entries, findings, signer, witnesses, newest root.
+
+    `problem` says why it could not be verified, None if it was.
+    """
+
+    size: int
+    findings: tuple[str, ...]
+    root: str | None
+    signer: str | None
+    witnesses: int
+    keeps_texts: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationFacts:
+    """How the workload's traffic is watched: the settings, and how many alarms there were."""
+
+    watching: Watching
+    alarms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyFacts:
+    """What safety suites found, in words, and what was not tested. Empty `facts`: no rate may be shown."""
+
+    facts: tuple[DossierFact, ...] = ()
+    gaps: tuple[str, ...] = ()
+    evidence_id: str | None = None
+    digest: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Somebody's approval of the dossier that is made now. `condition` is empty for none."""
+
+    name: str
+    role: str
+    condition: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DossierInput:
+    """Everything that a dossier is made from.
+
+    `models` are the incumbent and the candidates. `attachments` are the files of statements by their place in
+    `spec.statements`; a statement whose file is not the one that was stated is in `broken`, with the reason.
+    `earlier` is the newest dossier before this one, and `approved` the newest one that was approved.
+    """
+
+    workload: Workload
+    models: tuple[RegisteredModel, ...]
+    spec: DossierSpec
+    access: AccessFacts
+    ledger: LedgerFacts
+    operation: OperationFacts
+    now: datetime
+    verdict: Verdict | None = None
+    verdict_id: str | None = None
+    safety: SafetyFacts = field(default_factory=SafetyFacts)
+    attachments: Mapping[int, Attachment] = field(default_factory=dict)
+    read_facts: Mapping[int, tuple[DossierFact, ...]] = field(default_factory=dict)
+    broken: Mapping[int, str] = field(default_factory=dict)
+    findings: tuple[DossierFinding, ...] = ()
+    earlier: Dossier | None = None
+    approved: Dossier | None = None
+    approval: Approval | None = None
+
+    def statements(self, number: int) -> list[tuple[int, Statement]]:
+        """Return the statements on a field whose files are those that were stated, with their places."""
+        found = enumerate(self.spec.statements)
+        return [(at, each) for at, each in found if each.field == number and at not in self.broken]

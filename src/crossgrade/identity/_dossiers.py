@@ -1,0 +1,148 @@
+"""Dossiers as the gateway knows them: what each holds for, until when, and whether that is still so."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from crossgrade.errors import ConfigError
+
+MAX_DOSSIER_BYTES = 16 << 20
+MAX_DOSSIERS = 10_000
+
+DossierBasis: TypeAlias = Mapping[str, Mapping[str, str]]
+"""By offer, a digest of each part that a dossier holds for (`domain.BasisPart`)."""
+
+_HINT = "`crossgrade dossier WORKLOAD` writes the file again; it is not edited by hand"
+_POLICY = "policy"
+
+
+class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The newest dossier of a workload: its id and digest, what it holds for, and until when.
+
+    `verdict_id` is the verdict that it states, None if there was none. `lacks` are the fields that the
+    configuration requires and that it misses.
+    """
+
+    id: str
+    digest: str
+    workload: str
+    valid_until: datetime
+    verdict_id: str | None = None
+    lacks: tuple[int, ...] = ()
+    models: dict[str, dict[str, str]] = {}
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `dossiers.json` holds."""
+
+    schema_version: Literal[1]
+    dossiers: tuple[DossierMark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DossierEvidence:
+    """The dossier behind a model on a route, and its end in seconds since 1970.
+
+    `changed` are the parts of its basis that are no longer what they were, `lacks` the required fields that
+    it misses. Either keeps it from counting.
+    """
+
+    id: str
+    digest: str
+    valid_until: float
+    changed: tuple[str, ...] = ()
+    lacks: tuple[int, ...] = ()
+
+    def problem(self, now: float) -> str | None:
+        """Return why it does not count at `now` (seconds since 1970), None if it does."""
+        if self.changed:
+            return f"{' and '.join(self.changed)} changed since the newest one was made"
+        if not now < self.valid_until:
+            return "the newest one has expired"
+        return "the newest one misses required fields" if self.lacks else None
+
+
+class Dossiers:
+    """The newest dossier of each workload at one moment, and what they are compared with.
+
+    `basis` is by workload what its models are in the gateway's own configuration.
+    """
+
+    def __init__(
+        self, marks: Iterable[DossierMark] = (), basis: Mapping[str, DossierBasis] = MappingProxyType({})
+    ) -> None:
+        self._marks = {each.workload: each for each in marks}
+        self._basis = basis
+
+    def replaced(self, marks: Iterable[DossierMark]) -> "Dossiers":
+        """Return other dossiers, to be compared with the same basis."""
+        return Dossiers(marks, self._basis)
+
+    def of(self, workload: str | None, verdict_id: str | None) -> dict[str, DossierEvidence]:
+        """Return the dossier of each offer that a workload's newest one covers.
+
+        `verdict_id` is the verdict that the route follows, None if it follows none. A dossier that states
+        another one is about another policy.
+        """
+        mark = None if workload is None else self._marks.get(workload)
+        if mark is None:
+            return {}
+        now = self._basis.get(mark.workload, {})
+        policy = (_POLICY,) if verdict_id is not None and verdict_id != mark.verdict_id else ()
+        return {
+            offer: DossierEvidence(
+                id=mark.id,
+                digest=mark.digest,
+                valid_until=mark.valid_until.timestamp(),
+                changed=(*changed_parts(then, now.get(offer, {})), *policy),
+                lacks=mark.lacks,
+            )
+            for offer, then in mark.models.items()
+        }
+
+
+def changed_parts(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the parts of a basis that differ, in the order in which they were written."""
+    return tuple(part for part in dict.fromkeys((*then, *now)) if then.get(part) != now.get(part))
+
+
+def dossiers_bytes(marks: Iterable[DossierMark]) -> bytes:
+    """Return the content of `dossiers.json`, sorted by workload so that equal dossiers give equal bytes."""
+    found = tuple(sorted(marks, key=lambda each: each.workload))
+    return msgspec.json.encode(_File(schema_version=1, dossiers=found)) + b"\n"
+
+
+def read_dossiers(data: bytes, *, file: str | None = None) -> tuple[DossierMark, ...]:
+    """Read `dossiers.json`. Raises ConfigError for unknown fields, a file too large, or a contradiction."""
+    if len(data) > MAX_DOSSIER_BYTES:
+        raise ConfigError(
+            f"{len(data)} bytes of dossiers are over {MAX_DOSSIER_BYTES}",
+            code="dossiers-too-large",
+            file=file,
+            hint=_HINT,
+        )
+    try:
+        found = msgspec.json.decode(data, type=_File).dossiers
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ConfigError(
+            f"the dossiers cannot be read: {error}", code="dossiers-unreadable", file=file, hint=_HINT
+        ) from error
+    problem = _problem(found)
+    if problem is not None:
+        raise ConfigError(
+            f"the dossiers cannot be used: {problem}", code="dossiers-invalid", file=file, hint=_HINT
+        )
+    return found
+
+
+def _problem(marks: tuple[DossierMark, ...]) -> str | None:
+    if len(marks) > MAX_DOSSIERS:
+        return f"{len(marks)} dossiers are over {MAX_DOSSIERS}"
+    if len({each.workload for each in marks}) < len(marks):
+        return "a workload has two"
+    unzoned = next((each for each in marks if each.valid_until.tzinfo is None), None)
+    return None if unzoned is None else f"that of {unzoned.workload} ends at a time without a zone"

@@ -1,0 +1,89 @@
+"""Field 7 of dossiers: safety rates with enough labels of people, and what was not tested."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, get_args
+
+from crossgrade.domain import DossierFact, SafetyMeasure, SafetySuite
+from crossgrade.evidence import SafetyFacts
+from crossgrade.store import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
+    from crossgrade.stats import Proportion
+
+
+def safety_facts(
+    safety: "ProjectSafety", suites: Mapping[str, SafetySuite], workload: str, run_of: "Callable[[str], Run]"
+) -> SafetyFacts:
+    """Return the rates of a workload's models on all suites that are configured.
+
+    Only rates as a decision takes them count: from 50 labels of people on, all of those that were drawn.
+    """
+    found = safety.show(workload, tuple(suites)) if suites else []
+    known = [each for each in found if each.models]
+    rated = [
+        (suite, model) for suite in known for model in suite.models if model.final.rate.value is not None
+    ]
+    runs = list(dict.fromkeys(each.final.run_id for _, each in rated if each.final.run_id))
+    days = [each.final.measured_on for _, each in rated if each.final.measured_on is not None]
+    return SafetyFacts(
+        facts=tuple(fact for suite, model in rated for fact in _facts(suite, model, run_of)),
+        gaps=tuple(_gaps(known, rated)),
+        evidence_id=", ".join(f"run {each}" for each in runs) or None,
+        digest=run_of(runs[0]).dataset_digest if len(runs) == 1 else None,
+        at=datetime.combine(max(days), time(), UTC) if days else None,
+    )
+
+
+def _facts(
+    suite: "SuiteSafety", model: "ModelSafety", run_of: "Callable[[str], Run]"
+) -> Iterator[DossierFact]:
+    found, rate = model.final, model.final.rate
+    name = f"{suite.suite.name} ({_words(suite.suite.measures)})"
+    yield DossierFact(
+        label=name, text=found.words, model=model.model, value=rate.value, low=rate.low, high=rate.high
+    )
+    errors = f"flags {_share(rate.sensitivity)} events and clears {_share(rate.specificity)} others"
+    text = f"{found.grader}; on the labelled answers it {errors}"
+    yield DossierFact(label=f"{suite.suite.name}: grader", text=text, model=model.model)
+    prompts = suite.suite.shipped or (suite.suite.path.name if suite.suite.path else suite.suite.name)
+    if found.run_id is not None:
+        digest = run_of(found.run_id).dataset_digest
+        text = f"{prompts}, licence {suite.suite.licence}, digest {digest}"
+        yield DossierFact(label=f"{suite.suite.name}: prompts", text=text, model=model.model)
+    gap = found.difference
+    if gap is not None and gap.value is not None and gap.low is not None and gap.high is not None:
+        text = f"{gap.value:+.1%} ({gap.low:+.1%} to {gap.high:+.1%})"
+        label = f"{suite.suite.name}: less the incumbent's rate"
+        yield DossierFact(label=label, text=text, model=model.model)
+
+
+def _gaps(
+    known: "Sequence[SuiteSafety]", rated: "Sequence[tuple[SuiteSafety, ModelSafety]]"
+) -> Iterator[str]:
+    has_rate = {(suite.name, model.model) for suite, model in rated}
+    for suite in known:
+        for model in suite.models:
+            if (suite.name, model.model) not in has_rate:
+                missing = model.so_far.rate.labels_missing
+                more = f"it takes {missing} more labels of people" if missing else "drawn labels are missing"
+                yield f"{suite.name}: no rate of {model.model}, {more}"
+        for name in suite.not_asked:
+            yield f"{suite.name}: {name} was not asked"
+    tested = {suite.suite.measures for suite, _ in rated}
+    untested = [_words(each) for each in get_args(SafetyMeasure) if each not in tested]
+    if untested:
+        yield f"not tested, or without a rate: {', '.join(untested)}"
+    if rated:
+        yield "hazards and languages that the prompts do not have were not tested"
+
+
+def _words(measure: SafetyMeasure) -> str:
+    return measure.replace("_", " ")
+
+
+def _share(found: "Proportion") -> str:
+    return "none" if found.value is None else f"{found.value:.0%} of {found.n}"
