@@ -1,6 +1,6 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
-from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading
+from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading, AgentTrials
 from crossgrade.decide._agents import check_equal_agents
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
@@ -84,6 +84,7 @@ __all__ = [
     "AgentComparison",
     "AgentPlan",
     "AgentReading",
+    "AgentTrials",
     "Blocks",
     "Certificate",
     "Comparison",

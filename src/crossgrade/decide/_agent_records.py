@@ -1,6 +1,7 @@
 """What a verdict says of agents' runs: both readings of missing verdicts, and what more would show."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from crossgrade.domain import AgentRuns, Estimate
@@ -21,6 +22,26 @@ class AgentReading:
     candidate_solved: float
     difference_points: Estimate
     retention: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTrials:
+    """What trials of a team's agent say of one candidate, as evidence that an agentic workload requires.
+
+    They were decided on by themselves, at the floor and error rate of the workload: `certified`,
+    `shown_below` or neither. `unfit` says in words why they carry no decision, None if they do. `ran_on` is
+    the day of the newest trial, and `digest` that of the trials' evidence.
+    """
+
+    agent: str
+    ran_on: date
+    certified: bool
+    shown_below: bool
+    words: str
+    digest: str
+    agent_version: str | None = None
+    unfit: str | None = None
+    plans: tuple["AgentPlan", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

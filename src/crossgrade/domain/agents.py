@@ -1,7 +1,9 @@
 """What is known of the runs of an agent: what they were made with, and why some of them failed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 FailureOrigin: TypeAlias = Literal["agent", "api", "environment", "verifier", "unknown"]
@@ -123,6 +125,24 @@ class AgentRuns:
     without_verdict: int = 0
     failures: tuple[FailureCount, ...] = ()
     same_tasks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTrialsSpec:
+    """Trials of the agent that a workload's requests come from, as a file or folder that `import` reads.
+
+    `ran_on` is the day of the newest trial. `agent_version` None takes any. `declared_equal` are fields of
+    `AgentSetup` that are the same of all runs, though they do not say so, and `models` what the trials call
+    an offer, by its name.
+    """
+
+    path: Path
+    agent: str
+    ran_on: date
+    agent_version: str | None = None
+    declared_equal: tuple[str, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def failure_label(name: str | None, origin: FailureOrigin | None = None) -> str | None:

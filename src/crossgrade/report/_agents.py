@@ -67,8 +67,12 @@ def _lines(verdict: Verdict, one: AgentComparison) -> Iterator[str]:
 def _made(runs: AgentRuns) -> str:
     setup = runs.setup
     named = (("version", setup.agent_version), ("dataset", setup.dataset), ("limits", setup.limits))
-    rest = ", ".join(f"{name} {value or 'unknown'}" for name, value in named)
+    rest = ", ".join(f"{name} {_set(value)}" for name, value in named)
     return f"agent {setup.agent or 'unknown'}, {rest}"
+
+
+def _set(value: str | None) -> str:
+    return "unknown" if value is None else "none" if value == "{}" else value
 
 
 def _trials(runs: AgentRuns) -> str:

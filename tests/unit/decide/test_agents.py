@@ -1,14 +1,18 @@
 """Agents' runs in a verdict: guards, both readings, what a solved task costs."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from crossgrade.decide import (
+    AgentPlan,
+    AgentTrials,
     DecisionSettings,
     Evidence,
+    ModelFacts,
     Verdict,
     check_equal_agents,
     decide_policy,
@@ -16,10 +20,10 @@ from crossgrade.decide import (
     evidence_from_json,
     evidence_to_json,
 )
-from crossgrade.domain import AgentRuns, AgentSetup, FailureCount
+from crossgrade.domain import AgentRuns, AgentSetup, FailureCount, Requirements
 from crossgrade.errors import DataError
 from tests.codes import check_error
-from tests.unit.decide.conftest import NOW, evidence
+from tests.unit.decide.conftest import NOW, evidence, table
 
 SETUP = AgentSetup(agent="harness", agent_version="1", dataset="core@1", limits="{}")
 
@@ -152,3 +156,64 @@ def test_evidence_keeps_its_runs() -> None:
     assert evidence_digest(again) == evidence_digest(found)
     changed = replace(found, incumbent=replace(found.incumbent, runs=runs(trials=1)))
     assert evidence_digest(changed) != evidence_digest(found)
+
+
+class TestRequirement:
+    """`requirements.evidence: agentic`, met by trials of the team's own agent."""
+
+    @staticmethod
+    def decide(trials: AgentTrials | None, **settings: Any) -> Verdict:
+        found = evidence(*table(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+        facts = ModelFacts(model="b", trials=trials)
+        needs = Requirements(evidence="agentic")
+        return decided(found, requirements=needs, facts=(facts,), **settings)
+
+    @staticmethod
+    def trials(**changed: Any) -> AgentTrials:
+        known: dict[str, Any] = {
+            "agent": "harness",
+            "ran_on": NOW.date(),
+            "certified": True,
+            "shown_below": False,
+            "words": "keeps 1.02 over 80 tasks",
+            "digest": "sha256:0",
+        }
+        return AgentTrials(**(known | changed))
+
+    def test_certified_trials_let_it_move(self) -> None:
+        verdict = self.decide(self.trials())
+        assert verdict.name == "switch"
+        (check,) = [each for each in verdict.requirements if each.name == "agent trials"]
+        assert check.met is True
+
+    def test_the_verdict_ends_with_its_trials(self) -> None:
+        old = NOW.date() - timedelta(days=60)
+        verdict = self.decide(self.trials(ran_on=old), valid_days=70)
+        assert verdict.name == "switch"
+        assert verdict.valid_until.date() == NOW.date() + timedelta(days=10)
+        expired = self.decide(self.trials(ran_on=old), valid_days=60)
+        assert (expired.name, expired.policy.kind) == ("undecided", "keep")
+
+    def test_without_trials_it_stays(self) -> None:
+        verdict = self.decide(None)
+        assert verdict.name == "keep"
+        assert {each.code for each in verdict.would_change} >= {"evidence-imported"}
+
+    @pytest.mark.parametrize(
+        ("changed", "name"),
+        [
+            ({"certified": False}, "undecided"),
+            ({"certified": False, "shown_below": True}, "keep"),
+            ({"unfit": "agent-parity: not known"}, "undecided"),
+        ],
+    )
+    def test_other_trials(self, changed: dict[str, Any], name: str) -> None:
+        assert self.decide(self.trials(**changed)).name == name
+
+    def test_what_to_run_next(self) -> None:
+        plan = AgentPlan(more="tasks", tasks=200, attempts=5, trials=1200, usd=340.0)
+        verdict = self.decide(self.trials(certified=False, plans=(plan,)))
+        (remark,) = [each for each in verdict.would_change if each.code == "trials-run"]
+        assert "1,200" in remark.text
+        assert "$340" in remark.text
+        assert (remark.candidate, remark.requirement) == ("b", "agent trials")
