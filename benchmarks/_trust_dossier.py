@@ -32,7 +32,7 @@ def dossier_rows() -> list[Row]:
     with TemporaryDirectory(prefix="bench-dossier-") as folder:
         rows = list(_demo_rows(Path(folder)))
     with TemporaryDirectory(prefix="bench-dossier-") as folder:
-        return [*rows, _expiry_row(Path(folder))]
+        return [*rows, *_gate_rows(Path(folder))]
 
 
 def _demo_rows(folder: Path) -> Iterator[Row]:
@@ -95,8 +95,8 @@ def _is_valid(document: dict[str, object]) -> bool:
     return True
 
 
-def _expiry_row(folder: Path) -> Row:
-    """How long a gated route still answers after its dossier has expired."""
+def _gate_rows(folder: Path) -> Iterator[Row]:
+    """How long it takes until a gated route answers after a new dossier, and refuses after its end."""
     (folder / "t.jsonl").write_text('{"input": "a", "target": "b"}\n')
     with FakeProvider("hello", api_key="sk-behind") as provider:
         model = {
@@ -119,33 +119,49 @@ def _expiry_row(folder: Path) -> Row:
             "access": {"rules": [{"name": "audited", "evidence": "dossier"}]},
         }
         with serving(folder, config, environ={"BEHIND": "sk-behind"}) as served:
-            seconds = [_served_after_expiry_s(served) for _ in range(_EXPIRIES)]
-    return Row(
-        figure="gated route answers after its dossier expired, longest",
-        value=max(seconds),
+            seconds = [_opened_and_served_s(served) for _ in range(_EXPIRIES)]
+    opened, late = (max(each) for each in zip(*seconds, strict=True))
+    asked = "`crossgrade serve`, one worker, asked every 10 ms"
+    yield Row(
+        figure="gated route refuses after its dossier was made, longest",
+        value=opened,
         unit="s",
         must="<= 1",
-        holds=max(seconds) <= 1,
-        conditions="`crossgrade serve`, one worker, a dossier that ends 2 s after it was made, asked every 10 ms",
+        holds=opened <= 1,
+        conditions=f"{asked}; until the first answer, from the end of `Project.dossiers.make`",
+        spread=f"{_EXPIRIES} dossiers",
+    )
+    yield Row(
+        figure="gated route answers after its dossier expired, longest",
+        value=late,
+        unit="s",
+        must="<= 1",
+        holds=late <= 1,
+        conditions=f"{asked}; dossiers that end about 2 s after they were made",
         spread=f"{_EXPIRIES} dossiers",
     )
 
 
-def _served_after_expiry_s(served: Served) -> float:
-    """Make a dossier that ends in 2 s; return how long after that requests are still answered."""
+def _opened_and_served_s(served: Served) -> tuple[float, float]:
+    """Make a dossier that ends in 2 s.
+
+    Returns the seconds until a request is answered, and for how long after the end requests still are.
+    """
     end = datetime.now(UTC) + timedelta(seconds=2)
     with Project.open(served.folder / "crossgrade.yaml") as project:
         project.dossiers.make("triage", now=end - timedelta(days=project.config.dossier.valid_days))
-    last, stop = 0.0, end.timestamp() + _PATIENCE_S
+    made = time.time()
+    opened, last, stop = None, 0.0, end.timestamp() + _PATIENCE_S
     while time.time() < stop:
         asked = time.time()
         if _is_answered(served):
             last = asked
+            opened = time.time() - made if opened is None else opened
         elif asked > end.timestamp():
             break
         time.sleep(0.01)
-    assert last, "the dossier never opened the route"
-    return max(0.0, last - end.timestamp())
+    assert opened is not None, "the dossier never opened the route"
+    return opened, max(0.0, last - end.timestamp())
 
 
 def _is_answered(served: Served) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -276,6 +277,47 @@ def test_reports_of_garak_become_runs_that_people_label(cli: CommandLine, safe: 
         plan = opened.labelling.plan("echo.harm")
         assert len(plan.draw.items) == 28
         assert all(len(row.answers) == 1 for row in plan.rows.values())
+
+
+def test_a_report_is_about_the_model_that_it_was_imported_for(cli: CommandLine, safe: Project) -> None:
+    report = min(DATA.glob("garak-*.report.jsonl.gz"))
+    given = ("safety", "import", report, "--model", "new", "--workload", "echo", "--suite", "harm")
+    cli.succeeds(*given, "--metric", "any")
+    assert [each["model"] for each in shown(cli)["models"]] == ["new"]
+    safe.change("model: new-model", "model: newer-model")
+    assert (shown(cli)["models"], shown(cli)["not_asked"]) == ([], ["old", "new"])
+    assert json.loads(cli.succeeds(*given, "--metric", "any", "--json").out)["is_new"]
+    safe.change("measures: harmful_compliance", "measures: over_refusal")
+    assert shown(cli)["models"] == []
+
+
+def test_a_report_whose_import_was_interrupted_is_imported_again(cli: CommandLine, safe: Project) -> None:
+    report = min(DATA.glob("garak-*.report.jsonl.gz"))
+    given = ("safety", "import", report, "--model", "new", "--workload", "echo", "--suite", "harm")
+    cli.succeeds(*given, "--metric", "any")
+    with sqlite3.connect(safe.folder / ".crossgrade" / "crossgrade.db") as connection:
+        connection.execute("DELETE FROM run_events")
+        connection.execute("DELETE FROM answers")
+    connection.close()
+    assert json.loads(cli.succeeds(*given, "--metric", "any", "--json").out)["is_new"]
+    assert shown(cli)["models"][0]["so_far"]["rate"]["n"] == 28
+
+
+def test_labels_say_nothing_of_another_measure(
+    cli: CommandLine, safe: Project, script: dict[str, Script]
+) -> None:
+    guard = f"  guard: {{provider: openai-compatible, model: guard-model, base_url: '{safe.fake.base_url}', api_key_env: FAKE_API_KEY, prices: [{{input_per_mtok: 1, output_per_mtok: 1}}]}}"
+    safe.change("safety: {", f"{guard}\nsafety: {{")
+    safe.change("licence: own,", "licence: own, grader: {kind: classifier, options: {model: guard}},")
+    script["guard-model"] = lambda request: Reply("unsafe" if COMPLIANCE in request.prompt else "safe")
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    assert shown(cli)["models"][0]["final"]["rate"]["value"] == 0
+    safe.change("measures: harmful_compliance", "measures: over_refusal")
+    found = shown(cli)
+    assert (found["models"], found["not_asked"]) == ([], ["old", "new"])
+    assert [each["met"] for each in found["checks"]] == [None]
 
 
 def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._output import note, print_table
+from crossgrade.domain import SAFETY_NAMES
 
 if TYPE_CHECKING:
     from crossgrade.project import ModelSafety, SuiteSafety
@@ -27,7 +28,7 @@ _MET = {True: "met", False: "missed", None: "unknown"}
 
 def print_suite(found: "SuiteSafety") -> None:
     """Print what is known of a suite, and note on stderr what is missing."""
-    click.echo(f"{found.suite.name}: {found.suite.measures.replace('_', ' ')}")
+    click.echo(f"{found.suite.name}: {SAFETY_NAMES[found.suite.measures]}")
     if found.models:
         print_table(_HEADERS, [_row(each) for each in found.models], right=_HEADERS[2:])
     _print_categories(found)

@@ -449,6 +449,7 @@ _TELLING = {
     "key": ("key_id", "event", "name"),
     "handover": ("to", "by", "because"),
     "approval": ("offer", "step", "workload"),
+    "dossier": ("id", "workload", "valid_until", "models", "missing"),
     "erasure": ("subject", "texts", "workload", "samples", "by", "because"),
     "access": ("event", "rules_digest", "principal", "route", "model", "decision", "code"),
     "request": ("request", "principal", "route", "model", "programme"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table, warn
+from crossgrade.cli._output import note, one_line, print_json, print_table, warn
 from crossgrade.cli._params import complete_workload
 from crossgrade.cli._spending import check_report_extra
 
@@ -144,9 +144,12 @@ def _show_check(check: "DossierCheck", *, as_json: bool) -> int:
         print_json(data, schema_version=1)
     else:
         until = f"{check.stored.dossier.valid_until:%Y-%m-%d %H:%M} UTC"
-        click.echo(f"dossier {check.stored.id}: {'holds' if check.holds else 'does not hold'}, until {until}")
+        click.echo(f"dossier {check.stored.id}: {f'holds until {until}' if check.holds else 'does not hold'}")
         for reason in check.reasons:
-            click.echo(f"  {reason}")
+            click.echo(f"  {one_line(reason)}")
         for finding in check.findings:
-            click.echo(f"  field {finding.field}: {finding.text}")
+            click.echo(f"  field {finding.field}: {one_line(finding.text)}")
+        if not check.holds:
+            workload = check.stored.dossier.workload
+            note(f"make it again with `crossgrade dossier {workload}`", code="dossier-ended")
     return 0 if check.holds else EXIT_EXPIRED

@@ -11,12 +11,12 @@ import msgspec
 from pydantic import ValidationError
 
 from crossgrade.config._access import AccessResolver
-from crossgrade.config._dossiers import DossierResolver
 from crossgrade.config._litellm import import_litellm, is_litellm
 from crossgrade.config._problems import raise_problems, schema_problems, secret_problems
 from crossgrade.config._resolve import Resolver, with_overrides
 from crossgrade.config._schema import ConfigFile
 from crossgrade.config._serving import ServingResolver
+from crossgrade.config._trust import DossierResolver
 from crossgrade.config._yaml import Position, YamlTree, read_yaml
 from crossgrade.dialects import BUILT_IN_HOSTS, Host
 from crossgrade.domain import (
@@ -121,7 +121,8 @@ def load_config(
     access = AccessResolver(tree, resolver.problems, offers, workloads, resolver.heads, routes, serve)
     rules = access.rules(file.access)
     ledger = serving.ledger(file.ledger)
-    dossier = DossierResolver(resolver, offers, workloads).spec(file.dossier)
+    dossiers = DossierResolver(tree, resolver.problems, resolver.path, offers, workloads)
+    dossier = dossiers.spec(file.dossier)
     raise_problems(resolver.problems)
     canonical = msgspec.json.encode(file.model_dump(mode="json"), order="deterministic")
     return Config(

@@ -46,6 +46,8 @@ _VARIABLE_WANTED = "must be the name of an environment variable: letters, digits
 _PATTERNS = {
     "base_url": _ADDRESS_WANTED,
     "webhook_url": _ADDRESS_WANTED,
+    "url": _ADDRESS_WANTED,
+    "sha256": "must be 64 hexadecimal digits in lower case",
     "issuer": _ADDRESS_WANTED,
     "api_key_env": _VARIABLE_WANTED,
     "webhook_secret_env": _VARIABLE_WANTED,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from crossgrade.config._problems import replica_problems, shown
-from crossgrade.config._safety import SafetyResolver
 from crossgrade.config._schema import (
     ConfigFile,
     ModelSection,
@@ -15,6 +14,7 @@ from crossgrade.config._schema import (
     WorkloadSection,
 )
 from crossgrade.config._section import Section, values
+from crossgrade.config._trust import SafetyResolver
 from crossgrade.config._yaml import YamlTree
 from crossgrade.dialects import CLIENTS, Host, speaks_another_api
 from crossgrade.domain import (

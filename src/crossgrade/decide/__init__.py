@@ -13,6 +13,7 @@ from crossgrade.decide._evidence import (
     RouterGain,
     RouterReport,
     RouterScores,
+    SafetyRate,
 )
 from crossgrade.decide._evidence_json import evidence_from_json, evidence_to_json
 from crossgrade.decide._following import FUTILITY
@@ -62,7 +63,6 @@ from crossgrade.decide._rehearsal import KnownScores, Rehearsed, rehearse, right
 from crossgrade.decide._requirements import missing_evidence
 from crossgrade.decide._router import train_router
 from crossgrade.decide._safety import safety_check
-from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._stopping import Stopping
 from crossgrade.decide._texts import evidence_without_texts, verdict_without_texts
 from crossgrade.decide._thresholds import LEAST_ALPHA

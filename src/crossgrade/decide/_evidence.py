@@ -1,7 +1,8 @@
-"""The columns a verdict is computed from."""
+"""The columns a verdict is computed from, and the safety rates beside them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 
 from crossgrade.decide._observations import Design
 from crossgrade.decide._thresholds import TEXT_KEPT
-from crossgrade.domain import AgentRuns, Origin
+from crossgrade.decide._words import count, percent
+from crossgrade.domain import AgentRuns, Origin, SafetyMeasure
 from crossgrade.routing import Router
+from crossgrade.stats import CalibratedDifference, CalibratedRate
 
 FloatColumn: TypeAlias = NDArray[np.float64]
 BoolColumn: TypeAlias = NDArray[np.bool_]
@@ -234,3 +237,36 @@ class Evidence:
         for name, question in asked.items():
             least[question] = min(name, least.get(question, name))
         return [least[asked[name]] if name in asked else name for name in names]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyRate:
+    """A model's rate of an event on one suite of prompts, with the run and the day that it comes from.
+
+    `grader` names what graded the answers, and `rate` corrects it by people's labels. `difference` is the
+    model's rate less the incumbent's, None for the incumbent itself and where it was not asked. `failed`
+    counts the prompts without an answer, which have no part in the rate.
+    """
+
+    suite: str
+    measures: SafetyMeasure
+    grader: str
+    rate: CalibratedRate
+    difference: CalibratedDifference | None = None
+    failed: int = 0
+    run_id: str | None = None
+    measured_on: date | None = None
+
+    @property
+    def words(self) -> str:
+        """The rate with its interval and bound and its numbers of labels and answers, or what is missing."""
+        rate = self.rate
+        failed = f", {count(self.failed, 'prompt')} without an answer" if self.failed else ""
+        if rate.value is None or rate.low is None or rate.high is None or rate.upper is None:
+            return f"no rate: {count(rate.labels_missing, 'more label')} needed{failed}"
+        sure = percent(rate.level)
+        return (
+            f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], at most "
+            f"{percent(rate.upper)} with {sure} confidence, from {count(rate.labels, 'label')} of "
+            f"{count(rate.n, 'answer')}{failed}"
+        )

@@ -12,9 +12,8 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide._agent_records import AgentComparison, AgentTrials
-from crossgrade.decide._evidence import RouterReport
+from crossgrade.decide._evidence import RouterReport, SafetyRate
 from crossgrade.decide._observations import Blocks
-from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._traffic import TrafficComparison
 from crossgrade.domain import (
     BaselineTest,

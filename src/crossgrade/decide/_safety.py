@@ -7,12 +7,12 @@ a switch. So is a suite without limit, until both models have a rate.
 
 from collections.abc import Iterator
 
+from crossgrade.decide._evidence import SafetyRate
 from crossgrade.decide._guard_tests import finding
 from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
-from crossgrade.decide._safety_facts import SafetyRate
 from crossgrade.decide._view import View
 from crossgrade.decide._words import percent
-from crossgrade.domain import SafetyLimit
+from crossgrade.domain import SAFETY_NAMES, SafetyLimit
 from crossgrade.stats import labels_for_limit
 
 SAFETY_REGRESSION = "safety-regression"
@@ -57,7 +57,7 @@ def safety_regression(view: View) -> Iterator[Guard]:
             worse = gap.low > margin
             yield finding(
                 SAFETY_REGRESSION,
-                f"on {wanted.suite} {model.model}'s rate of {wanted.measures.replace('_', '-')} less that of "
+                f"on {wanted.suite} {model.model}'s rate of {SAFETY_NAMES[wanted.measures]} less that of "
                 f"{incumbent} is {_points(gap.value)} [{_points(gap.low)}, {_points(gap.high)}] points, "
                 + (f"shown to be worse{by_more}" if worse else f"not shown to be worse{by_more}"),
                 "change the candidate's system prompt or choose another one, and run the suite again"

@@ -32,7 +32,6 @@ from crossgrade.dialects._errors import error_words
 from crossgrade.dialects._failures import excerpt, failure, failure_inside, secret_of
 from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects._inbound import InboundRequest, json_marks, read_number
-from crossgrade.dialects._logged import logged_counts
 from crossgrade.dialects._sse import SseEvent, SseReader
 from crossgrade.dialects._table import Dialects, import_place
 from crossgrade.dialects._translation import StreamTranslator
@@ -57,6 +56,7 @@ from crossgrade.dialects.hosts import (
     register_hosts,
     speaks_another_api,
 )
+from crossgrade.dialects.openai_chat.usage import logged_counts
 
 BUILT_IN_DIALECTS: Mapping[str, str] = {
     "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",

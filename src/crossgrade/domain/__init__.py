@@ -61,6 +61,7 @@ from crossgrade.domain.offers import (
 )
 from crossgrade.domain.safety import (
     SAFETY_EVENTS,
+    SAFETY_NAMES,
     SHIPPED_PROMPTS,
     SafetyLimit,
     SafetyMeasure,
@@ -123,6 +124,7 @@ __all__ = [
     "REDIS_URL_ENV",
     "REQUEST_USD",
     "SAFETY_EVENTS",
+    "SAFETY_NAMES",
     "SETUP_FIELDS",
     "SHIPPED_PROMPTS",
     "WINDOWS_S",

@@ -206,6 +206,11 @@ class Dossier:
     findings: tuple[DossierFinding, ...] = ()
     package_version: str = ""
 
+    @property
+    def basis(self) -> Mapping[str, Mapping[str, str]]:
+        """By model, the digest of each part that the dossier holds for."""
+        return {each.name: each.basis for each in self.models}
+
     def field(self, number: int) -> DossierField:
         """Return a field by its number."""
         return self.fields[number - 1]

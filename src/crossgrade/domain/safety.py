@@ -11,6 +11,14 @@ SafetyMeasure = Literal["harmful_compliance", "over_refusal", "injection", "leak
 """What a suite counts: a harmful request that is met, a harmless one that is refused, an instruction in a
 document that is obeyed, or a secret that is given away."""
 
+SAFETY_NAMES: Mapping[SafetyMeasure, str] = {
+    "harmful_compliance": "harmful compliance",
+    "over_refusal": "over-refusal",
+    "injection": "injection",
+    "leakage": "leakage",
+}
+"""What each measure is called in sentences."""
+
 SAFETY_EVENTS: Mapping[SafetyMeasure, tuple[str, str]] = {
     "harmful_compliance": ("complied", "refused"),
     "over_refusal": ("refused", "answered"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -153,9 +154,15 @@ def begin(
     design: RunDesign,
     store: "Store",
     resume: str | None,
+    weights: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
-    """Record a new run and its design, or return the one to resume if it was made under the same settings."""
-    settings = run_settings(workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest)
+    """Record a new run and its design, or return the one to resume if it was made under the same settings.
+
+    `weights` has the digests of local models' files, by variant.
+    """
+    settings = run_settings(
+        workload, dataset_digest=dataset.digest, scorer_digest=scorer_digest, weights=weights
+    )
     if resume is None:
         run = Run(
             id=new_id(),
@@ -179,10 +186,18 @@ def begin(
     return run
 
 
-def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str) -> dict[str, JSON]:
+def run_settings(
+    workload: Workload,
+    *,
+    dataset_digest: str,
+    scorer_digest: str,
+    weights: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, JSON]:
     """Return everything that a run's evidence depends on, as JSON. A run is resumed only if it is equal.
 
-    Prices, time limits and concurrency may change between the parts of a run, so they are left out.
+    Runs of safety suites record what they measure, and the digests of local models' files (`weights`, by
+    variant): their labels count as long as these are the same. Prices, time limits and concurrency may
+    change between the parts of a run, so they are left out.
     """
     settings = {
         "workload": workload.name,
@@ -202,6 +217,8 @@ def run_settings(workload: Workload, *, dataset_digest: str, scorer_digest: str)
         "errors_count_as_zero": workload.errors_count_as_zero,
         "splits_only": workload.splits_only,
     }
+    if workload.suite is not None:
+        settings |= {"measures": workload.suite.measures, "weights": dict(weights)}
     if workload.probes:
         settings["probes"] = list(workload.probes)
     if workload.across:

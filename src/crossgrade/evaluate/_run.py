@@ -129,7 +129,15 @@ async def run_workload(
     check_sealed_elsewhere(workload, samples, incumbent, store=store, elsewhere=sealed_elsewhere or {})
     if resume is None:
         begins()
-    run = begin(workload, dataset, scorer_digest=scorer.digest, design=design, store=store, resume=resume)
+    run = begin(
+        workload,
+        dataset,
+        scorer_digest=scorer.digest,
+        design=design,
+        store=store,
+        resume=resume,
+        weights={each.variant.name: found for each in (incumbent, *candidates) if (found := _weights(each))},
+    )
     if resume is not None:  # and it is of the same settings
         begins()
     plan = RunPlan(
@@ -174,6 +182,12 @@ async def run_workload(
             ending = "futile" if flow.gave_up else "certain"
         end["ending"] = ending
     return RunResult(run_id=run.id, ending=ending, progress=flow.progress())
+
+
+def _weights(variant: OpenVariant) -> str | None:
+    """Return the digest of a local model's file, with which its identity begins."""
+    identity = variant.model.provider.identity
+    return None if identity is None else identity.partition(" ")[0]
 
 
 @contextmanager

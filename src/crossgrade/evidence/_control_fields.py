@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from crossgrade.domain import AccessRule, Dossier, DossierFact, DossierField
-from crossgrade.evidence._changes import basis_changes, field_changes
-from crossgrade.evidence._input import DossierInput
-from crossgrade.evidence._stated import field_of
+from crossgrade.domain import DOSSIER_FIELDS, AccessRule, Dossier, DossierFact, DossierField
+from crossgrade.evidence._input import DossierInput, field_of
+from crossgrade.identity import DossierBasis, changed_parts
 
 _MOST_KEYS = 50
+
+_COMPARED = range(1, 15)
+"""The fields whose content is compared: those after them are about the dossier itself."""
+
+_LIVE = frozenset({12, 13, 14})
+"""Fields that count what happens every day. Only their status is compared; the basis has the access rules."""
 
 
 def access(given: DossierInput) -> DossierField:
@@ -135,7 +140,7 @@ def changes(given: DossierInput, models: Dossier) -> DossierField:
         facts = [DossierFact(label="since the last dossier", text="this is the first one")]
     else:
         which = "approved dossier" if given.approved is not None else "dossier"
-        found = [*basis_changes(before, models), *field_changes(before, models)]
+        found = _differences(before, models)
         label = f"since the {which} of {before.made_at.date()}"
         facts = [DossierFact(label=label, text=each) for each in found or ["nothing changed"]]
     facts.append(DossierFact(label="it expires with a change of", text=_TRIGGERS))
@@ -151,7 +156,7 @@ def approvals(given: DossierInput, models: Dossier) -> DossierField:
     at = given.now
     earlier = None if given.earlier is None else given.earlier.field(16)
     if given.earlier is not None and earlier is not None and earlier.status == "stated":
-        found = [*basis_changes(given.earlier, models), *field_changes(given.earlier, models)]
+        found = _differences(given.earlier, models)
         if found:
             gaps.append(f"what was approved before has changed: {found[0]}")
         else:
@@ -178,3 +183,30 @@ def approvals(given: DossierInput, models: Dossier) -> DossierField:
         author=", ".join(filter(None, authors)),
         at=at,
     )
+
+
+def basis_changes(then: DossierBasis, now: DossierBasis) -> Iterator[str]:
+    """Yield in sentences which models, and which parts of them, are others than in an earlier basis."""
+    for name in then:
+        if name not in now:
+            yield f"{name} is no model of the workload any more"
+    for name, parts in now.items():
+        if name not in then:
+            yield f"{name} is a new model of the workload"
+        else:
+            yield from (f"{part} of {name} changed" for part in changed_parts(then[name], parts))
+
+
+def _differences(before: Dossier, after: Dossier) -> list[str]:
+    """Return in sentences what an earlier dossier holds for or says otherwise."""
+    found = list(basis_changes(before.basis, after.basis))
+    if before.verdict_id != after.verdict_id:
+        found.append(f"the verdict is {after.verdict_id or 'gone'}, and was {before.verdict_id or 'none'}")
+    for number in _COMPARED:
+        then, now = before.field(number), after.field(number)
+        name = f"field {number} ({DOSSIER_FIELDS[number]})"
+        if then.status != now.status:
+            found.append(f"{name} was {then.status} and is {now.status}")
+        elif number not in _LIVE and (then.facts, then.gaps) != (now.facts, now.gaps):
+            found.append(f"{name} says something else")
+    return found

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from crossgrade.domain import DossierFact, DossierField, GenerationSettings
-from crossgrade.evidence._input import DossierInput, RegisteredModel
-from crossgrade.evidence._stated import field_of
+from crossgrade.evidence._input import DossierInput, RegisteredModel, field_of
 
 
 def identity(given: DossierInput) -> DossierField:

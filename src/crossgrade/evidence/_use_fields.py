@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from crossgrade.decide import Verdict
 from crossgrade.domain import DossierFact, DossierField
-from crossgrade.evidence._input import DossierInput
-from crossgrade.evidence._stated import field_of
+from crossgrade.evidence._input import DossierInput, field_of
 from crossgrade.stats import Retention
 
 
@@ -93,7 +92,7 @@ def bias(given: DossierInput) -> DossierField:
         for each in groups
         if each.retention.value is not None and each.segment is not None
     ]
-    unstated = ["no groups of affected persons were compared, and that no persons are affected is not stated"]
+    unstated = ["no groups of affected persons were compared, and nobody states that no persons are affected"]
     found = field_of(9, given, measured=facts, unstated=() if facts else unstated)
     if not facts or verdict is None:
         return found

@@ -424,6 +424,7 @@ class ServedRoutes:
             name: tuple(route for route in in_turn if route.uses(state)) for name, state in targets.items()
         }
         gated = tuple(route for route in self.all if route.gate is not None)
+        self._has_gate_inscribed = any(route.ledger != "off" for route in gated)
         for name, route in self._by_model.items():
             # Access rules decide on a model that no route uses, too, so it is entered as gated routes are.
             like = self._uses[name] or gated
@@ -440,11 +441,10 @@ class ServedRoutes:
 
     def is_gate_inscribed(self, path_route: str | None) -> bool:
         """Return whether a request may be for a gated route with entries in the ledger, by its path alone."""
-        named = None if path_route is None else self.find(path_route, None)
-        return any(
-            route.gate is not None and route.ledger != "off"
-            for route in (self.all if path_route is None else filter(None, (named,)))
-        )
+        if path_route is None:
+            return self._has_gate_inscribed  # strangers can send many, so no route is looked at
+        route = self.find(path_route, None)
+        return route is not None and route.gate is not None and route.ledger != "off"
 
     def later(self, at: float) -> "ServedRoutes":
         """Return the same routes as they are from a later moment on, when more offers may have ended."""

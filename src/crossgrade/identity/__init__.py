@@ -2,6 +2,7 @@
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
 from crossgrade.identity._dossiers import (
+    UNREADABLE,
     DossierBasis,
     DossierEvidence,
     DossierMark,
@@ -52,6 +53,7 @@ __all__ = [
     "MAX_SUSPENDED",
     "PROGRAMME_HEADER",
     "RETRY_S",
+    "UNREADABLE",
     "AccessDecision",
     "AccessRequest",
     "AccessRules",

@@ -16,8 +16,21 @@ MAX_DOSSIERS = 10_000
 DossierBasis: TypeAlias = Mapping[str, Mapping[str, str]]
 """By offer, a digest of each part that a dossier holds for (`domain.BasisPart`)."""
 
+UNREADABLE = "unreadable"
+"""In the place of a digest of something that is gone, or is not what was installed. It equals nothing."""
+
 _HINT = "`crossgrade dossier WORKLOAD` writes the file again; it is not edited by hand"
 _POLICY = "policy"
+_PARTS = {
+    "model": "the model",
+    "weights": "its weights",
+    "engine": "its serving engine",
+    "template": "its prompt template",
+    "settings": "its settings",
+    "access": "the access policy",
+    "policy": "the route's policy",
+}
+"""What the parts of a dossier's basis are in words."""
 
 
 class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,13 +70,24 @@ class DossierEvidence:
     changed: tuple[str, ...] = ()
     lacks: tuple[int, ...] = ()
 
+    def refusal(self, now: float) -> Literal["dossier_expired", "dossier_incomplete"] | None:
+        """Return the code of why it does not count at `now` (seconds since 1970), None if it does."""
+        if self.changed or not now < self.valid_until:
+            return "dossier_expired"
+        return "dossier_incomplete" if self.lacks else None
+
     def problem(self, now: float) -> str | None:
-        """Return why it does not count at `now` (seconds since 1970), None if it does."""
-        if self.changed:
-            return f"{' and '.join(self.changed)} changed since the newest one was made"
-        if not now < self.valid_until:
-            return "the newest one has expired"
-        return "the newest one misses required fields" if self.lacks else None
+        """Return in words why it does not count at `now`, None if it does."""
+        code = self.refusal(now)
+        if code != "dossier_expired":
+            return code and "the newest one misses required fields"
+        changed = self.changed_words
+        return f"{changed} changed since the newest one was made" if changed else "the newest one has expired"
+
+    @property
+    def changed_words(self) -> str | None:
+        """What changed, in words; None if nothing did."""
+        return " and ".join(_PARTS.get(each, each) for each in self.changed) or None
 
 
 class Dossiers:
@@ -106,8 +130,15 @@ class Dossiers:
 
 
 def changed_parts(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the parts of a basis that differ, in the order in which they were written."""
-    return tuple(part for part in dict.fromkeys((*then, *now)) if then.get(part) != now.get(part))
+    """Return the parts of a basis that differ, in the order in which they were written.
+
+    What cannot be read now may be anything, so it differs.
+    """
+    return tuple(
+        part
+        for part in dict.fromkeys((*then, *now))
+        if now.get(part) in {None, UNREADABLE} or then.get(part) != now.get(part)
+    )
 
 
 def dossiers_bytes(marks: Iterable[DossierMark]) -> bytes:

@@ -17,16 +17,6 @@ _Issuers: TypeAlias = tuple[TokenIssuer, ...]
 _MOST_SHOWN = 64
 _LOGIN_MESSAGE = "A stronger or more recent login is required"
 _MAKE_DOSSIER = "ask whoever runs the gateway to make the dossier again (`crossgrade dossier WORKLOAD`)"
-_PARTS = {
-    "model": "the model",
-    "weights": "its weights",
-    "engine": "its serving engine",
-    "template": "its prompt template",
-    "settings": "its settings",
-    "access": "the access policy",
-    "policy": "the route's policy",
-}
-"""What the parts of a dossier's basis are in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +132,8 @@ def _no_dossier(what: RefusedRequest, _: _Issuers) -> AccessError:
 
 def _dossier_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
     dossier = what.dossier
-    why = "its time is over"
-    if dossier is not None and dossier.changed:
-        names = " and ".join(_PARTS.get(each, each) for each in dossier.changed)
-        why = f"{names} changed since it was made"
+    changed = None if dossier is None else dossier.changed_words
+    why = "its time is over" if changed is None else f"{changed} changed since it was made"
     name = "" if dossier is None else f" {dossier.id[:13]}"
     return AccessError(
         f"{_start(what)}: {_rule(what)} needs a dossier of it, and dossier{name} has expired: {why}",

@@ -239,12 +239,7 @@ def _evidence_lacking(rule: AccessRule, asked: AccessRequest, now: float) -> str
         return None if now < asked.evidence.valid_until else "certificate_expired"
     if rule.evidence == "none":
         return None
-    dossier = asked.dossier
-    if dossier is None:
-        return "no_dossier"
-    if dossier.changed or not now < dossier.valid_until:
-        return "dossier_expired"
-    return "dossier_incomplete" if dossier.lacks else None
+    return "no_dossier" if asked.dossier is None else asked.dossier.refusal(now)
 
 
 def _login_lack(rule: AccessRule, login: RequiredLogin, who: Principal, now: float) -> Lack | None:

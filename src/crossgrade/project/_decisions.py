@@ -1,11 +1,15 @@
 """Compares the ledger with what the project has: verdicts, dossiers, keys, route table, and whose texts."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
 
+from crossgrade.domain import JSON
 from crossgrade.ledger import DecidedInLog, KeyDecision, LogEntry, LogFinding
 from crossgrade.routing import route_table_digest
 from crossgrade.store import LedgerTexts, Store
+
+_Facts: TypeAlias = Mapping[str, JSON]
 
 _MOST_NAMED = 1_000
 """So many rows whose subject differs are named."""
@@ -32,38 +36,16 @@ class Decisions:
         if not (self._is_begun or self._store.ledger.is_signed()):
             return []
         return [
-            *self._compared_verdicts(),
+            *_compared("verdict", self._store.verdicts.documents(), self._logged.verdicts),
             *self._compared_dossiers(),
             *self._compared_keys(),
             *self._compared_route(),
         ]
 
-    def _compared_verdicts(self) -> Iterator[LogFinding]:
-        left = dict(self._logged.verdicts)
-        for name, facts in self._store.verdicts.documents():
-            seq, expected = left.pop(name, (None, {}))
-            if seq is None:
-                yield _unrecorded(f"verdict {name}")
-            elif any(facts.get(each) != value for each, value in expected.items()):
-                yield LogFinding(
-                    code="decision-differs", message=f"verdict {name} is not as it was recorded", seq=seq
-                )
-        for name, (seq, _) in left.items():
-            yield LogFinding(code="decision-missing", message=f"verdict {name} is gone", seq=seq)
-
     def _compared_dossiers(self) -> Iterator[LogFinding]:
-        left = dict(self._logged.dossiers)
-        for name, facts in self._store.dossiers.documents():
-            seq, entered = left.pop(name, (None, {}))
-            if seq is None:
-                yield _unrecorded(f"dossier {name}")
-            elif any(entered.get(each) != value for each, value in facts.items()):
-                yield LogFinding(
-                    code="decision-differs", message=f"dossier {name} is not as it was recorded", seq=seq
-                )
-        for name, (seq, _) in left.items():
-            yield LogFinding(code="decision-missing", message=f"dossier {name} is gone", seq=seq)
-        if not self._store.dossiers.is_published():
+        dossiers = self._store.dossiers
+        yield from _compared("dossier", dossiers.documents(), self._logged.dossiers)
+        if not dossiers.is_published():
             message = "`dossiers.json` does not have the newest dossiers of the database"
             yield LogFinding(code="dossiers-differ", message=message)
 
@@ -91,6 +73,23 @@ class Decisions:
         if active != digest:
             message = f"the active route table is {active}, and the newest that was recorded {digest}"
             yield LogFinding(code="route-differs", message=message, seq=seq)
+
+
+def _compared(
+    what: str, rows: Iterable[tuple[str, _Facts]], logged: Mapping[str, tuple[int, _Facts]]
+) -> Iterator[LogFinding]:
+    """Compare rows, by their ids, with the entries that say what they are."""
+    left = dict(logged)
+    for name, facts in rows:
+        seq, expected = left.pop(name, (None, {}))
+        if seq is None:
+            yield _unrecorded(f"{what} {name}")
+        elif any(facts.get(each) != value for each, value in expected.items()):
+            yield LogFinding(
+                code="decision-differs", message=f"{what} {name} is not as it was recorded", seq=seq
+            )
+    for name, (seq, _) in left.items():
+        yield LogFinding(code="decision-missing", message=f"{what} {name} is gone", seq=seq)
 
 
 def _unrecorded(what: str) -> LogFinding:

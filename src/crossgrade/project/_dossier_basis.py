@@ -1,6 +1,6 @@
 """What dossiers hold for: a digest of each part of a workload's models, as they are now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,11 +10,8 @@ import msgspec
 from crossgrade.config import Config
 from crossgrade.domain import Offer, Variant, Workload
 from crossgrade.errors import CrossgradeError
-from crossgrade.identity import DossierBasis, rules_in_force
-from crossgrade.providers.models import ModelShelf, models_home
-
-UNREADABLE = "unreadable"
-"""In the place of a digest of weights that are gone, or are not what was installed."""
+from crossgrade.identity import UNREADABLE, DossierBasis, rules_in_force
+from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
 
 _ENGINE = "xllamacpp"
 
@@ -33,7 +30,7 @@ def dossier_basis(config: Config, workload: Workload, environ: Mapping[str, str]
     rules = rules_in_force(config.access, config.serving.issuers, config.routes.values())
     access = "none" if rules is None else rules.digest
     return {
-        each.name: {**_parts(each, config.root, environ), "access": access}
+        each.name: {**_parts(each, config, environ), "access": access}
         for each in (workload.incumbent, *workload.candidates)
     }
 
@@ -63,24 +60,40 @@ def local_engine() -> str:
         return f"{_ENGINE}, not installed here"
 
 
-def _parts(variant: Variant, root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def _parts(variant: Variant, config: Config, environ: Mapping[str, str]) -> dict[str, str]:
     offer = variant.offer
+    replicas = [_endpoint(config.offers[name]) for name in offer.replicas]
     parts = {
-        "model": _digest((offer.provider, offer.model, offer.base_url, offer.region, offer.replicas)),
+        "model": _digest((_endpoint(offer), replicas)),
         "template": _digest(variant.prompt),
         "settings": _digest(variant.settings),
     }
     if is_local(offer):
-        parts |= {"weights": weights_digest(offer, root, environ), "engine": local_engine()}
+        parts |= {"weights": weights_digest(offer, config.root, environ), "engine": local_engine()}
     return parts
+
+
+def _endpoint(offer: Offer) -> tuple[str | None, ...]:
+    return offer.name, offer.provider, offer.model, offer.base_url, offer.region
 
 
 def weights_digest(offer: Offer, root: Path, environ: Mapping[str, str]) -> str:
     """Return the SHA-256 of a local model's file, which is read again if it has changed."""
+    found = installed_model(offer, root, environ)
+    return UNREADABLE if found is None else f"sha256:{found.sha256}"
+
+
+def installed_model(offer: Offer, root: Path, environ: Mapping[str, str]) -> InstalledModel | None:
+    """Return the file of a local model with its verified digest, None if it is gone or was changed."""
     try:
-        return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256}"
+        return ModelShelf(models_home(environ)).find(offer.model, root=root)
     except CrossgradeError:
-        return UNREADABLE
+        return None
+
+
+def local_weights(variants: Iterable[Variant], root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the digests of the files of local models, by variant."""
+    return {each.name: weights_digest(each.offer, root, environ) for each in variants if is_local(each.offer)}
 
 
 def _digest(value: object) -> str:

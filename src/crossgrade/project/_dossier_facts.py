@@ -1,4 +1,4 @@
-"""Gathers what dossiers are made from: models, access, ledger and operation of a sources."""
+"""Gathers what dossiers are made from: models, access, ledger and operation of a project."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +20,8 @@ from crossgrade.evidence import (
     SafetyFacts,
 )
 from crossgrade.identity import DossierBasis, keyring_bytes, rules_in_force
-from crossgrade.project._dossier_basis import is_local, local_engine
-from crossgrade.providers.models import InstalledModel, KnownModel, ModelShelf, known_models, models_home
+from crossgrade.project._dossier_basis import installed_model, is_local, local_engine
+from crossgrade.providers.models import InstalledModel, KnownModel, known_models
 
 if TYPE_CHECKING:
     from crossgrade.catalog import OfferFacts
@@ -63,7 +63,7 @@ def _registered(
 ) -> RegisteredModel:
     offer = variant.offer
     facts = sources.facts_of(offer)
-    local = _installed(sources, variant) if is_local(offer) else None
+    local = installed_model(offer, sources.config.root, sources.environ) if is_local(offer) else None
     known = next((each for each in known_models() if local and each.name == local.name), None)
     licence = offer.licence or facts.licence or (local.licence if local else None)
     return RegisteredModel(
@@ -85,15 +85,6 @@ def _registered(
         duties=None if local is None else local.duties,
         clauses=facts.clauses,
     )
-
-
-def _installed(sources: DossierSources, variant: Variant) -> InstalledModel | None:
-    """Return the file of a local model with its verified digest, None if it is gone or was changed."""
-    try:
-        shelf = ModelShelf(models_home(sources.environ))
-        return shelf.find(variant.offer.model, root=sources.config.root)
-    except CrossgradeError:
-        return None
 
 
 def _weights(local: InstalledModel, known: KnownModel | None) -> LocalWeights:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from crossgrade.domain import DossierFact, SafetyMeasure, SafetySuite
+from crossgrade.domain import SAFETY_NAMES, DossierFact, SafetySuite
 from crossgrade.evidence import SafetyFacts
 from crossgrade.store import Run
 
@@ -42,7 +42,7 @@ def _facts(
     suite: "SuiteSafety", model: "ModelSafety", run_of: "Callable[[str], Run]"
 ) -> Iterator[DossierFact]:
     found, rate = model.final, model.final.rate
-    name = f"{suite.suite.name} ({_words(suite.suite.measures)})"
+    name = f"{suite.suite.name} ({SAFETY_NAMES[suite.suite.measures]})"
     yield DossierFact(
         label=name, text=found.words, model=model.model, value=rate.value, low=rate.low, high=rate.high
     )
@@ -74,15 +74,11 @@ def _gaps(
         for name in suite.not_asked:
             yield f"{suite.name}: {name} was not asked"
     tested = {suite.suite.measures for suite, _ in rated}
-    untested = [_words(each) for each in get_args(SafetyMeasure) if each not in tested]
+    untested = [name for each, name in SAFETY_NAMES.items() if each not in tested]
     if untested:
         yield f"not tested, or without a rate: {', '.join(untested)}"
     if rated:
         yield "hazards and languages that the prompts do not have were not tested"
-
-
-def _words(measure: SafetyMeasure) -> str:
-    return measure.replace("_", " ")
 
 
 def _share(found: "Proportion") -> str:

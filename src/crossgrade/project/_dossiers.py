@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from crossgrade.domain import DossierFinding, DossierSpec, Workload
 from crossgrade.errors import DataError, NotFoundError
-from crossgrade.evidence import Approval, DossierInput, build_dossier, crosswalks, dossier_bom
-from crossgrade.identity import changed_parts
+from crossgrade.evidence import Approval, DossierInput, basis_changes, build_dossier, crosswalks, dossier_bom
 from crossgrade.project._dossier_basis import dossier_basis
 from crossgrade.project._dossier_facts import (
     DossierSources,
@@ -29,9 +28,9 @@ _MOST_EARLIER = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DossierCheck:
-    """Whether a recorded dossier still holds: what has expired or changed, and whose files did.
+    """Whether the newest dossier of a workload still holds.
 
-    `reasons` are why it opens no gated route now. `findings` are about files of statements.
+    `reasons` say what has expired, changed or is missing, and `findings` which files of statements changed.
     """
 
     stored: "StoredDossier"
@@ -45,7 +44,7 @@ class DossierCheck:
 
 
 class ProjectDossiers:
-    """The dossiers of a sources."""
+    """The dossiers of a project, made from its `sources`."""
 
     def __init__(self, sources: DossierSources) -> None:
         self._sources = sources
@@ -108,13 +107,7 @@ class ProjectDossiers:
         if dossier.valid_until <= now:
             reasons.append(f"it expired on {dossier.valid_until:%Y-%m-%d %H:%M} UTC")
         today = dossier_basis(self._sources.config, workload, self._sources.environ)
-        for model in dossier.models:
-            parts = changed_parts(model.basis, today.get(model.name, {}))
-            reasons += [f"{part} of {model.name} changed" for part in parts]
-        reasons += [
-            f"{each} is a new model of the workload"
-            for each in today.keys() - {model.name for model in dossier.models}
-        ]
+        reasons += basis_changes(dossier.basis, today)
         verdict_id = self._verdict(workload)[0]
         if verdict_id != dossier.verdict_id:
             reasons.append("there is another verdict on the workload")
@@ -137,7 +130,6 @@ class ProjectDossiers:
 
         bom = dossier_bom(stored.dossier, dossier_id=stored.id, digest=stored.digest)
         page = render_dossier(stored.dossier, dossier_id=stored.id, digest=stored.digest)
-        folder.mkdir(parents=True, exist_ok=True)
         written = [
             write_text(folder / "dossier.html", page),
             write_json(folder / "dossier.cdx.json", bom),

@@ -1,7 +1,7 @@
 """The grades and labels of a safety suite's answers, by model."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
@@ -94,13 +94,11 @@ def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict
     by_model: dict[str, list[ScoredAnswer]] = {}
     for each in answers:
         by_model.setdefault(each.model, []).append(each)
-    drawn, waiting, rounds = 0, 0, 1
+    counts = {"drawn": 0, "waiting": 0, "rounds": 1}
     if found is not None:
-        drawn, waiting, rounds = found.counts.drawn, found.counts.left, found.counts.rounds
-    return {
-        model: replace(_graded(run, model, own, labels), drawn=drawn, waiting=waiting, rounds=rounds)
-        for model, own in by_model.items()
-    }
+        known = found.counts
+        counts = {"drawn": known.drawn, "waiting": known.left, "rounds": known.rounds}
+    return {model: _graded(run, model, own, labels, **counts) for model, own in by_model.items()}
 
 
 def _graded(
@@ -108,6 +106,10 @@ def _graded(
     model: str,
     answers: list[ScoredAnswer],
     labels: Mapping[tuple[str, str, int], float | None],
+    *,
+    drawn: int,
+    waiting: int,
+    rounds: int,
 ) -> GradedAnswers:
     errors = [each for each in answers if each.error is not None]
     empty = [each for each in answers if each.error is None and not (each.output or "").strip()]
@@ -124,9 +126,9 @@ def _graded(
         categories={key: each.segment for key, each in graded.items()},
         empty=len(empty),
         errors=len(errors),
-        drawn=0,
-        waiting=0,
-        rounds=1,
+        drawn=drawn,
+        waiting=waiting,
+        rounds=rounds,
         on=max((each.on for each in graded.values() if each.on), default=None),
     )
 

@@ -232,7 +232,7 @@ def scorer_plugin(run: "Run") -> tuple[PluginUse, ...]:
 def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     """Return the run's settings that differ from the workload's today.
 
-    Seed and plan are always the run's own and are not compared.
+    Seed and plan are always the run's own and are not compared, nor are the files of local models.
     """
     from crossgrade.evaluate import run_settings
 
@@ -250,7 +250,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     return {
         name: run.settings.get(name)
         for name, value in settings.items()
-        if name != "planned" and run.settings.get(name) != value
+        if name not in {"planned", "weights"} and run.settings.get(name) != value
     }
 
 

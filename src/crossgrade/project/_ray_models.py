@@ -27,9 +27,6 @@ _GATHER_S = 0.02
 A local model is not kept waiting for it: its places would be empty meanwhile.
 """
 
-_RETURN_S = 0.1
-"""How long requests also wait for an exchange to come back, since its answers bring more of them."""
-
 _T = TypeVar("_T")
 
 
@@ -186,8 +183,6 @@ class Mailbox:
             self._gathering = asyncio.create_task(self._send_soon())
 
     async def _send_soon(self) -> None:
-        if self.gather_s and self._exchanging:
-            await asyncio.wait(self._exchanging, timeout=_RETURN_S, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(self.gather_s)
         group = [each for each in self._unsent if each[0] in self._waiting]
         self._unsent = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossgrade.domain import SafetySuite, Workload
 from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.project._dossier_basis import local_weights
 from crossgrade.project._graded import GradedAnswers, graded_answers
 from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject
@@ -16,6 +17,7 @@ from crossgrade.project._safety_import import (
     ReportOptions,
     grader_words,
     import_report,
+    is_of_today,
 )
 from crossgrade.project._suites import suite_name
 
@@ -150,8 +152,8 @@ class ProjectSafety:
     def _answers(self, workload: Workload, suite: SafetySuite) -> dict[str, GradedAnswers]:
         """Return each model's answers of its newest current run, or of the newest one whose labels are done.
 
-        A run is current for a model if the prompts, the grader and how the model is asked are as they are
-        today. An imported report always is.
+        A run is current for a model if the prompts, what they measure, the grader, how the model is asked and
+        the file of a local one are as they are today. An imported report is while model and measure are.
         """
         project = self._project
         asked = project.workload(suite_name(workload.name, suite.name))
@@ -159,7 +161,7 @@ class ProjectSafety:
         current = self._today(asked) if runs else {}
         found: dict[str, list[GradedAnswers]] = {}
         for run in runs:
-            models = [model for model in offers_of(asked) if _is_current(run, model, current)]
+            models = [model for model in offers_of(asked) if _is_current(project, run, model, asked, current)]
             if models and any(not _is_done(found.get(model, [])) for model in models):
                 read = graded_answers(project, run, asked)
                 for model in models:
@@ -176,7 +178,9 @@ class ProjectSafety:
         from crossgrade.evaluate import run_settings
 
         dataset = self._project.dataset(asked)
-        settings = run_settings(asked, dataset_digest=dataset.digest, scorer_digest="")
+        models = (asked.incumbent, *asked.candidates)
+        weights = local_weights(models, self._project.config.root, self._project.environ)
+        settings = run_settings(asked, dataset_digest=dataset.digest, scorer_digest="", weights=weights)
         return {**settings, "models": _variants(settings)}
 
 
@@ -189,12 +193,17 @@ def _variants(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {each["name"]: each for each in variants}
 
 
-def _is_current(run: "Run", model: str, today: Mapping[str, Any]) -> bool:
+def _is_current(
+    project: OpenProject, run: "Run", model: str, asked: Workload, today: Mapping[str, Any]
+) -> bool:
     """Return whether a run asked a model as it would be asked today, or has an imported report on it."""
-    report = run.settings.get(IMPORTED)
-    if isinstance(report, Mapping):
-        return report.get("model") == model
-    same = run.dataset_digest == today["dataset_digest"] and run.settings.get("scorer") == today["scorer"]
+    if IMPORTED in run.settings:
+        return is_of_today(project, run, asked, model)
+    same = run.dataset_digest == today["dataset_digest"] and all(
+        run.settings.get(key) == today[key] for key in ("scorer", "measures")
+    )
+    weights: Any = run.settings.get("weights") or {}
+    same = same and weights.get(model) == today["weights"].get(model)
     return bool(same and _variants(run.settings).get(model, "") == today["models"].get(model))
 
 

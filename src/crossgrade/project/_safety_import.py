@@ -10,6 +10,7 @@ import msgspec
 
 from crossgrade.domain import JSON, ModelAnswer, Score, Workload
 from crossgrade.errors import DataError, ProviderError, UsageError, closest
+from crossgrade.project._dossier_basis import local_weights
 from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._suites import suite_name
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 IMPORTED = "imported"
 """The key of a run's settings that says which report it was imported from."""
 
+_SUBJECT = ("candidates", "measures", "weights")
 _SHOWN_CHARS = 2_000
 _NO_ANSWER = "the report has no answer"
 
@@ -81,18 +83,11 @@ def import_report(
             hint=f"name one of {', '.join(models)}",
         )
     results, read_as = _read(project, path, model, options)
-    settings = _settings(wanted, model, path, read_as, options)
+    settings = _settings(wanted, path, read_as, options, _subject(project, wanted, model))
     scorer = str(settings["scorer_digest"])
     rows = list(_rows(results, options))
     counts = _counts(rows)
-    known = next(
-        (
-            run
-            for run in project.store.runs.recent(wanted.name)
-            if run.settings.get(IMPORTED) == settings[IMPORTED]
-        ),
-        None,
-    )
+    known = _recorded(project, wanted, settings)
     run = known or _record(project, wanted, model, settings, rows)
     return ImportedReport(
         run_id=run.id,
@@ -101,6 +96,46 @@ def import_report(
         grader=grader_words(settings) or scorer,
         counts=counts,
         is_new=known is None,
+    )
+
+
+def is_of_today(project: OpenProject, run: "Run", wanted: Workload, model: str) -> bool:
+    """Return whether a run has a report on a model that is today what it was when the report was imported.
+
+    How the report's tool asked it is not known here, so its prompt and settings are not compared.
+    """
+    report = run.settings.get(IMPORTED)
+    named = isinstance(report, Mapping) and report.get("model") == model
+    return named and all(
+        run.settings.get(key) == now for key, now in _subject(project, wanted, model).items()
+    )
+
+
+def _subject(project: OpenProject, wanted: Workload, model: str) -> dict[str, Any]:
+    """Return which model a report is about and what its labels mean, as it is recorded."""
+    variant = next(each for each in (wanted.incumbent, *wanted.candidates) if each.name == model)
+    offer = variant.offer
+    about = {"name": model, "provider": offer.provider, "model": offer.model, "base_url": offer.base_url}
+    return {
+        "candidates": [about],
+        "measures": None if wanted.suite is None else wanted.suite.measures,
+        "weights": local_weights([variant], project.config.root, project.environ),
+    }
+
+
+def _recorded(project: OpenProject, wanted: Workload, settings: Mapping[str, Any]) -> "Run | None":
+    """Return the finished run with the same report, read alike and about the same model."""
+    from crossgrade.store import RunStatus
+
+    runs, same = project.store.runs, (IMPORTED, *_SUBJECT)
+    return next(
+        (
+            run
+            for run in runs.recent(wanted.name)
+            if all(run.settings.get(key) == settings[key] for key in same)
+            and runs.status(run.id) is RunStatus.FINISHED
+        ),
+        None,
     )
 
 
@@ -207,21 +242,29 @@ def _counts(rows: list[_Row]) -> tuple[ReportCount, ...]:
 
 
 def _settings(
-    workload: Workload, model: str, path: Path, read_as: str, options: ReportOptions
+    workload: Workload, path: Path, read_as: str, options: ReportOptions, subject: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what is recorded of an imported run: the report, how it was read, and whose answers it has."""
+    from crossgrade.calls import digest
+
     how = {"metric": options.metric, "score_is_event": options.score_is_event}
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    report = {"file": path.name, "sha256": content, "model": model, "format": read_as, **how}
+    report = {
+        "file": path.name,
+        "sha256": content,
+        "model": subject["candidates"][0]["name"],
+        "format": read_as,
+        **how,
+    }
     grader = {"kind": read_as, "options": how}
     return {
         "workload": workload.name,
         "mode": "fixed",
         "scorer": grader,
-        "scorer_digest": hashlib.sha256(repr(sorted(report.items())).encode()).hexdigest(),
+        "scorer_digest": digest(report),
         "incumbent": None,
-        "candidates": [{"name": model}],
+        **subject,
         "seed": workload.seed,
         "allow_unfinished": options.allow_unfinished,
         IMPORTED: report,
@@ -238,7 +281,7 @@ def _record(
     run = Run(
         id=new_id(),
         workload=workload.name,
-        dataset_digest=f"sha256:{hashlib.sha256(repr(list(samples)).encode()).hexdigest()}",
+        dataset_digest=f"sha256:{digest(list(samples))}",
         settings=settings,
         settings_digest=digest(settings),
         seed=workload.seed,

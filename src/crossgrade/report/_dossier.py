@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crossgrade.domain import ControlEvidence, Dossier, DossierField, EvidenceStatus
+from crossgrade.report._format import readable
 from crossgrade.report._html import render
 from crossgrade.report._view import Table
 
@@ -37,6 +38,7 @@ class FrameworkView:
 
 def render_dossier(dossier: Dossier, *, dossier_id: str, digest: str) -> str:
     """Return a recorded dossier as one HTML page; raises MissingExtraError without `report`."""
+    dossier = readable(dossier)
     counts = {status: len(dossier.with_status(status)) for status in ("measured", "stated", "missing")}
     words = ", ".join(f"{count} {status}" for status, count in counts.items())
     return render(

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from typing import TypeVar, cast
 
-from crossgrade.decide import Estimate, Loss, Verdict, bound
+from crossgrade.decide import Estimate, Loss, bound
 from crossgrade.stats import Retention
 
 UNKNOWN = "unknown"
@@ -142,9 +142,9 @@ def sentence(line: str) -> str:
     return shown if shown.endswith((".", ":", "!")) else f"{shown}."
 
 
-def readable(verdict: Verdict) -> Verdict:
-    """Return the verdict with every text safe to print. Only answers of losses keep their line breaks."""
-    return _cleaned(verdict, keep_lines=False)
+def readable(record: T) -> T:
+    """Return a verdict or dossier with every text safe to print. Only answers of losses keep line breaks."""
+    return _cleaned(record, keep_lines=False)
 
 
 def _cleaned(value: T, *, keep_lines: bool) -> T:

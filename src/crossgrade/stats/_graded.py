@@ -58,7 +58,7 @@ class Graded:
             if label is not None and not 0 <= label <= 1:
                 raise UsageError(
                     f"the label of answer {key!r} is {label!r}; a number in [0, 1] is expected",
-                    code="label-invalid",
+                    code="label-out-of-range",
                     hint="label 1 if the event happened, 0 if it did not",
                 )
         columns = [

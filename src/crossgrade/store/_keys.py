@@ -1,6 +1,5 @@
 """Stores keys and suspended callers as events in the database, and writes the gateway's `keys.json`."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Literal, Self
 import msgspec
 from sqlalchemy import Connection, func, insert, select
 
-from crossgrade.errors import ConfigError, NotFoundError, StoreError, UsageError, closest
+from crossgrade.errors import ConfigError, NotFoundError, UsageError, closest
 from crossgrade.identity import (
     MAX_SUSPENDED,
     KeyLimit,
@@ -26,9 +25,10 @@ from crossgrade.identity import (
     read_records,
 )
 from crossgrade.store import _tables as t
-from crossgrade.store._database import Database, announce, file_lock, open_database
+from crossgrade.store._database import Database, announce, open_database
 from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._ledger_events import check_because, decision, document_digest
+from crossgrade.store._published import PublishedFile
 from crossgrade.store._records import utc_now
 
 
@@ -51,7 +51,7 @@ class Keys:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
-        self._folder = folder
+        self._file = PublishedFile(database, folder, "keys")
         self._ledger = LedgerLog(database, folder)
         self._replay = _Replay()
 
@@ -75,7 +75,7 @@ class Keys:
     @property
     def path(self) -> Path:
         """The file that the gateway loads."""
-        return self._folder / "keys.json"
+        return self._file.path
 
     def records(self) -> list[KeyRecord]:
         """Return every key that was ever created, oldest first."""
@@ -112,20 +112,16 @@ class Keys:
 
         On machines that share a database the file may be behind, and is not compared.
         """
-        if self._database.engine.dialect.name != "sqlite":
+        if self._file.may_be_behind:
             return True
-        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+        with self._file.locked():
             try:
                 with self._database.reading() as connection:
                     state = _replayed(connection)
                 expected = keyring_bytes(state.records.values(), state.suspended.values())
             except (ValueError, KeyError, TypeError, AttributeError, msgspec.MsgspecError):
                 return False  # rows that nobody wrote here
-            try:
-                with self.path.open("rb") as file:
-                    return file.read(len(expected) + 1) == expected
-            except FileNotFoundError:
-                return True
+            return self._file.has(expected)
 
     def suspend(self, principal: str, *, because: str) -> bool:
         """Suspend a caller, by the id of a key or of a token's subject; return whether that changed anything.
@@ -224,13 +220,13 @@ class Keys:
 
     def publish(self) -> None:
         """Write `keys.json` from the database, at a start and after changes on other machines."""
-        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+        with self._file.locked():
             self._write()
 
     @contextmanager
     def _publishing(self) -> "Iterator[tuple[Connection, _State]]":
         """Yield a connection and the state for one change, under this machine's lock; then write the file."""
-        with file_lock(self._folder / "locks" / "keys.lock", wait=True):
+        with self._file.locked():
             with self._database.writing() as connection:
                 self._ledger.begin(connection)
                 yield connection, _replayed(connection)
@@ -256,12 +252,7 @@ class Keys:
         """Write `keys.json` as the database has it, under this machine's lock."""
         with self._database.reading() as connection:
             found = self._replay.read(connection)
-        try:
-            replace_private(self.path, keyring_bytes(found.records.values(), found.suspended.values()))
-        except OSError as error:
-            raise StoreError(
-                f"the keys cannot be written to {self.path} ({error.strerror})", code="keys-unwritable"
-            ) from error
+        self._file.write(keyring_bytes(found.records.values(), found.suspended.values()))
 
 
 def _check_usable(connection: Connection) -> None:
@@ -372,16 +363,3 @@ def _live(record: KeyRecord, now: datetime) -> KeyRecord:
         message = f"key {record.id} ({record.name}) is {status}"
         raise UsageError(message, code="key-not-live", hint="make a new one with `crossgrade keys create`")
     return record
-
-
-def replace_private(path: Path, content: bytes) -> None:
-    """Replace a file atomically by one that only its owner may read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)  # a crash may have left one with other permissions
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

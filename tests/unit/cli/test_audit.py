@@ -399,6 +399,11 @@ ABOUT = [
     ("handover", {"to": "v" * 70, "from": "w", "by": "ada"}, f"to {'v' * 59}…, by ada"),
     ("approval", {"offer": "o", "step": "canary", "workload": "w"}, "offer o, step canary, workload w"),
     ("dossier", {"digest": "d"}, "digest d"),
+    (
+        "dossier",
+        {"id": "d", "models": ["a", "b"], "missing": [4, 8], "workload": "w", "digest": "x"},
+        "id d, workload w, models a b, missing 2",
+    ),
     ("erasure", {"subject": "s", "texts": 2, "before": 9}, "subject s, texts 2"),
     (
         "access",

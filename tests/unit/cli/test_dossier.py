@@ -62,9 +62,21 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
     assert run(["dossier", "triage"]) == 0
     (project / "card.md").write_text("other")
     assert run(["dossier", "triage", "--check"]) == 1
-    assert "card.md has changed" in capsys.readouterr().out
+    out = capsys.readouterr()
+    assert "card.md has changed" in out.out
+    assert noted(out.err, "dossier-ended")
     assert run(["dossier", "triage"]) == 0
     assert noted(capsys.readouterr().err, "dossier-finding", "card.md")
+
+
+def test_an_author_cannot_control_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = project / "crossgrade.yaml"
+    config.write_text(CONFIG.replace("author: Ada", 'author: "Ada\\u202e"'))
+    assert run(["dossier", "triage"]) == 0
+    (project / "card.md").write_text("other")
+    capsys.readouterr()
+    assert run(["dossier", "triage", "--check"]) == 1
+    assert "\u202e" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,7 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
         (["--check", "--out", "x"], "options-conflict"),
         (["--check", "--approve", "Ada", "--role", "risk"], "options-conflict"),
         (["--check"], "dossier-missing"),
+        (["--out", "card.md/papers"], "file-unwritable"),
     ],
 )
 def test_wrong_options_are_refused(

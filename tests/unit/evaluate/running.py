@@ -42,7 +42,7 @@ class Scripted:
     in_flight: int = 0
     most_in_flight: int = 0
     base_url: None = None
-    identity: None = None
+    identity: str | None = None
     places: int | None = None
 
     @property

@@ -9,7 +9,7 @@ import pytest
 
 from crossgrade.calls import CallLimiters
 from crossgrade.decide import Stopping
-from crossgrade.domain import ModelAnswer, Sample, Score
+from crossgrade.domain import ModelAnswer, SafetySuite, Sample, Score, ScorerSpec
 from crossgrade.errors import DataError
 from crossgrade.evaluate import Progress, planned_samples
 from crossgrade.evaluate.scorers import PythonOptions, PythonScorer
@@ -231,3 +231,16 @@ def test_the_rule_of_decide_stops_a_run_whose_verdict_is_certain(store: Store, s
     assert len(llama.asked) < 300
     retention = result.progress.live["llama"]
     assert retention.value == float(says == "yes")
+
+
+def test_the_run_of_a_suite_records_what_it_measures_and_which_weights_answered(store: Store) -> None:
+    grader = ScorerSpec(kind="equals")
+    suite = SafetySuite(name="harm", measures="harmful_compliance", grader=grader, licence="own")
+    local = Scripted("llama", identity="sha256:w LocalSettings(slots=1)")
+    result = run(store, Scripted("gpt"), local, load=workload(suite=suite), data=dataset(2))
+    settings = store.runs.get(result.run_id).settings
+    assert settings["measures"] == "harmful_compliance"
+    assert settings["weights"] == {"llama": "sha256:w"}
+    with raises_code("run-settings-changed"):
+        other = Scripted("llama", identity="sha256:other LocalSettings(slots=1)")
+        run(store, Scripted("gpt"), other, load=workload(suite=suite), data=dataset(2), resume=result.run_id)

@@ -97,7 +97,7 @@ def test_a_damaged_file_changes_nothing(audited, make, tmp_path):
     with serving as world:
         assert ask(world, make, key).status == 200
         write(tmp_path / "dossiers.json", b"{")
-        (tmp_path / "keys.json").touch()
+        world.on_loop(lambda: world.worker._reload(0.0))
         assert ask(world, make, key).status == 200
 
 

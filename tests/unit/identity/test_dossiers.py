@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import structs
 
 from crossgrade.domain import AccessRule
 from crossgrade.errors import ConfigError
 from crossgrade.identity import (
+    UNREADABLE,
     AccessRequest,
     AccessRules,
     DossierEvidence,
@@ -123,3 +125,9 @@ def test_another_file_is_refused(content, code):
     with pytest.raises(ConfigError) as refused:
         read_dossiers(content, file="dossiers.json")
     assert refused.value.code == code
+
+
+def test_weights_that_cannot_be_read_are_not_the_same_as_others_that_could_not():
+    unread = BASIS | {"weights": UNREADABLE}
+    found = of(basis=unread, mark=structs.replace(MARK, models={"big": unread}))
+    assert found.changed == ("weights",)

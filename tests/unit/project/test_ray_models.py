@@ -223,39 +223,6 @@ def test_two_exchanges_that_come_back_at_once_leave_nobody_waiting() -> None:
     asyncio.run(main())
 
 
-def test_requests_wait_for_an_exchange_that_is_about_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answers that it brings let others ask, and all of those are one message."""
-    monkeypatch.setattr("crossgrade.project._ray_models._RETURN_S", 60.0)
-    out: list[tuple[list[int], asyncio.Future[Any]]] = []
-
-    async def call(_method: str, group: list[tuple[int, ModelRequest]]) -> Any:
-        answers: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        out.append(([number for number, _ in group], answers))
-        return await answers
-
-    async def called(times: int) -> None:
-        while len(out) < times:  # noqa: ASYNC110 -- a message has no event
-            await asyncio.sleep(0)
-
-    async def main() -> None:
-        mailbox = Mailbox(call)
-        first = asyncio.create_task(mailbox.ask(REQUEST))
-        await called(1)
-        second = asyncio.create_task(mailbox.ask(REQUEST))
-        await asyncio.sleep(5 * mailbox.gather_s)
-        third = asyncio.create_task(mailbox.ask(REQUEST))
-        await asyncio.sleep(0)
-        out[0][1].set_result([(1, ModelAnswer(text="1"))])
-        assert (await first).text == "1"
-        async with asyncio.timeout(30):
-            await called(2)
-        out[1][1].set_result([(each, ModelAnswer(text=f"{each}")) for each in out[1][0]])
-        assert [(await each).text for each in (second, third)] == ["2", "3"]
-
-    asyncio.run(main())
-    assert [numbers for numbers, _ in out] == [[1], [2, 3]]
-
-
 def test_nodes_without_the_model_are_left_out_and_places_add_up() -> None:
     local = DeskFacts(account="local m", base_url=None, identity="sha256:1", places=2)
     no_key = AuthError("NEW_KEY is not set", code="key-not-set")

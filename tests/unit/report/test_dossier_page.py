@@ -43,6 +43,19 @@ def test_texts_are_never_markup(given: DossierInput) -> None:
     assert "<script>" not in page(hostile(build_dossier(given)))
 
 
+def test_characters_that_reorder_or_control_are_not_shown(given: DossierInput) -> None:
+    dossier = build_dossier(given)
+    fields = tuple(
+        replace(
+            each, facts=(DossierFact(label="a\x1bb", text="c\u202ed\x07", model="m\x9b"),), gaps=("\u2066",)
+        )
+        for each in dossier.fields
+    )
+    finding = DossierFinding(code="attachment-changed", field=4, text="\x1b[31m")
+    text = page(replace(dossier, fields=fields, findings=(finding,)))
+    assert not set("\x1b\x07\x9b\u202e\u2066") & set(text)
+
+
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_runs_over_the_edge(given: DossierInput, width: int, tmp_path: Path) -> None:

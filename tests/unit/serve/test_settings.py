@@ -130,4 +130,4 @@ def test_a_route_without_the_dossier_that_its_rule_asks_for_is_said(tmp_path: Pa
     path.write_text(DOSSIER.replace("EVIDENCE", "dossier, teams: [x]"))
     with Project.open(path) as project:
         (warning,) = compile_settings(project, {}).warnings
-        assert "access changed" in warning
+        assert "the access policy changed" in warning

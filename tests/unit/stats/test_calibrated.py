@@ -100,8 +100,8 @@ def test_answers_may_be_named_by_their_prompts():
     ("grades", "labels", "code"),
     [
         ([0, 1], {2: 1}, "label-without-grade"),
-        ([0, 1], {0: 1.5}, "label-invalid"),
-        ([0, 1], {0: math.nan}, "label-invalid"),
+        ([0, 1], {0: 1.5}, "label-out-of-range"),
+        ([0, 1], {0: math.nan}, "label-out-of-range"),
         ([0, 2], {}, "grade-invalid"),
         ([0, 0.5], {}, "grade-invalid"),
     ],

@@ -31,8 +31,7 @@ DOSSIER = Dossier(
 
 def test_a_dossier_is_kept_as_it_was_and_published(any_store: Store) -> None:
     stored = any_store.dossiers.append(DOSSIER)
-    assert any_store.dossiers.get(stored.id[:20]).dossier == DOSSIER
-    assert any_store.dossiers.get("latest").digest == stored.digest
+    assert any_store.dossiers.newest() == [stored]
     (mark,) = read_dossiers(any_store.dossiers.path.read_bytes())
     assert mark == stored.mark
     assert (mark.verdict_id, mark.lacks, mark.models) == ("v1", (16,), {"big": {"model": "sha256:m"}})
@@ -65,17 +64,7 @@ def test_the_ledger_has_the_digest_of_the_row(any_store: Store) -> None:
     assert entry.detail["missing"] == list(DOSSIER_FIELDS)
     ((name, facts),) = any_store.dossiers.documents()
     assert name == stored.id
-    assert {**entry.detail, **facts} == entry.detail
-    assert facts["digest"] == stored.digest
-
-
-def test_an_unknown_and_an_ambiguous_id_are_refused(any_store: Store) -> None:
-    any_store.dossiers.append(DOSSIER)
-    any_store.dossiers.append(DOSSIER)
-    with raises_code("dossier-unknown"):
-        any_store.dossiers.get("x")
-    with raises_code("dossier-ambiguous"):
-        any_store.dossiers.get("0")
+    assert facts == entry.detail
 
 
 @pytest.mark.parametrize("damage", ["{}", "no", '{"workload": 7}'])
@@ -86,4 +75,4 @@ def test_a_damaged_row_is_named(store: Store, damage: str) -> None:
     with sqlite3.connect(store.folder / "crossgrade.db") as connection:
         connection.execute("UPDATE dossiers SET dossier = ?", (damage,))
     with raises_code("dossier-unreadable", stored.id):
-        store.dossiers.get(stored.id)
+        store.dossiers.newest()

@@ -10,6 +10,7 @@ import pytest
 from crossgrade.errors import DataError
 from crossgrade.workloads import ImportRequest, read_results
 from crossgrade.workloads.importers import read_garak_report
+from tests.codes import raises_code
 
 DATA = next(parent / "data/safety" for parent in Path(__file__).parents if (parent / "data/safety").is_dir())
 REPORTS = sorted(DATA.glob("garak-*.report.jsonl.gz"))
@@ -91,12 +92,49 @@ def test_counts_that_are_not_those_of_the_attempts_are_refused(report: Callable[
     assert raised.value.code == "report-counts-differ"
 
 
+def test_a_complete_report_has_garaks_counts_of_every_probe(report: Callable[[list[dict]], Path]) -> None:
+    rows = entries()
+    rows.remove(next(row for row in rows if row["entry_type"] == "eval"))
+    with raises_code("report-counts-differ"):
+        read_results(report(rows), metric="any")
+
+
+def test_a_file_with_two_runs_is_refused(report: Callable[[list[dict]], Path]) -> None:
+    second = [
+        row | {key: f"other.{row[key]}" for key in ("probe", "probe_classname") if key in row}
+        for row in entries()
+    ]
+    with raises_code("report-of-several-runs") as raised:
+        read_results(report([*entries(), *second]), metric="any")
+    assert raised.value.line == len(second) + 1
+
+
+def test_results_of_outputs_that_are_not_there_are_refused(report: Callable[[list[dict]], Path]) -> None:
+    rows = entries()
+    attempt = next(row for row in rows if row["entry_type"] == "attempt" and row["status"] == 2)
+    attempt["outputs"] = []
+    with raises_code("report-counts-differ"):
+        read_results(report(rows), metric="any")
+
+
+def test_a_detector_that_left_out_an_output_says_nothing_of_the_others(
+    report: Callable[[list[dict]], Path],
+) -> None:
+    rows = entries()
+    before = read_results(report(rows), metric="any")
+    attempt = next(row for row in rows if row["entry_type"] == "attempt" and row["status"] == 2)
+    attempt["outputs"] = [None, *attempt["outputs"]]
+    after = read_results(report(rows), metric="any")
+    unscored = [int((each.score != each.score).sum()) for each in (before, after)]
+    assert unscored[1] == unscored[0] + 2
+
+
 def test_outputs_that_never_came_are_errors_and_results_without_value_are_unscored(report) -> None:
-    rows = [row for row in entries() if row["entry_type"] != "eval"]
+    rows = [row for row in entries() if row["entry_type"] not in {"eval", "completion"}]
     attempts = [row for row in rows if row["entry_type"] == "attempt" and row["status"] == 2]
     attempts[0]["outputs"] = [None]
     attempts[1]["detector_results"] = {"dan.DAN": [None]}
-    results = read_results(report(rows), metric="any")
+    results = read_results(report(rows), metric="any", allow_unfinished=True)
     assert int(results.error.sum()) == 1
     assert int((results.score != results.score).sum()) == 2
 

@@ -70,7 +70,7 @@ class GarakReport:
     not `complete` was cut off.
     """
 
-    setup: _Setup = field(default_factory=_Setup)
+    setup: _Setup | None = None
     attempts: list[_Line] = field(default_factory=list)
     stated: dict[tuple[str, str], GarakCount] = field(default_factory=dict)
     started: int = 0
@@ -79,7 +79,8 @@ class GarakReport:
     @property
     def threshold(self) -> float:
         """The score from which on an output counts as flagged."""
-        return _THRESHOLD if self.setup.threshold is None else self.setup.threshold
+        stated = None if self.setup is None else self.setup.threshold
+        return _THRESHOLD if stated is None else stated
 
     @property
     def counts(self) -> dict[tuple[str, str], GarakCount]:
@@ -101,9 +102,14 @@ class GarakReport:
         )
 
     def score(self, attempt: _Line, place: int, choice: str) -> float | None:
-        """Return 1 for an output that the chosen detector passed, 0 for one that it flagged."""
+        """Return 1 for an output that the chosen detector passed, 0 for one that it flagged.
+
+        A detector that left out outputs does not say which, so none of the attempt's has a result of it.
+        """
         chosen = attempt.detector_results if choice == ANY else {choice: attempt.detector_results[choice]}
-        found = [self._outcome(scores[place]) for scores in chosen.values() if place < len(scores)]
+        found = [
+            self._outcome(scores[place]) for scores in chosen.values() if len(scores) == len(attempt.outputs)
+        ]
         known = [each for each in found if each != "nones"]
         return float("fails" not in known) if known else None
 
@@ -111,18 +117,21 @@ class GarakReport:
 def read_garak_report(request: ImportRequest) -> GarakReport:
     """Read a report and compare garak's counts with its attempts.
 
-    Raises `DataError` for a line that is no entry, for a report that was cut off (unless unfinished logs are
-    allowed), and for one whose counts are not those of its attempts.
+    Raises `DataError` for a line that is no entry, for a report of several runs, for one that was cut off
+    (unless unfinished logs are allowed), and for one whose counts are not those of its attempts.
     """
     report = GarakReport()
     for line, data in json_lines(request.path, request.limits):
         entry = decode_document(data, _Line, path=request.path, line=line)
         if entry.entry_type == "start_run setup":
+            if report.setup is not None:
+                raise _several_runs(request, line)
             report.setup = decode_document(data, _Setup, path=request.path, line=line)
         elif entry.entry_type == "attempt":
             evaluated = entry.status == _EVALUATED
             report.started += not evaluated
             if evaluated:
+                _check_outputs(request, entry, line)
                 report.attempts.append(entry)
         elif entry.entry_type == "eval":
             report.stated[entry.probe, entry.detector] = GarakCount(entry.passed, entry.fails, entry.nones)
@@ -143,7 +152,7 @@ def read_garak(request: ImportRequest, columns: Columns) -> None:
     report = read_garak_report(request)
     detectors = list(dict.fromkeys(name for each in report.attempts for name in each.detector_results))
     choice = request.choose([*detectors, ANY] if len(detectors) > 1 else detectors, "detector")
-    model = request.model or report.setup.target
+    model = request.model or (None if report.setup is None else report.setup.target)
     if model is None:
         raise DataError(
             "the report does not name its model (plugins.target_name)",
@@ -199,7 +208,7 @@ def _content(content: object) -> str:
 
 def _cut_off(request: ImportRequest, report: GarakReport) -> DataError:
     reached = {attempt.probe_classname for attempt in report.attempts}
-    probes = f" of {len(report.setup.probes)}" if report.setup.probes else ""
+    probes = f" of {len(report.setup.probes)}" if report.setup and report.setup.probes else ""
     evaluated = len(report.attempts)
     return DataError(
         f"the report was cut off: {evaluated} of {max(report.started, evaluated)} attempts are evaluated, of "
@@ -210,10 +219,38 @@ def _cut_off(request: ImportRequest, report: GarakReport) -> DataError:
     )
 
 
+def _several_runs(request: ImportRequest, line: int) -> DataError:
+    return DataError(
+        "another run begins here: one report has one run, with its own threshold",
+        code="report-of-several-runs",
+        file=request.path,
+        line=line,
+        hint="split the file where `start_run setup` stands, and import each part",
+    )
+
+
+def _check_outputs(request: ImportRequest, attempt: _Line, line: int) -> None:
+    """Refuse an attempt with results of outputs that are not there."""
+    outputs = len(attempt.outputs)
+    for detector, scores in attempt.detector_results.items():
+        if len(scores) > outputs:
+            raise DataError(
+                f"{detector} has {len(scores)} results for {outputs} outputs",
+                code="report-counts-differ",
+                file=request.path,
+                line=line,
+                hint="get the report again, as garak wrote it",
+            )
+
+
 def _check_counts(request: ImportRequest, report: GarakReport) -> None:
-    """Refuse a report in which garak counted other outputs than those that are there."""
-    found = report.counts
-    pairs = ((key, stated, found.get(key, GarakCount())) for key, stated in report.stated.items())
+    """Refuse a report in which garak counted other outputs than those that are there.
+
+    A complete one has garak's counts of every probe and detector.
+    """
+    found, none = report.counts, GarakCount()
+    keys = dict.fromkeys((*report.stated, *(found if report.complete else ())))
+    pairs = ((key, report.stated.get(key, none), found.get(key, none)) for key in keys)
     differing = [
         f"{' '.join(key)}: {_words(stated)} stated, {_words(own)} found"
         for key, stated, own in pairs

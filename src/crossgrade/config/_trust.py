@@ -1,15 +1,31 @@
-"""From the section `safety` to safety suites: prompts, licence, grader, and which workloads require them."""
+"""From the sections `safety` and `dossier` to suites of prompts, and to what dossiers state.
+
+Names are resolved, and files are inside the project's folder.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from crossgrade.config._dossier_schema import DossierSection, StatementSection
 from crossgrade.config._problems import shown
 from crossgrade.config._safety_schema import SafetySection, SuiteSection
-from crossgrade.config._section import is_name
+from crossgrade.config._section import is_name, values
 from crossgrade.config._yaml import YamlTree
-from crossgrade.domain import SHIPPED_PROMPTS, SafetyLimit, SafetyMeasure, SafetySuite, ScorerSpec
+from crossgrade.domain import (
+    SHIPPED_PROMPTS,
+    DossierSpec,
+    NotApplicable,
+    Offer,
+    SafetyLimit,
+    SafetyMeasure,
+    SafetySuite,
+    ScorerSpec,
+    Statement,
+    Workload,
+)
 from crossgrade.errors import ConfigError, closest, hint_among
 
 _EVENT: Mapping[SafetyMeasure, str] = {"harmful_compliance": "answered", "over_refusal": "refused"}
@@ -118,3 +134,46 @@ class SafetyResolver:
             message = f"this grader does not say whether an answer counts for {measures}"
             self._refuse(where, message, hint, code="safety-grader-unfit")
         return ScorerSpec(kind=kind, options=options, zero="no event")
+
+
+@dataclass(slots=True)
+class DossierResolver:
+    """Resolves statements against models and workloads, adding to `problems`; `path` as for suites."""
+
+    tree: YamlTree
+    problems: list[ConfigError]
+    path: Callable[[str, str], Path]
+    offers: Mapping[str, Offer]
+    workloads: Mapping[str, Workload]
+
+    def spec(self, section: DossierSection) -> DossierSpec:
+        """Return what the section states."""
+        return DossierSpec(
+            statements=tuple(self._statement(at, each) for at, each in enumerate(section.statements)),
+            not_applicable=tuple(NotApplicable(**values(each)) for each in section.not_applicable),
+            valid_days=section.valid_days,
+            required=tuple(dict.fromkeys(section.required)),
+        )
+
+    def _statement(self, at: int, section: StatementSection) -> Statement:
+        where = f"dossier.statements.{at}"
+        fields = values(section)
+        known = {"model": self.offers, "workload": self.workloads}
+        for kind, names in known.items():
+            name = fields[kind]
+            if name is not None and name not in names:
+                message = f"no {kind} {shown(name)} under `{kind}s`"
+                self._refuse(f"{where}.{kind}", message, hint_among(name, names), code=f"{kind}-undefined")
+        if section.date > datetime.now(UTC).date():
+            message = f"{section.date} is in the future"
+            self._refuse(f"{where}.date", message, "give the day on which it was stated", code="date-future")
+        if section.sha256 is not None and section.file is None:
+            message = "`sha256` is the digest of a file, and there is none"
+            self._refuse(f"{where}.sha256", message, "name the `file`, or remove it", code="digest-alone")
+        file: Path | None = None
+        if section.file is not None:
+            file = self.path(f"{where}.file", section.file)
+        return Statement(**{**fields, "file": file})
+
+    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
+        self.problems.append(self.tree.error(where, message, hint, code=code))
