@@ -81,6 +81,8 @@ def _trials(
         seen = "no trials of the agent with this model"
     elif trials.unfit is not None:
         seen = trials.unfit
+    elif trials.ran_on > now.date() + timedelta(days=1):  # a day ahead may be a time zone
+        seen = f"the newest trial is said to be of {trials.ran_on}, which is still to come"
     elif now.date() >= (end := trials_end(trials, settings.valid_days)):
         seen = f"the newest trial is of {trials.ran_on}, and counts until {end}"
     else:

@@ -194,6 +194,10 @@ class TestRequirement:
         expired = self.decide(self.trials(ran_on=old), valid_days=60)
         assert (expired.name, expired.policy.kind) == ("undecided", "keep")
 
+    def test_trials_that_are_still_to_come(self) -> None:
+        assert self.decide(self.trials(ran_on=NOW.date() + timedelta(days=2))).name == "undecided"
+        assert self.decide(self.trials(ran_on=NOW.date() + timedelta(days=1))).name == "switch"
+
     def test_without_trials_it_stays(self) -> None:
         verdict = self.decide(None)
         assert verdict.name == "keep"
