@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crossgrade.decide._observations import Design
 from crossgrade.decide._thresholds import TEXT_KEPT
 from crossgrade.decide._words import count, percent
-from crossgrade.domain import Origin, SafetyMeasure
+from crossgrade.domain import AgentRuns, Origin, SafetyMeasure
 from crossgrade.routing import Router
 from crossgrade.stats import CalibratedDifference, CalibratedRate
 
@@ -37,7 +37,8 @@ class ModelColumns:
     holds a person's score of the same answer (NaN if nobody looked), drawn at random: it
     corrects a judge's scores. `out_of_range` counts scores outside [0, 1], which are NaN here.
     Where a sample was asked in several epochs, `error` marks those that failed every time, and
-    `calls` and `failed_calls` count what was asked; None: each sample is one call.
+    `calls` and `failed_calls` count what was asked; None: each sample is one call. `runs` is given where an
+    agent worked on the samples, each of which is a task.
     """
 
     model: str
@@ -59,6 +60,7 @@ class ModelColumns:
     failed_calls: FloatColumn | None = None
     truncated: BoolColumn | None = None
     cache_saved_usd: FloatColumn | None = None
+    runs: AgentRuns | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
-from crossgrade.workloads._results import Labels, Results, Rows
+from crossgrade.workloads._results import Labels, Results, rows_of
 from crossgrade.workloads.files import WORKBOOK, FileLimits, ZipArchive, find_file, first_bytes, seekable
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 from crossgrade.workloads.importers.openai_evals import OUTPUT_ITEM
@@ -257,7 +257,7 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
                 hint="leave --workload out, or name one of these",
             )
         codes = results.labels[WORKLOAD].codes
-        return _rows(results, np.flatnonzero(codes == names.index(workload)))
+        return rows_of(results, np.flatnonzero(codes == names.index(workload)))
     taken = [label for label, name in labels.items() if name == WORKLOAD]
     if len(names) > 1 and not taken:
         raise DataError(
@@ -270,26 +270,6 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
     shared = dict.fromkeys(taken, results.labels[WORKLOAD])
     qualified = _qualified(results.samples, results.labels[WORKLOAD])
     return replace(results, samples=qualified, labels={**results.labels, **shared})
-
-
-def _rows(results: Results, rows: Rows) -> Results:
-    """Return some of the rows; means that the source states were of all of them."""
-
-    def cut(labels: Labels) -> Labels:
-        return Labels(labels.codes[rows], labels.names)
-
-    return replace(
-        results,
-        samples=cut(results.samples),
-        models=cut(results.models),
-        score=results.score[rows],
-        error=results.error[rows],
-        unparsed=results.unparsed[rows],
-        labels={name: cut(labels) for name, labels in results.labels.items()},
-        amounts={name: values[rows] for name, values in results.amounts.items()},
-        texts={name: texts[rows] for name, texts in results.texts.items()},
-        stated_means={},
-    )
 
 
 def _qualified(samples: Labels, workloads: Labels) -> Labels:
