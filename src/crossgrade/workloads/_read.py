@@ -70,10 +70,9 @@ def read_results(
     where a table calls it something else. `metric` picks a scorer, metric or filter
     where a log has several. With `passes` the score is whether an answer passed, where a log says so.
     `workload` keeps one of several workloads. `segment`, `group`, `cluster` name a column or metadata key, or
-    are "workload". `scale` are the worst and best
-    score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
-    accepted columns and fields. `importers` are the formats that are known; those of plugins are asked first
-    whether a file is theirs.
+    are "workload". `scale` are the worst and best score. Paths must lie inside `root` where one is given.
+    docs/reference/formats.md has the accepted columns and fields. `importers` are the formats that are known;
+    those of plugins are asked first whether a file is theirs.
 
     Raises `DataError`, with file, line and column where there is one, for every input it cannot
     take; `NotFoundError` for a workload that is not there.
