@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ra
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-agents bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -66,6 +66,9 @@ versions: $(VENV)/.installed ## unit tests on other Pythons and dependencies, as
 
 docs: $(VENV)/.installed ## regenerate the generated reference pages
 	@$(BIN)/python scripts/reference.py
+
+bench-agents: $(VENV)/.installed ## figures of docs/benchmarks/agents.md
+	@$(BIN)/python -m benchmarks.agents
 
 bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; Transformers counts weights beside ours
 	@$(BIN)/python -m benchmarks.economics

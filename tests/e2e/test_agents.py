@@ -1,147 +1,68 @@
-"""Requests in the shapes of coding agents, as they send them: a call of a tool is streamed, and the turn after it."""
+"""An agentic workload from its evaluation to a route that its own agent's trials allow."""
 
-import copy
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import pytest
+from tests.codes import said
+from tests.e2e.driving import CommandLine, Project
 
-from benchmarks.gateway._served import Served
-from tests.e2e.speaking import all_recorded, recorded, spoken_to
-from tests.waiting import until
-
-SHAPES = Path(__file__).parents[1] / "data" / "clients"
-CITY = {"city": "Bern"}
-BACK = ("old", "incumbent", "not_carried")
-
-
-@pytest.fixture(scope="module", params=["openai-compatible", "anthropic", "openai-responses", "certified"])
-def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Gateways whose upstream speaks one API, and one that a verdict switched from Responses to Anthropic's.
-
-    In the last one, the incumbent answers what Anthropic's API cannot carry.
-    """
-    folder = tmp_path_factory.mktemp("agents")
-    if request.param != "certified":
-        with spoken_to(folder, request.param) as served:
-            yield served
-        return
-    with spoken_to(folder, "anthropic", incumbent="openai-responses") as served:
-        yield served
-        assert all_recorded(served) <= {("gpt", "candidate", "policy"), BACK}
+TODAY = datetime.now(UTC).date().isoformat()
+TRIALS = """
+    trials:
+      path: trials.csv
+      agent: harness
+      agent_version: "2.1"
+      ran_on: DAY
+"""
 
 
-def shape(name: str) -> Any:
-    return json.loads((SHAPES / f"{name}.json").read_text(encoding="utf-8"))
+def write_trials(path: Path, solved: float) -> None:
+    """Write three attempts at 80 tasks; the candidate solves a share of what the incumbent solves."""
+    rows = ["item_id,model,score,epoch,agent,agent_version,dataset,limits,failure,cost_usd,latency_ms"]
+    for task in range(80):
+        for attempt in range(3):
+            b = (task * 7 + attempt) % 10 < 7
+            c = b and (task * 3 + attempt) % 100 < 100 * solved
+            for model, won in (("old", b), ("new", c)):
+                failure = "" if won else "agent_timeout"
+                rows.append(
+                    f"t{task},{model},{int(won)},{attempt},harness,2.1,core@1,{{}},{failure},0.4,90000"
+                )
+    path.write_text("\n".join(rows) + "\n")
 
 
-def events(served: Served, shape: Any) -> list[Any]:
-    """Send a request as its client does and return the events of the answer."""
-    headers = {
-        **shape["headers"],
-        "content-type": "application/json",
-        "authorization": f"Bearer {served.key}",
-    }
-    request = urllib.request.Request(
-        served.url + shape["path"], data=json.dumps(shape["body"]).encode(), headers=headers
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        lines = answer.read().decode().splitlines()
-    return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+def verdict_of(cli: CommandLine, *arguments: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(cli.succeeds("decide", "echo", "--json", *arguments).out)
+    return found
 
 
-def test_claude_code(gateway: Served) -> None:
-    first = shape("claude_code")
-    seen = events(gateway, first)
-    assert [seen[0]["type"], seen[-1]["type"]] == ["message_start", "message_stop"]
-    start = next(
-        each
-        for each in seen
-        if each["type"] == "content_block_start" and each["content_block"]["type"] == "tool_use"
-    )
-    pieces = [each["delta"].get("partial_json", "") for each in seen if each["type"] == "content_block_delta"]
-    assert json.loads("".join(pieces)) == CITY
-    call = start["content_block"]
-    thinking = {"type": "thinking", "thinking": "It wants the weather.", "signature": "c2ln"}
-    result = {
-        "type": "tool_result",
-        "tool_use_id": call["id"],
-        "content": [{"type": "text", "text": "sun"}],
-        "is_error": False,
-    }
-    second = copy.deepcopy(first)
-    second["body"]["messages"] += [
-        {
-            "role": "assistant",
-            "content": [thinking, {"type": "tool_use", "id": call["id"], "name": "weather", "input": CITY}],
-        },
-        {"role": "user", "content": [result | {"cache_control": {"type": "ephemeral"}}]},
-    ]
-    text = [
-        each["delta"].get("text", "")
-        for each in events(gateway, second)
-        if each["type"] == "content_block_delta"
-    ]
-    assert "".join(text) == "sun in Bern"
+def agentic(project: Project, more: str = "") -> None:
+    project.change("    scorer:", f"    requirements: {{evidence: agentic}}{more}\n    scorer:")
 
 
-def test_codex(gateway: Served) -> None:
-    first = shape("codex")
-    seen = events(gateway, first)
-    assert [seen[0]["type"], seen[-1]["type"]] == ["response.created", "response.completed"]
-    items = [each["item"] for each in seen if each["type"] == "response.output_item.done"]
-    call = next(item for item in items if item["type"] == "function_call")
-    assert (call["name"], json.loads(call["arguments"])) == ("weather", CITY)
-    second = copy.deepcopy(first)
-    second["body"]["input"] += [
-        {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": "gAAA"},
-        {key: call[key] for key in ("type", "name", "arguments", "call_id")},
-        {"type": "function_call_output", "call_id": call["call_id"], "output": "sun"},
-    ]
-    text = [each["delta"] for each in events(gateway, second) if each["type"] == "response.output_text.delta"]
-    assert "".join(text) == "sun in Bern"
+def test_trials_of_the_own_agent(cli: CommandLine, project: Project) -> None:
+    agentic(project)
+    cli.succeeds("evaluate", "echo", "--yes", "--every-hypothesis")
+    stays = verdict_of(cli)
+    assert stays["name"] == "keep"
+    assert said(stays["reasons"], "evidence-missing")
+    assert said(stays["would_change"], "evidence-imported")
+
+    write_trials(project.folder / "trials.csv", solved=0.99)
+    project.change("evidence: agentic}", "evidence: agentic}" + TRIALS.replace("DAY", TODAY).rstrip())
+    moves = verdict_of(cli)
+    assert moves["name"] == "switch", moves["sentence"]
+    # The trials are in the verdict, so that it is computed again without their file.
+    (project.folder / "trials.csv").unlink()
+    cli.succeeds("decide", "--verify", "latest")
 
 
-OTHER_TOOLS = [
-    {
-        "type": "custom",
-        "name": "apply_patch",
-        "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a/"},
-    },
-    {"type": "web_search", "external_web_access": False},
-]
-
-
-@pytest.mark.parametrize("tool", OTHER_TOOLS, ids=lambda tool: tool["type"])
-def test_a_tool_of_codex_that_no_other_api_has_is_named(
-    gateway: Served, request: pytest.FixtureRequest, tool: Any
-) -> None:
-    asked = shape("codex")
-    asked["body"]["tools"].append(tool)
-    upstream = request.node.callspec.params["gateway"]
-    if upstream in ("openai-responses", "certified"):
-        assert events(gateway, asked)[-1]["type"] == "response.completed"
-        if upstream == "certified":
-            until(lambda: BACK in recorded(gateway).values())
-        return
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        events(gateway, asked)
-    with refused.value as answer:
-        assert answer.code == 400
-        assert "tools[3].type" in json.load(answer)["error"]["message"]
-
-
-def test_an_error_is_told_in_the_words_of_the_agents_api(gateway: Served) -> None:
-    for name, told in (("claude_code", "not_found_error"), ("codex", "model_not_found")):
-        asked = shape(name)
-        asked["body"]["model"] = "nobody"
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            events(gateway, asked)
-        with refused.value as answer:
-            error = json.load(answer)["error"]
-        assert answer.code == 404
-        assert told in (error["type"], error.get("code"))
+def test_trials_that_are_too_old_or_too_bad(cli: CommandLine, project: Project) -> None:
+    agentic(project, TRIALS.replace("DAY", "2020-01-01").rstrip())
+    write_trials(project.folder / "trials.csv", solved=0.99)
+    cli.succeeds("evaluate", "echo", "--yes")
+    assert verdict_of(cli)["name"] == "undecided"
+    project.change("2020-01-01", TODAY)
+    write_trials(project.folder / "trials.csv", solved=0.4)
+    assert verdict_of(cli)["name"] == "keep"

@@ -147,6 +147,21 @@ _NOT_WITH_FILES = {"run_id", "label_file", "recent_logs", "recent_name", "apply_
     is_flag=True,
     help="Accept prompts or settings that differ on purpose.",
 )
+@click.option("--agent", metavar="NAME", help="Of agents' runs, keep those of this agent.")
+@click.option("--incumbent-agent", metavar="NAME", help="Agent that the incumbent runs with, if another.")
+@click.option(
+    "--allow-different-agent",
+    "different_agents",
+    is_flag=True,
+    help="Compare runs of unequal agents, versions or limits: of model and agent together.",
+)
+@click.option(
+    "--declare-equal",
+    "declared_equal",
+    multiple=True,
+    type=click.Choice(["agent", "agent-version", "dataset", "limits"]),
+    help="Say that this is the same of both models' runs, where they do not name it; repeat.",
+)
 @click.option("--drop-errors", is_flag=True, help="Leave failed calls out instead of counting them as 0.")
 @click.option(
     "--run",
@@ -200,7 +215,8 @@ def command(sources: tuple[str, ...], as_json: bool, gated: bool, **options: Any
     """Decide whether the candidate may replace the incumbent.
 
     RESULTS are scored answers, in tables (CSV, JSON, Parquet, Excel) or logs of Inspect, lm-eval, promptfoo,
-    HELM, DeepEval and OpenAI's evals: no project is needed. MODEL=PATH names the model of a file, `-` is
+    HELM, DeepEval and OpenAI's evals, or runs of agents (Harbor, Terminal-Bench, SWE-bench, tau-bench): no
+    project is needed. MODEL=PATH names the model of a file, `-` is
     standard input. WORKLOAD is one of the project's, or several.
     """
     from crossgrade.decide import gate
@@ -338,6 +354,7 @@ def _decide_files(sources: tuple[str, ...], options: dict[str, Any]) -> "Verdict
             ResultOptions,
             options,
             importers=importers_of(options["config_path"]),
+            agents_declared_equal=tuple(name.replace("-", "_") for name in options["declared_equal"]),
             on_read=note_ignored,
             origin=Origin(options["origin"]),
             stated_cost_usd=_by_model("--cost", options["costs"], "USD", "gpt-4.1=0.0042", least=0),

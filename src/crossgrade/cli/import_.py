@@ -47,20 +47,26 @@ def command(
 ) -> None:
     """Turn results of other tools into one table.
 
-    Reads tables (CSV, JSON, Parquet, Excel) and logs of Inspect, lm-eval, promptfoo, HELM, DeepEval and
-    OpenAI's evals; recomputes every mean, and says where a file states another. MODEL=PATH names the model
-    of a file, `-` is standard input. Plugins that the configuration names may read more.
+    Reads tables (CSV, JSON, Parquet, Excel), logs of Inspect, lm-eval, promptfoo, HELM, DeepEval and
+    OpenAI's evals, and agents' runs (Harbor, Terminal-Bench, SWE-bench, tau-bench); recomputes every mean,
+    and says where a file states another. MODEL=PATH names the model of a file, `-` is standard input.
+    Plugins that the configuration names may read more.
     """
     from crossgrade.workloads import read_results, write_results
 
     results = read_results(named_sources(sources), importers=importers_of(config_path), **options)
     note_ignored(results)
-    rows = _models(results)
+    rows, runs = _models(results), _agent_runs(results)
     if as_json:
-        print_json({"source": results.source, "rows": len(results), "models": rows}, schema_version=1)
+        facts = {"source": results.source, "rows": len(results), "models": rows}
+        print_json({**facts, "agent_runs": runs} if runs else facts, schema_version=1)
     else:
         headers = ["model", "rows", "samples", "mean", "stated", "errors", "unparsed", "unscored"]
         print_table(headers, [[row[name] for name in headers] for row in rows], right=headers[1:])
+        if runs:
+            click.echo()
+            _print_runs(runs)
+    _note_unknown(runs)
     for row in rows:
         if row["stated"] is not None and row["mean"] is not None and abs(row["stated"] - row["mean"]) > 0.005:
             note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")
@@ -90,6 +96,71 @@ def _models(results: "Results") -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _agent_runs(results: "Results") -> list[dict[str, Any]]:
+    """Return what is known of agents' runs, one record for each model and what its runs were made with."""
+    import numpy as np
+
+    from crossgrade.workloads import agent_runs
+
+    return [
+        {
+            "model": name,
+            "agent": each.setup.agent,
+            "agent_version": each.setup.agent_version,
+            "dataset": each.setup.dataset,
+            "limits": each.setup.limits,
+            "trials": each.trials,
+            "attempts": list(each.attempts),
+            "without_verdict": each.without_verdict,
+            "failures": [
+                {
+                    "origin": failure.origin,
+                    "name": failure.name,
+                    "trials": failure.trials,
+                    "without_verdict": failure.without_verdict,
+                }
+                for failure in each.failures
+            ],
+        }
+        for code, name in enumerate(results.model_names)
+        for each in agent_runs(results, np.flatnonzero(results.models.codes == code)).values()
+    ]
+
+
+def _print_runs(runs: list[dict[str, Any]]) -> None:
+    headers = [
+        "model",
+        "agent",
+        "version",
+        "dataset",
+        "limits",
+        "trials",
+        "attempts",
+        "no verdict",
+        "failures",
+    ]
+    lines = []
+    for run in runs:
+        least, most = run["attempts"]
+        made = [run[name] or "unknown" for name in ("agent", "agent_version", "dataset", "limits")]
+        failures = ", ".join(f"{each['name']} {each['trials']}" for each in run["failures"][:3]) or "-"
+        attempts = str(least) if least == most else f"{least}-{most}"
+        lines.append([run["model"], *made, run["trials"], attempts, run["without_verdict"], failures])
+    print_table(headers, lines, right=["trials", "attempts", "no verdict"])
+
+
+def _note_unknown(runs: list[dict[str, Any]]) -> None:
+    """Say what is not known of the runs: a verdict takes it as unequal."""
+    names = ("agent", "agent_version", "dataset", "limits")
+    unknown = [name.replace("_", "-") for name in names if any(run[name] is None for run in runs)]
+    if unknown:
+        note(
+            f"not known of all runs: {', '.join(unknown)}. `decide` certifies nothing on them unless both "
+            "models' are declared to be the same (--declare-equal)",
+            code="agent-setup-unknown",
+        )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -49,7 +49,7 @@ def command(directory: Path, template: str, *, as_json: bool) -> None:
         )
     if template == "agentic":
         note(
-            "\nThis workload stays with the incumbent: agent trials cannot be imported as evidence yet.",
+            "\nThis workload stays with the incumbent until its section `trials` names runs of your agent.",
             code="evidence-missing",
         )
     _say_next(directory, workload)

@@ -19,6 +19,7 @@ from crossgrade.config._yaml import YamlTree
 from crossgrade.dialects import CLIENTS, Host, speaks_another_api
 from crossgrade.domain import (
     PLACEHOLDER,
+    AgentTrialsSpec,
     Contract,
     GenerationSettings,
     LoggedTraffic,
@@ -249,7 +250,8 @@ class Resolver:
         dataset = self.path(f"{where}.dataset", section.dataset)
         for index, document in enumerate(section.requirements.documents):
             self.path(f"{where}.requirements.documents.{index}", document)
-        needs = section.requirements
+        needs, trials = section.requirements, section.trials
+        runs = None if trials is None else self.path(f"{where}.trials.path", trials.path)
         required = safety.required(f"{where}.requirements.safety", needs.safety, self.suites)
         known = tuple(variant for variant in candidates if variant is not None)
         if incumbent is None or len(known) < len(candidates):
@@ -262,6 +264,7 @@ class Resolver:
             "candidates": known,
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**{**values(needs), "safety": required}),
+            "trials": None if trials is None else AgentTrialsSpec(**{**values(trials), "path": runs}),
             "probes": tuple(section.probes),
             "across": self._across(section, known),
             "dropped": frozenset(CLIENTS[section.client_api].parameters)

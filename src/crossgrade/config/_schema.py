@@ -204,8 +204,8 @@ class RequirementsSection(Section):
 
     evidence: EvidenceClass = Field(
         default="plain",
-        description="`agentic`, `regulated` and `gated` workloads stay with the incumbent, because "
-        "Crossgrade cannot import the evidence that they need yet.",
+        description="`agentic` workloads stay with the incumbent until `trials` names runs of your agent. "
+        "`regulated` and `gated` ones do, because Crossgrade cannot import the evidence that they need yet.",
     )
     context_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Required context window, in tokens."
@@ -231,6 +231,31 @@ class RequirementsSection(Section):
         default=[],
         description="Names from `safety.suites`. No candidate is switched to before its rate and the "
         "incumbent's are known on each.",
+    )
+
+
+class AgentTrialsSection(Section):
+    """Runs of the agent behind the workload's requests, which `requirements.evidence: agentic` asks for."""
+
+    path: Text = Field(
+        description="File or folder that `crossgrade import` reads: a table that it wrote, or a job of a "
+        "harness. It must have runs of the incumbent and of the candidates on the same tasks."
+    )
+    agent: Text = Field(
+        description="The agent that you use, as the runs name it. Runs of others do not count."
+    )
+    agent_version: Text | None = Field(
+        default=None, description="Its version. Null takes any, if it is the same of all models."
+    )
+    ran_on: date = Field(description="Day of the newest run. From then on the runs count for `valid_days`.")
+    declared_equal: list[Literal["agent_version", "dataset", "limits"]] = Field(
+        default=[], description="What is the same of all runs, though they do not record it."
+    )
+    models: dict[Name, Text] = Field(
+        default={}, description="What the runs call an offer, by its name in `models`, where it differs."
+    )
+    columns: dict[Text, Text] = Field(
+        default={}, description="Column of a table that is a field, such as `epoch: attempt`."
     )
 
 
@@ -382,6 +407,9 @@ class WorkloadSection(Section):
     )
     requirements: RequirementsSection = Field(
         default=RequirementsSection(), description="Conditions on a candidate besides quality."
+    )
+    trials: AgentTrialsSection | None = Field(
+        default=None, description="Runs of the agent behind the requests, for an `agentic` workload."
     )
 
 

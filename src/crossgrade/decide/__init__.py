@@ -1,5 +1,7 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
+from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading, AgentTrials
+from crossgrade.decide._agents import check_equal_agents
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
 from crossgrade.decide._decide import decide_policy, settled_by
@@ -79,6 +81,10 @@ __all__ = [
     "LEAST_ALPHA",
     "PILOT",
     "USUAL",
+    "AgentComparison",
+    "AgentPlan",
+    "AgentReading",
+    "AgentTrials",
     "Blocks",
     "Certificate",
     "Comparison",
@@ -125,6 +131,7 @@ __all__ = [
     "bound",
     "bound_words",
     "certified_by",
+    "check_equal_agents",
     "choose_blocks",
     "cluster_sizes",
     "compare",

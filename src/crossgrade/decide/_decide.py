@@ -10,6 +10,7 @@ import numpy as np
 from crossgrade._version import __version__
 from crossgrade.decide import _thresholds as limits
 from crossgrade.decide._advice import Advice, AdviceKind, advise
+from crossgrade.decide._agents import compare_agents
 from crossgrade.decide._certify import certify, whole_certified
 from crossgrade.decide._changes import would_change
 from crossgrade.decide._costs import (
@@ -50,6 +51,7 @@ from crossgrade.decide._requirements import (
     incumbent_gone_on,
     missing_evidence,
     retirement,
+    trials_end,
 )
 from crossgrade.decide._router import certifying
 from crossgrade.decide._sentence import Findings, sentence
@@ -103,7 +105,7 @@ def decide_policy(
         view = make_view(evidence, router_settings(view.settings))
     certificates, path = certify(view, seen)
     checks = check_requirements(view, now)
-    missing = missing_evidence(settings.requirements)
+    missing = missing_evidence(settings.requirements, settings.facts)
     sound = sound_candidates(view, seen)
     invalid = not sound and not less_safe(view, seen)
     certificates = tuple(_grounded(one, seen, invalid=invalid) for one in certificates)
@@ -175,6 +177,7 @@ def decide_policy(
         routing=None if routing is None else routing.report,
         blocks=view.blocks,
         paired=None if view.blocks is None else view.paired_n,
+        agents=compare_agents(view),
     )
 
 
@@ -194,7 +197,7 @@ def settled_by(
     """
     view = make_view(evidence, settings)
     seen = (*run_guards(view, guards), *retirement(view, now))
-    if missing_evidence(settings.requirements):
+    if missing_evidence(settings.requirements, settings.facts):
         return None
     if candidate not in sound_candidates(view, seen):
         return None
@@ -353,6 +356,8 @@ def _last_points(path: Sequence[EvidencePoint]) -> tuple[EvidencePoint, ...]:
 def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> datetime:
     """Return when the verdict expires: after its days, or when a model it rests on is retired.
 
+    The trials of an agent that it rests on last as many days from the newest of them.
+
     That is the model to which traffic moves. The incumbent's end ends no certificate of a candidate: it only
     takes away what else could answer, which the route's `successor` replaces. It ends a verdict that keeps
     the incumbent, and a claim on the whole, a part of which the incumbent answers. Once it has come, it ends
@@ -367,4 +372,10 @@ def valid_until(settings: DecisionSettings, policy: Policy, now: datetime) -> da
         if facts.model in named and facts.retires_on is not None
         if facts.model != policy.incumbent or facts.retires_on > now.date()
     ]
-    return max(min([now + timedelta(days=settings.valid_days), *retired]), now)
+    tried = [
+        datetime.combine(trials_end(facts.trials, settings.valid_days), time(), tzinfo=UTC)
+        for facts in settings.facts
+        if settings.requirements.evidence == "agentic" and facts.model == policy.candidate
+        if facts.trials is not None
+    ]
+    return max(min([now + timedelta(days=settings.valid_days), *retired, *tried]), now)

@@ -81,6 +81,8 @@ def _model_parts(model: ModelColumns) -> Iterator[tuple[str, bytes]]:
         yield "truncated", _numbers(model.truncated)
     if model.cache_saved_usd is not None and (model.cache_saved_usd > 0).any():
         yield "cache_saved_usd", _numbers(model.cache_saved_usd)
+    if model.runs is not None:
+        yield "runs", msgspec.json.encode(model.runs, order="deterministic")
     yield "prompt_digests", _texts(model.prompt_digests)
     rest = (
         model.origin.value,

@@ -25,6 +25,7 @@ looks at (`_finding.look_alpha`), so that all of them together stop few sound ru
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from crossgrade.decide import _guards_agents as agents
 from crossgrade.decide import _guards_answers as answers
 from crossgrade.decide import _guards_design as design
 from crossgrade.decide import _guards_judge as judge
@@ -82,6 +83,9 @@ GUARDS: Mapping[str, GuardKind] = {
         design.traffic_weights,
         design.represented,
         design.contamination,
+        agents.agent_parity,
+        agents.unverified_trials,
+        agents.attempts_differ,
         traffic.drift,
         design.price_known,
         safety_regression,

@@ -73,7 +73,11 @@ def _warnings(found: Findings) -> Iterator[Remark]:
         yield Remark(
             "evidence-missing",
             f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}. "
-            "Importing such evidence is not supported yet.",
+            + (
+                "Single answers say little about whole runs, and other teams' scores are of other agents."
+                if kind == "agentic"
+                else "Importing such evidence is not supported yet."
+            ),
         )
     if found.chosen is not None and found.chosen.policy.kind == "switch":
         for one in found.certificates:

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
+from crossgrade.decide._agent_records import AgentComparison, AgentTrials
 from crossgrade.decide._evidence import RouterReport, SafetyRate
 from crossgrade.decide._observations import Blocks
 from crossgrade.decide._traffic import TrafficComparison
@@ -38,7 +39,8 @@ class ModelFacts:
 
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
     which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
-    data. `safety` has its rates on safety suites, at most one for each.
+    data. `safety` has its rates on safety suites, at most one for each, and `trials` what runs of the team's
+    agent with it say beside those with the incumbent.
     """
 
     model: str
@@ -51,6 +53,7 @@ class ModelFacts:
     delisted_on: date | None = None
     trained_until: date | None = None
     safety: tuple[SafetyRate, ...] = ()
+    trials: AgentTrials | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +140,9 @@ class DecisionSettings:
     certified by bets alone, with the first start's part of alpha, so that audits in service can go on from
     there. `traffic` is the run's samples beside recent requests, None if there
     are none. `labels` says how far people's labels in the store are, None if a judge is corrected by none
-    or by those of a file.
+    or by those of a file. `agents_declared_equal` are fields of `AgentSetup` that the team says are the
+    same of both models' runs where they are not recorded. With `different_agents` it compares runs that were
+    not made alike, on purpose: a certificate is then of model and agent together.
     """
 
     floor: float = 0.85
@@ -174,6 +179,8 @@ class DecisionSettings:
     public_since: date | None = None
     traffic: TrafficComparison | None = None
     labels: LabelCounts | None = None
+    agents_declared_equal: tuple[str, ...] = ()
+    different_agents: bool = False
 
     @property
     def workloads(self) -> int:
@@ -401,7 +408,8 @@ class Verdict:
     `routing.router_tree` writes it, and `routing` what its training said. `frontier` has the costs of its
     other thresholds, certified or not. `groups` has what the most promising candidate keeps on each declared
     group, for reading. `blocks` says how the incumbent was spared (None: it was not), and `paired` is then
-    how many of the `asked` samples it answered.
+    how many of the `asked` samples it answered. `agents` compares agents' runs, where the samples are
+    tasks of agents.
     """
 
     workload: str
@@ -444,6 +452,7 @@ class Verdict:
     frontier: tuple[PolicyCost, ...] = ()
     blocks: Blocks | None = None
     paired: int | None = None
+    agents: tuple[AgentComparison, ...] = ()
 
     def __repr__(self) -> str:
         """Return the verdict in a line; its fields say the rest."""

@@ -5,11 +5,12 @@ is. Otherwise it is unknown, and an unknown blocks a switch. Models must be on s
 before the verdict expires gets a warning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 
 import numpy as np
 
+from crossgrade.decide._agent_records import AgentTrials
 from crossgrade.decide._evidence import FloatColumn, ModelColumns
 from crossgrade.decide._records import Guard, ModelFacts, RequirementCheck
 from crossgrade.decide._safety import safety_checks
@@ -26,15 +27,16 @@ TERMS = "terms"
 """The check that licence and host allow the team to use a model."""
 
 
-def missing_evidence(requirements: Requirements) -> tuple[str, ...]:
+def missing_evidence(requirements: Requirements, facts: Iterable[ModelFacts] = ()) -> tuple[str, ...]:
     """Return the evidence that the workload needs before it may leave its incumbent at all.
 
-    Such evidence cannot be imported yet. A file's name proves nothing about its content, so nothing that a
-    workload names shortens the list.
+    Trials of the team's agent with any candidate are such evidence, and each candidate is then held to its
+    own. What the others need cannot be imported yet. A file's name proves nothing about its content, so
+    nothing that a workload names shortens the list.
     """
     needed: dict[str, tuple[str, ...]] = {
         "plain": (),
-        "agentic": (AGENT_TRIALS,),
+        "agentic": () if any(each.trials is not None for each in facts) else (AGENT_TRIALS,),
         "regulated": requirements.documents or ("the documents this workload names",),
         "gated": (VERIFIED_ROUTES,),
     }
@@ -51,6 +53,7 @@ def check_requirements(view: View, now: datetime) -> tuple[RequirementCheck, ...
             *_terms(view, model.model),
             *_checks(view, model, facts.get(model.model, ModelFacts(model=model.model)), now),
             *safety_checks(view, model.model),
+            *_trials(view, model.model, facts.get(model.model), now),
         )
     )
 
@@ -63,6 +66,40 @@ def _terms(view: View, candidate: str) -> Iterator[RequirementCheck]:
             yield RequirementCheck(
                 name=TERMS, candidate=candidate, met=met, seen=clause.words, wanted="allowed to you"
             )
+
+
+def _trials(
+    view: View, candidate: str, facts: ModelFacts | None, now: datetime
+) -> Iterator[RequirementCheck]:
+    """Yield the check of an agentic workload's trials of its agent with a candidate."""
+    settings = view.settings
+    if settings.requirements.evidence != "agentic" or missing_evidence(settings.requirements, settings.facts):
+        return  # the workload stays anyway, and its verdict says what is missing
+    trials = None if facts is None else facts.trials
+    met: bool | None = None
+    if trials is None:
+        seen = "no trials of the agent with this model"
+    elif trials.unfit is not None:
+        seen = trials.unfit
+    elif trials.ran_on > now.date() + timedelta(days=1):  # a day ahead may be a time zone
+        seen = f"the newest trial is said to be of {trials.ran_on}, which is still to come"
+    elif now.date() >= (end := trials_end(trials, settings.valid_days)):
+        seen = f"the newest trial is of {trials.ran_on}, and counts until {end}"
+    else:
+        met = True if trials.certified else False if trials.shown_below else None
+        seen = trials.words
+    yield RequirementCheck(
+        name=AGENT_TRIALS,
+        candidate=candidate,
+        met=met,
+        seen=seen,
+        wanted=f"certified at a floor of {settings.floor:g} by trials of the agent",
+    )
+
+
+def trials_end(trials: AgentTrials, valid_days: int) -> date:
+    """Return the first day on which trials no longer count."""
+    return trials.ran_on + timedelta(days=valid_days)
 
 
 def _checks(view: View, model: ModelColumns, facts: ModelFacts, now: datetime) -> Iterator[RequirementCheck]:

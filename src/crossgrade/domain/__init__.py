@@ -1,5 +1,15 @@
 """The nouns: frozen, slotted dataclasses without I/O, NumPy or any import outside the standard library."""
 
+from crossgrade.domain.agents import (
+    SETUP_FIELDS,
+    AgentRuns,
+    AgentSetup,
+    AgentTrialsSpec,
+    FailureCount,
+    FailureOrigin,
+    failure_label,
+    read_failure,
+)
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
 from crossgrade.domain.dossier import (
     DOSSIER_FIELDS,
@@ -115,9 +125,13 @@ __all__ = [
     "REQUEST_USD",
     "SAFETY_EVENTS",
     "SAFETY_NAMES",
+    "SETUP_FIELDS",
     "SHIPPED_PROMPTS",
     "WINDOWS_S",
     "AccessRule",
+    "AgentRuns",
+    "AgentSetup",
+    "AgentTrialsSpec",
     "Architecture",
     "Attachment",
     "BaselineTest",
@@ -136,6 +150,8 @@ __all__ = [
     "Estimate",
     "EvidenceClass",
     "EvidenceStatus",
+    "FailureCount",
+    "FailureOrigin",
     "FieldStatus",
     "Framework",
     "GenerationSettings",
@@ -196,9 +212,11 @@ __all__ = [
     "Watching",
     "Workload",
     "ended_at_limit",
+    "failure_label",
     "growth_bars",
     "heads_of",
     "keys_once",
     "no_constant",
+    "read_failure",
     "sum_usd",
 ]

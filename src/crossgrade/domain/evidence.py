@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
+from crossgrade.domain.agents import AgentSetup
 from crossgrade.domain.values import JSON, Origin, Usage
 
 
@@ -52,7 +53,8 @@ class ScoredAnswer:
     two models' rows be paired only when they answered the same question. `cost_usd` None is
     unknown; `paid_for` names the model that was asked, `on` which day, where they are known: another one at
     the same endpoint may have had the answer first. A `group` is a label for looking only: no policy splits
-    by it.
+    by it. `setup` is given where an agent's run is the answer, and `failure` is then how it failed
+    (`failure_label`), None if nothing failed; a run that failed may have a score.
     """
 
     sample_id: str
@@ -79,6 +81,8 @@ class ScoredAnswer:
     latency_ms: float | None = None
     ttft_ms: float | None = None
     origin: Origin = Origin.OWN
+    setup: AgentSetup | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

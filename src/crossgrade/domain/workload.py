@@ -7,12 +7,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
+from crossgrade.domain.agents import AgentTrialsSpec
 from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 from crossgrade.domain.safety import SafetyLimit, SafetySuite
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
-"""The last three stay with the incumbent: importing the evidence they need is not supported yet."""
+"""`agentic` needs trials of the team's agent. The last two stay with the incumbent: importing the evidence
+that they need is not supported yet."""
 
 Mode = Literal["sequential", "fixed", "anytime"]
 
@@ -93,6 +95,7 @@ class Workload:
     whose answers are the incumbent's, which is then not asked (None: it is asked). `public_since` is the day
     on which the samples became public, and `texts_until` the last day on which their texts may be kept.
     `suite` is the safety suite whose prompts are the samples, for a workload that was derived from another.
+    `trials` are runs of the agent behind the requests, which `requirements.evidence: agentic` asks for.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Workload:
     texts_until: date | None = None
     requirements: Requirements = field(default_factory=Requirements)
     suite: SafetySuite | None = None
+    trials: AgentTrialsSpec | None = None
 
 
 def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:

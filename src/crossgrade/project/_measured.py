@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import (
+        AgentTrials,
         DecisionSettings,
         Evidence,
         ModelColumns,
@@ -265,11 +267,13 @@ def decision_settings(
     contracts: "Mapping[str, Contract]",
     *,
     safety: "Mapping[str, tuple[SafetyRate, ...]]",
+    trials: "Mapping[str, AgentTrials]" = MappingProxyType({}),
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
-    have a minimum, and `safety` the models' rates on the suites that the workload requires, by name.
+    have a minimum, and `safety` the models' rates on the suites that the workload requires, by name. `trials`
+    are what runs of the team's agent say of each candidate.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -284,7 +288,7 @@ def decision_settings(
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(
-            _facts(offer, prices.get(name), known[name], safety.get(name, ()))
+            _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name))
             for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,
@@ -314,7 +318,11 @@ def _differ(workload: Workload) -> bool:
 
 
 def _facts(
-    offer: Offer, price: Price | None, known: "OfferFacts", safety: "tuple[SafetyRate, ...]"
+    offer: Offer,
+    price: Price | None,
+    known: "OfferFacts",
+    safety: "tuple[SafetyRate, ...]",
+    trials: "AgentTrials | None",
 ) -> "ModelFacts":
     from crossgrade.decide import ModelFacts
 
@@ -329,6 +337,7 @@ def _facts(
         open_weights=known.open_weights,
         price_source=None if price is None else price_words(offer, price),
         safety=safety,
+        trials=trials,
     )
 
 

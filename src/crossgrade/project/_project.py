@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
+from crossgrade.project._agent_trials import agent_trials
 from crossgrade.project._baselines import (
     BaselineComparison,
     against_baseline,
@@ -306,6 +307,7 @@ class Project(OpenProject):
                 self._known(offers_of(workload)),
                 self._contracts(offers_of(workload)),
                 safety=self.safety.facts(workload),
+                trials=agent_trials(workload, importers=self.plugins.importers, now=datetime.now(UTC)),
             ),
             seed=run.seed,
             changed_since_run=tuple(

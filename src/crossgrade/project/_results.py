@@ -30,7 +30,8 @@ class ResultOptions:
     of the packaged catalogue. `stated_means` are published mean scores, by model and on the scale of the
     files. A guard compares them with the items. `judge` is the model that scored. A `human` column corrects
     its scores. If `valid_days` is None it is the outlook's half-life, and if `importers` is None they are
-    the built-in formats. `on_read` is called with what was read. The others are those of
+    the built-in formats. Of agents' runs `agent` keeps those of one agent, and `incumbent_agent` those of
+    another for the incumbent. `on_read` is called with what was read. The others are those of
     `workloads.read_results` and `decide.DecisionSettings`.
     """
 
@@ -59,6 +60,10 @@ class ResultOptions:
     router: bool = False
     grow: bool = False
     whole_floor: float | None = None
+    agent: str | None = None
+    incumbent_agent: str | None = None
+    different_agents: bool = False
+    agents_declared_equal: tuple[str, ...] = ()
 
 
 _DEFAULTS = ResultOptions()
@@ -86,10 +91,16 @@ def decide_results(
     stated of a model that has no rows, or outside the scale, and for a `whole_floor` or `grow` without
     `router`.
     """
-    from crossgrade.decide import DecisionSettings, ModelFacts, decide_policy, train_router
+    from crossgrade.decide import (
+        DecisionSettings,
+        ModelFacts,
+        check_equal_agents,
+        decide_policy,
+        train_router,
+    )
     from crossgrade.outlook import default_valid_days
     from crossgrade.project._shown import ShownVerdict
-    from crossgrade.workloads import IMPORTERS, pair, read_results, trimmed_name
+    from crossgrade.workloads import IMPORTERS, pair, read_results, select_runs, trimmed_name
 
     if options.whole_floor is not None and not options.router:
         raise UsageError(
@@ -127,6 +138,13 @@ def decide_results(
     if options.stated_means:
         means = {trimmed_name(name): mean for name, mean in options.stated_means.items()}
         results = results.with_stated_means(means, scale=options.scale)
+    results, incumbent, candidates = select_runs(
+        results,
+        incumbent=incumbent,
+        candidates=candidates,
+        agent=options.agent,
+        incumbent_agent=options.incumbent_agent,
+    )
     costs = {trimmed_name(name): cost for name, cost in options.stated_cost_usd.items()}
     now = now or datetime.now(UTC)
     every_model, priced = None, [incumbent, *candidates]
@@ -145,6 +163,8 @@ def decide_results(
     evidence = pair(
         results, incumbent=incumbent, candidates=candidates, errors_as_zero=options.errors_count_as_zero
     )
+    if not options.different_agents:
+        check_equal_agents(evidence)
     settings = DecisionSettings(
         floor=floor,
         whole_floor=options.whole_floor,
@@ -162,6 +182,8 @@ def decide_results(
         every_model=every_model,
         thrifts=_thrifts(listed, evidence.incumbent.model),
         grow=options.grow,
+        different_agents=options.different_agents,
+        agents_declared_equal=options.agents_declared_equal,
     )
     evidence = replace(evidence, chance=options.chance, judge=options.judge)
     if options.router:

@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import PolicyCost, Verdict, certified_by, gate, sentences
+from crossgrade.report._agents import HEAD, agent_lines, agent_rows
 from crossgrade.report._bills import bill_table
 from crossgrade.report._format import estimate, readable, scale, times
 from crossgrade.report._lasting import lasting_table, verdict_lasts
@@ -39,7 +40,7 @@ def _lists(seen: VerdictView) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _tables(seen: VerdictView) -> tuple[Table, ...]:
-    return (seen.costs, seen.retention, seen.alarms, seen.requirements, seen.passed)
+    return (seen.costs, seen.retention, seen.agents, seen.alarms, seen.requirements, seen.passed)
 
 
 def _bullets(lines: Sequence[str]) -> str:
@@ -97,6 +98,7 @@ def render_text(
             lines += ["", f"  {heading.lower()}:"]
             lines += [line for entry in entries for line in paragraph(entry, width, first="  - ")]
     lines += ["", *_plain_retention(verdict, width, painted)]
+    lines += _plain_agents(verdict, width)
     alarms = [guard for guard in verdict.guards if guard.status != "pass"]
     passed = len(verdict.guards) - len(alarms)
     lines += ["", f"  guards: {passed} passed" + (f", {len(alarms)} did not:" if alarms else "")]
@@ -107,6 +109,20 @@ def render_text(
         if guard.advice:
             lines += paragraph(guard.advice, width, first="        do: ")
     return "\n".join(lines) + "\n"
+
+
+def _plain_agents(verdict: Verdict, width: int | None) -> list[str]:
+    """Return both readings of agents' runs, and what is known of the runs; nothing of other evidence."""
+    rows = agent_rows(verdict)
+    if not rows:
+        return []
+    # candidate, reading, tasks, difference, retention
+    shown = (1, 2, 5, 6) if len(verdict.candidates) == 1 else (0, 1, 2, 5, 6)
+    cells = [tuple(row[column] for column in shown) for row in (HEAD, *rows)]
+    lines = ["", "  runs of agents:", *columns(cells, right={shown.index(2)}, width=width, indent="  ")]
+    for line in agent_lines(verdict):
+        lines += paragraph(line, width, first="  - ")
+    return lines
 
 
 def render_cell(verdict: Verdict) -> str:

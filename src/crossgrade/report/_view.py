@@ -18,6 +18,7 @@ from crossgrade.decide import (
 )
 from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
+from crossgrade.report._agents import HEAD, agent_lines, agent_rows
 from crossgrade.report._headline import headline, needed_for, needed_of
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION, Retention
@@ -54,6 +55,7 @@ class VerdictView:
     alarms: Table
     passed: Table
     requirements: Table
+    agents: Table
     losses: tuple[Loss, ...]
     losses_note: str
     methods: tuple[str, ...]
@@ -100,10 +102,21 @@ def view(verdict: Verdict) -> VerdictView:
         ),
         passed=_guards([each for each in verdict.guards if each.status == "pass"], "Guards that passed"),
         requirements=_requirements(verdict),
+        agents=_agents(verdict),
         losses=verdict.losses,
         losses_note=_losses_note(verdict),
         methods=_methods(verdict),
         provenance=_provenance(verdict),
+    )
+
+
+def _agents(verdict: Verdict) -> Table:
+    return Table(
+        title="Agents' runs, with trials without a verdict as failures and left out",
+        head=HEAD,
+        rows=agent_rows(verdict),
+        numeric=frozenset({2, 3, 4}),
+        note=". ".join((*agent_lines(verdict), "")).strip(),
     )
 
 

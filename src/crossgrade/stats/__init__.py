@@ -36,6 +36,7 @@ from crossgrade.stats._retention import (
 from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._shares import least_difference, shares_differ
 from crossgrade.stats._strata import Strata, Stratum
+from crossgrade.stats._trials import TrialSpread, trial_spread
 
 __all__ = [
     "BETS_BELOW",
@@ -65,6 +66,7 @@ __all__ = [
     "SequentialRetention",
     "Strata",
     "Stratum",
+    "TrialSpread",
     "audit_loss",
     "calibrated_difference",
     "calibrated_rate",
@@ -92,4 +94,5 @@ __all__ = [
     "retention",
     "shared_alpha",
     "shares_differ",
+    "trial_spread",
 ]

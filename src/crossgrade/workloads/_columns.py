@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import REQUEST_USD, Origin, ScoredAnswer
+from crossgrade.domain import REQUEST_USD, SETUP_FIELDS, Origin, ScoredAnswer
 from crossgrade.workloads._results import (
     AMOUNTS,
     LABELS,
@@ -49,6 +49,7 @@ _ANSWER_FIELDS = (
     "prompt_digest",
     "target_digest",
     "settings_digest",
+    "failure",
     "cost_usd",
     "latency_ms",
     "ttft_ms",
@@ -153,6 +154,9 @@ class Columns:
                 name: [getattr(answer, name) for answer in chunk] for name in _ANSWER_FIELDS
             }
             columns |= {name: [getattr(answer.usage, name) for answer in chunk] for name in _USAGE_FIELDS}
+            columns |= {
+                name: [getattr(answer.setup, name, None) for answer in chunk] for name in SETUP_FIELDS
+            }
             columns["epoch"] = [str(answer.epoch) for answer in chunk]
             columns["workload"] = [workload] * len(chunk)
             self.extend(len(chunk), columns, inputs_are_prompts=inputs_are_prompts)

@@ -1,15 +1,17 @@
 """Results paired into evidence: the same samples, the same questions, one score each."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.decide import Evidence, ModelColumns, PairingAudit
+from crossgrade.domain import SETUP_FIELDS, AgentRuns
 from crossgrade.errors import DataError, NotFoundError, closest
 from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
+from crossgrade.workloads._runs import agent_runs
 
 # What must agree between all rows of a sample: two questions, keys or labels under one id are
 # two samples, and it is unknown which is meant.
@@ -177,7 +179,35 @@ class _Pairing:
             calls=calls[kept] if epochs > 1 else None,
             failed_calls=errors[kept] if epochs > 1 else None,
             truncated=self._truncated(rows, kept),
+            runs=self._runs_of(name, rows, kept),
         )
+
+    def _runs_of(self, name: str, rows: Rows, kept: Rows) -> AgentRuns | None:
+        """Return what is known of a model's runs on the kept samples, None if it was no agent's.
+
+        Raises `DataError` if they were made with more than one agent, version, dataset or set of limits.
+        """
+        found = agent_runs(self._results, rows[np.isin(self._results.samples.codes[rows], kept)])
+        if not found:
+            return None
+        if len(found) > 1:
+            differing = [
+                f"{field.replace('_', ' ')} {' and '.join(sorted(str(each) for each in values))}"
+                for field in SETUP_FIELDS
+                if len(values := {getattr(setup, field) or "unknown" for setup in found}) > 1
+            ]
+            raise DataError(
+                f"the runs of {name} were not all made alike: {'; '.join(differing)}",
+                code="agent-runs-mixed",
+                hint="give the runs that were made alike, and leave the others out",
+            )
+        (runs,) = found.values()
+        first = self._first_label("prompt_digest", next(iter(self._rows.values())), kept)
+        own = self._first_label("prompt_digest", rows, kept)
+        same = first is not None and own is not None and None not in own.tolist()
+        if first is not None and own is not None:
+            same &= first.tolist() == own.tolist()
+        return replace(runs, same_tasks=same)
 
     def agreed_names(self, label: str, kept: Rows) -> TextColumn | None:
         """Return a label of the kept samples, or None if a sample has none."""

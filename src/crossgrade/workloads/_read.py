@@ -15,7 +15,7 @@ import numpy as np
 from crossgrade.domain import Origin
 from crossgrade.errors import DataError, NotFoundError, UsageError, closest
 from crossgrade.workloads._columns import BadCellError, Columns
-from crossgrade.workloads._results import Labels, Results, Rows
+from crossgrade.workloads._results import Labels, Results, rows_of
 from crossgrade.workloads.files import WORKBOOK, FileLimits, ZipArchive, find_file, first_bytes, seekable
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
 from crossgrade.workloads.importers.openai_evals import OUTPUT_ITEM
@@ -57,6 +57,7 @@ def read_results(
     scale: tuple[float, float] = (0.0, 1.0),
     origin: Origin = Origin.OWN,
     allow_unfinished: bool = False,
+    passes: bool = False,
     root: Path | None = None,
     limits: FileLimits | None = None,
     importers: Mapping[str, ImporterKind] = IMPORTERS,
@@ -67,11 +68,11 @@ def read_results(
     both models alike, or none). `file_format` None is recognised.
     `models` names the score columns of a wide table, `columns` the column of a field (`{"score": "grade"}`)
     where a table calls it something else. `metric` picks a scorer, metric or filter
-    where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
-    `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
-    score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
-    accepted columns and fields. `importers` are the formats that are known; those of plugins are asked first
-    whether a file is theirs.
+    where a log has several. With `passes` the score is whether an answer passed, where a log says so.
+    `workload` keeps one of several workloads. `segment`, `group`, `cluster` name a column or metadata key, or
+    are "workload". `scale` are the worst and best score. Paths must lie inside `root` where one is given.
+    docs/reference/formats.md has the accepted columns and fields. `importers` are the formats that are known;
+    those of plugins are asked first whether a file is theirs.
 
     Raises `DataError`, with file, line and column where there is one, for every input it cannot
     take; `NotFoundError` for a workload that is not there.
@@ -105,6 +106,7 @@ def read_results(
                 cluster=cluster,
                 file_group=given.stem if len(paths) > 1 else None,
                 allow_unfinished=allow_unfinished,
+                passes=passes,
                 limits=bounds,
             )
             found = file_format or _recognise(request.path, importers)
@@ -254,7 +256,7 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
                 hint="leave --workload out, or name one of these",
             )
         codes = results.labels[WORKLOAD].codes
-        return _rows(results, np.flatnonzero(codes == names.index(workload)))
+        return rows_of(results, np.flatnonzero(codes == names.index(workload)))
     taken = [label for label, name in labels.items() if name == WORKLOAD]
     if len(names) > 1 and not taken:
         raise DataError(
@@ -267,26 +269,6 @@ def _settle_workload(results: Results, workload: str | None, labels: Mapping[str
     shared = dict.fromkeys(taken, results.labels[WORKLOAD])
     qualified = _qualified(results.samples, results.labels[WORKLOAD])
     return replace(results, samples=qualified, labels={**results.labels, **shared})
-
-
-def _rows(results: Results, rows: Rows) -> Results:
-    """Return some of the rows; means that the source states were of all of them."""
-
-    def cut(labels: Labels) -> Labels:
-        return Labels(labels.codes[rows], labels.names)
-
-    return replace(
-        results,
-        samples=cut(results.samples),
-        models=cut(results.models),
-        score=results.score[rows],
-        error=results.error[rows],
-        unparsed=results.unparsed[rows],
-        labels={name: cut(labels) for name, labels in results.labels.items()},
-        amounts={name: values[rows] for name, values in results.amounts.items()},
-        texts={name: texts[rows] for name, texts in results.texts.items()},
-        stated_means={},
-    )
 
 
 def _qualified(samples: Labels, workloads: Labels) -> Labels:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import Origin, Price, Usage
+from crossgrade.domain import SETUP_FIELDS, Origin, Price, Usage
 from crossgrade.errors import UsageError
 from crossgrade.pricing import cost_usd
 from crossgrade.workloads.files import whole_file
@@ -31,6 +31,8 @@ LABELS = (
     "target_digest",
     "prompt_digest",
     "settings_digest",
+    *SETUP_FIELDS,
+    "failure",
 )
 AMOUNTS = (
     "human",
@@ -126,6 +128,26 @@ class Results:
     def workload_names(self) -> tuple[str, ...]:
         """The workloads that the rows name, in order of first appearance."""
         return tuple(self.labels["workload"].names) if "workload" in self.labels else ()
+
+
+def rows_of(results: Results, rows: Rows) -> Results:
+    """Return some of the rows; means that the source states were of all of them."""
+
+    def cut(labels: Labels) -> Labels:
+        return Labels(labels.codes[rows], labels.names)
+
+    return replace(
+        results,
+        samples=cut(results.samples),
+        models=cut(results.models),
+        score=results.score[rows],
+        error=results.error[rows],
+        unparsed=results.unparsed[rows],
+        labels={name: cut(labels) for name, labels in results.labels.items()},
+        amounts={name: values[rows] for name, values in results.amounts.items()},
+        texts={name: texts[rows] for name, texts in results.texts.items()},
+        stated_means={},
+    )
 
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")

@@ -62,9 +62,7 @@ def test_a_template_is_a_valid_project(
 def test_the_agentic_template_says_why_it_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["init", "--template", "agentic"])
     assert noted(capsys.readouterr().err, "evidence-missing")
-    assert (
-        "Importing agent trials as evidence is not supported yet" in (folder / "crossgrade.yaml").read_text()
-    )
+    assert "until `trials` names" in (folder / "crossgrade.yaml").read_text()
 
 
 def test_the_editor_finds_the_schema(folder: Path) -> None:

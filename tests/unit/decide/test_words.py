@@ -15,6 +15,8 @@ import pytest
 from inline_snapshot import external_file
 
 from crossgrade.decide import (
+    AgentPlan,
+    AgentTrials,
     Blocks,
     DecisionSettings,
     EveryModel,
@@ -28,7 +30,18 @@ from crossgrade.decide import (
     make_design,
     train_router,
 )
-from crossgrade.domain import BaselineTest, Clause, Contract, IncumbentEnd, Origin, Requirements, Sample
+from crossgrade.domain import (
+    AgentRuns,
+    AgentSetup,
+    BaselineTest,
+    Clause,
+    Contract,
+    FailureCount,
+    IncumbentEnd,
+    Origin,
+    Requirements,
+    Sample,
+)
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
 from tests.codes import listed_remarks
@@ -148,6 +161,32 @@ def keeps(make, counts, now):
     yield make(*counts(1, 19, 0, 2), inc=DEAR, cand=CHEAP), DecisionSettings()
     b, c, parts = joined(counts, (50, 50, 0, 0), (50, 50, 0, 0))
     yield make(b, c, segment=parts, inc=DEAR, cand=CHEAP), DecisionSettings(splits_only=True)
+
+
+def agentic(make, counts, now):
+    good = make(*counts(150, 12, 12, 26), inc=DEAR, cand=CHEAP)
+    plan = AgentPlan(more="tasks", tasks=200, attempts=5, trials=1200, usd=340.0)
+    trials = AgentTrials(
+        agent="harness",
+        ran_on=now.date(),
+        certified=False,
+        shown_below=False,
+        words="keeps 0.960 of what a solves, over 80 tasks of harness",
+        digest="sha256:0",
+        plans=(plan,),
+    )
+    for known in (trials, replace(trials, certified=True), replace(trials, unfit="agent-parity: unknown")):
+        facts = (ModelFacts(model="b", trials=known),)
+        yield good, DecisionSettings(requirements=Requirements(evidence="agentic"), facts=facts)
+    runs = AgentRuns(
+        setup=AgentSetup(agent="harness", agent_version="1", dataset="core", limits="{}"),
+        trials=200,
+        attempts=(1, 1),
+        without_verdict=20,
+        failures=(FailureCount(name="parse_error", origin="verifier", trials=20, without_verdict=20),),
+    )
+    named = {"runs": runs, "latency_ms": 60_000}
+    yield make(*counts(150, 12, 12, 26), inc=DEAR | named, cand=CHEAP | named), DecisionSettings()
 
 
 def undecided(make, counts, now):
@@ -308,6 +347,7 @@ KINDS = (
     sealed,
     labelled,
     ending,
+    agentic,
 )
 
 

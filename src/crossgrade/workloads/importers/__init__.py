@@ -8,6 +8,7 @@ from typing import TypeAlias
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.importers.deepeval import read_deepeval
 from crossgrade.workloads.importers.garak import GarakCount, GarakReport, read_garak, read_garak_report
+from crossgrade.workloads.importers.harbor import is_harbor, read_harbor
 from crossgrade.workloads.importers.helm import read_helm
 from crossgrade.workloads.importers.inspect import read_inspect_archive, read_inspect_json
 from crossgrade.workloads.importers.lm_eval import read_lm_eval
@@ -15,6 +16,7 @@ from crossgrade.workloads.importers.oaieval import read_oaieval
 from crossgrade.workloads.importers.openai_evals import read_openai_evals
 from crossgrade.workloads.importers.promptfoo import read_promptfoo, read_promptfoo_lines
 from crossgrade.workloads.importers.request import ImportRequest
+from crossgrade.workloads.importers.swe_bench import is_swe_bench, read_swe_bench
 from crossgrade.workloads.importers.tables import (
     read_csv,
     read_json_array,
@@ -22,6 +24,8 @@ from crossgrade.workloads.importers.tables import (
     read_parquet,
     read_workbook,
 )
+from crossgrade.workloads.importers.tau_bench import is_tau_bench, read_tau_bench
+from crossgrade.workloads.importers.terminal_bench import is_terminal_bench, read_terminal_bench
 
 Importer: TypeAlias = Callable[[ImportRequest, Columns], None]
 
@@ -39,6 +43,14 @@ class ImporterKind:
     read: Importer
     knows: Callable[[Path, bytes], bool] | None = None
 
+
+_AGENTS = (
+    ImporterKind(name="harbor", read=read_harbor, knows=is_harbor),
+    ImporterKind(name="swe-bench", read=read_swe_bench, knows=is_swe_bench),
+    ImporterKind(name="tau-bench", read=read_tau_bench, knows=is_tau_bench),
+    ImporterKind(name="terminal-bench", read=read_terminal_bench, knows=is_terminal_bench),
+)
+"""The formats of agents' runs."""
 
 IMPORTERS: Mapping[str, ImporterKind] = {
     name: ImporterKind(name=name, read=read)
@@ -59,7 +71,7 @@ IMPORTERS: Mapping[str, ImporterKind] = {
         ("promptfoo-jsonl", read_promptfoo_lines),
         ("xlsx", read_workbook),
     )
-}
+} | {kind.name: kind for kind in _AGENTS}
 """Every built-in format of results by name."""
 
 __all__ = [

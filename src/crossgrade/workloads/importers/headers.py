@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from crossgrade.domain import SETUP_FIELDS
 from crossgrade.errors import DataError, closest, hint_among
 from crossgrade.workloads.importers.request import WORKLOAD, ImportRequest
 
@@ -33,6 +34,8 @@ LONG_COLUMNS = (
     "output",
     "prompt_digest",
     "settings_digest",
+    *SETUP_FIELDS,
+    "failure",
     "cost_usd",
     "latency_ms",
     "latency_s",
@@ -59,11 +62,12 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "task_id",
     ),
     "model": ("model_name", "model_id"),
-    "score": ("correct", "is_correct", "accuracy", "acc", "passed"),
+    "score": ("correct", "is_correct", "accuracy", "acc", "passed", "resolved", "is_resolved"),
+    "failure": ("failure_mode",),
     "output": ("response", "completion", "prediction", "model_output"),
     "cost_usd": ("usd", "cost_in_usd", "total_cost_usd"),
     "latency_ms": ("latency_in_ms", "duration_ms"),
-    "latency_s": ("latency_seconds", "duration_s"),
+    "latency_s": ("latency_seconds", "duration_s", "agent_seconds"),
     "input_tokens": ("prompt_tokens", "tokens_in"),
     "output_tokens": ("completion_tokens", "tokens_out"),
 }
@@ -71,6 +75,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 _PROPOSED: Mapping[str, tuple[str, ...]] = {
     "--column cost_usd={}, if it is dollars a request": ("cost", "total_cost", "price"),
     "--column latency_ms={} or latency_s={}, by its unit": ("latency", "duration", "time", "elapsed"),
+    "--column epoch={}, if it numbers the runs of a task": ("attempt", "trial", "try"),
     "--group {}": (
         "subject",
         "category",

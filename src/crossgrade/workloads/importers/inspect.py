@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import ScoredAnswer, Usage, ended_at_limit
+from crossgrade.domain import AgentSetup, ScoredAnswer, Usage, ended_at_limit, failure_label
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import ZipArchive, as_number, as_text, decode_document, read_whole
@@ -26,6 +26,9 @@ _OPERATIONAL = {
     "max_retries",
     "timeout",
 }
+
+
+_LIMITS = ("cost_limit", "message_limit", "time_limit", "token_limit", "turn_limit", "working_limit")
 
 
 class _Score(msgspec.Struct):
@@ -54,6 +57,7 @@ class _Sample(msgspec.Struct):
     model_usage: dict[str, _Usage] = {}
     working_time: float | None = None
     error: dict[str, Any] | str | None = None
+    limit: dict[str, Any] | None = None
     attachments: dict[str, str] = {}
 
 
@@ -61,6 +65,10 @@ class _Eval(msgspec.Struct):
     task: str
     model: str
     model_generate_config: dict[str, Any] = {}
+    task_version: int | str | None = None
+    solver: str | None = None
+    config: dict[str, Any] = {}
+    packages: dict[str, str] = {}
 
 
 class _Plan(msgspec.Struct):
@@ -144,6 +152,10 @@ def _import(request: ImportRequest, log: _Log, samples: Iterable[_Sample], colum
     settings = _settings_digest(log)
     # Transcripts are long: only the answer and the scores of a sample are kept while the next is read.
     answers = [(_answer(request, log, sample, model, settings), sample.scores or {}) for sample in samples]
+    if any(answer.setup is not None for answer, _ in answers):
+        # An agent that used no tool on some samples made these runs too.
+        setup = _setup(log)
+        answers = [(replace(answer, setup=setup), scores) for answer, scores in answers]
     choice = request.choose((name for _, scores in answers for name in _choices(scores)), "scorer")
     columns.add(
         (_scored(answer, _value(scores, choice)) for answer, scores in answers), workload=log.eval.task
@@ -184,6 +196,33 @@ def _answer(request: ImportRequest, log: _Log, sample: _Sample, model: str, sett
         usage=_tokens(usage),
         cost_usd=None if usage is None or usage.total_cost is None else Decimal(str(usage.total_cost)),
         latency_ms=_latency_ms(sample),
+        setup=AgentSetup() if _is_run(sample) else None,
+        failure=_failure(sample) if _is_run(sample) else None,
+    )
+
+
+def _is_run(sample: _Sample) -> bool:
+    """Say whether an agent worked on a sample: it used a tool, or met a limit on its work."""
+    return sample.limit is not None or any(message.get("role") == "tool" for message in sample.messages)
+
+
+def _failure(sample: _Sample) -> str | None:
+    """Return how an agent's run failed: at one of its limits, or by an error of what is around it."""
+    if sample.limit is not None:
+        return failure_label(f"{as_text(sample.limit.get('type')) or 'unknown'}_limit", "agent")
+    return failure_label("sample_error", "unknown") if sample.error is not None else None
+
+
+def _setup(log: _Log) -> AgentSetup:
+    """Return what the runs of a log were made with. Inspect's own version stands for that of its agents."""
+    config = log.eval.config
+    version = log.eval.task_version
+    limits = {name: config.get(name) for name in _LIMITS if config.get(name) is not None}
+    return AgentSetup(
+        agent=log.eval.solver or next((as_text(step.get("solver")) for step in log.plan.steps), None),
+        agent_version=log.eval.packages.get("inspect_ai"),
+        dataset=None if version is None else f"{log.eval.task}@{version}",
+        limits=settings_text(limits),
     )
 
 

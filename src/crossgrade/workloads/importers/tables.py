@@ -11,7 +11,7 @@ from itertools import islice
 
 import msgspec
 
-from crossgrade.domain import JSON, ended_at_limit
+from crossgrade.domain import JSON, ended_at_limit, failure_label
 from crossgrade.errors import DataError, closest
 from crossgrade.workloads._columns import BadCellError, Columns, Values, amounts, text_digest
 from crossgrade.workloads.files import (
@@ -179,12 +179,21 @@ def _long(request: ImportRequest, header: Header, columns: Columns) -> Callable[
             values["model"] = [request.model] * rows.count
         if (reasons := values.pop("finish_reason", None)) is not None:
             values.setdefault("truncated", [ended_at_limit(as_text(reason)) for reason in reasons])
+        if "failure" in values:
+            values["failure"] = _failures(values["failure"])
         for seconds, milliseconds in _SECONDS.items():
             if seconds in values:
                 values[milliseconds] = amounts(values.pop(seconds), seconds) * 1000
         _append(rows.count, values, columns)
 
     return append
+
+
+def _failures(names: Values) -> list[str | None]:
+    """Return how runs failed, as labels; each name is looked up once."""
+    texts = [as_text(name) for name in names]
+    labels = {text: failure_label(text) for text in set(texts)}
+    return [labels[text] for text in texts]
 
 
 def _wide(request: ImportRequest, header: Header, columns: Columns) -> Callable[[_Rows, Columns], None]:

@@ -1,0 +1,107 @@
+"""Trials of the team's agent, as the evidence that an agentic workload requires of each candidate."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import AgentTrialsSpec, Workload
+
+if TYPE_CHECKING:
+    from crossgrade.decide import AgentTrials, Verdict
+    from crossgrade.workloads import ImporterKind, Results
+
+
+def agent_trials(
+    workload: Workload, *, importers: "Mapping[str, ImporterKind]", now: datetime
+) -> "dict[str, AgentTrials]":
+    """Return what trials of the agent say of each candidate that has some, by the candidate's name.
+
+    They are decided on by themselves, at the workload's floor and error rate: a policy then claims both what
+    its answers and what the trials show. Nothing is read unless the workload is agentic and names trials.
+    Raises what `read_results` and `pair` raise.
+    """
+    from crossgrade.decide import AgentTrials
+
+    spec = workload.trials
+    if workload.requirements.evidence != "agentic" or spec is None:
+        return {}
+    names = {offer: spec.models.get(offer, offer) for offer in _offers(workload)}
+    verdict = _decided(workload, spec, names, importers, now)
+    if verdict is None:
+        return {}
+    found = {}
+    for candidate in (each.name for each in workload.candidates):
+        one = next((each for each in verdict.certificates if each.candidate == names[candidate]), None)
+        if one is None:
+            continue
+        kept = one.retention
+        value = "unknown" if kept.value is None else f"{kept.value:.3f}"
+        tasks = f"{kept.n:,} tasks of {spec.agent}"
+        compared = next((each for each in verdict.agents if each.candidate == one.candidate), None)
+        found[candidate] = AgentTrials(
+            agent=spec.agent,
+            agent_version=spec.agent_version,
+            ran_on=spec.ran_on,
+            certified=one.certified,
+            shown_below=one.shown_below,
+            words=f"keeps {value} of what {names[workload.incumbent.name]} solves, over {tasks}",
+            digest=verdict.evidence_digest,
+            unfit=_unfit(verdict, one.candidate, spec),
+            plans=() if compared is None else compared.plans,
+        )
+    return found
+
+
+def _offers(workload: Workload) -> tuple[str, ...]:
+    return tuple(variant.name for variant in (workload.incumbent, *workload.candidates))
+
+
+def _decided(
+    workload: Workload,
+    spec: AgentTrialsSpec,
+    names: Mapping[str, str],
+    importers: "Mapping[str, ImporterKind]",
+    now: datetime,
+) -> "Verdict | None":
+    """Return the verdict on the trials alone; None without any of both the incumbent and a candidate."""
+    from crossgrade.decide import DecisionSettings, decide_policy
+    from crossgrade.workloads import pair, read_results, select_runs
+
+    incumbent = names[workload.incumbent.name]
+    results = read_results(spec.path, columns=spec.columns, importers=importers)
+    present = _with_agent(results, spec)
+    candidates = [names[each.name] for each in workload.candidates if names[each.name] in present]
+    if incumbent not in present or not candidates:
+        return None
+    results, _, candidates = select_runs(
+        results, incumbent=incumbent, candidates=candidates, agent=spec.agent
+    )
+    evidence = pair(results, incumbent=incumbent, candidates=candidates)
+    settings = DecisionSettings(
+        floor=workload.floor, alpha=workload.alpha, agents_declared_equal=spec.declared_equal
+    )
+    return decide_policy(evidence, settings, now=now)
+
+
+def _with_agent(results: "Results", spec: AgentTrialsSpec) -> set[str]:
+    """Return the models that the agent ran."""
+    import numpy as np
+
+    column = results.labels.get("agent")
+    if column is None:
+        return set(results.model_names)
+    own = [code for code, name in enumerate(column.names.tolist()) if name == spec.agent]
+    rows = np.flatnonzero(np.isin(column.codes, own))
+    return set(map(str, results.models.names[results.models.codes[rows]]))
+
+
+def _unfit(verdict: "Verdict", candidate: str, spec: AgentTrialsSpec) -> str | None:
+    """Return why the trials carry no decision on a candidate, None if they do."""
+    for guard in verdict.guards:
+        if guard.status == "fail" and guard.candidate in (None, candidate):
+            return f"{guard.name}: {guard.seen}"
+    runs = next((each.candidate_runs for each in verdict.agents if each.candidate == candidate), None)
+    version = None if runs is None else runs.setup.agent_version
+    if spec.agent_version is not None and version != spec.agent_version:
+        return f"the trials are of version {version or 'unknown'} of {spec.agent}, not {spec.agent_version}"
+    return None

@@ -1,0 +1,288 @@
+"""Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from crossgrade.domain import AgentSetup, Usage
+from crossgrade.errors import DataError
+from crossgrade.workloads._columns import Columns, settings_text
+from crossgrade.workloads.files import as_number, decode_document, read_whole
+from crossgrade.workloads.files.limits import MIB
+from crossgrade.workloads.importers.request import ImportRequest
+from crossgrade.workloads.importers.trials import (
+    Trial,
+    add_trials,
+    dollars,
+    known,
+    model_name,
+    seconds_between,
+)
+
+RESULT = "result.json"
+_TRAJECTORY = Path("agent", "trajectory.json")
+_LARGEST_TRAJECTORY = 64 * MIB
+_MOST_LEVELS = 3
+_PATTERNS = (RESULT, f"*/{RESULT}", f"*/*/{RESULT}")
+_MARKS = (b'"n_total_trials"', b'"trial_name"')
+_HEAD_BYTES = 64 * 1024
+# What an agent takes as a limit; the rest of its arguments are its settings.
+_LIMITS = frozenset(
+    ("max_episodes", "max_input_tokens", "max_iterations", "max_steps", "max_tokens", "max_turns", "timeout")
+)
+
+T = TypeVar("T")
+
+
+class _Named(msgspec.Struct):
+    name: str
+    version: str | None = None
+    model_info: "_Named | None" = None
+
+
+class _AgentResult(msgspec.Struct):
+    n_input_tokens: int | None = None
+    n_cache_tokens: int | None = None
+    n_output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+class _VerifierResult(msgspec.Struct):
+    rewards: dict[str, float | None] | None = None
+
+
+class _Policy(msgspec.Struct):
+    has_valid_reward: bool = True
+
+
+class _Exception(msgspec.Struct):
+    exception_type: str
+    policy: _Policy | None = None
+
+
+class _Timing(msgspec.Struct):
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class _AgentConfig(msgspec.Struct):
+    model_name: str | None = None
+    override_timeout_sec: float | None = None
+    max_timeout_sec: float | None = None
+    kwargs: dict[str, Any] = {}
+
+
+class _TrialConfig(msgspec.Struct):
+    agent: _AgentConfig = msgspec.field(default_factory=_AgentConfig)
+    timeout_multiplier: float | None = None
+    agent_timeout_multiplier: float | None = None
+
+
+class _Result(msgspec.Struct):
+    task_name: str
+    trial_name: str
+    agent_info: _Named
+    id: str = ""
+    task_checksum: str | None = None
+    source: str | None = None
+    config: _TrialConfig = msgspec.field(default_factory=_TrialConfig)
+    agent_result: _AgentResult | None = None
+    verifier_result: _VerifierResult | None = None
+    exception_info: _Exception | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    agent_execution: _Timing | None = None
+    reward_valid: bool | None = None
+
+
+class _Kind(msgspec.Struct):
+    trial_name: str | None = None
+
+
+class _Stats(msgspec.Struct):
+    n_completed_trials: int | None = None
+    n_running_trials: int = 0
+    n_pending_trials: int = 0
+
+
+class _Job(msgspec.Struct):
+    n_total_trials: int
+    finished_at: str | None = None
+    stats: _Stats = msgspec.field(default_factory=_Stats)
+
+
+class _FinalMetrics(msgspec.Struct):
+    total_prompt_tokens: int | None = None
+    total_completion_tokens: int | None = None
+    total_cached_tokens: int | None = None
+    total_cost_usd: float | None = None
+
+
+class _Trajectory(msgspec.Struct):
+    final_metrics: _FinalMetrics | None = None
+
+
+def is_harbor(path: Path, head: bytes) -> bool:
+    """Say whether a folder is a job, a trial or a folder of jobs, or a file the result of one."""
+    if not path.is_dir():
+        return path.name == RESULT and any(mark in head for mark in _MARKS)
+    found = (each for pattern in _PATTERNS for each in path.glob(pattern) if each.is_file())
+    first = next(found, None)
+    if first is None:
+        return False
+    with first.open("rb") as file:
+        beginning = file.read(_HEAD_BYTES)
+    return any(mark in beginning for mark in _MARKS)
+
+
+def read_harbor(request: ImportRequest, columns: Columns) -> None:
+    """Import the trials of a job, of one trial, or of every job in a folder.
+
+    The verdict of a trial that an API, the environment or the verifier failed does not count, as in Harbor
+    itself. Tokens that the agent did not report come from its trajectory, unless that is too large to read.
+
+    Raises `DataError` for a job that is still running or was cut off, unless unfinished ones are allowed,
+    for a link out of the folder, and for a trial that stands there twice.
+    """
+    folder = request.path if request.path.is_dir() else request.path.parent
+    trials: list[Trial] = []
+    models: set[str] = set()
+    for path in _results(folder, folder, 0):
+        data = read_whole(path, request.limits)
+        if decode_document(data, _Kind, path=path).trial_name is None:
+            _check_finished(request, path, decode_document(data, _Job, path=path))
+            continue
+        result = decode_document(data, _Result, path=path)
+        models.add(str(_named_model(result)))
+        trials.append(_trial(request, path, result))
+    request.check_models(models)
+    add_trials(request, columns, trials)
+
+
+def _results(folder: Path, root: Path, level: int) -> Iterator[Path]:
+    """Yield the result files of a folder and of those below it.
+
+    Raises `DataError` for a link out of `root`, and a folder that cannot be read.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda each: each.name)
+    except OSError as error:
+        raise DataError(
+            f"the folder cannot be read: {error.strerror}", code="file-unreadable", file=folder
+        ) from error
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            if entry.name == RESULT or path.is_dir():
+                raise DataError(
+                    "this link leads out of the job's folder",
+                    code="link-out-of-results",
+                    file=path,
+                    hint="copy what it points to into the folder, or remove it",
+                )
+            continue
+        if entry.name == RESULT and entry.is_file():
+            yield path
+    for entry in entries:
+        if level < _MOST_LEVELS and entry.is_dir(follow_symlinks=False):
+            yield from _results(Path(entry.path), root, level + 1)
+
+
+def _check_finished(request: ImportRequest, path: Path, job: _Job) -> None:
+    done = job.stats.n_completed_trials
+    left = job.n_total_trials - done if done is not None else job.stats.n_pending_trials
+    if request.allow_unfinished or (job.finished_at is not None and left <= 0):
+        return
+    raise DataError(
+        f"the job is not finished: {max(left, 0)} of {job.n_total_trials} trials are still to come",
+        code="run-not-successful",
+        file=path,
+        hint="finish it with `harbor jobs resume`, or allow unfinished runs (--allow-unfinished)",
+    )
+
+
+def _named_model(result: _Result) -> str | None:
+    info = result.agent_info.model_info
+    return info.name if info is not None else result.config.agent.model_name
+
+
+def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
+    config, agent = result.config, result.agent_info
+    limits = {
+        "agent_timeout_multiplier": config.agent_timeout_multiplier or config.timeout_multiplier,
+        "max_timeout_s": config.agent.max_timeout_sec,
+        "timeout_s": config.agent.override_timeout_sec,
+        **{name: value for name, value in config.agent.kwargs.items() if name in _LIMITS},
+    }
+    settings = known({k: v for k, v in config.agent.kwargs.items() if k not in _LIMITS})
+    failed = result.exception_info
+    usage, cost = _spent(request, path.parent, result.agent_result or _AgentResult())
+    ran = result.agent_execution or _Timing(result.started_at, result.finished_at)
+    return Trial(
+        task=result.task_name,
+        # Harbor's own oracle and no-op agents ask no model.
+        model=model_name(request, _named_model(result) or agent.name),
+        name=f"{result.trial_name} {result.id}".strip(),
+        reward=_reward(request, result),
+        counts=_counts(result),
+        setup=AgentSetup(
+            agent=agent.name,
+            agent_version=agent.version if agent.version != "unknown" else None,
+            dataset=result.source,
+            limits=settings_text(known(limits)),
+        ),
+        failure=None if failed is None else failed.exception_type,
+        task_digest=result.task_checksum,
+        settings=settings_text(settings) if settings else None,
+        usage=usage,
+        cost_usd=dollars(cost),
+        seconds=seconds_between(ran.started_at, ran.finished_at),
+        began=f"{result.started_at or ''} {result.trial_name}",
+    )
+
+
+def _counts(result: _Result) -> bool:
+    """Say whether the reward counts: by the trial, or by the policy of what failed."""
+    if result.reward_valid is not None:
+        return result.reward_valid
+    failed = result.exception_info
+    return failed is None or failed.policy is None or failed.policy.has_valid_reward
+
+
+def _reward(request: ImportRequest, result: _Result) -> float | None:
+    found: Mapping[str, float | None] = (result.verifier_result or _VerifierResult()).rewards or {}
+    if not found:
+        return None
+    name = "reward" if "reward" in found and request.metric is None else request.choose(found, "reward")
+    return as_number(found.get(name))
+
+
+def _spent(request: ImportRequest, folder: Path, result: _AgentResult) -> tuple[Usage, float | None]:
+    """Return tokens and cost as the agent reported them, or as its trajectory has them."""
+    cost, tokens = result.cost_usd, result.n_input_tokens
+    if tokens is not None or (metrics := _metrics(request, folder / _TRAJECTORY)) is None:
+        usage = Usage(
+            input_tokens=tokens,
+            output_tokens=result.n_output_tokens,
+            cache_read_input_tokens=result.n_cache_tokens,
+        )
+        return usage, cost
+    usage = Usage(
+        input_tokens=metrics.total_prompt_tokens,
+        output_tokens=metrics.total_completion_tokens,
+        cache_read_input_tokens=metrics.total_cached_tokens,
+    )
+    return usage, metrics.total_cost_usd if cost is None else cost
+
+
+def _metrics(request: ImportRequest, path: Path) -> _FinalMetrics | None:
+    """Return the sums of a trajectory, None if there is none, or it is too large or no trajectory."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TRAJECTORY:
+            return None
+        return decode_document(read_whole(path, request.limits), _Trajectory, path=path).final_metrics
+    except (OSError, DataError):
+        return None

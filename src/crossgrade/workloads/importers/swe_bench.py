@@ -1,0 +1,162 @@
+"""Results of SWE-bench by instance: reports of its harness, and rows of its leaderboard."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from crossgrade.domain import AgentSetup
+from crossgrade.errors import DataError
+from crossgrade.workloads._columns import Columns
+from crossgrade.workloads.files import as_number, decode_document, read_whole
+from crossgrade.workloads.importers.request import ImportRequest
+from crossgrade.workloads.importers.trials import Trial, add_trials, dollars, model_name
+
+_PERCENT = 100.0
+
+
+class _Instance(msgspec.Struct):
+    resolved: bool | None = None
+    cost: float | None = None
+    api_calls: float | None = None
+
+
+class _Row(msgspec.Struct):
+    name: str
+    resolved: float | None = None
+    per_instance_details: dict[str, _Instance] | None = None
+    tags: list[str] = []
+    agent_version: Any = msgspec.field(default=None, name="mini-swe-agent_version")
+
+
+class _Board(msgspec.Struct):
+    name: str = ""
+    results: list[_Row] = []
+
+
+class _Leaderboards(msgspec.Struct):
+    leaderboards: list[_Board]
+
+
+class _Report(msgspec.Struct):
+    """A report of the harness; older ones have lists without `_ids` in their names."""
+
+    resolved_ids: list[str] | None = None
+    resolved: list[str] | None = None
+    submitted_ids: list[str] | None = None
+    unresolved_ids: list[str] = []
+    error_ids: list[str] = []
+    empty_patch_ids: list[str] = []
+    incomplete_ids: list[str] = []
+    no_generation: list[str] = []
+    no_logs: list[str] = []
+
+
+def is_swe_bench(path: Path, head: bytes) -> bool:
+    """Say whether a file is a leaderboard with instances, or a harness's report."""
+    if path.is_dir() or not head.lstrip().startswith(b"{"):
+        return False
+    if b'"leaderboards"' in head or b'"per_instance_details"' in head:
+        return True
+    return b'"resolved_ids"' in head and (b'"submitted_ids"' in head or b'"unresolved_ids"' in head)
+
+
+def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
+    """Import a leaderboard's rows that have instances, or the report of one submission.
+
+    A report must list the instances that were not resolved, too. `{instance: true}` is read with
+    `--format swe-bench`. Raises `DataError` if it does not, or no model is named.
+    """
+    data = read_whole(request.path, request.limits)
+    found = decode_document(data, dict[str, Any], path=request.path)
+    if "leaderboards" in found:
+        boards = decode_document(data, _Leaderboards, path=request.path).leaderboards
+        rows = [(board, row) for board in boards for row in board.results if row.per_instance_details]
+        _add_rows(request, columns, rows)
+    elif "per_instance_details" in found:
+        _add_rows(request, columns, [(_Board(), decode_document(data, _Row, path=request.path))])
+    else:
+        trials = list(_instances(request, data, found))
+        add_trials(request, columns, trials)
+
+
+def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board, _Row]]) -> None:
+    names = [model for _, row in rows if (model := _model_of(row)) is not None]
+    request.check_models(names)
+    for board, row in rows:
+        model = model_name(request, _model_of(row) or row.name)
+        setup = AgentSetup(agent=_agent_of(row), agent_version=_version(row), dataset=board.name or None)
+        trials = [
+            Trial(
+                task=instance,
+                model=model,
+                setup=setup,
+                reward=None if each.resolved is None else float(each.resolved),
+                cost_usd=dollars(each.cost),
+            )
+            for instance, each in (row.per_instance_details or {}).items()
+        ]
+        add_trials(request, columns, trials)
+        if row.resolved is not None:
+            columns.state(model, row.resolved / _PERCENT, len(trials))
+
+
+def _model_of(row: _Row) -> str | None:
+    """Return the model that a row's tags name."""
+    named = [tag.partition(":")[2].strip() for tag in row.tags if tag.startswith("Model:")]
+    return named[0] if len(named) == 1 and named[0] else None
+
+
+def _agent_of(row: _Row) -> str | None:
+    if row.agent_version is not None:
+        return "mini-swe-agent"
+    name, plus, _ = row.name.partition("+")
+    return name.strip() or None if plus else None
+
+
+def _version(row: _Row) -> str | None:
+    return None if row.agent_version is None else str(row.agent_version)
+
+
+def _instances(request: ImportRequest, data: bytes, found: Mapping[str, Any]) -> Iterator[Trial]:
+    model = model_name(request, None)
+    plain = {name: _resolved(value) for name, value in found.items()}
+    if plain and all(value is not None for value in plain.values()):
+        for instance, reward in plain.items():
+            yield Trial(task=instance, model=model, reward=reward)
+        return
+    report = decode_document(data, _Report, path=request.path)
+    resolved = set(report.resolved_ids or report.resolved or ())
+    failed = {
+        **dict.fromkeys(report.error_ids, "error"),
+        **dict.fromkeys(report.no_logs, "no_logs"),
+        **dict.fromkeys(report.empty_patch_ids, "empty_patch"),
+        **dict.fromkeys(report.no_generation, "no_generation"),
+        **dict.fromkeys(report.incomplete_ids, "no_generation"),
+    }
+    listed = dict.fromkeys((*(report.submitted_ids or ()), *report.unresolved_ids))
+    if not listed:
+        raise DataError(
+            "this lists the instances that were resolved, and not those that were not",
+            code="instances-unknown",
+            file=request.path,
+            hint="give the harness's report with `submitted_ids`, or a map of all instances to true or false",
+        )
+    for instance in dict.fromkeys((*listed, *resolved, *failed)):
+        failure = None if instance in resolved else failed.get(instance)
+        # The harness broke down on these, so that nothing is known of the patch.
+        unknown = failure in {"error", "no_logs"}
+        yield Trial(
+            task=instance,
+            model=model,
+            reward=None if unknown else float(instance in resolved),
+            failure=failure,
+        )
+
+
+def _resolved(value: object) -> float | None:
+    """Return whether an instance is resolved, by `true` or `{"resolved": true}`."""
+    if isinstance(value, Mapping):
+        value = value.get("resolved")
+    return as_number(value) if isinstance(value, bool) else None
