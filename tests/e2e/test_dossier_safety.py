@@ -41,6 +41,24 @@ def test_safety_is_missing_without_labels_and_measured_with_them(cli: CommandLin
     assert sum(each is not None for each in metrics) == 2
 
 
+def test_the_rate_of_a_report_names_the_report_and_not_the_suites_prompts(
+    cli: CommandLine, safe: Project
+) -> None:
+    report = safe.folder / "report.jsonl"
+    rows = [{"id": str(at), "input": f"Do {at}", "output": "No.", "score": 1} for at in range(60)]
+    report.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new", "--allow-unfinished")
+    cli.succeeds("safety", "import", report, *given)
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    found = field_of(cli, safe)
+    (prompts,) = (fact["text"] for fact in found["facts"] if fact["label"] == "harm: prompts")
+    assert "report.jsonl" in prompts
+    assert "harm.jsonl" not in prompts
+    assert "licence own" not in prompts
+    assert any("report.jsonl" in gap and "cut off" in gap and "licence" in gap for gap in found["gaps"])
+
+
 @pytest.mark.usefixtures("safe")
 def test_a_dossier_that_was_just_made_holds(cli: CommandLine) -> None:
     cli.succeeds("dossier", "echo")

@@ -3,13 +3,16 @@
 import csv
 import gzip
 import json
+import math
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import crossgrade
+from crossgrade.decide import verdict_from_json, verdict_to_json, verify
 from crossgrade.project import LabelDesk, LabelOptions
 from crossgrade.store import Rater
 from crossgrade.testing import Reply
@@ -118,6 +121,35 @@ def test_rates_appear_with_labels_and_a_decision_takes_them(cli: CommandLine, sa
     cli.succeeds("export", "--verify", exported)
 
 
+def test_a_verdict_with_rates_is_computed_again_to_the_bit(
+    cli: CommandLine, safe: Project, tmp_path: Path
+) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
+    decided = json.loads(cli.succeeds("decide", "echo", "--json").out)
+    cli.succeeds("export", "latest", "echo", tmp_path / "verdict")
+    with crossgrade.Project.open(safe.config) as opened:
+        stored = opened.store.verdicts.recent("echo", limit=1)[0]
+        verdict, evidence = stored.verdict, opened.store.verdicts.evidence(stored.id)
+    for folder in (safe.folder / ".crossgrade", safe.folder / "harm.jsonl", Path(safe.config)):
+        folder.rename(folder.with_name(f"{folder.name}-gone"))
+    check = crossgrade.project.verify_export(tmp_path / "verdict")
+    assert check.holds
+    assert verify(verdict, evidence) == ()
+    again = verdict_from_json(json.loads(json.dumps(verdict_to_json(verdict))))
+    assert again == verdict
+    (rate,) = (each for facts in verdict.settings.facts if facts.model == "new" for each in facts.safety)
+    (check,) = (each for each in decided["requirements"] if each["name"] == "safety harm")
+    assert check["seen"] == rate.words
+    worse = replace(rate, rate=replace(rate.rate, upper=math.nextafter(0.2, 1)))
+    facts = tuple(
+        replace(each, safety=(worse,)) if each.model == "new" else each for each in verdict.settings.facts
+    )
+    assert verify(replace(verdict, settings=replace(verdict.settings, facts=facts)), evidence)
+
+
 def test_without_labels_a_required_suite_blocks_a_switch(cli: CommandLine, safe: Project) -> None:
     cli.succeeds("safety", "run", "echo")
     cli.succeeds("evaluate", "echo", "--yes", "--no-decide")
@@ -163,6 +195,45 @@ def test_skipped_items_can_be_replaced_until_there_is_a_rate(cli: CommandLine, s
         assert (found["labels"], found["skipped"], found["value"]) == (50, 1, 0)
         with raises_code("label-rounds-used"):
             opened.labelling.plan("echo.harm", LabelOptions(labels=60))
+
+
+def test_a_limit_takes_more_labels_in_planned_rounds(cli: CommandLine, safe: Project) -> None:
+    safe.change("limit: 0.2", "limit: 0.05")
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        plan = opened.labelling.plan("echo.harm", LabelOptions(labels=50, rounds=2))
+        desk = opened.labelling.open(plan)
+        label(desk, enter(desk, plan, is_owner=True))
+    assert shown(cli)["models"][0]["final"]["rate"]["level"] == 0.975
+    assert noted(cli.succeeds("safety", "show", "echo").err, "safety-limit-labels", 72)
+
+
+def test_a_rate_that_was_tried_for_again_says_so(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60), but=5)
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        label(*at_desk(opened, "echo.harm", 60))
+    found = shown(cli)
+    assert [each["final"]["others"] for each in found["models"]] == [1, 1]
+    assert "1 other labelled run" in found["checks"][0]["seen"]
+    assert noted(cli.succeeds("safety", "show", "echo").err, "safety-labelled-again", 1)
+
+
+def test_labels_that_were_corrected_are_counted(cli: CommandLine, safe: Project) -> None:
+    cli.succeeds("safety", "run", "echo")
+    with crossgrade.Project.open(safe.config) as opened:
+        desk, rater = at_desk(opened, "echo.harm", 60)
+        label(desk, rater)
+        assert shown(cli)["models"][1]["final"]["corrected"] == 0
+        assert shown(cli)["models"][1]["final"]["rate"]["value"] > 0
+        for at, item in enumerate(opened.labelling.plan("echo.harm").draw.items):
+            desk.record(rater, item, action=f"again{at}", scores=(0.0, 0.0), skip=None, note="")
+    found = shown(cli)
+    assert found["models"][1]["final"]["rate"]["value"] == 0
+    assert found["models"][1]["final"]["corrected"] == 60
+    assert "60 labels corrected" in found["checks"][0]["seen"]
 
 
 def test_as_many_items_are_drawn_as_a_limit_takes(cli: CommandLine, safe: Project) -> None:
@@ -336,7 +407,16 @@ def test_reports_of_promptfoo_are_of_one_model(cli: CommandLine, safe: Project) 
     (count,) = json.loads(ran.out)["counts"]
     assert count["category"] == "harmful:self-harm"
     assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
+    failed = next(each for each in summary["results"] if not each["success"])
+    failed["score"] = 0.67  # two of three assertions held
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    (count,) = json.loads(cli.succeeds("safety", "import", alone, *given, "--json").out)["counts"]
+    assert (count["events"], count["answers"]) == (stated["testFailCount"], 4)
     summary["results"].pop()
+    alone.write_text(json.dumps(document), encoding="utf-8")
+    cli.fails("safety", "import", alone, *given, error="report-counts-differ")
+    for each in summary["results"]:
+        del each["success"]
     alone.write_text(json.dumps(document), encoding="utf-8")
     cli.fails("safety", "import", alone, *given, error="report-counts-differ")
 
@@ -363,6 +443,16 @@ def test_a_report_that_was_cut_off_is_refused_or_said_to_be_a_part(cli: CommandL
     assert not json.loads(cli.succeeds("runs", "echo.harm", "--json").out)["runs"]
     ran = cli.succeeds(*given, "--allow-unfinished")
     assert noted(ran.err, "safety-report-part")
+
+
+def test_a_report_whose_end_nobody_can_see_says_so(cli: CommandLine, safe: Project) -> None:
+    report = safe.folder / "report.jsonl"
+    report.write_text('{"id": "1", "input": "Do it", "output": "No.", "score": 1}\n', encoding="utf-8")
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new")
+    assert noted(cli.succeeds("safety", "import", report, *given).err, "safety-report-uncounted")
+    whole = min(DATA.glob("garak-*.report.jsonl.gz"))
+    ran = cli.succeeds("safety", "import", whole, *given, "--metric", "any")
+    assert "how many answers" not in ran.err
 
 
 def test_reports_that_cannot_be_evidence(cli: CommandLine, safe: Project) -> None:

@@ -79,6 +79,12 @@ def _tell_missing(found: "SuiteSafety") -> None:
         note(f"{found.name}: {', '.join(found.not_asked)} not asked yet", code="safety-not-asked")
     for each in found.models:
         rate = each.so_far.rate
+        if each.so_far.others:
+            note(
+                f"{found.name}: other runs of {each.model} on these prompts that people labelled: "
+                f"{each.so_far.others:,}. A bound that was tried for again holds less often than it says",
+                code="safety-labelled-again",
+            )
         if each.waiting:
             note(
                 f"{found.name}: {each.waiting:,} drawn answers of {each.model} wait for a label. A decision "
@@ -101,8 +107,9 @@ def _tell_missing(found: "SuiteSafety") -> None:
             )
     limit = found.suite.limit
     if limit is not None and 0 < limit < 1:
+        level = max((each.so_far.rate.level for each in found.models), default=0.95)
         wanted, answers = (
-            labels_for_limit(limit),
+            labels_for_limit(limit, level),
             min((each.so_far.rate.n for each in found.models), default=0),
         )
         few = f", and there are {answers:,} answers" if found.models and answers < wanted else ""

@@ -196,6 +196,11 @@ def import_(
             report, workload=workload, model=model, suite=suite, options=filled(ReportOptions, options)
         )
     _tell_imported(report, found)
+    if not found.is_counted:
+        note(
+            "this format does not say how many answers a whole report has: compare the number",
+            code="safety-report-uncounted",
+        )
     if options["allow_unfinished"]:
         warn(
             "the report may have been cut off: it says nothing of what was not asked",

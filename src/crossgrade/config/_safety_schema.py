@@ -49,10 +49,10 @@ class SuiteSection(Section):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Maximum number of tokens in an answer. Default: that of the workload."
     )
-    limit: Share | None = Field(
+    limit: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
-        description="Largest rate that a candidate may have. It is met only if the upper bound of the rate, "
-        "from people's labels, is at most this. Null sets no limit.",
+        description="Largest rate that a candidate may have, above 0: no number of labels shows 0. It is met "
+        "only if the upper bound of the rate, from people's labels, is at most this. Null sets no limit.",
     )
     no_worse_by: Share | None = Field(
         default=None,

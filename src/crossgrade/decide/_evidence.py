@@ -245,7 +245,9 @@ class SafetyRate:
 
     `grader` names what graded the answers, and `rate` corrects it by people's labels. `difference` is the
     model's rate less the incumbent's, None for the incumbent itself and where it was not asked. `failed`
-    counts the prompts without an answer, which have no part in the rate.
+    counts the prompts without an answer, which have no part in the rate. `others` counts other runs with
+    labels of the same model on the same prompts: each was another chance of a low rate. `corrected`
+    counts the drawn answers that a rater labelled again, which may have been after the rate was seen.
     """
 
     suite: str
@@ -254,6 +256,8 @@ class SafetyRate:
     rate: CalibratedRate
     difference: CalibratedDifference | None = None
     failed: int = 0
+    others: int = 0
+    corrected: int = 0
     run_id: str | None = None
     measured_on: date | None = None
 
@@ -262,6 +266,8 @@ class SafetyRate:
         """The rate with its interval and bound and its numbers of labels and answers, or what is missing."""
         rate = self.rate
         failed = f", {count(self.failed, 'prompt')} without an answer" if self.failed else ""
+        failed += f", {count(self.corrected, 'label')} corrected" if self.corrected else ""
+        failed += f", beside {count(self.others, 'other labelled run')}" if self.others else ""
         if rate.value is None or rate.low is None or rate.high is None or rate.upper is None:
             return f"no rate: {count(rate.labels_missing, 'more label')} needed{failed}"
         sure = percent(rate.level)

@@ -2,6 +2,7 @@
 
 from crossgrade.identity._claims import is_subject, principal_of, user_id
 from crossgrade.identity._dossiers import (
+    CLOCK_SKEW,
     UNREADABLE,
     DossierBasis,
     DossierEvidence,
@@ -50,6 +51,7 @@ from crossgrade.identity.keyring import (
 
 __all__ = [
     "ASKED_AGAIN_S",
+    "CLOCK_SKEW",
     "MAX_SUSPENDED",
     "PROGRAMME_HEADER",
     "RETRY_S",

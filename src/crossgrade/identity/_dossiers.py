@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -21,6 +21,8 @@ UNREADABLE = "unreadable"
 
 _HINT = "`crossgrade dossier WORKLOAD` writes the file again; it is not edited by hand"
 _POLICY = "policy"
+CLOCK_SKEW = timedelta(minutes=5)
+"""By how much the clock of the machine that made a dossier may be ahead."""
 _PARTS = {
     "model": "the model",
     "weights": "its weights",
@@ -34,7 +36,7 @@ _PARTS = {
 
 
 class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The newest dossier of a workload: its id and digest, what it holds for, and until when.
+    """The newest dossier of a workload: its id and digest, what it holds for, from when and until when.
 
     `verdict_id` is the verdict that it states, None if there was none. `lacks` are the fields that the
     configuration requires and that it misses.
@@ -44,6 +46,7 @@ class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     digest: str
     workload: str
     valid_until: datetime
+    made_at: datetime | None = None
     verdict_id: str | None = None
     lacks: tuple[int, ...] = ()
     models: dict[str, dict[str, str]] = {}
@@ -58,7 +61,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DossierEvidence:
-    """The dossier behind a model on a route, and its end in seconds since 1970.
+    """The dossier behind a model on a route, when it was made, and its end in seconds since 1970.
 
     `changed` are the parts of its basis that are no longer what they were, `lacks` the required fields that
     it misses. Either keeps it from counting.
@@ -67,27 +70,38 @@ class DossierEvidence:
     id: str
     digest: str
     valid_until: float
+    made_at: float = 0.0
     changed: tuple[str, ...] = ()
     lacks: tuple[int, ...] = ()
 
+    def is_in_time(self, now: float) -> bool:
+        """Return whether it was made, and has not expired, at `now` (seconds since 1970).
+
+        A clock that is set back opens nothing that was made later.
+        """
+        return self.made_at <= now + CLOCK_SKEW.total_seconds() and now < self.valid_until
+
     def refusal(self, now: float) -> Literal["dossier_expired", "dossier_incomplete"] | None:
         """Return the code of why it does not count at `now` (seconds since 1970), None if it does."""
-        if self.changed or not now < self.valid_until:
+        if self.changed or not self.is_in_time(now):
             return "dossier_expired"
         return "dossier_incomplete" if self.lacks else None
 
     def problem(self, now: float) -> str | None:
         """Return in words why it does not count at `now`, None if it does."""
         code = self.refusal(now)
-        if code != "dossier_expired":
-            return code and "the newest one misses required fields"
-        changed = self.changed_words
-        return f"{changed} changed since the newest one was made" if changed else "the newest one has expired"
+        if code is None:
+            return None
+        if code == "dossier_incomplete":
+            return "the newest one misses required fields"
+        if self.changed:
+            return f"{self.changed_words} changed since the newest one was made"
+        return "the newest one has expired, or was made later than it is by the clock here"
 
     @property
-    def changed_words(self) -> str | None:
-        """What changed, in words; None if nothing did."""
-        return " and ".join(_PARTS.get(each, each) for each in self.changed) or None
+    def changed_words(self) -> str:
+        """What changed, in words; empty if nothing did."""
+        return " and ".join(_PARTS.get(each, each) for each in self.changed)
 
 
 class Dossiers:
@@ -122,6 +136,7 @@ class Dossiers:
                 id=mark.id,
                 digest=mark.digest,
                 valid_until=mark.valid_until.timestamp(),
+                made_at=0.0 if mark.made_at is None else mark.made_at.timestamp(),
                 changed=(*changed_parts(then, now.get(offer, {})), *policy),
                 lacks=mark.lacks,
             )
@@ -175,5 +190,8 @@ def _problem(marks: tuple[DossierMark, ...]) -> str | None:
         return f"{len(marks)} dossiers are over {MAX_DOSSIERS}"
     if len({each.workload for each in marks}) < len(marks):
         return "a workload has two"
-    unzoned = next((each for each in marks if each.valid_until.tzinfo is None), None)
-    return None if unzoned is None else f"that of {unzoned.workload} ends at a time without a zone"
+    for each in marks:
+        times = filter(None, (each.made_at, each.valid_until))
+        if any(at.tzinfo is None for at in times):
+            return f"that of {each.workload} has a time without a zone"
+    return None

@@ -132,8 +132,9 @@ def _no_dossier(what: RefusedRequest, _: _Issuers) -> AccessError:
 
 def _dossier_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
     dossier = what.dossier
-    changed = None if dossier is None else dossier.changed_words
-    why = "its time is over" if changed is None else f"{changed} changed since it was made"
+    why = "its time is over, or has not begun by the clock here"
+    if dossier is not None and dossier.changed:
+        why = f"{dossier.changed_words} changed since it was made"
     name = "" if dossier is None else f" {dossier.id[:13]}"
     return AccessError(
         f"{_start(what)}: {_rule(what)} needs a dossier of it, and dossier{name} has expired: {why}",

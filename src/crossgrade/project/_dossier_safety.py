@@ -49,16 +49,23 @@ def _facts(
     errors = f"flags {_share(rate.sensitivity)} events and clears {_share(rate.specificity)} others"
     text = f"{found.grader}; on the labelled answers it {errors}"
     yield DossierFact(label=f"{suite.suite.name}: grader", text=text, model=model.model)
-    prompts = suite.suite.shipped or (suite.suite.path.name if suite.suite.path else suite.suite.name)
     if found.run_id is not None:
         digest = run_of(found.run_id).dataset_digest
-        text = f"{prompts}, licence {suite.suite.licence}, digest {digest}"
+        text = f"{_prompts(suite, model)}, digest {digest}"
         yield DossierFact(label=f"{suite.suite.name}: prompts", text=text, model=model.model)
     gap = found.difference
     if gap is not None and gap.value is not None and gap.low is not None and gap.high is not None:
         text = f"{gap.value:+.1%} ({gap.low:+.1%} to {gap.high:+.1%})"
         label = f"{suite.suite.name}: less the incumbent's rate"
         yield DossierFact(label=label, text=text, model=model.model)
+
+
+def _prompts(suite: "SuiteSafety", model: "ModelSafety") -> str:
+    """Return where the prompts come from, and their licence: an imported report has others than the suite."""
+    if model.report is not None:
+        return f"those of the report {model.report}"
+    own = suite.suite.path.name if suite.suite.path else suite.suite.name
+    return f"{suite.suite.shipped or own}, licence {suite.suite.licence}"
 
 
 def _gaps(
@@ -71,6 +78,12 @@ def _gaps(
                 missing = model.so_far.rate.labels_missing
                 more = f"it takes {missing} more labels of people" if missing else "drawn labels are missing"
                 yield f"{suite.name}: no rate of {model.model}, {more}"
+            elif model.report is not None:
+                cut = " may have been cut off, and" if model.is_part else ""
+                yield (
+                    f"{suite.name}: the report {model.report} on {model.model}{cut} does not say the licence "
+                    "of its prompts"
+                )
         for name in suite.not_asked:
             yield f"{suite.name}: {name} was not asked"
     tested = {suite.suite.measures for suite, _ in rated}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crossgrade.domain import DossierFinding, DossierSpec, Workload
 from crossgrade.errors import DataError, NotFoundError
 from crossgrade.evidence import Approval, DossierInput, basis_changes, build_dossier, crosswalks, dossier_bom
+from crossgrade.identity import CLOCK_SKEW
 from crossgrade.project._dossier_basis import dossier_basis
 from crossgrade.project._dossier_facts import (
     DossierSources,
@@ -106,6 +107,8 @@ class ProjectDossiers:
         reasons = []
         if dossier.valid_until <= now:
             reasons.append(f"it expired on {dossier.valid_until:%Y-%m-%d %H:%M} UTC")
+        elif dossier.made_at > now + CLOCK_SKEW:
+            reasons.append(f"it was made on {dossier.made_at:%Y-%m-%d %H:%M} UTC, later than it is now")
         today = dossier_basis(self._sources.config, workload, self._sources.environ)
         reasons += basis_changes(dossier.basis, today)
         verdict_id = self._verdict(workload)[0]

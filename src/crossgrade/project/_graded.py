@@ -29,7 +29,8 @@ class GradedAnswers:
     A grade is 1 for an event, 0 for none and None where it cannot be read. A label is the mean of the
     raters', None for an item that was skipped. `empty` counts blank answers and `errors` failed calls, which
     have neither. `drawn` counts the items that were drawn, `waiting` those neither labelled nor skipped, and
-    `rounds` the planned rounds of labels.
+    `rounds` the planned rounds of labels. `others` counts other runs with labels that ask the same,
+    and `corrected` items that a rater labelled again.
     """
 
     run: "Run"
@@ -43,6 +44,8 @@ class GradedAnswers:
     waiting: int
     rounds: int
     on: date | None
+    others: int = 0
+    corrected: int = 0
 
     @property
     def level(self) -> float:
@@ -94,10 +97,16 @@ def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict
     by_model: dict[str, list[ScoredAnswer]] = {}
     for each in answers:
         by_model.setdefault(each.model, []).append(each)
-    counts = {"drawn": 0, "waiting": 0, "rounds": 1}
+    counts = {"drawn": 0, "waiting": 0, "rounds": 1, "corrected": 0}
     if found is not None:
         known = found.counts
-        counts = {"drawn": known.drawn, "waiting": known.left, "rounds": known.rounds}
+        corrected = len(found.given.corrected.intersection(found.items))
+        counts = {
+            "drawn": known.drawn,
+            "waiting": known.left,
+            "rounds": known.rounds,
+            "corrected": corrected,
+        }
     return {model: _graded(run, model, own, labels, **counts) for model, own in by_model.items()}
 
 
@@ -110,6 +119,7 @@ def _graded(
     drawn: int,
     waiting: int,
     rounds: int,
+    corrected: int,
 ) -> GradedAnswers:
     errors = [each for each in answers if each.error is not None]
     empty = [each for each in answers if each.error is None and not (each.output or "").strip()]
@@ -129,6 +139,7 @@ def _graded(
         drawn=drawn,
         waiting=waiting,
         rounds=rounds,
+        corrected=corrected,
         on=max((each.on for each in graded.values() if each.on), default=None),
     )
 

@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,12 @@ class LabelsGiven:
     def count(self) -> int:
         """The number of actions."""
         return len(self._taken)
+
+    @property
+    def corrected(self) -> frozenset[str]:
+        """The items that a rater labelled more than once, also where that was taken back in between."""
+        times = Counter((each.rater_id, each.item) for each in self._taken if each.kind != "undo")
+        return frozenset(item for (_, item), count in times.items() if count > 1)
 
     def since(self, count: int) -> list[LabelAction]:
         """Return the actions after the first `count`, in the order in which they were recorded."""

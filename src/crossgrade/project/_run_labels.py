@@ -118,6 +118,11 @@ def labels_in_store(store: "Store", run: "Run", *, epochs: int, now: datetime) -
     return RunLabels(run=run, draw=draw, items=items, given=given, waiting=frozenset(waiting), raters=raters)
 
 
+def has_labels(store: "Store", run: "Run") -> bool:
+    """Return whether anybody has labelled an answer of a run."""
+    return bool(store.labels.count(subject_of(run)))
+
+
 def finished_labels(store: "Store", subject: str, *, now: datetime) -> dict[str, tuple[float, ...] | None]:
     """Return the labels of a subject's drawn items of which no rater is asked for another one, by item.
 

@@ -1,7 +1,7 @@
 """The safety rates of a workload's models, from the runs and labels in the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from crossgrade.project._dossier_basis import local_weights
 from crossgrade.project._graded import GradedAnswers, graded_answers
 from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject
+from crossgrade.project._run_labels import has_labels
 from crossgrade.project._safety_import import (
     IMPORTED,
     ImportedReport,
@@ -33,7 +34,7 @@ class ModelSafety:
 
     `drawn` counts the items drawn for labelling and `waiting` those without a label yet, `empty` and
     `errors` the prompts without an answer. `report` is the file that the answers were imported from, None if
-    the models were asked here.
+    the models were asked here. `is_part` says that this report may have been cut off.
     """
 
     model: str
@@ -45,6 +46,7 @@ class ModelSafety:
     empty: int
     errors: int
     report: str | None
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,17 +162,25 @@ class ProjectSafety:
         runs = project.store.runs.recent(asked.name)
         current = self._today(asked) if runs else {}
         found: dict[str, list[GradedAnswers]] = {}
+        labelled: dict[str, set[str]] = {}
         for run in runs:
             models = [model for model in offers_of(asked) if _is_current(project, run, model, asked, current)]
+            if models and has_labels(project.store, run):
+                for model in models:
+                    labelled.setdefault(model, set()).add(run.id)
             if models and any(not _is_done(found.get(model, [])) for model in models):
                 read = graded_answers(project, run, asked)
                 for model in models:
                     if model in read:
                         found.setdefault(model, []).append(read[model])
-        return {
+        chosen = {
             model: next((each for each in found[model] if each.is_labelled), found[model][0])
             for model in offers_of(asked)
             if model in found
+        }
+        return {
+            model: replace(each, others=len(labelled.get(model, set()) - {each.run.id}))
+            for model, each in chosen.items()
         }
 
     def _today(self, asked: Workload) -> dict[str, Any]:
@@ -219,6 +229,7 @@ def _model_safety(answers: GradedAnswers, incumbent: GradedAnswers | None, suite
         empty=answers.empty,
         errors=answers.errors,
         report=str(report.get("file")) if isinstance(report, Mapping) else None,
+        is_part=bool(answers.run.settings.get("allow_unfinished")),
     )
 
 
@@ -236,6 +247,8 @@ def _rate(
         rate=calibrated_rate(answers.grades, labels, answers.level),
         difference=None if incumbent is None else _difference(incumbent, answers, final=final),
         failed=answers.empty + answers.errors,
+        others=answers.others,
+        corrected=answers.corrected,
         run_id=answers.run.id,
         measured_on=answers.on,
     )

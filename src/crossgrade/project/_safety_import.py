@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 IMPORTED = "imported"
 """The key of a run's settings that says which report it was imported from."""
 
+_UNCOUNTED = frozenset({"csv", "json", "jsonl", "parquet", "promptfoo-jsonl", "xlsx"})
+"""Formats of which a part looks like a whole one."""
+
 _SUBJECT = ("candidates", "measures", "weights")
 _SHOWN_CHARS = 2_000
 _NO_ANSWER = "the report has no answer"
@@ -56,7 +59,10 @@ class ReportCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedReport:
-    """A report in the store, as a run of the suite. `is_new` is False for one that was there already."""
+    """A report in the store, as a run of the suite. `is_new` is False for one that was there already.
+
+    `is_counted` says that the format states how many answers there are, so that a part would be found.
+    """
 
     run_id: str
     workload: str
@@ -64,6 +70,7 @@ class ImportedReport:
     grader: str
     counts: tuple[ReportCount, ...]
     is_new: bool
+    is_counted: bool
 
 
 def import_report(
@@ -96,6 +103,7 @@ def import_report(
         grader=grader_words(settings) or scorer,
         counts=counts,
         is_new=known is None,
+        is_counted=read_as not in _UNCOUNTED,
     )
 
 
@@ -170,6 +178,7 @@ def _read(project: OpenProject, path: Path, model: str, options: ReportOptions) 
         metric=options.metric,
         group=options.category,
         allow_unfinished=options.allow_unfinished,
+        passes=options.metric is None and not options.score_is_event,
         importers=project.plugins.importers,
     )
     if len(results.model_names) > 1:

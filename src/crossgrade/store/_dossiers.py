@@ -39,6 +39,7 @@ class StoredDossier:
             digest=self.digest,
             workload=self.dossier.workload,
             valid_until=self.dossier.valid_until,
+            made_at=self.dossier.made_at,
             verdict_id=self.dossier.verdict_id,
             lacks=self.dossier.lacks,
             models={name: dict(parts) for name, parts in self.dossier.basis.items()},

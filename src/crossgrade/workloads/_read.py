@@ -57,6 +57,7 @@ def read_results(
     scale: tuple[float, float] = (0.0, 1.0),
     origin: Origin = Origin.OWN,
     allow_unfinished: bool = False,
+    passes: bool = False,
     root: Path | None = None,
     limits: FileLimits | None = None,
     importers: Mapping[str, ImporterKind] = IMPORTERS,
@@ -67,11 +68,11 @@ def read_results(
     both models alike, or none). `file_format` None is recognised.
     `models` names the score columns of a wide table, `columns` the column of a field (`{"score": "grade"}`)
     where a table calls it something else. `metric` picks a scorer, metric or filter
-    where a log has several. `workload` keeps one of several workloads. `segment`, `group`,
-    `cluster` name a column or metadata key, or are "workload". `scale` are the worst and best
-    score. Paths must lie inside `root` where one is given. docs/reference/formats.md has the
-    accepted columns and fields. `importers` are the formats that are known; those of plugins are asked first
-    whether a file is theirs.
+    where a log has several. With `passes` the score is whether an answer passed, where a log says so.
+    `workload` keeps one of several workloads. `segment`, `group`, `cluster` name a column or metadata key, or
+    are "workload". `scale` are the worst and best score. Paths must lie inside `root` where one is given.
+    docs/reference/formats.md has the accepted columns and fields. `importers` are the formats that are known;
+    those of plugins are asked first whether a file is theirs.
 
     Raises `DataError`, with file, line and column where there is one, for every input it cannot
     take; `NotFoundError` for a workload that is not there.
@@ -105,6 +106,7 @@ def read_results(
                 cluster=cluster,
                 file_group=given.stem if len(paths) > 1 else None,
                 allow_unfinished=allow_unfinished,
+                passes=passes,
                 limits=bounds,
             )
             found = file_format or _recognise(request.path, importers)

@@ -142,7 +142,9 @@ def test_cases_state_a_dossier_or_take_the_newest(capsys: pytest.CaptureFixture[
     assert run(["access", "test", "cases.yaml"]) == 0
     assert run(["dossier", "triage"]) == 0
     capsys.readouterr()
-    Path("cases.yaml").write_text(f"cases: [{{{case}, expect: allow}}]")
+    today = case.partition(", now")[0]
+    before = f"{case}, expect: deny, code: dossier_expired"  # it was made later
+    Path("cases.yaml").write_text(f"cases: [{{{today}, expect: allow}}, {{{before}}}]")
     assert run(["access", "test", "cases.yaml"]) == 0
 
 

@@ -69,6 +69,14 @@ def test_a_file_that_changed_is_told(project: Path, capsys: pytest.CaptureFixtur
     assert noted(capsys.readouterr().err, "dossier-finding", "card.md")
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "file").write_text("")
+    assert run(["dossier", "triage", "--out", "file/papers"]) == 3
+    assert shown_codes(capsys.readouterr().err)[-1] == "file-unwritable"
+
+
 def test_an_author_cannot_control_the_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = project / "crossgrade.yaml"
     config.write_text(CONFIG.replace("author: Ada", 'author: "Ada\\u202e"'))

@@ -49,6 +49,12 @@ def test_a_shipped_set_needs_nothing_else(tmp_path: Path) -> None:
     assert config.workloads["support"].requirements.safety == (wanted,)
 
 
+def test_a_limit_that_no_labels_can_show_is_refused(tmp_path: Path) -> None:
+    assert codes(tmp_path, "{prompts: harmbench, limit: 0}") == [
+        ("value-out-of-range", "safety.suites.harm.limit")
+    ]
+
+
 def test_an_own_set_states_measure_and_licence(tmp_path: Path) -> None:
     suite = load(tmp_path, "{prompts: mine.csv, measures: leakage, licence: internal}").suites["harm"]
     assert suite.path == tmp_path.resolve() / "mine.csv"

@@ -131,3 +131,12 @@ def test_weights_that_cannot_be_read_are_not_the_same_as_others_that_could_not()
     unread = BASIS | {"weights": UNREADABLE}
     found = of(basis=unread, mark=structs.replace(MARK, models={"big": unread}))
     assert found.changed == ("weights",)
+
+
+def test_a_clock_that_is_set_back_opens_nothing_that_was_made_later():
+    made = structs.replace(MARK, made_at=datetime.fromtimestamp(NOW, UTC))
+    assert decided(of(mark=made))[0].outcome == "allow"
+    assert decided(of(mark=made), NOW - 299)[0].outcome == "allow", "clocks differ by so much"
+    decision, error = decided(of(mark=made), NOW - 301)
+    assert (decision.code, error.reason) == ("dossier_expired", "dossier_expired")
+    assert "clock" in of(mark=made).problem(NOW - 301)

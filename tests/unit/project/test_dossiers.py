@@ -95,6 +95,14 @@ def test_what_a_statement_may_hold_is_said_in_its_own_words(folder: Path, key: s
     assert "letters" not in problem.message  # as for names
 
 
+def test_a_dossier_of_the_future_does_not_hold(folder: Path) -> None:
+    with opened(folder) as project:
+        project.dossiers.make("triage", now=datetime.now(UTC) + timedelta(days=2))
+        check = project.dossiers.check("triage")
+        assert not check.holds
+        assert len(check.reasons) == 1
+
+
 def test_another_address_of_a_replica_is_another_basis(folder: Path) -> None:
     host = "{provider: openai-compatible, model: m, api_key_env: K, base_url: 'http://10.0.0.%d:1/v1'%s}"
     small = "  small: {provider: groq, model: llama, licence: Apache-2.0}\n"

@@ -87,7 +87,7 @@ def read_promptfoo(request: ImportRequest, columns: Columns) -> None:
     names = _import(request, rows, _provider_settings(document.config), columns)
     for index, prompt in enumerate(document.results.prompts):
         stated = prompt.metrics
-        if stated is None or index not in names or request.metric not in {None, OVERALL}:
+        if stated is None or index not in names or request.metric not in {None, OVERALL} or request.passes:
             continue
         tests = stated.test_pass_count + stated.test_fail_count + stated.test_error_count
         if tests:
@@ -99,13 +99,14 @@ def _check_counts(request: ImportRequest, summary: _Summary) -> None:
     outcomes = Counter((row.prompt_idx, row.success) for row in summary.results)
     for index, prompt in enumerate(summary.prompts):
         stated, counted = prompt.metrics, (outcomes[index, True], outcomes[index, False])
-        if stated is None or outcomes[index, None] or not any(counted):
+        unsaid = outcomes[index, None]
+        if stated is None or not (any(counted) or unsaid):
             continue  # an older version, or a prompt of which no test is in the file
         said = stated.test_pass_count, stated.test_fail_count + stated.test_error_count
-        if sum(said) and counted != said:
+        if sum(said) and (counted != said if not unsaid else sum(counted) + unsaid != sum(said)):
             raise DataError(
                 f"promptfoo counted {said[0]} tests passed and {said[1]} failed of prompt {index}, and the "
-                f"file has {counted[0]} and {counted[1]}",
+                f"file has {counted[0]} and {counted[1]}, and {unsaid} that say neither",
                 code="report-counts-differ",
                 file=request.path,
                 hint="export the whole evaluation again",
@@ -178,7 +179,7 @@ def _answers(
         yield ScoredAnswer(
             sample_id=test,
             model=model,
-            score=row.score if choice == OVERALL else row.named_scores.get(choice),
+            score=_score(row, choice, passes=request.passes),
             epoch=epochs[test, model],
             segment=request.label("segment", *places),
             group=request.label("group", *places),
@@ -195,6 +196,13 @@ def _answers(
             cost_usd=Decimal(str(row.cost)) if row.cost else None,
             latency_ms=None if is_cached else row.latency_ms,
         )
+
+
+def _score(row: _Row, choice: str, *, passes: bool) -> float | None:
+    """Return the chosen score. With `passes` it is whether the test passed, which a mean does not say."""
+    if choice != OVERALL:
+        return row.named_scores.get(choice)
+    return float(row.success) if passes and row.success is not None else row.score
 
 
 def _error(row: _Row) -> str | None:

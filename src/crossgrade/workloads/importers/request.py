@@ -21,7 +21,8 @@ class ImportRequest:
     `cluster` name a column, or a key of the samples' metadata, or are "workload" for what the
     source calls its workload (task, scenario). `file_group` names one of several wide tables: it
     is the group of its rows, and its ids count within it. `allow_unfinished` takes logs of
-    runs that did not end well.
+    runs that did not end well. `passes` takes whether an answer passed as its score, where the source
+    says so beside a score.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class ImportRequest:
     cluster: str | None = None
     file_group: str | None = None
     allow_unfinished: bool = False
+    passes: bool = False
     limits: FileLimits = field(default_factory=FileLimits)
 
     def choose(self, choices: Iterable[str], what: str) -> str:
