@@ -89,6 +89,7 @@ SECTIONS = {
     "ScorerSection": "`workloads.NAME.scorer`",
     "RequirementsSection": "`workloads.NAME.requirements`",
     "LoggedTrafficSection": "`workloads.NAME.logged_traffic`",
+    "AgentTrialsSection": "`workloads.NAME.trials`",
     "RouteSection": "`routes.NAME`",
     "ShadowSection": "`routes.NAME.shadow`",
     "ServeSection": "`serve`",

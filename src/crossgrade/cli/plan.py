@@ -31,12 +31,16 @@ _RATE = FiniteRange(0, 1, min_open=True, max_open=True)
     "--correlation",
     type=FiniteRange(-1, 1),
     metavar="R",
-    default=0.3,
-    show_default=True,
-    help="Correlation of the two models' scores; 0.2 to 0.6 is usual.",
+    help="Correlation of the two models' scores, usually 0.2 to 0.6.  [default: 0.3; with --attempts 0.85]",
 )
 @click.option(
     "--samples", type=click.IntRange(1, 10**9), metavar="N", help="Say what so many samples can tell apart."
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(1, 1000),
+    metavar="K",
+    help="Samples are tasks of an agent, with so many attempts each.",
 )
 @json_option
 def command(
@@ -46,8 +50,9 @@ def command(
     floor: float,
     alpha: float,
     power: float,
-    correlation: float,
+    correlation: float | None,
     samples: int | None,
+    attempts: int | None,
     as_json: bool,
 ) -> None:
     """Say how many samples a decision needs.
@@ -59,6 +64,18 @@ def command(
 
     usual = sorted({*(round(floor + more, 4) for more in (0.05, 0.07, 0.1)), 1.0})
     usual = [each for each in usual if each <= 1 / incumbent_mean]
+    if attempts is not None:
+        _plan_attempts(
+            incumbent_mean,
+            expected or tuple(usual),
+            tasks=samples,
+            attempts=attempts,
+            correlation=correlation,
+            rates=(floor, alpha, power),
+            as_json=as_json,
+        )
+        return
+    correlation = 0.3 if correlation is None else correlation
     plans = [
         plan(incumbent_mean, correlation, each, floor, alpha, power, budget=samples)
         for each in expected or usual
@@ -79,4 +96,55 @@ def command(
     note(
         "For right and wrong answers. Graded scores need fewer, and a run of `evaluate` usually ends early.",
         code="plan-basis",
+    )
+
+
+def _plan_attempts(
+    incumbent_mean: float,
+    expected: tuple[float, ...],
+    *,
+    tasks: int | None,
+    attempts: int,
+    correlation: float | None,
+    rates: tuple[float, float, float],
+    as_json: bool,
+) -> None:
+    """Say how many tasks of so many attempts certify a candidate, and what so many tasks can."""
+    from crossgrade.stats import TASK_CORRELATION, planned_spread
+
+    floor, alpha, power = rates
+    plans = []
+    for kept in expected:
+        spread = planned_spread(
+            incumbent_mean,
+            kept,
+            floor,
+            correlation=TASK_CORRELATION if correlation is None else correlation,
+        )
+        needed = spread.tasks_needed(kept, attempts=attempts, alpha=alpha, power=power)
+        plans.append(
+            {
+                "expected_retention": kept,
+                "tasks": needed,
+                "attempts": attempts,
+                "trials_of_each": None if needed is None else needed * attempts,
+                "tasks_given": tasks,
+                "power_given": None
+                if tasks is None
+                else round(spread.power(kept, tasks=tasks, attempts=attempts, alpha=alpha), 4),
+            }
+        )
+    if as_json:
+        print_json({"plans": plans}, schema_version=1)
+        return
+    headers = ["if it keeps", "tasks", "trials of each"]
+    names = ["expected_retention", "tasks", "trials_of_each"]
+    if tasks is not None:
+        headers.append(f"power of {tasks:,} tasks")
+        names.append("power_given")
+    print_table(headers, [[each[name] for name in names] for each in plans], right=headers)
+    note(
+        f"For {attempts} attempts a task, with the variation of published trials: that of your own tasks may "
+        "be another. `decide` plans from yours.",
+        code="plan-attempts",
     )

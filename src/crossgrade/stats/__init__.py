@@ -36,9 +36,10 @@ from crossgrade.stats._retention import (
 from crossgrade.stats._sequential import EValues, SequentialRetention
 from crossgrade.stats._shares import least_difference, shares_differ
 from crossgrade.stats._strata import Strata, Stratum
-from crossgrade.stats._trials import TrialSpread, trial_spread
+from crossgrade.stats._trials import ALIKE, TASK_CORRELATION, TrialSpread, planned_spread, trial_spread
 
 __all__ = [
+    "ALIKE",
     "BETS_BELOW",
     "GROWTH_HORIZONS",
     "LEAST_FLOOR",
@@ -48,6 +49,7 @@ __all__ = [
     "METHOD_VERSION",
     "MOST_NEEDED",
     "PILOT_SHARE",
+    "TASK_CORRELATION",
     "CalibratedDifference",
     "CalibratedRate",
     "ChangeDetector",
@@ -87,6 +89,7 @@ __all__ = [
     "mean_interval",
     "pairs_to_certify",
     "plan",
+    "planned_spread",
     "proportion_interval",
     "quantile_interval",
     "read_floor",

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crossgrade.errors import UsageError
 from crossgrade.stats._pairs import read_floor, read_numbers, read_rate
 from crossgrade.stats._tails import normal_quantile, normal_tail
 
 _MOST = 1_000_000
+ALIKE = 0.65
+"""The correlation of two attempts of a model at one task: 0.49 to 0.75 in published trials."""
+
+TASK_CORRELATION = 0.85
+"""That of two models' rates of solving the tasks with one agent: 0.66 to 0.98 in published trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,42 @@ class TrialSpread:
             return None
         needed = math.ceil(self.within / left)
         return max(needed, 1) if needed <= _MOST else None
+
+
+def planned_spread(
+    incumbent_mean: float,
+    retention: float,
+    floor: float,
+    *,
+    alike: float = ALIKE,
+    correlation: float = TASK_CORRELATION,
+) -> TrialSpread:
+    """Return the spread to plan with before any trial has run.
+
+    `alike` is the correlation of two attempts of one model at a task, in [0, 1], and `correlation` that of
+    the two models' rates of solving the tasks, in [-1, 1]. With the variances v of a single attempt of either
+    model, v_b = b (1 - b), between = alike (v_c + floor^2 v_b - 2 floor correlation sqrt(v_b v_c)) and
+    within = (1 - alike) (v_c + floor^2 v_b). Raises `UsageError` for a retention that needs a mean above 1.
+    """
+    read_floor(floor)
+    read_rate("incumbent_mean", incumbent_mean)
+    candidate = retention * incumbent_mean
+    if not (0 <= candidate <= 1 and 0 <= alike <= 1 and -1 <= correlation <= 1):
+        raise UsageError(
+            f"a retention of {retention} of an incumbent mean of {incumbent_mean} with correlations of "
+            f"{alike} and {correlation} cannot be",
+            code="retention-impossible",
+            hint=f"with this incumbent the expected retention is at most {1 / incumbent_mean:.3f}",
+        )
+    own, other = incumbent_mean * (1 - incumbent_mean), candidate * (1 - candidate)
+    once = other + floor**2 * own
+    shared = 2 * floor * correlation * math.sqrt(own * other)
+    return TrialSpread(
+        between=max(alike * (once - shared), 0.0),
+        within=(1 - alike) * once,
+        incumbent_mean=incumbent_mean,
+        floor=floor,
+    )
 
 
 def trial_spread(

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from crossgrade.cli.plan import command
 from crossgrade.errors import UsageError
-from crossgrade.stats import plan
+from crossgrade.stats import plan, planned_spread
 from tests.codes import check_error, names, noted
 
 
@@ -52,3 +52,15 @@ def test_an_impossible_retention_is_refused():
     error = invoke(0.8, "--expected", 1.5).exception
     assert isinstance(error, UsageError)
     check_error(error, "retention-impossible", "1.250")
+
+
+def test_attempts_plan_tasks_of_an_agent():
+    found = planned_spread(0.4, 0.95, 0.85)
+    arguments = (0.4, "--attempts", 5, "--samples", 80, "--expected", 0.95)
+    (planned,) = json.loads(invoke(*arguments, "--json").stdout)["plans"]
+    assert planned["tasks"] == found.tasks_needed(0.95, attempts=5)
+    assert planned["trials_of_each"] == 5 * planned["tasks"]
+    assert planned["power_given"] == pytest.approx(found.power(0.95, tasks=80, attempts=5), abs=1e-4)
+    shown = invoke(*arguments)
+    assert shown.stdout.splitlines()[1].split()[:2] == ["0.95", str(planned["tasks"])]
+    assert noted(shown.stderr, "plan-attempts")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossgrade.stats import TrialSpread, trial_spread
+from crossgrade.errors import UsageError
+from crossgrade.stats import TrialSpread, planned_spread, trial_spread
 
 SPREAD = TrialSpread(between=0.03, within=0.1, incumbent_mean=0.4, floor=0.85)
 
@@ -52,3 +53,24 @@ def test_no_number_of_attempts_replaces_tasks() -> None:
     assert TrialSpread(between=0, within=0, incumbent_mean=0.4, floor=0.85).power(
         0.9, tasks=1, attempts=1
     ) == pytest.approx(1)
+
+
+def test_a_plan_before_any_trial_has_its_power() -> None:
+    rng = np.random.default_rng(2)
+    n, k, floor, kept, mean, alike = 4_000, 5, 0.85, 0.95, 0.4, 0.65
+    spread = planned_spread(mean, kept, floor, alike=alike, correlation=1.0)
+    # Beta rates with this correlation of attempts, and a candidate that solves a fixed share of them.
+    size = (1 - alike) / alike
+    p = rng.beta(mean * size, (1 - mean) * size, n)
+    b, c = rng.binomial(k, p) / k, rng.binomial(k, kept * p) / k
+    found = trial_spread(b, c, np.full(n, k), np.full(n, k), floor)
+    assert found is not None
+    assert spread.within == pytest.approx(found.within, rel=0.15)
+    assert spread.power(kept, tasks=80, attempts=k) == pytest.approx(
+        found.power(kept, tasks=80, attempts=k), abs=0.1
+    )
+
+
+def test_a_plan_that_cannot_be() -> None:
+    with pytest.raises(UsageError):
+        planned_spread(0.8, 1.5, 0.85)

@@ -152,7 +152,8 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
     models: set[str] = set()
     for path in _results(folder, folder, 0):
         data = read_whole(path, request.limits)
-        if decode_document(data, _Kind, path=path).trial_name is None:
+        # Most files are of trials: only what looks like a job is decoded to see whether it is one.
+        if _MARKS[0] in data and decode_document(data, _Kind, path=path).trial_name is None:
             _check_finished(request, path, decode_document(data, _Job, path=path))
             continue
         result = decode_document(data, _Result, path=path)
