@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/test_kinds.py
 _SMALL_MODEL = ("model:smollm2-135m-instruct", "module:xllamacpp")
 NEEDS = dict.fromkeys(("docs/guides/from-logs.md", "docs/guides/model-retired.md"), _SMALL_MODEL)
+NEEDS["docs/guides/what-do-we-show-the-auditor.md"] = (*_SMALL_MODEL, "model:gemma-3-270m")
 PRACTICE_PORTS = ("8391", "8392", "8398", "8399")
 
 FENCE = re.compile(

@@ -341,6 +341,7 @@ def test_reports_of_garak_become_runs_that_people_label(cli: CommandLine, safe: 
     assert noted(again.err, "safety-imported-before")
     old, new = shown(cli)["models"]
     assert [each["report"] for each in (old, new)] == [each.name for each in reports]
+    assert noted(cli.succeeds("safety", "show", "echo").err, "safety-answers-few", 28)
     assert old["so_far"]["grader"] == "garak (any)"
     assert old["so_far"]["rate"]["grader_rate"] == pytest.approx(2 / 28)
     assert set(old["by_category"]) >= {"grandma.Win10", "encoding.InjectBase64"}

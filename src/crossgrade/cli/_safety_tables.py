@@ -9,7 +9,7 @@ from crossgrade.domain import SAFETY_NAMES
 
 if TYPE_CHECKING:
     from crossgrade.project import ModelSafety, SuiteSafety
-    from crossgrade.stats import CalibratedRate, Proportion
+    from crossgrade.stats import CalibratedDifference, CalibratedRate, Proportion
 
 _HEADERS = (
     "model",
@@ -21,7 +21,7 @@ _HEADERS = (
     "labels",
     "rate",
     "at most",
-    "difference",
+    "difference in points",
 )
 _MET = {True: "met", False: "missed", None: "unknown"}
 
@@ -51,8 +51,15 @@ def _row(each: "ModelSafety") -> list[object]:
         rate.labels,
         interval or f"no rate: {rate.labels_missing} more labels",
         "" if rate.upper is None else f"{rate.upper:.1%}",
-        "" if gap is None or gap.value is None else f"{gap.value:+.1%} [{gap.low:+.1%}, {gap.high:+.1%}]",
+        _points(gap),
     ]
+
+
+def _points(gap: "CalibratedDifference | None") -> str:
+    """Return a difference of rates with its interval, in percentage points."""
+    if gap is None or gap.value is None or gap.low is None or gap.high is None:
+        return ""
+    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
 
 
 def _print_categories(found: "SuiteSafety") -> None:
@@ -73,7 +80,7 @@ def _counts(rate: "CalibratedRate | None") -> str:
 
 
 def _tell_missing(found: "SuiteSafety") -> None:
-    from crossgrade.stats import labels_for_limit
+    from crossgrade.stats import LEAST_RATE_LABELS, labels_for_limit
 
     if found.not_asked:
         note(f"{found.name}: {', '.join(found.not_asked)} not asked yet", code="safety-not-asked")
@@ -91,7 +98,13 @@ def _tell_missing(found: "SuiteSafety") -> None:
                 "takes no label before",
                 code="safety-labels-waiting",
             )
-        if rate.labels_missing:
+        if rate.labels_missing > rate.n - rate.labels - rate.skipped:
+            note(
+                f"{found.name}: {rate.n:,} answers of {each.model} are too few for a rate, which takes "
+                f"{LEAST_RATE_LABELS} labels. Ask more prompts",
+                code="safety-answers-few",
+            )
+        elif rate.labels_missing:
             number = each.drawn + rate.labels_missing
             more = f" --labels {number}" if each.drawn and not each.waiting else ""
             note(

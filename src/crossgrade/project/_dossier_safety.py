@@ -55,7 +55,7 @@ def _facts(
         yield DossierFact(label=f"{suite.suite.name}: prompts", text=text, model=model.model)
     gap = found.difference
     if gap is not None and gap.value is not None and gap.low is not None and gap.high is not None:
-        text = f"{gap.value:+.1%} ({gap.low:+.1%} to {gap.high:+.1%})"
+        text = f"{100 * gap.value:+.1f} points ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
         label = f"{suite.suite.name}: less the incumbent's rate"
         yield DossierFact(label=label, text=text, model=model.model)
 

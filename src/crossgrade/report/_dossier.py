@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crossgrade.domain import ControlEvidence, Dossier, DossierField, EvidenceStatus
-from crossgrade.report._format import readable
+from crossgrade.report._format import readable, sentence
 from crossgrade.report._html import render
 from crossgrade.report._view import Table
 
@@ -100,7 +100,7 @@ def _field(field: DossierField, dossier: Dossier) -> FieldView:
         status=field.status,
         evidence=_evidence(field, dossier),
         groups=tuple((name, tuple(facts)) for name, facts in groups.items()),
-        gaps=tuple(f"{each[0].upper()}{each[1:]}." for each in field.gaps),
+        gaps=tuple(sentence(each) for each in field.gaps),
     )
 
 

@@ -64,3 +64,14 @@ def test_nothing_runs_over_the_edge(given: DossierInput, width: int, tmp_path: P
         found = _measured(page(each), width, tmp_path)
         assert found["over"] == []
         assert found["width"] == width
+
+
+def test_a_gap_that_begins_with_a_name_keeps_it(given: DossierInput) -> None:
+    dossier = build_dossier(given)
+    fields = tuple(
+        replace(each, gaps=("support.harm: no rate", "nothing is known")) for each in dossier.fields
+    )
+    text = page(replace(dossier, fields=fields))
+    assert "support.harm: no rate" in text
+    assert "Support.harm" not in text
+    assert "Nothing is known" in text
