@@ -65,6 +65,16 @@ class Statement:
     sha256: str | None = None
     url: str | None = None
 
+    @property
+    def clause(self) -> str:
+        """The text without a full stop at its end, since its author follows."""
+        return self.text.rstrip().removesuffix(".") or self.text
+
+    @property
+    def source(self) -> str:
+        """Who stated it and when, as it follows the text."""
+        return f"{self.author}, {self.date.isoformat()}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplicable:

@@ -37,6 +37,21 @@ def test_a_statement_is_stated_and_never_measured(given: DossierInput) -> None:
     assert not found.gaps
 
 
+@pytest.mark.parametrize(
+    ("text", "url", "shown"),
+    [
+        ("Card of March.", None, "Card of March: Ada, 2026-11-01"),
+        ("Card of March. ", "https://x.example", "Card of March (https://x.example): Ada, 2026-11-01"),
+        ("Card of March", None, "Card of March: Ada, 2026-11-01"),
+    ],
+)
+def test_a_statement_is_followed_by_its_author(
+    given: DossierInput, text: str, url: str | None, shown: str
+) -> None:
+    spec = DossierSpec(statements=(replace(CARD, text=text, url=url),))
+    assert build_dossier(replace(given, spec=spec)).field(4).facts[0].text == shown
+
+
 def test_a_statement_beside_a_measurement_closes_its_gap(given: DossierInput) -> None:
     stated = replace(CARD, field=2, text="accepted by our counsel", model=None)
     found = build_dossier(replace(given, spec=DossierSpec(statements=(stated,)))).field(2)
