@@ -234,6 +234,13 @@ def test_a_statement_on_another_workload_is_not_shown(folder: Path) -> None:
         assert project.dossiers.make("other").dossier.field(4).status == "missing"
 
 
+def test_a_statement_on_a_model_of_another_workload_is_not_shown(folder: Path) -> None:
+    (folder / "card.md").write_text(PROSE)
+    third = CONFIG.replace("workloads:", "  third: {provider: groq, model: x}\nworkloads:")
+    with opened(folder, CARD.replace("model: small", "model: third"), third) as project:
+        assert project.dossiers.make("triage").dossier.field(4).status == "missing"
+
+
 def test_required_fields_are_named_until_they_are_there(folder: Path) -> None:
     with opened(folder, "dossier: {required: [16, 1]}\n") as project:
         assert project.dossiers.make("triage").dossier.lacks == (16,)
