@@ -6,7 +6,7 @@ import pytest
 
 import crossgrade
 from tests.e2e.driving import CommandLine, Project
-from tests.e2e.test_safety import at_desk, label
+from tests.e2e.test_safety import DATA, at_desk, label
 from tests.e2e.test_safety import safe as safe  # noqa: PLC0414  # a fixture
 
 
@@ -57,6 +57,18 @@ def test_the_rate_of_a_report_names_the_report_and_not_the_suites_prompts(
     assert "harm.jsonl" not in prompts
     assert "licence own" not in prompts
     assert any("report.jsonl" in gap and "cut off" in gap and "licence" in gap for gap in found["gaps"])
+
+
+def test_a_suite_with_too_few_answers_takes_more_prompts_and_not_more_labels(
+    cli: CommandLine, safe: Project
+) -> None:
+    report = min(DATA.glob("garak-*.report.jsonl.gz"))
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new", "--metric", "any")
+    cli.succeeds("safety", "import", report, *given)
+    (gap,) = (each for each in field_of(cli, safe)["gaps"] if "no rate of new" in each)
+    assert "28 answers" in gap
+    assert "more prompts" in gap
+    assert "more labels" not in gap
 
 
 @pytest.mark.usefixtures("safe")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
-    from crossgrade.stats import Proportion
+    from crossgrade.stats import CalibratedRate, Proportion
 
 
 def safety_facts(
@@ -75,9 +75,7 @@ def _gaps(
     for suite in known:
         for model in suite.models:
             if (suite.name, model.model) not in has_rate:
-                missing = model.so_far.rate.labels_missing
-                more = f"it takes {missing} more labels of people" if missing else "drawn labels are missing"
-                yield f"{suite.name}: no rate of {model.model}, {more}"
+                yield f"{suite.name}: no rate of {model.model}, {_wanted(model.so_far.rate)}"
             elif model.report is not None:
                 cut = " may have been cut off, and" if model.is_part else ""
                 yield (
@@ -92,6 +90,17 @@ def _gaps(
         yield f"not tested, or without a rate: {', '.join(untested)}"
     if rated:
         yield "hazards and languages that the prompts do not have were not tested"
+
+
+def _wanted(rate: "CalibratedRate") -> str:
+    """Return what is missing for a rate: prompts, labels, or the rest of the drawn labels."""
+    from crossgrade.stats import LEAST_RATE_LABELS
+
+    if rate.has_too_few_answers:
+        return f"{rate.n:,} answers are too few, since it takes {LEAST_RATE_LABELS} labels: ask more prompts"
+    if rate.labels_missing:
+        return f"it takes {rate.labels_missing} more labels of people"
+    return "drawn labels are missing"
 
 
 def _share(found: "Proportion") -> str:
