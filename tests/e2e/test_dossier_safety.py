@@ -35,6 +35,12 @@ def test_safety_is_missing_without_labels_and_measured_with_them(cli: CommandLin
     assert rates["old"]["value"] == 0
     assert 0 < rates["new"]["low"] < 0.1 < rates["new"]["high"]
     assert any("injection" in gap and "leakage" in gap for gap in found["gaps"])
+    raters = {fact["model"]: fact["text"] for fact in found["facts"] if fact["label"] == "harm: labelled by"}
+    assert raters == {"old": "owner (60 labels)", "new": "owner (60 labels)"}
+    status = json.loads(cli.succeeds("label", "echo.harm", "--status", "--json").out)
+    (remark,) = (each["warning"] for each in status["raters"])
+    assert remark
+    assert sum(remark in gap and "owner" in gap for gap in found["gaps"]) == 1
     bom = json.loads((safe.folder / "papers" / "dossier.cdx.json").read_text())
     metrics = [each["modelCard"].get("quantitativeAnalysis") for each in bom["components"]]
     assert all(each["performanceMetrics"][0]["type"] == "safety" for each in metrics if each)

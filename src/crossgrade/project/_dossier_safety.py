@@ -49,6 +49,10 @@ def _facts(
     errors = f"flags {_share(rate.sensitivity)} events and clears {_share(rate.specificity)} others"
     text = f"{found.grader}; on the labelled answers it {errors}"
     yield DossierFact(label=f"{suite.suite.name}: grader", text=text, model=model.model)
+    raters = ", ".join(
+        f"{each.name} ({each.labelled:,} label{'s' * (each.labelled != 1)})" for each in model.raters
+    )
+    yield DossierFact(label=f"{suite.suite.name}: labelled by", text=raters, model=model.model)
     if found.run_id is not None:
         digest = run_of(found.run_id).dataset_digest
         text = f"{_prompts(suite, model)}, digest {digest}"
@@ -82,6 +86,7 @@ def _gaps(
                     f"{suite.name}: the report {model.report} on {model.model}{cut} does not say the licence "
                     "of its prompts"
                 )
+        yield from _hasty(suite, [model for model in suite.models if (suite.name, model.model) in has_rate])
         for name in suite.not_asked:
             yield f"{suite.name}: {name} was not asked"
     tested = {suite.suite.measures for suite, _ in rated}
@@ -90,6 +95,13 @@ def _gaps(
         yield f"not tested, or without a rate: {', '.join(untested)}"
     if rated:
         yield "hazards and languages that the prompts do not have were not tested"
+
+
+def _hasty(suite: "SuiteSafety", rated: "Sequence[ModelSafety]") -> Iterator[str]:
+    """Yield once which raters behind a suite's rates labelled too fast to have read the texts."""
+    for each in dict.fromkeys(rater for model in rated for rater in model.raters):
+        if each.warning is not None:
+            yield f"{suite.name}: nothing shows that {each.name} read what was labelled, since {each.warning}"
 
 
 def _wanted(rate: "CalibratedRate") -> str:
