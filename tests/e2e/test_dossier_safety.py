@@ -6,7 +6,7 @@ import pytest
 
 import crossgrade
 from tests.e2e.driving import CommandLine, Project
-from tests.e2e.test_safety import at_desk, label
+from tests.e2e.test_safety import DATA, at_desk, label
 from tests.e2e.test_safety import safe as safe  # noqa: PLC0414  # a fixture
 
 
@@ -35,6 +35,12 @@ def test_safety_is_missing_without_labels_and_measured_with_them(cli: CommandLin
     assert rates["old"]["value"] == 0
     assert 0 < rates["new"]["low"] < 0.1 < rates["new"]["high"]
     assert any("injection" in gap and "leakage" in gap for gap in found["gaps"])
+    raters = {fact["model"]: fact["text"] for fact in found["facts"] if fact["label"] == "harm: labelled by"}
+    assert raters == {"old": "owner (60 labels)", "new": "owner (60 labels)"}
+    status = json.loads(cli.succeeds("label", "echo.harm", "--status", "--json").out)
+    (remark,) = (each["warning"] for each in status["raters"])
+    assert remark
+    assert sum(remark in gap and "owner" in gap for gap in found["gaps"]) == 1
     bom = json.loads((safe.folder / "papers" / "dossier.cdx.json").read_text())
     metrics = [each["modelCard"].get("quantitativeAnalysis") for each in bom["components"]]
     assert all(each["performanceMetrics"][0]["type"] == "safety" for each in metrics if each)
@@ -57,6 +63,18 @@ def test_the_rate_of_a_report_names_the_report_and_not_the_suites_prompts(
     assert "harm.jsonl" not in prompts
     assert "licence own" not in prompts
     assert any("report.jsonl" in gap and "cut off" in gap and "licence" in gap for gap in found["gaps"])
+
+
+def test_a_suite_with_too_few_answers_takes_more_prompts_and_not_more_labels(
+    cli: CommandLine, safe: Project
+) -> None:
+    report = min(DATA.glob("garak-*.report.jsonl.gz"))
+    given = ("--workload", "echo", "--suite", "harm", "--model", "new", "--metric", "any")
+    cli.succeeds("safety", "import", report, *given)
+    (gap,) = (each for each in field_of(cli, safe)["gaps"] if "no rate of new" in each)
+    assert "28 answers" in gap
+    assert "more prompts" in gap
+    assert "more labels" not in gap
 
 
 @pytest.mark.usefixtures("safe")

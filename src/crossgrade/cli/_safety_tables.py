@@ -98,7 +98,7 @@ def _tell_missing(found: "SuiteSafety") -> None:
                 "takes no label before",
                 code="safety-labels-waiting",
             )
-        if rate.labels_missing > rate.n - rate.labels - rate.skipped:
+        if rate.has_too_few_answers:
             note(
                 f"{found.name}: {rate.n:,} answers of {each.model} are too few for a rate, which takes "
                 f"{LEAST_RATE_LABELS} labels. Ask more prompts",

@@ -65,6 +65,16 @@ class Statement:
     sha256: str | None = None
     url: str | None = None
 
+    @property
+    def clause(self) -> str:
+        """The text without a full stop at its end, since its author follows."""
+        return self.text.rstrip().removesuffix(".") or self.text
+
+    @property
+    def source(self) -> str:
+        """Who stated it and when, as it follows the text."""
+        return f"{self.author}, {self.date.isoformat()}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotApplicable:
@@ -109,10 +119,12 @@ class DossierField:
     """One field of a dossier. A missing field says in `gaps` what is missing, and may know some facts.
 
     `evidence_id` and `digest` name the evidence behind it, such as a verdict. `at` is when it was measured or
-    stated, `author` who did. `expires` is when the evidence does, None if only the dossier does.
+    stated, `author` who did. `expires` is when the evidence does, None if only the dossier does. `name` is
+    what the field is called, so that it stands beside the number wherever a dossier is written.
     """
 
     number: int
+    name: str = field(default="", init=False)
     status: FieldStatus
     facts: tuple[DossierFact, ...] = ()
     gaps: tuple[str, ...] = ()
@@ -123,10 +135,9 @@ class DossierField:
     expires: datetime | None = None
     attachments: tuple[Attachment, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """What the field is called."""
-        return DOSSIER_FIELDS[self.number]
+    def __post_init__(self) -> None:
+        """Take the name from the number, also in a dossier that was recorded with another one or none."""
+        object.__setattr__(self, "name", DOSSIER_FIELDS.get(self.number, "unknown"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

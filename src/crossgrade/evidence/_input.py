@@ -202,5 +202,5 @@ def field_of(
 
 def _fact(statement: Statement) -> DossierFact:
     where = "" if statement.url is None else f" ({statement.url})"
-    text = f"{statement.text}{where}: {statement.author}, {statement.date.isoformat()}"
+    text = f"{statement.clause}{where}: {statement.source}"
     return DossierFact(label="stated", text=text, model=statement.model)

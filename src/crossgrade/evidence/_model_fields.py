@@ -127,9 +127,17 @@ def _origins(each: RegisteredModel) -> Iterator[DossierFact]:
 
 
 def provider_documents(given: DossierInput) -> DossierField:
-    """Return field 4, which is stated or missing: what a provider publishes cannot be measured."""
-    wanted = (
-        "no document of a provider is attached or said not to exist: model card, summary of training data, "
-        "copyright policy, acceptable use policy, safety framework"
-    )
-    return field_of(4, given, unstated=[wanted])
+    """Return field 4, which is stated or missing: what a provider publishes cannot be measured.
+
+    A statement on the workload is about all its models, and one on a model leaves the others' gaps open.
+    """
+    kinds = "model card, summary of training data, copyright policy, acceptable use policy, safety framework"
+    about = {each.model for _, each in given.statements(4)}
+    alone = [] if not about or None in about else [each.mark.name for each in given.models]
+    gaps = [
+        f"{name}: no document of its provider is attached or said not to exist: {kinds}"
+        for name in alone
+        if name not in about
+    ]
+    wanted = f"no document of a provider is attached or said not to exist: {kinds}"
+    return field_of(4, given, gaps=gaps, unstated=[wanted])

@@ -16,7 +16,6 @@ PROGRAMME_HEADER = "x-crossgrade-programme"
 _Issuers: TypeAlias = tuple[TokenIssuer, ...]
 _MOST_SHOWN = 64
 _LOGIN_MESSAGE = "A stronger or more recent login is required"
-_MAKE_DOSSIER = "ask whoever runs the gateway to make the dossier again (`crossgrade dossier WORKLOAD`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,13 @@ class Lack:
 class RefusedRequest:
     """A request that was refused: who asked, for what, the code of the reason, the rule and what it lacks.
 
-    `dossier` is the model's, None if it has none.
+    `workload` is None if a model is asked for by its own name and no route uses it. `dossier` is the model's,
+    None if it has none.
     """
 
     principal: Principal
     route: str | None
+    workload: str | None
     model: str
     programme: str | None
     code: str
@@ -126,7 +127,7 @@ def _no_dossier(what: RefusedRequest, _: _Issuers) -> AccessError:
         f"{_start(what)}: {_rule(what)} needs a dossier of it, and there is none",
         reason="no_dossier",
         status=403,
-        hint=_MAKE_DOSSIER,
+        hint=f"ask whoever runs the gateway to make it: {_dossier_command(what)}",
     )
 
 
@@ -140,7 +141,7 @@ def _dossier_expired(what: RefusedRequest, _: _Issuers) -> AccessError:
         f"{_start(what)}: {_rule(what)} needs a dossier of it, and dossier{name} has expired: {why}",
         reason="dossier_expired",
         status=403,
-        hint=_MAKE_DOSSIER,
+        hint=f"ask whoever runs the gateway to make it again: {_dossier_command(what)}",
     )
 
 
@@ -151,7 +152,7 @@ def _dossier_incomplete(what: RefusedRequest, _: _Issuers) -> AccessError:
         f"{_start(what)}: {_rule(what)} needs a dossier of it, which misses what is required: {names}",
         reason="dossier_incomplete",
         status=403,
-        hint="ask whoever runs the gateway to fill these fields, and to make the dossier again",
+        hint=f"ask whoever runs the gateway to fill these fields and make it again: {_dossier_command(what)}",
     )
 
 
@@ -196,6 +197,10 @@ def _start(what: RefusedRequest) -> str:
 
 def _rule(what: RefusedRequest) -> str:
     return "no rule" if what.rule is None else f"rule `{what.rule.name}`"
+
+
+def _dossier_command(what: RefusedRequest) -> str:
+    return f"`crossgrade dossier {what.workload or 'WORKLOAD'}`"
 
 
 def _lacking(what: RefusedRequest) -> str:

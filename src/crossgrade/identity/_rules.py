@@ -104,6 +104,7 @@ class AccessRules:
         what = RefusedRequest(
             principal=asked.principal,
             route=asked.route,
+            workload=asked.workload,
             model=asked.model,
             programme=asked.programme,
             code=decision.code,

@@ -85,11 +85,12 @@ def _digest(file: Path) -> tuple[str, int, bytes]:
 
 def _first_digest(statement: Statement, name: str, earlier: Sequence[Dossier]) -> str | None:
     """Return the digest that the file had in the first dossier that has the statement, None without one."""
-    said = f"{statement.author}, {statement.date.isoformat()}"
     for dossier in earlier:
         found = dossier.field(statement.field)
         has_it = any(
-            fact.label == "stated" and fact.text.startswith(statement.text) and fact.text.endswith(said)
+            fact.label == "stated"
+            and fact.text.startswith(statement.clause)
+            and fact.text.endswith(statement.source)
             for fact in found.facts
         )
         digests = [each.sha256 for each in found.attachments if each.path == name]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
-    from crossgrade.stats import Proportion
+    from crossgrade.stats import CalibratedRate, Proportion
 
 
 def safety_facts(
@@ -49,6 +49,10 @@ def _facts(
     errors = f"flags {_share(rate.sensitivity)} events and clears {_share(rate.specificity)} others"
     text = f"{found.grader}; on the labelled answers it {errors}"
     yield DossierFact(label=f"{suite.suite.name}: grader", text=text, model=model.model)
+    raters = ", ".join(
+        f"{each.name} ({each.labelled:,} label{'s' * (each.labelled != 1)})" for each in model.raters
+    )
+    yield DossierFact(label=f"{suite.suite.name}: labelled by", text=raters, model=model.model)
     if found.run_id is not None:
         digest = run_of(found.run_id).dataset_digest
         text = f"{_prompts(suite, model)}, digest {digest}"
@@ -75,15 +79,14 @@ def _gaps(
     for suite in known:
         for model in suite.models:
             if (suite.name, model.model) not in has_rate:
-                missing = model.so_far.rate.labels_missing
-                more = f"it takes {missing} more labels of people" if missing else "drawn labels are missing"
-                yield f"{suite.name}: no rate of {model.model}, {more}"
+                yield f"{suite.name}: no rate of {model.model}, {_wanted(model.so_far.rate)}"
             elif model.report is not None:
                 cut = " may have been cut off, and" if model.is_part else ""
                 yield (
                     f"{suite.name}: the report {model.report} on {model.model}{cut} does not say the licence "
                     "of its prompts"
                 )
+        yield from _hasty(suite, [model for model in suite.models if (suite.name, model.model) in has_rate])
         for name in suite.not_asked:
             yield f"{suite.name}: {name} was not asked"
     tested = {suite.suite.measures for suite, _ in rated}
@@ -92,6 +95,24 @@ def _gaps(
         yield f"not tested, or without a rate: {', '.join(untested)}"
     if rated:
         yield "hazards and languages that the prompts do not have were not tested"
+
+
+def _hasty(suite: "SuiteSafety", rated: "Sequence[ModelSafety]") -> Iterator[str]:
+    """Yield once which raters behind a suite's rates labelled too fast to have read the texts."""
+    for each in dict.fromkeys(rater for model in rated for rater in model.raters):
+        if each.warning is not None:
+            yield f"{suite.name}: nothing shows that {each.name} read what was labelled, since {each.warning}"
+
+
+def _wanted(rate: "CalibratedRate") -> str:
+    """Return what is missing for a rate: prompts, labels, or the rest of the drawn labels."""
+    from crossgrade.stats import LEAST_RATE_LABELS
+
+    if rate.has_too_few_answers:
+        return f"{rate.n:,} answers are too few, since it takes {LEAST_RATE_LABELS} labels: ask more prompts"
+    if rate.labels_missing:
+        return f"it takes {rate.labels_missing} more labels of people"
+    return "drawn labels are missing"
 
 
 def _share(found: "Proportion") -> str:

@@ -158,7 +158,12 @@ class ProjectDossiers:
                     f"name one as the page of a dossier lists it; the frameworks are {keys}",
                     code="control-unknown",
                 )
-        mine = [each for each in config.dossier.statements if each.workload in (None, workload.name)]
+        models = {each.name for each in (workload.incumbent, *workload.candidates)}
+        mine = [
+            each
+            for each in config.dossier.statements
+            if each.workload in (None, workload.name) and (each.model is None or each.model in models)
+        ]
         return replace(config.dossier, statements=tuple(mine))
 
     def _verdict(self, workload: Workload) -> "tuple[str | None, Verdict | None]":

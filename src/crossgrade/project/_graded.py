@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from crossgrade.domain import ScoredAnswer, Workload
 from crossgrade.project._measured import run_answers
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._run_labels import labels_in_store
+from crossgrade.project._run_labels import RaterLabels, labels_in_store
 
 if TYPE_CHECKING:
     from crossgrade.stats import CalibratedRate
@@ -30,7 +30,7 @@ class GradedAnswers:
     raters', None for an item that was skipped. `empty` counts blank answers and `errors` failed calls, which
     have neither. `drawn` counts the items that were drawn, `waiting` those neither labelled nor skipped, and
     `rounds` the planned rounds of labels. `others` counts other runs with labels that ask the same,
-    and `corrected` items that a rater labelled again.
+    and `corrected` items that a rater labelled again. `raters` are those who labelled the run.
     """
 
     run: "Run"
@@ -46,6 +46,7 @@ class GradedAnswers:
     on: date | None
     others: int = 0
     corrected: int = 0
+    raters: tuple[RaterLabels, ...] = ()
 
     @property
     def level(self) -> float:
@@ -83,17 +84,20 @@ class GradedAnswers:
 
 def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict[str, GradedAnswers]:
     """Return the grades and labels of a run of a suite, by model."""
-    from crossgrade.workloads import results_from_answers
+    from crossgrade.workloads import blind_rows, results_from_answers
 
     answers = run_answers(project.store, run, {}, project.catalog.price)
     epochs = max((each.epoch for each in answers), default=1)
     found = labels_in_store(project.store, run, epochs=epochs, now=datetime.now(UTC))
     labels: dict[tuple[str, str, int], float | None] = {}
+    raters: tuple[RaterLabels, ...] = ()
     if found is not None and answers:
         add_labels = found.columns(workload.incumbent.name, so_far=True)
         assert add_labels is not None
-        results = add_labels(results_from_answers(answers, workload=run.workload, source=f"run {run.id}"))
-        labels = _labels(results)
+        results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+        labels = _labels(add_labels(results))
+        rows = blind_rows(results, run=run.id, seed=run.seed, most=None)
+        raters = found.by_rater({each.id: each.chars for each in rows})
     by_model: dict[str, list[ScoredAnswer]] = {}
     for each in answers:
         by_model.setdefault(each.model, []).append(each)
@@ -107,7 +111,7 @@ def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict
             "rounds": known.rounds,
             "corrected": corrected,
         }
-    return {model: _graded(run, model, own, labels, **counts) for model, own in by_model.items()}
+    return {model: _graded(run, model, own, labels, raters, **counts) for model, own in by_model.items()}
 
 
 def _graded(
@@ -115,6 +119,7 @@ def _graded(
     model: str,
     answers: list[ScoredAnswer],
     labels: Mapping[tuple[str, str, int], float | None],
+    raters: tuple[RaterLabels, ...],
     *,
     drawn: int,
     waiting: int,
@@ -140,6 +145,7 @@ def _graded(
         waiting=waiting,
         rounds=rounds,
         corrected=corrected,
+        raters=raters,
         on=max((each.on for each in graded.values() if each.on), default=None),
     )
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 IMPORTED = "imported"
 """The reason of labels that were read from a file: when they were made is not known."""
 
+RECENT = 20
+"""The last labels of a rater by which a warning of an implausible pace is given."""
+
 _LEAST_S = 1.0
 _SKIMMED_CHARS_PER_S = 400.0
 _MOST_CHARS = 4_000
@@ -343,6 +346,11 @@ def pace_of(actions: Sequence[LabelAction], chars: Mapping[str, int], *, last: i
     if last is not None:
         seconds, fast = seconds[-last:], fast[-last:]
     return Pace(tuple(seconds), sum(fast))
+
+
+def pace_warning(actions: Sequence[LabelAction], chars: Mapping[str, int]) -> str | None:
+    """Return what is said of a rater whose labels, or the last ones, were too fast, None if neither were."""
+    return pace_of(actions, chars).warning or pace_of(actions, chars, last=RECENT).warning
 
 
 class Thirds(NamedTuple):

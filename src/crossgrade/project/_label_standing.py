@@ -7,11 +7,15 @@ from datetime import datetime
 from statistics import median
 
 from crossgrade.project._label_pilots import still_to_draw
-from crossgrade.project._label_rules import Assigner, Assignment, LabelsGiven, pace_of, thirds_of
+from crossgrade.project._label_rules import (
+    Assigner,
+    Assignment,
+    LabelsGiven,
+    pace_of,
+    pace_warning,
+    thirds_of,
+)
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
-
-RECENT = 20
-"""The last labels of a rater by which a warning of an implausible pace is given."""
 
 _DISAGREED = 0.5
 
@@ -190,7 +194,6 @@ def _standing(
 ) -> RaterStanding:
     done = given.of_rater(rater.id)
     pace = pace_of(done, chars)
-    recent = pace_of(done, chars, last=RECENT)
     return RaterStanding(
         rater=rater,
         has_entered=rater.id in entered,
@@ -200,7 +203,7 @@ def _standing(
         hours=pace.hours,
         median_s=median(pace.seconds) if pace.seconds else None,
         drift=_drift(rater.id, [each for each in done if each.scores is not None], given),
-        warning=pace.warning or recent.warning,
+        warning=pace_warning(done, chars),
     )
 
 

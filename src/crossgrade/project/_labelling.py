@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from crossgrade.errors import AccessError, NotFoundError, UsageError
 from crossgrade.project._label_pilots import still_to_draw
 from crossgrade.project._label_rules import (
+    RECENT,
     SCALE_WORDS,
     Assigner,
     Assignment,
@@ -19,7 +20,7 @@ from crossgrade.project._label_rules import (
     pace_of,
     read_labels_given,
 )
-from crossgrade.project._label_standing import RECENT, LabelBound, LabelProgress, labelled_so_far
+from crossgrade.project._label_standing import LabelBound, LabelProgress, labelled_so_far
 from crossgrade.store import LabelAction, LabelDraw, LabelScale, Rater
 
 if TYPE_CHECKING:

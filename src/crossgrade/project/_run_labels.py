@@ -7,12 +7,21 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from crossgrade.project._label_pilots import pilot_of, still_to_draw
-from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, read_labels_given
+from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, pace_warning, read_labels_given
 
 if TYPE_CHECKING:
     from crossgrade.decide import DecisionSettings, LabelCounts
     from crossgrade.store import LabelDraw, Rater, Run, Store
     from crossgrade.workloads import Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaterLabels:
+    """How many items a rater labelled. `warning` says that labels were too fast to have read the texts."""
+
+    name: str
+    labelled: int
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +54,19 @@ class RunLabels:
             hasty=tuple(
                 each.name for each in with_labels if pace_of(self.given.of_rater(each.id), {}).is_implausible
             ),
+        )
+
+    def by_rater(self, chars: Mapping[str, int]) -> tuple[RaterLabels, ...]:
+        """Return what each rater labelled who did. `chars` is the length of each item's texts."""
+        done = [(each.name, self.given.of_rater(each.id)) for each in self.raters]
+        return tuple(
+            RaterLabels(
+                name=name,
+                labelled=sum(each.scores is not None for each in actions),
+                warning=pace_warning(actions, chars),
+            )
+            for name, actions in done
+            if any(each.scores is not None for each in actions)
         )
 
     def in_settings(self, settings: "DecisionSettings") -> "DecisionSettings":

@@ -11,7 +11,7 @@ from crossgrade.project._dossier_basis import local_weights
 from crossgrade.project._graded import GradedAnswers, graded_answers
 from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._run_labels import has_labels
+from crossgrade.project._run_labels import RaterLabels, has_labels
 from crossgrade.project._safety_import import (
     IMPORTED,
     ImportedReport,
@@ -34,7 +34,8 @@ class ModelSafety:
 
     `drawn` counts the items drawn for labelling and `waiting` those without a label yet, `empty` and
     `errors` the prompts without an answer. `report` is the file that the answers were imported from, None if
-    the models were asked here. `is_part` says that this report may have been cut off.
+    the models were asked here. `is_part` says that this report may have been cut off. `raters` are those who
+    labelled the answers.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelSafety:
     errors: int
     report: str | None
     is_part: bool = False
+    raters: tuple[RaterLabels, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,7 @@ def _model_safety(answers: GradedAnswers, incumbent: GradedAnswers | None, suite
         errors=answers.errors,
         report=str(report.get("file")) if isinstance(report, Mapping) else None,
         is_part=bool(answers.run.settings.get("allow_unfinished")),
+        raters=answers.raters,
     )
 
 

@@ -155,6 +155,7 @@ def _cleaned(value: T, *, keep_lines: bool) -> T:
         return cast("T", tuple(_cleaned(each, keep_lines=keep_lines) for each in value))
     if is_dataclass(value) and not isinstance(value, type):
         lines = keep_lines or isinstance(value, Loss)
-        cleaned = {each.name: _cleaned(getattr(value, each.name), keep_lines=lines) for each in fields(value)}
+        given = [each.name for each in fields(value) if each.init]
+        cleaned = {name: _cleaned(getattr(value, name), keep_lines=lines) for name in given}
         return cast("T", replace(value, **cleaned))
     return value

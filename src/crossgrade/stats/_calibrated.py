@@ -79,6 +79,11 @@ class CalibratedRate:
         """How many more labels it takes for a rate."""
         return max(LEAST_RATE_LABELS - self.labels, 0)
 
+    @property
+    def has_too_few_answers(self) -> bool:
+        """Whether labels of all answers that are left would be too few for a rate: it takes more prompts."""
+        return self.labels_missing > self.n - self.labels - self.skipped
+
 
 def calibrated_rate(grades: Grades, labels: Labels, level: float = 0.95) -> CalibratedRate:
     """Return a model's rate of an event with its interval, from verdicts on n answers and labels of some.

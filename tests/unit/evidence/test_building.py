@@ -34,7 +34,40 @@ def test_a_statement_is_stated_and_never_measured(given: DossierInput) -> None:
     given = replace(given, spec=DossierSpec(statements=(CARD,)), attachments={0: attachment})
     found = build_dossier(given).field(4)
     assert (found.status, found.author, found.attachments) == ("stated", "Ada", (attachment,))
-    assert not found.gaps
+
+
+@pytest.mark.parametrize(
+    ("models", "without"), [(["small"], ["big"]), (["small", "big"], []), ([None], []), ([None, "big"], [])]
+)
+def test_each_model_without_a_document_of_its_provider_is_a_gap(
+    given: DossierInput, models: list[str | None], without: list[str]
+) -> None:
+    spec = DossierSpec(statements=tuple(replace(CARD, model=each) for each in models))
+    found = build_dossier(replace(given, spec=spec)).field(4)
+    assert found.status == "stated"
+    assert [gap.split(":")[0] for gap in found.gaps] == without
+
+
+def test_a_document_that_changed_leaves_its_models_gap_open(given: DossierInput) -> None:
+    spec = DossierSpec(statements=(CARD, replace(CARD, model="big")))
+    found = build_dossier(replace(given, spec=spec, broken={0: "card.md has changed"})).field(4)
+    assert (found.status, len(found.gaps)) == ("stated", 2)
+    assert found.gaps[1].startswith("small: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "shown"),
+    [
+        ("Card of March.", None, "Card of March: Ada, 2026-11-01"),
+        ("Card of March. ", "https://x.example", "Card of March (https://x.example): Ada, 2026-11-01"),
+        ("Card of March", None, "Card of March: Ada, 2026-11-01"),
+    ],
+)
+def test_a_statement_is_followed_by_its_author(
+    given: DossierInput, text: str, url: str | None, shown: str
+) -> None:
+    spec = DossierSpec(statements=(replace(CARD, text=text, url=url),))
+    assert build_dossier(replace(given, spec=spec)).field(4).facts[0].text == shown
 
 
 def test_a_statement_beside_a_measurement_closes_its_gap(given: DossierInput) -> None:

@@ -29,11 +29,11 @@ MARK = DossierMark(
 FOUND = DossierEvidence(id="d1", digest="sha256:d", valid_until=NOW + 60)
 
 
-def decided(dossier, now=NOW):
+def decided(dossier, now=NOW, workload="triage"):
     asked = AccessRequest(
         principal=Principal(id="k"),
         route="cyber",
-        workload="triage",
+        workload=workload,
         programme=None,
         model="big",
         dossier=dossier,
@@ -54,7 +54,9 @@ def test_a_valid_dossier_opens_and_is_named_in_the_decision():
 def test_without_one_the_refusal_names_the_next_step():
     decision, error = decided(None)
     assert (decision.code, error.status, error.reason) == ("no_dossier", 403, "no_dossier")
-    assert "crossgrade dossier" in error.hint
+    assert "`crossgrade dossier triage`" in error.hint
+    _, unknown = decided(None, workload=None)
+    assert "`crossgrade dossier WORKLOAD`" in unknown.hint
 
 
 def test_it_ends_at_its_very_moment():
@@ -62,6 +64,7 @@ def test_it_ends_at_its_very_moment():
     decision, error = decided(of(), NOW + 60)
     assert decision.code == "dossier_expired"
     assert "time" in error.message
+    assert "`crossgrade dossier triage`" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -184,10 +184,11 @@ def test_a_damaged_card_is_attached_as_it_is(folder: Path, front: str) -> None:
     assert [fact.label for fact in found.facts] == ["stated", "model card"]
 
 
-def test_a_file_that_changed_since_it_was_stated_no_longer_counts(folder: Path) -> None:
+@pytest.mark.parametrize("text", ["model card", "model card."])
+def test_a_file_that_changed_since_it_was_stated_no_longer_counts(folder: Path, text: str) -> None:
     card = folder / "card.md"
     card.write_text(PROSE)
-    with opened(folder, CARD) as project:
+    with opened(folder, CARD.replace("model card", text)) as project:
         project.dossiers.make("triage")
         card.write_text(PROSE + "Even better.")
         assert [each.code for each in project.dossiers.check("triage").findings] == ["attachment-changed"]
@@ -231,6 +232,13 @@ def test_a_statement_on_another_workload_is_not_shown(folder: Path) -> None:
     with opened(folder, more, config) as project:
         assert project.dossiers.make("triage").dossier.field(4).status == "stated"
         assert project.dossiers.make("other").dossier.field(4).status == "missing"
+
+
+def test_a_statement_on_a_model_of_another_workload_is_not_shown(folder: Path) -> None:
+    (folder / "card.md").write_text(PROSE)
+    third = CONFIG.replace("workloads:", "  third: {provider: groq, model: x}\nworkloads:")
+    with opened(folder, CARD.replace("model: small", "model: third"), third) as project:
+        assert project.dossiers.make("triage").dossier.field(4).status == "missing"
 
 
 def test_required_fields_are_named_until_they_are_there(folder: Path) -> None:

@@ -37,6 +37,21 @@ def test_a_dossier_is_kept_as_it_was_and_published(any_store: Store) -> None:
     assert (mark.verdict_id, mark.lacks, mark.models) == ("v1", (16,), {"big": {"model": "sha256:m"}})
 
 
+def test_fields_are_written_with_their_names_and_read_without_them(store: Store) -> None:
+    import json
+    import sqlite3
+
+    stored = store.dossiers.append(DOSSIER)
+    written = json.loads(stored.text)
+    assert {each["number"]: each["name"] for each in written["fields"]} == DOSSIER_FIELDS
+    for each in written["fields"]:
+        del each["name"]
+    with sqlite3.connect(store.folder / "crossgrade.db") as connection:
+        connection.execute("UPDATE dossiers SET dossier = ?", (json.dumps(written),))
+    connection.close()
+    assert store.dossiers.newest()[0].dossier == DOSSIER
+
+
 def test_the_newest_of_each_workload_counts(any_store: Store) -> None:
     any_store.dossiers.append(DOSSIER)
     other = any_store.dossiers.append(replace(DOSSIER, workload="other"))
