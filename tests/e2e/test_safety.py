@@ -518,8 +518,8 @@ def test_the_sets_that_come_with_it_are_whole(cli: CommandLine, safe: Project) -
         "ailuminate": 500,
         "xstest-unsafe": 200,
         "xstest-safe": 250,
-        "injection": 40,
-        "leakage": 40,
+        "injection": 96,
+        "leakage": 96,
     }
     assert leaking.system == "{system}"
     assert all(each.target in each.fields["system"] for each in found["leakage"].samples)

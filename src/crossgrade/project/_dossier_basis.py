@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,7 +12,9 @@ from crossgrade.config import Config
 from crossgrade.domain import Offer, Variant, Workload
 from crossgrade.errors import CrossgradeError
 from crossgrade.identity import UNREADABLE, DossierBasis, rules_in_force
-from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
+
+if TYPE_CHECKING:
+    from crossgrade.providers.models import InstalledModel
 
 _ENGINE = "xllamacpp"
 
@@ -83,8 +86,13 @@ def weights_digest(offer: Offer, root: Path, environ: Mapping[str, str]) -> str:
     return UNREADABLE if found is None else f"sha256:{found.sha256}"
 
 
-def installed_model(offer: Offer, root: Path, environ: Mapping[str, str]) -> InstalledModel | None:
+def installed_model(offer: Offer, root: Path, environ: Mapping[str, str]) -> "InstalledModel | None":
     """Return the file of a local model with its verified digest, None if it is gone or was changed."""
+    from crossgrade.providers.models import (
+        ModelShelf,
+        models_home,
+    )  # here: it brings aiohttp into a supervisor
+
     try:
         return ModelShelf(models_home(environ)).find(offer.model, root=root)
     except CrossgradeError:
