@@ -19,10 +19,8 @@ from crossgrade.project._suites import find_suite, suite_workload
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
-    from crossgrade.evidence import SafetyFacts
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
-    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -237,28 +235,6 @@ class OpenProject:
 
         witnesses = [(each.url, each.key) for each in self.config.ledger.witnesses]
         return ProjectLedger(self.store, witnesses)
-
-    @property
-    def dossiers(self) -> "ProjectDossiers":
-        """The dossiers of workloads: make, check, write."""
-        from crossgrade.project._dossier_facts import DossierSources
-        from crossgrade.project._dossiers import ProjectDossiers
-
-        sources = DossierSources(
-            config=self.config,
-            store=self.store,
-            ledger=self.ledger,
-            environ=self.environ,
-            workload=self.workload,
-            facts_of=self.facts_of,
-            safety_of=self._safety_facts,
-        )
-        return ProjectDossiers(sources)
-
-    def _safety_facts(self, workload: str) -> "SafetyFacts":  # noqa: ARG002  # `Project` has the suites
-        from crossgrade.evidence import SafetyFacts
-
-        return SafetyFacts()
 
     @property
     def catalog(self) -> "Catalog":

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         RunEstimate,
         RunResult,
     )
-    from crossgrade.evidence import SafetyFacts
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
     from crossgrade.project._freezing import ProjectBaselines
@@ -447,10 +447,23 @@ class Project(OpenProject):
 
         return ProjectSafety(self)
 
-    def _safety_facts(self, workload: str) -> "SafetyFacts":
+    @property
+    def dossiers(self) -> "ProjectDossiers":
+        """The dossiers of workloads: make, check, write."""
+        from crossgrade.project._dossier_facts import DossierSources
         from crossgrade.project._dossier_safety import safety_facts
+        from crossgrade.project._dossiers import ProjectDossiers
 
-        return safety_facts(self.safety, self.config.suites, workload, self.store.runs.get)
+        sources = DossierSources(
+            config=self.config,
+            store=self.store,
+            ledger=self.ledger,
+            environ=self.environ,
+            workload=self.workload,
+            facts_of=self.facts_of,
+            safety_of=lambda name: safety_facts(self.safety, self.config.suites, name, self.store.runs.get),
+        )
+        return ProjectDossiers(sources)
 
     @property
     def traffic(self) -> "ProjectTraffic":
