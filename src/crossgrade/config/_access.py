@@ -4,9 +4,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from crossgrade.config._access_schema import AccessRuleSection, AccessSection
-from crossgrade.config._problems import shown
+from crossgrade.config._problems import SectionResolver, shown
 from crossgrade.config._section import values
-from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
     KEYS,
     AccessRule,
@@ -17,15 +16,13 @@ from crossgrade.domain import (
     TokenIssuer,
     Workload,
 )
-from crossgrade.errors import ConfigError, hint_among, nearest
+from crossgrade.errors import hint_among, nearest
 
 
 @dataclass(slots=True)
-class AccessResolver:
+class AccessResolver(SectionResolver):
     """Resolves access rules against models, workloads, routes and issuers, adding to `problems`."""
 
-    tree: YamlTree
-    problems: list[ConfigError]
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
     heads: Mapping[str, str]
@@ -140,9 +137,6 @@ class AccessResolver:
                 or "name an issuer of `serve.issuers` that gives the tier, or remove `login`",
                 code="rule-never-matches",
             )
-
-    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
-        self.problems.append(self.tree.error(where, message, hint, code=code))
 
 
 def _meant(rule: AccessRule, given: Collection[str]) -> str | None:

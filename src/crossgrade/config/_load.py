@@ -107,7 +107,7 @@ def load_config(
     except ValidationError as error:
         raise_problems(schema_problems(tree, error))
         raise AssertionError from error
-    resolver = Resolver(tree, path.parent.resolve(), _hosts(tree, hosts_of, file.plugins))
+    resolver = Resolver(tree, [], path.parent.resolve(), _hosts(tree, hosts_of, file.plugins))
     offers = resolver.offers(file)
     workloads = resolver.workloads(file, offers)
     serving = ServingResolver(tree, resolver.problems, offers, workloads, resolver.heads)

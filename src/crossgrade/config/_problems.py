@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
@@ -74,6 +75,17 @@ class InvalidConfigError(ConfigError):
             hint=first.hint,
         )
         self.problems = tuple(problems)
+
+
+@dataclass(slots=True)
+class SectionResolver:
+    """Turns sections of the file into domain objects, adding what is wrong to `problems`."""
+
+    tree: YamlTree
+    problems: list[ConfigError]
+
+    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
+        self.problems.append(self.tree.error(where, message, hint, code=code))
 
 
 def raise_problems(problems: Iterable[ConfigError]) -> None:

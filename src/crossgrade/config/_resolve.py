@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from crossgrade.config._problems import replica_problems, shown
+from crossgrade.config._problems import SectionResolver, replica_problems, shown
 from crossgrade.config._schema import (
     ConfigFile,
     ModelSection,
@@ -15,7 +15,6 @@ from crossgrade.config._schema import (
 )
 from crossgrade.config._section import Section, values
 from crossgrade.config._trust import SafetyResolver
-from crossgrade.config._yaml import YamlTree
 from crossgrade.dialects import CLIENTS, Host, speaks_another_api
 from crossgrade.domain import (
     PLACEHOLDER,
@@ -35,7 +34,7 @@ from crossgrade.domain import (
     Workload,
     heads_of,
 )
-from crossgrade.errors import ConfigError, hint_among
+from crossgrade.errors import hint_among
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -43,13 +42,11 @@ _RENAMED = {"segment_field": "segment", "cluster_field": "cluster", "weight_fiel
 
 
 @dataclass(slots=True)
-class Resolver:
+class Resolver(SectionResolver):
     """Collects problems while it resolves, so that all of them are reported at once."""
 
-    tree: YamlTree
     root: Path
     hosts: Mapping[str, Host]
-    problems: list[ConfigError] = field(default_factory=list)
     heads: dict[str, str] = field(default_factory=dict)
     suites: Mapping[str, SafetySuite] = field(default_factory=dict)
 
@@ -175,9 +172,6 @@ class Resolver:
             message = f"{shown(text)} is outside the project's folder"
             self._refuse(where, message, f"move or copy the file below {self.root}", code="path-outside")
         return path
-
-    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
-        self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _offer(self, name: str, section: ModelSection) -> Offer:
         where = f"models.{name}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from crossgrade.config._problems import shown
+from crossgrade.config._problems import SectionResolver, shown
 from crossgrade.config._schema import ConfigFile
 from crossgrade.config._section import values
 from crossgrade.config._serving_schema import (
@@ -18,7 +18,6 @@ from crossgrade.config._serving_schema import (
     TierRuleSection,
     WatchSection,
 )
-from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
     WINDOWS_S,
     LedgerSpec,
@@ -36,15 +35,13 @@ from crossgrade.domain import (
     Watching,
     Workload,
 )
-from crossgrade.errors import ConfigError, hint_among
+from crossgrade.errors import hint_among
 
 
 @dataclass(slots=True)
-class ServingResolver:
+class ServingResolver(SectionResolver):
     """Resolves the sections on serving against the models and workloads, adding to `problems`."""
 
-    tree: YamlTree
-    problems: list[ConfigError]
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
     heads: Mapping[str, str]
@@ -141,9 +138,6 @@ class ServingResolver:
             seen.add(each.key)
         witnesses = tuple(LedgerWitness(**values(each)) for each in section.witnesses)
         return LedgerSpec(**{**values(section), "witnesses": witnesses})
-
-    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
-        self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _offer_exists(self, where: str, name: str) -> bool:
         if name in self.heads:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from crossgrade.config._dossier_schema import DossierSection, StatementSection
-from crossgrade.config._problems import shown
+from crossgrade.config._problems import SectionResolver, shown
 from crossgrade.config._safety_schema import SafetySection, SuiteSection
 from crossgrade.config._section import is_name, values
-from crossgrade.config._yaml import YamlTree
 from crossgrade.domain import (
     SHIPPED_PROMPTS,
     DossierSpec,
@@ -26,18 +25,16 @@ from crossgrade.domain import (
     Statement,
     Workload,
 )
-from crossgrade.errors import ConfigError, closest, hint_among
+from crossgrade.errors import closest, hint_among
 
 _EVENT: Mapping[SafetyMeasure, str] = {"harmful_compliance": "answered", "over_refusal": "refused"}
 """The option `event` of the scorer `refusal`, for what it can measure."""
 
 
 @dataclass(slots=True)
-class SafetyResolver:
+class SafetyResolver(SectionResolver):
     """Resolves safety suites, adding to `problems`; `path` resolves a path inside the project's folder."""
 
-    tree: YamlTree
-    problems: list[ConfigError]
     path: Callable[[str, str], Path]
     section: SafetySection
 
@@ -62,9 +59,6 @@ class SafetyResolver:
                     code="safety-suite-undefined",
                 )
         return tuple(suites[name].required for name in wanted if name in suites)
-
-    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
-        self.problems.append(self.tree.error(where, message, hint, code=code))
 
     def _check_name(self, suite: str, workloads: Collection[str]) -> None:
         """Refuse a suite whose runs would have the name of something else, or none that is a name."""
@@ -137,11 +131,9 @@ class SafetyResolver:
 
 
 @dataclass(slots=True)
-class DossierResolver:
+class DossierResolver(SectionResolver):
     """Resolves statements against models and workloads, adding to `problems`; `path` as for suites."""
 
-    tree: YamlTree
-    problems: list[ConfigError]
     path: Callable[[str, str], Path]
     offers: Mapping[str, Offer]
     workloads: Mapping[str, Workload]
@@ -174,6 +166,3 @@ class DossierResolver:
         if section.file is not None:
             file = self.path(f"{where}.file", section.file)
         return Statement(**{**fields, "file": file})
-
-    def _refuse(self, where: str, message: str, hint: str | None, *, code: str) -> None:
-        self.problems.append(self.tree.error(where, message, hint, code=code))

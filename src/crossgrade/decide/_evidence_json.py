@@ -85,7 +85,8 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_INFINITE = (finite_json(math.inf), finite_json(-math.inf))
+_INFINITE = (finite_json(math.inf), finite_json(-math.inf), "inf", "-inf")
+"""The texts of infinities. The last two were written before all documents had one spelling."""
 
 _KINDS: Mapping[Any, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     np.float64: (_is_number, _number),

@@ -95,3 +95,5 @@ def test_evidence_comes_back_from_json(case):
     again = evidence_from_json(tree)
     assert again.source == odd.source
     assert np.isinf(again.weight).all()
+    earlier = evidence_from_json({**tree, "weight": ["-inf" if row % 2 else "inf" for row in range(case.n)]})
+    assert np.array_equal(earlier.weight, np.where(np.arange(case.n) % 2, -np.inf, np.inf))
