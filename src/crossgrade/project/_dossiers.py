@@ -32,11 +32,14 @@ class DossierCheck:
     """Whether the newest dossier of a workload still holds.
 
     `reasons` say what has expired, changed or is missing, and `findings` which files of statements changed.
+    `other_verdict_id` is the verdict that a dossier made now would state, None if this one does. It ends
+    nothing by itself.
     """
 
     stored: "StoredDossier"
     reasons: tuple[str, ...]
     findings: tuple[DossierFinding, ...]
+    other_verdict_id: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -111,9 +114,11 @@ class ProjectDossiers:
             reasons.append(f"it was made on {dossier.made_at:%Y-%m-%d %H:%M} UTC, later than it is now")
         today = dossier_basis(self._sources.config, workload, self._sources.environ)
         reasons += basis_changes(dossier.basis, today)
-        verdict_id = self._verdict(workload)[0]
-        if verdict_id != dossier.verdict_id:
-            reasons.append("there is another verdict on the workload")
+        reasons += [
+            f"route {route} follows another verdict than it states"
+            for route, followed in self._followed(name).items()
+            if stored.mark.is_of_another_policy(followed)
+        ]
         reasons += [f"required field {number} is missing" for number in dossier.lacks]
         earlier = self._sources.store.dossiers.recent(name, limit=_MOST_EARLIER)
         read = read_files(
@@ -121,7 +126,13 @@ class ProjectDossiers:
             self._sources.config.root,
             [each.dossier for each in earlier[::-1]],
         )
-        return DossierCheck(stored=stored, reasons=tuple(reasons), findings=tuple(read.findings))
+        newest = self._verdict(workload)[0]
+        return DossierCheck(
+            stored=stored,
+            reasons=tuple(reasons),
+            findings=tuple(read.findings),
+            other_verdict_id=None if newest == dossier.verdict_id else newest,
+        )
 
     def write(self, stored: "StoredDossier", folder: Path) -> tuple[Path, ...]:
         """Write a dossier as a page, as CycloneDX and as JSON, signed if the ledger has a key.
@@ -169,13 +180,16 @@ class ProjectDossiers:
     def _verdict(self, workload: Workload) -> "tuple[str | None, Verdict | None]":
         """Return the verdict that the workload's routes follow, else its newest one."""
         store = self._sources.store
-        table = store.routes.current()
-        names = {each.name for each in routes_of(self._sources, workload.name)}
-        followed = [each.verdict_id for each in (table.routes if table else ()) if each.name in names]
-        for verdict_id in filter(None, followed):
+        for verdict_id in filter(None, self._followed(workload.name).values()):
             try:
                 return verdict_id, store.verdicts.get(verdict_id).verdict
             except (NotFoundError, DataError):
                 continue
         newest = store.verdicts.recent(workload.name, limit=1)
         return (newest[0].id, newest[0].verdict) if newest else (None, None)
+
+    def _followed(self, workload: str) -> dict[str, str | None]:
+        """Return the verdict that each route of a workload follows now, None if it follows none."""
+        table = self._sources.store.routes.current()
+        names = {each.name for each in routes_of(self._sources, workload)}
+        return {each.name: each.verdict_id for each in (table.routes if table else ()) if each.name in names}
