@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossgrade.domain import DossierFinding, DossierSpec, Workload
+from crossgrade.domain import Dossier, DossierFinding, DossierSpec, Workload
 from crossgrade.errors import DataError, NotFoundError
 from crossgrade.evidence import Approval, DossierInput, basis_changes, build_dossier, crosswalks, dossier_bom
 from crossgrade.identity import CLOCK_SKEW
@@ -18,13 +20,14 @@ from crossgrade.project._dossier_facts import (
     registered_models,
     routes_of,
 )
-from crossgrade.project._dossier_files import read_files
+from crossgrade.project._dossier_files import ReadFiles, read_files
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
     from crossgrade.store import StoredDossier
 
 _MOST_EARLIER = 1_000
+"""So many dossiers are searched for the last one that was approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +68,7 @@ class ProjectDossiers:
         workload = sources.workload(name)
         now = now or datetime.now(UTC)
         spec = self._spec(workload)
-        earlier = [each.dossier for each in sources.store.dossiers.recent(name, limit=_MOST_EARLIER)]
-        read = read_files(spec.statements, sources.config.root, earlier[::-1])
+        read = self._read_files(workload, spec)
         verdict_id, verdict = self._verdict(workload)
         given = DossierInput(
             workload=workload,
@@ -85,8 +87,8 @@ class ProjectDossiers:
             read_facts=read.facts,
             broken=read.broken,
             findings=tuple(read.findings),
-            earlier=earlier[0] if earlier else None,
-            approved=next((each for each in earlier if each.field(16).status == "stated"), None),
+            earlier=next(sources.store.dossiers.newest_first(name), None),
+            approved=self._approved(name),
             approval=approval,
         )
         return sources.store.dossiers.append(build_dossier(given))
@@ -120,12 +122,7 @@ class ProjectDossiers:
             if stored.mark.is_of_another_policy(followed)
         ]
         reasons += [f"required field {number} is missing" for number in dossier.lacks]
-        earlier = self._sources.store.dossiers.recent(name, limit=_MOST_EARLIER)
-        read = read_files(
-            self._spec(workload).statements,
-            self._sources.config.root,
-            [each.dossier for each in earlier[::-1]],
-        )
+        read = self._read_files(workload, self._spec(workload))
         newest = self._verdict(workload)[0]
         return DossierCheck(
             stored=stored,
@@ -176,6 +173,17 @@ class ProjectDossiers:
             if each.workload in (None, workload.name) and (each.model is None or each.model in models)
         ]
         return replace(config.dossier, statements=tuple(mine))
+
+    def _approved(self, workload: str) -> Dossier | None:
+        """Return the newest dossier of a workload that was approved, None without one."""
+        earlier = islice(self._sources.store.dossiers.newest_first(workload), _MOST_EARLIER)
+        return next((each for each in earlier if each.field(16).status == "stated"), None)
+
+    def _read_files(self, workload: Workload, spec: DossierSpec) -> ReadFiles:
+        """Read the files of what is stated, and compare them with those of earlier dossiers."""
+        sources = self._sources
+        earlier = partial(sources.store.dossiers.naming_file, workload.name)
+        return read_files(spec.statements, sources.config.root, earlier)
 
     def _verdict(self, workload: Workload) -> "tuple[str | None, Verdict | None]":
         """Return the verdict that the workload's routes follow, else its newest one."""
