@@ -140,6 +140,7 @@ def _show_check(check: "DossierCheck", *, as_json: bool) -> int:
             "holds": check.holds,
             "reasons": check.reasons,
             "findings": check.findings,
+            "other_verdict": check.other_verdict_id,
         }
         print_json(data, schema_version=1)
     else:
@@ -149,6 +150,8 @@ def _show_check(check: "DossierCheck", *, as_json: bool) -> int:
             click.echo(f"  {one_line(reason)}")
         for finding in check.findings:
             click.echo(f"  field {finding.field}: {one_line(finding.text)}")
+        if check.other_verdict_id is not None:
+            note(f"made now, it would state verdict {check.other_verdict_id}", code="dossier-verdict")
         if not check.holds:
             workload = check.stored.dossier.workload
             note(f"make it again with `crossgrade dossier {workload}`", code="dossier-ended")

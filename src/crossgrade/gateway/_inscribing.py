@@ -270,18 +270,21 @@ def _refused_models(decisions: Mapping[str, AccessDecision]) -> list[dict[str, A
 
 def rule_of(asked: RequestState) -> str | None:
     """Return the name of the access rule that allows a request's target; None on a route without rules."""
-    if asked.admission is None or asked.target is None:
-        return None
-    decision = asked.admission.decisions.get(asked.target.offer)
+    decision = _decision(asked)
     return None if decision is None or decision.rule is None else decision.rule.name
 
 
 def dossier_of(asked: RequestState) -> str | None:
     """Return the digest of the dossier behind a request's target; None if no rule asks for one."""
+    decision = _decision(asked)
+    return None if decision is None or decision.dossier is None else decision.dossier.digest
+
+
+def _decision(asked: RequestState) -> AccessDecision | None:
+    """Return what the access rules decided on a request's target; None on a route without rules."""
     if asked.admission is None or asked.target is None:
         return None
-    decision = asked.admission.decisions.get(asked.target.offer)
-    return None if decision is None or decision.dossier is None else decision.dossier.digest
+    return asked.admission.decisions.get(asked.target.offer)
 
 
 def moment(at: float) -> str:

@@ -51,6 +51,13 @@ class DossierMark(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lacks: tuple[int, ...] = ()
     models: dict[str, dict[str, str]] = {}
 
+    def is_of_another_policy(self, followed: str | None) -> bool:
+        """Return whether a route that follows the verdict `followed` has another policy.
+
+        A route that follows no verdict has none of its own.
+        """
+        return followed is not None and followed != self.verdict_id
+
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `dossiers.json` holds."""
@@ -130,7 +137,7 @@ class Dossiers:
         if mark is None:
             return {}
         now = self._basis.get(mark.workload, {})
-        policy = (_POLICY,) if verdict_id is not None and verdict_id != mark.verdict_id else ()
+        policy = (_POLICY,) if mark.is_of_another_policy(verdict_id) else ()
         return {
             offer: DossierEvidence(
                 id=mark.id,

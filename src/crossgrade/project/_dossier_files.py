@@ -1,11 +1,11 @@
 """Files that statements refer to: their digests, whether they are still those, and what model cards say."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from crossgrade.config import parse_yaml
 from crossgrade.domain import Attachment, Dossier, DossierFact, DossierFinding, Statement
@@ -20,6 +20,8 @@ _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILIN
 _CARD_KEYS = ("license", "base_model", "datasets", "language", "pipeline_tag", "library_name")
 _LONGEST = 300
 
+EarlierDossiers: TypeAlias = Callable[[str], Iterable[Dossier]]
+
 
 @dataclass(slots=True)
 class ReadFiles:
@@ -31,8 +33,8 @@ class ReadFiles:
     findings: list[DossierFinding] = field(default_factory=list)
 
 
-def read_files(statements: Sequence[Statement], root: Path, earlier: Sequence[Dossier]) -> ReadFiles:
-    """Read the files of statements. `earlier` are dossiers of the workload, oldest first.
+def read_files(statements: Sequence[Statement], root: Path, earlier: EarlierDossiers) -> ReadFiles:
+    """Read the files of statements. `earlier` gives the dossiers of the workload with a file, oldest first.
 
     A file that is gone, or is another one than was stated, breaks its statement, and is a finding.
     """
@@ -44,7 +46,7 @@ def read_files(statements: Sequence[Statement], root: Path, earlier: Sequence[Do
 
 
 def _read_file(
-    at: int, statement: Statement, path: Path, earlier: Sequence[Dossier], read: ReadFiles, *, file: Path
+    at: int, statement: Statement, path: Path, earlier: EarlierDossiers, read: ReadFiles, *, file: Path
 ) -> None:
     name = path.as_posix()
     try:
@@ -83,9 +85,9 @@ def _digest(file: Path) -> tuple[str, int, bytes]:
     return found.hexdigest(), size, start
 
 
-def _first_digest(statement: Statement, name: str, earlier: Sequence[Dossier]) -> str | None:
+def _first_digest(statement: Statement, name: str, earlier: EarlierDossiers) -> str | None:
     """Return the digest that the file had in the first dossier that has the statement, None without one."""
-    for dossier in earlier:
+    for dossier in earlier(name):
         found = dossier.field(statement.field)
         has_it = any(
             fact.label == "stated"

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossgrade.domain import DossierFinding, DossierSpec, Workload
+from crossgrade.domain import Dossier, DossierFinding, DossierSpec, Workload
 from crossgrade.errors import DataError, NotFoundError
 from crossgrade.evidence import Approval, DossierInput, basis_changes, build_dossier, crosswalks, dossier_bom
 from crossgrade.identity import CLOCK_SKEW
@@ -18,13 +20,14 @@ from crossgrade.project._dossier_facts import (
     registered_models,
     routes_of,
 )
-from crossgrade.project._dossier_files import read_files
+from crossgrade.project._dossier_files import ReadFiles, read_files
 
 if TYPE_CHECKING:
     from crossgrade.decide import Verdict
     from crossgrade.store import StoredDossier
 
 _MOST_EARLIER = 1_000
+"""So many dossiers are searched for the last one that was approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +35,14 @@ class DossierCheck:
     """Whether the newest dossier of a workload still holds.
 
     `reasons` say what has expired, changed or is missing, and `findings` which files of statements changed.
+    `other_verdict_id` is the verdict that a dossier made now would state, None if this one does. It ends
+    nothing by itself.
     """
 
     stored: "StoredDossier"
     reasons: tuple[str, ...]
     findings: tuple[DossierFinding, ...]
+    other_verdict_id: str | None = None
 
     @property
     def holds(self) -> bool:
@@ -62,8 +68,7 @@ class ProjectDossiers:
         workload = sources.workload(name)
         now = now or datetime.now(UTC)
         spec = self._spec(workload)
-        earlier = [each.dossier for each in sources.store.dossiers.recent(name, limit=_MOST_EARLIER)]
-        read = read_files(spec.statements, sources.config.root, earlier[::-1])
+        read = self._read_files(workload, spec)
         verdict_id, verdict = self._verdict(workload)
         given = DossierInput(
             workload=workload,
@@ -82,8 +87,8 @@ class ProjectDossiers:
             read_facts=read.facts,
             broken=read.broken,
             findings=tuple(read.findings),
-            earlier=earlier[0] if earlier else None,
-            approved=next((each for each in earlier if each.field(16).status == "stated"), None),
+            earlier=next(sources.store.dossiers.newest_first(name), None),
+            approved=self._approved(name),
             approval=approval,
         )
         return sources.store.dossiers.append(build_dossier(given))
@@ -111,17 +116,20 @@ class ProjectDossiers:
             reasons.append(f"it was made on {dossier.made_at:%Y-%m-%d %H:%M} UTC, later than it is now")
         today = dossier_basis(self._sources.config, workload, self._sources.environ)
         reasons += basis_changes(dossier.basis, today)
-        verdict_id = self._verdict(workload)[0]
-        if verdict_id != dossier.verdict_id:
-            reasons.append("there is another verdict on the workload")
+        reasons += [
+            f"route {route} follows another verdict than it states"
+            for route, followed in self._followed(name).items()
+            if stored.mark.is_of_another_policy(followed)
+        ]
         reasons += [f"required field {number} is missing" for number in dossier.lacks]
-        earlier = self._sources.store.dossiers.recent(name, limit=_MOST_EARLIER)
-        read = read_files(
-            self._spec(workload).statements,
-            self._sources.config.root,
-            [each.dossier for each in earlier[::-1]],
+        read = self._read_files(workload, self._spec(workload))
+        newest = self._verdict(workload)[0]
+        return DossierCheck(
+            stored=stored,
+            reasons=tuple(reasons),
+            findings=tuple(read.findings),
+            other_verdict_id=None if newest == dossier.verdict_id else newest,
         )
-        return DossierCheck(stored=stored, reasons=tuple(reasons), findings=tuple(read.findings))
 
     def write(self, stored: "StoredDossier", folder: Path) -> tuple[Path, ...]:
         """Write a dossier as a page, as CycloneDX and as JSON, signed if the ledger has a key.
@@ -166,16 +174,30 @@ class ProjectDossiers:
         ]
         return replace(config.dossier, statements=tuple(mine))
 
+    def _approved(self, workload: str) -> Dossier | None:
+        """Return the newest dossier of a workload that was approved, None without one."""
+        earlier = islice(self._sources.store.dossiers.newest_first(workload), _MOST_EARLIER)
+        return next((each for each in earlier if each.field(16).status == "stated"), None)
+
+    def _read_files(self, workload: Workload, spec: DossierSpec) -> ReadFiles:
+        """Read the files of what is stated, and compare them with those of earlier dossiers."""
+        sources = self._sources
+        earlier = partial(sources.store.dossiers.naming_file, workload.name)
+        return read_files(spec.statements, sources.config.root, earlier)
+
     def _verdict(self, workload: Workload) -> "tuple[str | None, Verdict | None]":
         """Return the verdict that the workload's routes follow, else its newest one."""
         store = self._sources.store
-        table = store.routes.current()
-        names = {each.name for each in routes_of(self._sources, workload.name)}
-        followed = [each.verdict_id for each in (table.routes if table else ()) if each.name in names]
-        for verdict_id in filter(None, followed):
+        for verdict_id in filter(None, self._followed(workload.name).values()):
             try:
                 return verdict_id, store.verdicts.get(verdict_id).verdict
             except (NotFoundError, DataError):
                 continue
         newest = store.verdicts.recent(workload.name, limit=1)
         return (newest[0].id, newest[0].verdict) if newest else (None, None)
+
+    def _followed(self, workload: str) -> dict[str, str | None]:
+        """Return the verdict that each route of a workload follows now, None if it follows none."""
+        table = self._sources.store.routes.current()
+        names = {each.name for each in routes_of(self._sources, workload)}
+        return {each.name: each.verdict_id for each in (table.routes if table else ()) if each.name in names}

@@ -21,7 +21,7 @@ from crossgrade.gateway import RequestRecord
 from crossgrade.serve._destinations import Destination, open_destination, shown_destination
 from crossgrade.serve._records import RecordLines, log_paths, read_lines
 from crossgrade.serve._rows import parquet_of
-from crossgrade.serve._state_files import write_private
+from crossgrade.store import write_private
 
 BATCH_RECORDS = 50_000
 """ClickHouse reads up to 65,409 rows of Parquet as one block, and it is blocks that it knows again."""

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from crossgrade.domain import TokenIssuer
 from crossgrade.errors import ConfigError, CrossgradeError
 from crossgrade.gateway import GatewaySettings
 from crossgrade.identity import ASKED_AGAIN_S, RETRY_S, IssuerKeys, jwks_bytes, read_jwks, refresh_jwks
-from crossgrade.store import Keys
+from crossgrade.store import Keys, write_private
 
 PUBLISHED_AGAIN_S = 2.0
 """The time until the file of keys is written again after a failure, where tokens wait for it."""
@@ -101,27 +100,6 @@ class KeySetFetcher:
             self._written = dict(self._known)
         for error in failed:
             self._warn(error)
-
-
-def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Replace a file atomically by one that only its owner can read.
-
-    `durable` waits until the disk has the file and its name, so that even a power cut does not undo it.
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(handle, "wb") as file:  # noqa: PTH123  # a handle, not a path
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    fresh.replace(path)
-    if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _read(path: Path) -> dict[str, IssuerKeys]:

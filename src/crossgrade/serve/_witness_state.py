@@ -34,7 +34,7 @@ from crossgrade.ledger import (
     WitnessedLog,
     judge_checkpoint,
 )
-from crossgrade.serve._state_files import write_private
+from crossgrade.store import write_private
 
 MOST_LOGS = 1_000
 MOST_CONFLICTS = 10

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from crossgrade.store._ledger_events import MAX_PAYLOAD_BYTES, MAX_SEALED_BYTES, LedgerEvent
     from crossgrade.store._ledger_texts import LedgerTexts
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
+    from crossgrade.store._published import write_private
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
@@ -126,6 +127,7 @@ __all__ = [
     "new_id",
     "response_digest",
     "utc_now",
+    "write_private",
 ]
 
 _LATE = {
@@ -148,6 +150,7 @@ _LATE = {
     "Step": "_routes",
     "Store": "_store",
     "StoredVerdict": "_verdicts",
+    "write_private": "_published",
 }
 
 

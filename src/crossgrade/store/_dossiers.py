@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, desc, func, insert, select
+from sqlalchemy import Connection, Row, Select, desc, func, insert, select
 
 from crossgrade.domain import JSON, Dossier
 from crossgrade.errors import DataError, StoreError
@@ -20,6 +20,9 @@ from crossgrade.store._records import new_id, utc_now
 
 _ENTERED = ("id", "workload", "made_at", "valid_until")
 """The columns that the ledger has too."""
+
+_AT_ONCE = 10
+"""So many rows are fetched at once where few are likely to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +88,25 @@ class DossierRecords:
 
     def recent(self, workload: str | None = None, *, limit: int = 100) -> list[StoredDossier]:
         """Return dossiers (of one workload), newest first."""
-        query = select(t.dossiers).order_by(desc(t.dossiers.c.number)).limit(limit)
-        if workload is not None:
-            query = query.where(t.dossiers.c.workload == workload)
+        query = select(t.dossiers) if workload is None else _of(workload)
+        query = query.order_by(desc(t.dossiers.c.number)).limit(limit)
         with self._database.reading() as connection:
             return [_stored(row) for row in connection.execute(query)]
+
+    def newest_first(self, workload: str) -> Iterator[Dossier]:
+        """Yield the dossiers of a workload, read as they are asked for."""
+        return self._each(_of(workload).order_by(desc(t.dossiers.c.number)))
+
+    def naming_file(self, workload: str, path: str) -> Iterator[Dossier]:
+        """Yield the dossiers of a workload that name a file, oldest first, read as they are asked for."""
+        quoted = msgspec.json.encode(path).decode()
+        query = _of(workload).where(t.dossiers.c.dossier.contains(quoted, autoescape=True))
+        return self._each(query.order_by(t.dossiers.c.number))
+
+    def _each(self, query: Select[Any]) -> Iterator[Dossier]:
+        with self._database.reading() as connection:
+            for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
+                yield _stored(row).dossier
 
     def newest(self) -> list[StoredDossier]:
         """Return the newest dossier of each workload."""
@@ -127,6 +144,10 @@ class DossierRecords:
 
     def _write(self) -> None:
         self._file.write(dossiers_bytes(each.mark for each in self.newest()))
+
+
+def _of(workload: str) -> Select[Any]:
+    return select(t.dossiers).where(t.dossiers.c.workload == workload)
 
 
 def _newest(connection: Connection) -> list[Row[Any]]:

@@ -1,4 +1,4 @@
-"""Files that a gateway's workers load, each replaced as a whole by what the database has."""
+"""Private files that are replaced as a whole, such as those that a gateway's workers load."""
 
 import os
 from contextlib import AbstractContextManager
@@ -25,7 +25,8 @@ class PublishedFile:
     def write(self, content: bytes) -> None:
         """Replace the file, under the lock. Raises StoreError if it cannot be written."""
         try:
-            _replace(self.path, content)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self.path, content, durable=True)
         except OSError as error:
             code = "keys-unwritable" if self._what == "keys" else "dossiers-unwritable"
             raise StoreError(
@@ -48,14 +49,28 @@ class PublishedFile:
             return True
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file atomically by one that only its owner may read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
+def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Replace a file atomically by one that only its owner can read.
+
+    `durable` waits until the disk has the file and its name, so that even a power cut does not undo it.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)  # a crash may have left one with other permissions
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     fresh.replace(path)
+    if durable:
+        flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the disk has the names of a folder's files."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -16,6 +16,7 @@ from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, announce, file_lock
 from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._ledger_events import LedgerEvent, decision
+from crossgrade.store._published import flush_folder
 from crossgrade.store._records import utc_now
 
 
@@ -161,7 +162,7 @@ class Routes:
             fresh = self.path.with_suffix(f".{os.getpid()}")
             _write_flushed(fresh, content)
             fresh.replace(self.path)
-            _flush_folder(self._folder)
+            flush_folder(self._folder)
         except OSError as error:
             raise StoreError(
                 f"the route table cannot be written to {self._folder} ({error.strerror})",
@@ -209,12 +210,4 @@ def _write_flushed(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_folder(path.parent)

@@ -13,6 +13,8 @@ from crossgrade.errors import ConfigError, NotFoundError
 from crossgrade.evidence import Approval, check_bom
 from crossgrade.identity import read_dossiers
 from crossgrade.project import Project
+from crossgrade.routing import Policy, Route, RouteTable, route_table_digest
+from tests.unit.store.test_verdicts import make_verdict
 
 CONFIG = """\
 models:
@@ -142,6 +144,39 @@ def test_it_expires_with_time_and_with_each_change_of_its_basis(folder: Path) ->
             "small is no model of the workload any more",
             "third is a new model of the workload",
         )
+
+
+def test_the_verdict_on_a_route_ends_it_and_one_that_no_route_follows_is_told(folder: Path) -> None:
+    now = datetime.now(UTC)
+
+    def decided(project: Project) -> str:
+        verdict = make_verdict(workload="triage", decided_at=now, valid_until=now + timedelta(days=90))
+        return project.store.verdicts.append(verdict)
+
+    def follow(project: Project, verdict_id: str | None) -> None:
+        keep = Policy(kind="keep", incumbent="big", candidate=None)
+        until = now + timedelta(days=30)
+        route = Route(
+            name="cyber", policy=keep, targets={"big": "big"}, valid_until=until, verdict_id=verdict_id
+        )
+        table = project.store.routes.current()
+        project.store.publish_route(
+            RouteTable(version=1, routes=(route,)), None if table is None else route_table_digest(table)
+        )
+
+    with opened(folder) as project:
+        first = decided(project)
+        assert project.dossiers.make("triage").dossier.verdict_id == first
+        second = decided(project)
+        check = project.dossiers.check("triage")
+        assert (check.holds, check.other_verdict_id) == (True, second)
+        follow(project, first)
+        check = project.dossiers.check("triage")
+        assert (check.holds, check.other_verdict_id) == (True, None)
+        follow(project, second)
+        check = project.dossiers.check("triage")
+        assert (check.holds, len(check.reasons), check.other_verdict_id) == (False, 1, second)
+        assert "cyber" in check.reasons[0]
 
 
 def test_a_prose_card_is_attached_and_nothing_is_read_from_it(folder: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from crossgrade.domain import DOSSIER_FIELDS, Dossier, DossierField, DossierModel
+from crossgrade.domain import DOSSIER_FIELDS, Attachment, Dossier, DossierField, DossierModel
 from crossgrade.identity import read_dossiers
 from crossgrade.ledger import read_entry
 from crossgrade.store import Store
@@ -60,6 +60,21 @@ def test_the_newest_of_each_workload_counts(any_store: Store) -> None:
     assert {each.id for each in marks} == {other.id, newest.id}
     assert any_store.dossiers.recent("triage")[0].id == newest.id
     assert len(any_store.dossiers.recent()) == 3
+
+
+def test_those_with_a_file_come_oldest_first(any_store: Store) -> None:
+    path = 'papers/100%_"é".md'
+
+    def attached(name: str) -> Dossier:
+        file = Attachment(path=name, sha256="a" * 64, size_bytes=1)
+        first = replace(DOSSIER.fields[0], attachments=(file,))
+        return replace(DOSSIER, fields=(first, *DOSSIER.fields[1:]))
+
+    made = [attached(path), DOSSIER, attached("papers/100 __é_.md"), replace(attached(path), lacks=())]
+    for each in (*made, replace(attached(path), workload="other")):
+        any_store.dossiers.append(each)
+    assert list(any_store.dossiers.naming_file("triage", path)) == [made[0], made[3]]
+    assert list(any_store.dossiers.newest_first("triage")) == made[::-1]
 
 
 def test_a_lost_file_is_written_again(any_store: Store) -> None:

@@ -1,6 +1,7 @@
 """Keys are events; the file that the gateway loads follows each of them."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ from tests.codes import raises_code
 
 def let_in(store: Store, text: str) -> bool:
     return read_keyring(store.keys.path.read_bytes()).principal(text.encode(), time.time()) is not None
+
+
+def unfinished(store: Store) -> Path:
+    """The file that becomes `keys.json` once it is whole."""
+    return store.keys.path.with_name(f".{store.keys.path.name}.{os.getpid()}")
 
 
 def test_a_new_key_is_let_in_and_its_secret_is_nowhere(any_store: Store) -> None:
@@ -54,10 +60,10 @@ def test_a_key_that_no_gateway_could_read_is_not_made(any_store: Store, cap: flo
 
 
 def test_the_file_is_its_owners_only(store: Store) -> None:
-    store.keys.path.with_suffix(".new").write_text("left by a crash")
+    unfinished(store).write_text("left by a crash")
     store.keys.create("ci")
     assert store.keys.path.stat().st_mode & 0o777 == 0o600
-    assert not store.keys.path.with_suffix(".new").exists()
+    assert not unfinished(store).exists()
 
 
 def test_rotating_lets_both_secrets_in_for_a_while(any_store: Store) -> None:
@@ -113,7 +119,7 @@ def test_a_change_that_fails_leaves_the_file(store: Store) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_said(store: Store) -> None:
-    store.keys.path.with_suffix(".new").mkdir()
+    unfinished(store).mkdir()
     with raises_code("keys-unwritable"):
         store.keys.create("ci")
 
