@@ -156,6 +156,11 @@ class TestHarbor:
         (job / "csv-total__open-y" / "result.json").symlink_to(elsewhere / "result.json")
         check_error(failure(job), "link-out-of-results")
 
+    def test_a_link_to_itself(self, job: Path) -> None:
+        (job / "loop").mkdir()
+        (job / "loop" / "result.json").symlink_to("result.json")
+        check_error(failure(job), "link-out-of-results")
+
     def test_tokens_of_a_trajectory(self, job: Path) -> None:
         trial = job / "csv-total__open-y"
         metrics = {"total_prompt_tokens": 900, "total_completion_tokens": 70, "total_cost_usd": 0.02}
@@ -225,6 +230,18 @@ class TestTerminalBench:
         change(run / "run_metadata.json", end_time=None)
         check_error(failure(run), "run-not-successful")
         assert len(read_results(run, allow_unfinished=True)) == 3
+
+    @pytest.mark.parametrize("name", ["results.json", "run_metadata.json"])
+    def test_a_link_out_of_the_folder(self, run: Path, tmp_path: Path, name: str) -> None:
+        folder = tmp_path / "runs"
+        linked = Path(shutil.copytree(run, folder / "a"))
+        (linked / name).unlink()
+        (linked / name).symlink_to(run / name)
+        check_error(failure(folder), "link-out-of-results")
+        check_error(failure(linked), "link-out-of-results")
+        shutil.rmtree(linked)
+        linked.symlink_to(run, target_is_directory=True)
+        check_error(failure(folder), "link-out-of-results")
 
     def test_results_alone_name_no_model(self, run: Path) -> None:
         (run / "run_metadata.json").unlink()
