@@ -286,6 +286,13 @@ class TestSweBench:
         path.write_text(json.dumps({"a": True, "b": {"resolved": False}}))
         assert read_results({"m": path}, file_format="swe-bench").score.tolist() == [1, 0]
 
+    def test_an_instance_with_two_outcomes(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        path.write_text('{"a": true, "b": true, "a": false}')
+        check_error(failure({"m": path}, file_format="swe-bench"), "json-key-repeated", "a")
+        path.write_text(json.dumps({"resolved_ids": ["a"], "unresolved_ids": ["a", "b"]}))
+        check_error(failure({"m": path}), "trials-repeated", "a")
+
     def test_a_headline_that_contradicts_its_items(self, tmp_path: Path) -> None:
         path = tmp_path / "leaderboards.json"
         rows = [
