@@ -76,7 +76,7 @@ def _values(incumbent: AgentSetup, candidate: AgentSetup, name: str) -> tuple[st
 
 def _compared(view: View, ours: AgentRuns, candidate: ModelColumns, theirs: AgentRuns) -> AgentComparison:
     models = (view.evidence.incumbent, candidate)
-    b, c = (_solved(view, model, "failed") for model in models)
+    b, c = (view.scores(model, errors_as_zero=True) for model in models)
     known = np.isfinite(b) & np.isfinite(c)
     mixed = [(known & (each > 0) & (each < 1)) for each in (b, c)]
     attempts = [_attempts(model)[known] for model in models]
@@ -101,7 +101,7 @@ def _readings(view: View, models: tuple[ModelColumns, ModelColumns]) -> Iterator
     settings = view.settings
     names: tuple[Literal["failed", "left out"], ...] = ("failed", "left out")
     for unverified in names:
-        b, c = (_solved(view, model, unverified) for model in models)
+        b, c = (view.scores(model, errors_as_zero=unverified == "failed") for model in models)
         known = np.isfinite(b) & np.isfinite(c)
         clusters = view.clusters_of(known)
         b, c = b[known], c[known]
@@ -150,25 +150,9 @@ def _attempts(model: ModelColumns) -> FloatColumn:
     return np.ones(len(model.score)) if model.calls is None else model.calls
 
 
-def _solved(view: View, model: ModelColumns, unverified: str) -> FloatColumn:
-    """Return the share of each task's attempts that were solved, NaN for a task without any."""
-    attempts = _attempts(model)
-    failed = model.error.astype(np.float64) if model.failed_calls is None else model.failed_calls
-    share = np.clip(model.score, 0.0, 1.0)
-    # A task's score is the mean over all of its attempts, or over those with a verdict.
-    counted = attempts if view.settings.errors_count_as_zero else attempts - failed
-    solved = np.where(model.error, 0.0, share * counted)
-    per = attempts if unverified == "failed" else attempts - failed
-    found = np.full(len(share), np.nan)
-    np.divide(solved, per, out=found, where=per > 0)
-    # Counts are whole, and their quotients may miss 1 by a rounding.
-    clipped: FloatColumn = np.clip(found, 0.0, 1.0)
-    return clipped
-
-
 def _per_solved(view: View, model: ModelColumns, spent: FloatColumn, unit: str) -> Estimate:
     """Return what all attempts took, divided by those that were solved."""
-    return mean_cost(spent, per=_solved(view, model, "failed"), cluster=view.clusters, unit=unit)
+    return mean_cost(spent, per=view.scores(model, errors_as_zero=True), cluster=view.clusters, unit=unit)
 
 
 def _plans(

@@ -97,7 +97,8 @@ def errors_as_zero(view: View) -> Iterator[Guard]:
     """Failed calls are outcomes of the service and count 0; dropping them must not change the answer.
 
     It fails where the side that gains from them failed clearly more often: the candidate gains from the
-    incumbent's failures where they count 0, and from its own where they are left out.
+    incumbent's failures where they count 0, and from its own where they are left out. Of several calls on one
+    sample, which are not independent, a failure is one only where all of them failed.
     """
     incumbent, alpha = view.evidence.incumbent, look_alpha(view, parts=True)
     for candidate in view.evidence.candidates:
@@ -114,10 +115,11 @@ def errors_as_zero(view: View) -> Iterator[Guard]:
             fail = min(n, m) >= limits.SETTLED_N and (tilted or outage)
             if part.label is not None and not fail:
                 continue
-            seen = f"{failed:,} of the incumbent's {count(n, 'call')} failed"
-            seen += f" and {theirs:,} of {candidate.model}'s"
+            ours, others = (_failed_calls(view, model, part.rows) for model in (incumbent, candidate))
+            seen = f"{ours[1]:,} of the incumbent's {count(ours[0], 'call')} failed"
+            seen += f" and {others[1]:,} of {candidate.model}'s"
             differs = False
-            if part.label is None and (failed or theirs):
+            if part.label is None and (ours[1] or others[1]):
                 results = [_pooled(view, candidate, errors_as_zero=flag) for flag in (True, False)]
                 differs = results[0][1] != results[1][1]
                 seen += f"; counted as 0: {results[0][0]}; left out: {results[1][0]}"
@@ -258,6 +260,14 @@ def _rate(view: View, model: ModelColumns, rows: BoolColumn, which: BoolColumn) 
     """Return how many of the model's rows here were asked, and on how many of those `which` holds."""
     asked = view.asked(model) & view.within(model.model) & rows
     return int(asked.sum()), int((asked & which).sum())
+
+
+def _failed_calls(view: View, model: ModelColumns, rows: BoolColumn) -> tuple[int, int]:
+    """Return how many calls on these rows were made of a model, and how many of them failed."""
+    if model.calls is None or model.failed_calls is None:
+        return _rate(view, model, rows, model.error)
+    asked = view.asked(model) & view.within(model.model) & rows
+    return int(model.calls[asked].sum()), int(model.failed_calls[asked].sum())
 
 
 def _pooled(view: View, candidate: ModelColumns, *, errors_as_zero: bool) -> tuple[str, str]:

@@ -106,13 +106,19 @@ class View:
     def scores(self, model: ModelColumns, *, errors_as_zero: bool | None = None) -> FloatColumn:
         """Return a model's scores in [0, 1], NaN for rows that do not count.
 
-        A failed call scores 0, or NaN if the settings (or `errors_as_zero`) leave it out. Scores outside
-        [0, 1] are clipped, so that figures can be shown. The guard `score-range` makes such a verdict
-        invalid.
+        A failed call scores 0, or NaN if the settings (or `errors_as_zero`) leave it out. So does a failed
+        call among several on one sample, whose score is the mean of them. Scores outside [0, 1] are clipped,
+        so that figures can be shown. The guard `score-range` makes such a verdict invalid.
         """
-        as_zero = self.settings.errors_count_as_zero if errors_as_zero is None else errors_as_zero
-        scores = np.where(model.error, 0.0 if as_zero else np.nan, model.score)
-        return np.clip(scores, 0.0, 1.0)
+        counted = self.settings.errors_count_as_zero
+        as_zero = counted if errors_as_zero is None else errors_as_zero
+        scores = np.where(model.error, 0.0 if as_zero else np.nan, np.clip(model.score, 0.0, 1.0))
+        if as_zero == counted or model.calls is None or model.failed_calls is None:
+            return scores
+        # The score was taken over all calls, or over those that did not fail, as the settings say.
+        answered = np.maximum(model.calls - model.failed_calls, 1.0)
+        share = answered / np.maximum(model.calls, 1.0)
+        return np.clip(scores * share if as_zero else scores / share, 0.0, 1.0)
 
     @cached_property
     def weight(self) -> FloatColumn | None:

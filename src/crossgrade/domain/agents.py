@@ -115,8 +115,8 @@ class AgentRuns:
     """What is known of one model's trials besides their scores.
 
     `attempts` are the least and the most trials of a task. `without_verdict` counts trials that the harness
-    gave no verdict on. `seconds` is their time in all, None if that of some is not known. `same_tasks` says
-    whether every task is known to be the incumbent's, by a digest of its files.
+    gave no verdict on. `same_tasks` says whether every task is known to be the incumbent's, by a digest of
+    its files.
     """
 
     setup: AgentSetup

@@ -80,6 +80,18 @@ def test_the_readings_do_not_depend_on_how_errors_count() -> None:
         )
 
 
+def test_the_guard_on_errors_reads_trials_as_the_readings_do() -> None:
+    found = of_agents()
+    (candidate,) = found.candidates
+    lost = replace(candidate, failed_calls=np.where(candidate.score == 0.4, 2.0, 0.0))
+    for counted in (True, False):
+        verdict = decided(replace(found, candidates=(lost,)), errors_count_as_zero=counted)
+        (looked,) = [each for each in verdict.guards if each.name == "errors-as-zero"]
+        failed, left_out = (f"{each.retention.value:.3f}" for each in verdict.agents[0].readings)
+        assert failed != left_out
+        assert looked.seen.index(failed) < looked.seen.index("left out") < looked.seen.index(left_out)
+
+
 @pytest.mark.parametrize("field", ["agent", "agent_version", "dataset", "limits"])
 def test_unequal_runs(field: str) -> None:
     found = of_agents(theirs=runs(setup=replace(SETUP, **{field: "another"})))

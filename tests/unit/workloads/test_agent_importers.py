@@ -156,6 +156,11 @@ class TestHarbor:
         (job / "csv-total__open-y" / "result.json").symlink_to(elsewhere / "result.json")
         check_error(failure(job), "link-out-of-results")
 
+    def test_a_link_to_itself(self, job: Path) -> None:
+        (job / "loop").mkdir()
+        (job / "loop" / "result.json").symlink_to("result.json")
+        check_error(failure(job), "link-out-of-results")
+
     def test_tokens_of_a_trajectory(self, job: Path) -> None:
         trial = job / "csv-total__open-y"
         metrics = {"total_prompt_tokens": 900, "total_completion_tokens": 70, "total_cost_usd": 0.02}
@@ -226,6 +231,18 @@ class TestTerminalBench:
         check_error(failure(run), "run-not-successful")
         assert len(read_results(run, allow_unfinished=True)) == 3
 
+    @pytest.mark.parametrize("name", ["results.json", "run_metadata.json"])
+    def test_a_link_out_of_the_folder(self, run: Path, tmp_path: Path, name: str) -> None:
+        folder = tmp_path / "runs"
+        linked = Path(shutil.copytree(run, folder / "a"))
+        (linked / name).unlink()
+        (linked / name).symlink_to(run / name)
+        check_error(failure(folder), "link-out-of-results")
+        check_error(failure(linked), "link-out-of-results")
+        shutil.rmtree(linked)
+        linked.symlink_to(run, target_is_directory=True)
+        check_error(failure(folder), "link-out-of-results")
+
     def test_results_alone_name_no_model(self, run: Path) -> None:
         (run / "run_metadata.json").unlink()
         check_error(failure(run / "results.json"), "model-not-named-in-results")
@@ -268,6 +285,13 @@ class TestSweBench:
         path = tmp_path / "results.json"
         path.write_text(json.dumps({"a": True, "b": {"resolved": False}}))
         assert read_results({"m": path}, file_format="swe-bench").score.tolist() == [1, 0]
+
+    def test_an_instance_with_two_outcomes(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        path.write_text('{"a": true, "b": true, "a": false}')
+        check_error(failure({"m": path}, file_format="swe-bench"), "json-key-repeated", "a")
+        path.write_text(json.dumps({"resolved_ids": ["a"], "unresolved_ids": ["a", "b"]}))
+        check_error(failure({"m": path}), "trials-repeated", "a")
 
     def test_a_headline_that_contradicts_its_items(self, tmp_path: Path) -> None:
         path = tmp_path / "leaderboards.json"

@@ -102,6 +102,38 @@ def seekable(path: Path, limits: FileLimits) -> Iterator[Path]:
             raise
 
 
+def files_below(folder: Path, *names: str, levels: int) -> Iterator[Path]:
+    """Yield the files of these names in a folder and in those below it, down to so many levels, in order.
+
+    Raises `DataError` for a link to a folder elsewhere, for one of such a name that leads elsewhere or to no
+    file, and for a folder that cannot be read. Links to folders inside the folder are not followed.
+    """
+    yield from _files_below(folder, names, levels, os.path.realpath(folder))
+
+
+def _files_below(folder: Path, names: tuple[str, ...], levels: int, root: str) -> Iterator[Path]:
+    with file_errors(folder):
+        entries = sorted(os.scandir(folder), key=lambda each: each.name)
+    for entry in entries:
+        path, is_named = Path(entry.path), entry.name in names
+        if not entry.is_symlink():
+            if is_named and entry.is_file():
+                yield path
+        elif is_named or path.is_dir():
+            if not Path(os.path.realpath(path)).is_relative_to(root) or (is_named and not path.is_file()):
+                raise DataError(
+                    "this link leads out of the folder of the results, or to no file",
+                    code="link-out-of-results",
+                    file=path,
+                    hint="copy what it points to into the folder, or remove it",
+                )
+            if is_named:
+                yield path
+    for entry in entries:
+        if levels and entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path), names, levels - 1, root)
+
+
 def first_bytes(path: Path, count: int = 4096) -> bytes:
     """Return the first bytes of a file after decompression, without a byte order mark."""
     head = bytearray()

@@ -1,7 +1,6 @@
 """Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ import msgspec
 from crossgrade.domain import AgentSetup, Usage
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
-from crossgrade.workloads.files import as_number, decode_document, read_whole
+from crossgrade.workloads.files import as_number, decode_document, files_below, first_bytes, read_whole
 from crossgrade.workloads.files.limits import MIB
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import (
@@ -133,8 +132,7 @@ def is_harbor(path: Path, head: bytes) -> bool:
     first = next(found, None)
     if first is None:
         return False
-    with first.open("rb") as file:
-        beginning = file.read(_HEAD_BYTES)
+    beginning = first_bytes(first, _HEAD_BYTES)
     return any(mark in beginning for mark in _MARKS)
 
 
@@ -150,7 +148,7 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
     folder = request.path if request.path.is_dir() else request.path.parent
     trials: list[Trial] = []
     models: set[str] = set()
-    for path in _results(folder, folder, 0):
+    for path in files_below(folder, RESULT, levels=_MOST_LEVELS):
         data = read_whole(path, request.limits)
         # Most files are of trials: only what looks like a job is decoded to see whether it is one.
         if _MARKS[0] in data and decode_document(data, _Kind, path=path).trial_name is None:
@@ -161,35 +159,6 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
         trials.append(_trial(request, path, result))
     request.check_models(models)
     add_trials(request, columns, trials)
-
-
-def _results(folder: Path, root: Path, level: int) -> Iterator[Path]:
-    """Yield the result files of a folder and of those below it.
-
-    Raises `DataError` for a link out of `root`, and a folder that cannot be read.
-    """
-    try:
-        entries = sorted(os.scandir(folder), key=lambda each: each.name)
-    except OSError as error:
-        raise DataError(
-            f"the folder cannot be read: {error.strerror}", code="file-unreadable", file=folder
-        ) from error
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            if entry.name == RESULT or path.is_dir():
-                raise DataError(
-                    "this link leads out of the job's folder",
-                    code="link-out-of-results",
-                    file=path,
-                    hint="copy what it points to into the folder, or remove it",
-                )
-            continue
-        if entry.name == RESULT and entry.is_file():
-            yield path
-    for entry in entries:
-        if level < _MOST_LEVELS and entry.is_dir(follow_symlinks=False):
-            yield from _results(Path(entry.path), root, level + 1)
 
 
 def _check_finished(request: ImportRequest, path: Path, job: _Job) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from crossgrade.domain import AgentSetup
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns
-from crossgrade.workloads.files import as_number, decode_document, read_whole
+from crossgrade.workloads.files import as_number, decode_document, decode_line, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import Trial, add_trials, dollars, model_name
 
@@ -66,7 +66,8 @@ def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
     """Import a leaderboard's rows that have instances, or the report of one submission.
 
     A report must list the instances that were not resolved, too. `{instance: true}` is read with
-    `--format swe-bench`. Raises `DataError` if it does not, or no model is named.
+    `--format swe-bench`. Raises `DataError` if it does not, for an instance with two outcomes, and if no
+    model is named.
     """
     data = read_whole(request.path, request.limits)
     found = decode_document(data, dict[str, Any], path=request.path)
@@ -77,8 +78,9 @@ def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
     elif "per_instance_details" in found:
         _add_rows(request, columns, [(_Board(), decode_document(data, _Row, path=request.path))])
     else:
-        trials = list(_instances(request, data, found))
-        add_trials(request, columns, trials)
+        # Names of instances are keys here: read strictly, none stands twice with another outcome.
+        found = decode_line(data, path=request.path, line=None, limits=request.limits)
+        add_trials(request, columns, list(_instances(request, data, found)))
 
 
 def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board, _Row]]) -> None:
@@ -128,6 +130,13 @@ def _instances(request: ImportRequest, data: bytes, found: Mapping[str, Any]) ->
         return
     report = decode_document(data, _Report, path=request.path)
     resolved = set(report.resolved_ids or report.resolved or ())
+    if both := sorted(resolved.intersection(report.unresolved_ids)):
+        raise DataError(
+            f"{len(both)} instances are resolved and not resolved, the first is {both[0]}",
+            code="trials-repeated",
+            file=request.path,
+            hint="give the report as the harness wrote it",
+        )
     failed = {
         **dict.fromkeys(report.error_ids, "error"),
         **dict.fromkeys(report.no_logs, "no_logs"),

@@ -8,13 +8,13 @@ import msgspec
 from crossgrade.domain import AgentSetup, Usage
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
-from crossgrade.workloads.files import decode_document, read_whole
+from crossgrade.workloads.files import decode_document, files_below, first_bytes, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import Trial, add_trials, known, model_name, seconds_between
 
 RESULTS = "results.json"
 _METADATA = "run_metadata.json"
-_MARKS = (b'"is_resolved"', b'"failure_mode"')
+_MARKS = (b'"is_resolved"', b'"failure_mode"', b'"results"')
 _HEAD_BYTES = 64 * 1024
 
 
@@ -49,15 +49,15 @@ class _Metadata(msgspec.Struct):
 def is_terminal_bench(path: Path, head: bytes) -> bool:
     """Say whether this is the folder of one run or several, or the results of one."""
     if not path.is_dir():
-        return all(mark in head for mark in _MARKS) and b'"results"' in head
-    return bool(_runs(path))
+        return _has_marks(head)
+    return any(_is_run(each) for each in (path / RESULTS, *path.glob(f"*/{RESULTS}")) if each.is_file())
 
 
 def read_terminal_bench(request: ImportRequest, columns: Columns) -> None:
     """Import a run's folder, its `results.json`, or every run in a folder.
 
-    Raises `DataError` for results of another shape, for a run that did not end (unless allowed), and for a
-    trial that stands there twice.
+    Raises `DataError` for results of another shape, for a run that did not end (unless allowed), for a
+    link out of the folder, and for a trial that stands there twice.
     """
     paths = _runs(request.path) if request.path.is_dir() else [request.path]
     trials: list[Trial] = []
@@ -75,18 +75,21 @@ def read_terminal_bench(request: ImportRequest, columns: Columns) -> None:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """Return the results of the runs in a folder: its own, or those of the folders in it."""
+    """Return the results of the runs in a folder: its own, or those of the folders in it.
+
+    Raises `DataError` for a link out of the folder.
+    """
+    found = [path for path in files_below(folder, RESULTS, _METADATA, levels=1) if path.name == RESULTS]
     own = folder / RESULTS
-    found = [own] if own.is_file() else sorted(folder.glob(f"*/{RESULTS}"))
-    return [path for path in found if not path.is_symlink() and _is_run(path)]
+    return [path for path in ([own] if own in found else found) if _is_run(path)]
 
 
 def _is_run(path: Path) -> bool:
-    if (path.parent / _METADATA).is_file():
-        return True
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return all(mark in head for mark in _MARKS) and b'"results"' in head
+    return (path.parent / _METADATA).is_file() or _has_marks(first_bytes(path, _HEAD_BYTES))
+
+
+def _has_marks(head: bytes) -> bool:
+    return all(mark in head for mark in _MARKS)
 
 
 def _metadata(request: ImportRequest, path: Path) -> _Metadata:
