@@ -10,6 +10,7 @@ from benchmarks import (
     _trust_log,
     _trust_reports,
     _trust_safety,
+    _trust_safety_decisions,
     _trust_witness,
 )
 from benchmarks._table import Row, measure_parts
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "ungated": _trust_gate.cpu_rows,
     "dossier": _trust_dossier.dossier_rows,
     "safety": _trust_safety.safety_rows,
+    "safety-decisions": _trust_safety_decisions.decision_rows,
     "reports": _trust_reports.report_rows,
 }
 

@@ -256,6 +256,23 @@ def test_raters_who_are_too_fast_are_named_in_the_verdict(
     assert "Speedy" in reasons["labels-hasty"]
 
 
+def test_who_cannot_have_read_long_texts_is_named_by_the_verdict_as_by_the_status(
+    cli: CommandLine, opened: crossgrade.Project
+) -> None:
+    plan = opened.labelling.plan("echo", LabelOptions(labels=100))
+    opened.labelling.open(plan)
+    time = utc_now()
+    desk = LabelDesk(opened.store, plan.draw, plan.rows, title="echo", now=lambda: time)
+    rater = enter(desk, plan, "Skimmer")
+    while (item := desk.next_item(rater)) is not None:
+        time += timedelta(seconds=1 + plan.rows[item.id].chars / 800)  # a second is enough for no text at all
+        scores = tuple(float(answer.isdigit()) for answer in item.answers)
+        assert desk.record(rater, item.id, action=item.id, scores=scores, skip=None, note="")
+    assert desk.standing().raters[0].warning is not None
+    reasons = {each["code"]: each["text"] for each in decided(cli)["reasons"]}
+    assert "Skimmer" in reasons["labels-hasty"]
+
+
 def test_a_file_is_read_once_and_only_with_drawn_items(opened: crossgrade.Project, judged: Project) -> None:
     labelling = opened.labelling
     others = labelling.plan("echo", LabelOptions(labels=31)).draw.items[30]

@@ -451,6 +451,9 @@ def test_a_report_whose_end_nobody_can_see_says_so(cli: CommandLine, safe: Proje
     report.write_text('{"id": "1", "input": "Do it", "output": "No.", "score": 1}\n', encoding="utf-8")
     given = ("--workload", "echo", "--suite", "harm", "--model", "new")
     assert noted(cli.succeeds("safety", "import", report, *given).err, "safety-report-uncounted")
+    other = DATA.parent / "log_fixtures" / "deepeval" / "candidate.json"
+    ran = cli.succeeds("safety", "import", other, *given, "--metric", "Correctness [GEval]")
+    assert noted(ran.err, "safety-report-uncounted")
     whole = min(DATA.glob("garak-*.report.jsonl.gz"))
     ran = cli.succeeds("safety", "import", whole, *given, "--metric", "any")
     assert "how many answers" not in ran.err

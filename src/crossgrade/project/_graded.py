@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from crossgrade.domain import ScoredAnswer, Workload
-from crossgrade.project._measured import run_answers
+from crossgrade.project._measured import run_answers, run_results
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._run_labels import RaterLabels, labels_in_store
+from crossgrade.project._run_labels import RaterLabels, item_chars, labels_in_store
 
 if TYPE_CHECKING:
     from crossgrade.stats import CalibratedRate
@@ -84,8 +84,6 @@ class GradedAnswers:
 
 def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict[str, GradedAnswers]:
     """Return the grades and labels of a run of a suite, by model."""
-    from crossgrade.workloads import blind_rows, results_from_answers
-
     answers = run_answers(project.store, run, {}, project.catalog.price)
     epochs = max((each.epoch for each in answers), default=1)
     found = labels_in_store(project.store, run, epochs=epochs, now=datetime.now(UTC))
@@ -94,10 +92,9 @@ def graded_answers(project: OpenProject, run: "Run", workload: Workload) -> dict
     if found is not None and answers:
         add_labels = found.columns(workload.incumbent.name, so_far=True)
         assert add_labels is not None
-        results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+        results = run_results(run, answers)
         labels = _labels(add_labels(results))
-        rows = blind_rows(results, run=run.id, seed=run.seed, most=None)
-        raters = found.by_rater({each.id: each.chars for each in rows})
+        raters = found.by_rater(item_chars(run, results))
     by_model: dict[str, list[ScoredAnswer]] = {}
     for each in answers:
         by_model.setdefault(each.model, []).append(each)

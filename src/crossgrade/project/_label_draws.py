@@ -23,7 +23,7 @@ from crossgrade.project._label_pilots import (
 )
 from crossgrade.project._label_standing import LabelBound
 from crossgrade.project._labelling import LabelDesk
-from crossgrade.project._measured import offers_of, run_answers
+from crossgrade.project._measured import offers_of, run_answers, run_results
 from crossgrade.project._opened import OpenProject
 from crossgrade.project._run_labels import LabelRounds, labels_in_store, rounds_of, subject_of
 from crossgrade.project._suites import RUBRICS
@@ -234,11 +234,8 @@ class ProjectLabelling:
         )
 
     def _results(self, run: "Run", workload: Workload) -> "Results":
-        from crossgrade.workloads import results_from_answers
-
         project = self._project
-        answers = run_answers(project.store, run, offers_of(workload), project.catalog.price)
-        return results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+        return run_results(run, run_answers(project.store, run, offers_of(workload), project.catalog.price))
 
     @staticmethod
     def _rows(run: "Run", results: "Results") -> "dict[str, LabelRow]":

@@ -1,6 +1,6 @@
 """From a run to a decision: evidence and settings, the same for the rule that stops and for the verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -62,6 +62,7 @@ def run_evidence(
     workload: Workload,
     dataset: "Dataset",
     *,
+    answers: Sequence[ScoredAnswer],
     judge: str | None,
     price: Callable[[Offer, date], Price | None],
     max_bytes: Mapping[str, int],
@@ -71,10 +72,11 @@ def run_evidence(
 ) -> "Evidence":
     """Return what a run measured, as evidence; `price` returns an offer's price on a day.
 
-    `design` is how the run asked, `max_bytes` has the longest request that each candidate was asked.
-    `label_file` has people's scores, which correct the judge's. Without it, `labels` are those in the store,
-    none while items are left unless they are wanted `so_far`. Without either, the scores that an earlier
-    verdict on this run used are taken from its recorded evidence.
+    `answers` are the run's, as `run_answers` returns them. `design` is how the run asked, `max_bytes` has
+    the longest request that each candidate was asked. `label_file` has people's scores, which correct the
+    judge's. Without it, `labels` are those in the store, none while items are left unless they are wanted
+    `so_far`. Without either, the scores that an earlier verdict on this run used are taken from its
+    recorded evidence.
 
     Raises UsageError if the dataset, the variants or the scorer have changed since, if the run ended before
     any answer could be scored, and for a run of a safety suite. Also raises what `labels_of` raises.
@@ -104,7 +106,6 @@ def run_evidence(
     samples = planned_samples(replace(workload, seed=run.seed), dataset, design)
     idle = idle_samples(workload, samples, design, max_bytes)
     is_recorded = store.runs.design(run.id) is not None
-    answers = run_answers(store, run, offers_of(workload), price)
     if not answers:
         raise UsageError(
             f"run {run.id} ended before any answer could be scored",
@@ -220,6 +221,13 @@ def run_answers(
         )
 
     return [priced(answer) for answer in store.answers.scored(run.id, str(run.settings["scorer_digest"]))]
+
+
+def run_results(run: "Run", answers: Iterable[ScoredAnswer]) -> "Results":
+    """Return a run's scored answers as a table."""
+    from crossgrade.workloads import results_from_answers
+
+    return results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
 
 
 def scorer_plugin(run: "Run") -> tuple[PluginUse, ...]:

@@ -26,7 +26,9 @@ from crossgrade.project._measured import (
     changed_settings,
     decision_settings,
     offers_of,
+    run_answers,
     run_evidence,
+    run_results,
     scorer_plugin,
     with_alternatives,
 )
@@ -283,6 +285,7 @@ class Project(OpenProject):
         so_far: bool = False,
     ) -> DecisionInput:
         judge = self.judge(workload)
+        answers = run_answers(self.store, run, offers_of(workload), self.catalog.price)
         labels = None
         if judge is not None and label_file is None:
             labels = labels_in_store(self.store, run, epochs=workload.epochs, now=datetime.now(UTC))
@@ -292,6 +295,7 @@ class Project(OpenProject):
             recorded_design(self.store, run),
             workload,
             dataset,
+            answers=answers,
             judge=judge.name if judge else None,
             price=self.catalog.price,
             max_bytes=self._max_bytes(workload),
@@ -317,7 +321,7 @@ class Project(OpenProject):
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
         if labels is not None:
-            settings = labels.in_settings(settings)
+            settings = labels.in_settings(settings, run_results(run, answers))
         if workload.router:
             from crossgrade.decide import train_router
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from crossgrade.project._label_pilots import pilot_of, still_to_draw
-from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_of, pace_warning, read_labels_given
+from crossgrade.project._label_rules import Assigner, LabelsGiven, pace_warning, read_labels_given
 
 if TYPE_CHECKING:
     from crossgrade.decide import DecisionSettings, LabelCounts
@@ -37,11 +37,10 @@ class RunLabels:
 
     @property
     def counts(self) -> "LabelCounts":
-        """How many items are labelled, skipped and left, drawn or not yet, and which raters were too fast."""
+        """How many items are labelled, skipped and left, drawn or not yet, without who was too fast."""
         from crossgrade.decide import LabelCounts
 
         skipped = sum(self.given.is_skipped(each) for each in self.items if each not in self.waiting)
-        with_labels = [each for each in self.raters if self.given.of_rater(each.id)]
         left = sum(each in self.waiting for each in self.items)
         undrawn = still_to_draw(self.draw)
         return LabelCounts(
@@ -49,11 +48,8 @@ class RunLabels:
             labelled=len(self.items) - skipped - left,
             skipped=skipped,
             left=left + undrawn,
-            raters=len(with_labels),
+            raters=sum(bool(self.given.of_rater(each.id)) for each in self.raters),
             rounds=rounds_of(self.draw).planned,
-            hasty=tuple(
-                each.name for each in with_labels if pace_of(self.given.of_rater(each.id), {}).is_implausible
-            ),
         )
 
     def by_rater(self, chars: Mapping[str, int]) -> tuple[RaterLabels, ...]:
@@ -69,9 +65,15 @@ class RunLabels:
             if any(each.scores is not None for each in actions)
         )
 
-    def in_settings(self, settings: "DecisionSettings") -> "DecisionSettings":
-        """Return settings that know how far the labels are, with the part of alpha that a round has."""
-        counts = self.counts
+    def in_settings(self, settings: "DecisionSettings", results: "Results") -> "DecisionSettings":
+        """Return settings that know how far the labels are, with the part of alpha that a round has.
+
+        `results` are the run's. The length of their texts says who labelled too fast to have read them.
+        """
+        chars = item_chars(self.run, results)
+        made = ((each.name, self.given.of_rater(each.id)) for each in self.raters)
+        hasty = tuple(name for name, actions in made if pace_warning(actions, chars) is not None)
+        counts = replace(self.counts, hasty=hasty)
         return replace(settings, labels=counts, alpha=settings.alpha / counts.rounds)
 
     def columns(self, incumbent: str, *, so_far: bool = False) -> "Callable[[Results], Results] | None":
@@ -138,6 +140,13 @@ def labels_in_store(store: "Store", run: "Run", *, epochs: int, now: datetime) -
     assigner = Assigner.of_draw(draw, items)
     waiting = assigner.assign(raters, given, now=now).waiting
     return RunLabels(run=run, draw=draw, items=items, given=given, waiting=frozenset(waiting), raters=raters)
+
+
+def item_chars(run: "Run", results: "Results") -> dict[str, int]:
+    """Return the length of the texts of each item of a run, as raters see it."""
+    from crossgrade.workloads import blind_rows
+
+    return {row.id: row.chars for row in blind_rows(results, run=run.id, seed=run.seed, most=None)}
 
 
 def has_labels(store: "Store", run: "Run") -> bool:

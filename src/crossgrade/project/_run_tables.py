@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossgrade.project._baselines import check_withheld, is_withheld
-from crossgrade.project._measured import offers_of, run_answers
+from crossgrade.project._measured import offers_of, run_answers, run_results
 from crossgrade.project._run_labels import RunLabels, labels_in_store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def export_run(project: "OpenProject", run_id: str, path: Path, *, label_file: P
     `label_probability` and `label_skipped` where there is something to say. Raises DataError for a wrong
     labelling file, and StoreError if a file cannot be written.
     """
-    from crossgrade.workloads import results_from_answers, write_results
+    from crossgrade.workloads import write_results
 
     store = project.store
     run = store.runs.get(run_id)
@@ -46,7 +46,7 @@ def export_run(project: "OpenProject", run_id: str, path: Path, *, label_file: P
     workload = project.config.workloads.get(run.workload)
     offers = {} if workload is None else offers_of(workload)
     answers = run_answers(store, run, offers, project.catalog.price)
-    results = results_from_answers(answers, workload=run.workload, source=f"run {run.id}")
+    results = run_results(run, answers)
     labelled = waiting = unfinished = 0
     rounds = 1
     if label_file is not None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 IMPORTED = "imported"
 """The key of a run's settings that says which report it was imported from."""
 
-_UNCOUNTED = frozenset({"csv", "json", "jsonl", "parquet", "promptfoo-jsonl", "xlsx"})
-"""Formats of which a part looks like a whole one."""
+_COUNTED = frozenset({"garak", "inspect", "inspect-json", "oaieval", "openai-evals", "promptfoo"})
+"""Formats of which a part is refused. Of any other, a plugin's too, a part may look like a whole one."""
 
 _SUBJECT = ("candidates", "measures", "weights")
 _SHOWN_CHARS = 2_000
@@ -103,7 +103,7 @@ def import_report(
         grader=grader_words(settings) or scorer,
         counts=counts,
         is_new=known is None,
-        is_counted=read_as not in _UNCOUNTED,
+        is_counted=read_as in _COUNTED,
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import _trust_safety
+from benchmarks import _trust_safety, _trust_safety_decisions
 
 
 def test_the_data_give_the_published_rates():
@@ -27,3 +27,17 @@ def test_the_rows_name_how_wrong_one_grader_is_in_both_directions():
     high, low = (row for row in rows if row["figure"].startswith("a rate by one uncalibrated grader"))
     assert float(high["value"].split()[0]) > 25
     assert float(low["value"].split()[0]) > 20
+
+
+def test_differences_are_of_all_pairs_and_their_intervals_cover():
+    rng = np.random.default_rng(8)
+    assert len(_trust_safety_decisions.pairs()) == 40
+    for pair in _trust_safety_decisions.pairs()[::8]:
+        assert _trust_safety_decisions.difference_coverage(pair, 100, rng, fresh=True) >= 0.85
+    assert _trust_safety_decisions.bound_coverage(100, rng) >= 0.85
+
+
+def test_the_rows_of_what_a_decision_takes_have_conditions():
+    rows = _trust_safety_decisions.decision_rows(draws=1, bound_draws=1)
+    assert len(rows) == 3
+    assert all(row["figure"] and row["conditions"] for row in rows)

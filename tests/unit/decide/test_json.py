@@ -84,6 +84,18 @@ def test_a_verdict_of_schema_version_2_has_sentences_for_remarks(found):
     assert "reasons" in {each.partition(":")[0] for each in verify(forged, found)}
 
 
+def test_a_verdict_of_schema_version_3_from_before_safety_rates_stays_readable(found):
+    tree = json.loads((DATA / "verdict_v3.json").read_text(encoding="utf-8"))
+    assert all(
+        "safety" not in each for each in (*tree["settings"]["facts"], tree["settings"]["requirements"])
+    )
+    read = verdict_from_json(tree)
+    assert [each.safety for each in read.settings.facts] == [(), ()]
+    assert read.settings.requirements.safety == ()
+    assert read.settings.facts[1].licence == "Apache-2.0"
+    assert compare(read, found).differences == ()
+
+
 def test_records_of_an_older_release_stay_readable(verdict):
     tree = verdict_to_json(verdict)
     for added in ("settings", "spent_usd", "run_id", "price_sources", "schema_version", "retention"):
