@@ -1,15 +1,23 @@
 """The figures of the published trials, by the functions that `decide` and `import` call; and their speed."""
 
+import csv
+import gzip
+import itertools
 import json
+import math
 import statistics
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks._table import Row
 from crossgrade.decide import AgentReading
 from crossgrade.errors import DataError
 from crossgrade.project import ResultOptions, decide_results
+from crossgrade.stats import ALIKE, TASK_CORRELATION
 from crossgrade.workloads import read_results
 
 DATA = Path(__file__).parent.parent / "tests" / "data" / "agents"
@@ -61,7 +69,77 @@ def figure_rows() -> list[Row]:
             "holds": other[1] == "agent-runs-differ",
             "conditions": "refused with what differs, without --allow-different-agent",
         },
+        *_trial_rows(other[0]),
     ]
+
+
+def _trial_rows(agents: AgentReading) -> list[Row]:
+    """Describe the trials themselves: these rows are what documents and the planner's defaults say of them."""
+    results = read_results(TRIALS, columns=_COLUMNS)
+    solved = f"{100 * agents.incumbent_solved:.2f} and {100 * agents.candidate_solved:.2f}"
+    attempts, models = _correlations()
+    return [
+        {
+            "figure": "solved by claude-4-sonnet with swe-agent-mini, and with droid",
+            "value": solved,
+            "unit": "%",
+            "conditions": f"{_SOURCE}; missing verdicts as failures",
+        },
+        {
+            "figure": "trials without a verdict",
+            "value": round(100 * float(results.error.mean()), 1),
+            "unit": "%",
+            "conditions": f"{int(results.error.sum()):,} of {len(results):,} published trials",
+        },
+        {
+            "figure": "correlation of two attempts of a model at a task",
+            "value": _range(attempts),
+            "unit": "",
+            "conditions": f"{len(attempts)} models with an agent that ran several; planned with {ALIKE}",
+        },
+        {
+            "figure": "correlation of two models' rates of solving the tasks with one agent",
+            "value": _range(models),
+            "unit": "",
+            "conditions": f"{len(models)} pairs of models, without the variance of single attempts; planned with "
+            f"{TASK_CORRELATION}",
+        },
+    ]
+
+
+def solved_trials() -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Return solved (1) or not by agent and model, tasks by attempts; missing verdicts are failures."""
+    solved: dict[tuple[str, str], dict[str, list[float]]] = {}
+    with gzip.open(TRIALS, "rt", encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            tasks = solved.setdefault((row["agent"], row["model"]), {})
+            tasks.setdefault(row["task_id"], []).append(float(row["resolved"] or 0))
+    return {key: np.array([tasks[name] for name in sorted(tasks)]) for key, tasks in solved.items()}
+
+
+def _correlations() -> tuple[list[float], list[float]]:
+    """Return those of two attempts of one model, and of two models' true rates, for each agent of several."""
+    found = solved_trials()
+    alike: dict[tuple[str, str], float] = {}
+    models = []
+    for one, other in itertools.combinations(found, 2):
+        if one[0] != other[0]:
+            continue
+        (b, v, alike[one]), (c, w, alike[other]) = _rates(found[one]), _rates(found[other])
+        models.append(float(np.mean((b - b.mean()) * (c - c.mean()))) / math.sqrt(v * w))
+    return list(alike.values()), models
+
+
+def _rates(solved: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """Return the rates of the tasks, their variance, and its share of that of an attempt."""
+    rates, attempts = solved.mean(axis=1), solved.shape[1]
+    within = float((rates * (1 - rates)).mean()) * attempts / (attempts - 1)
+    once = float(rates.mean() * (1 - rates.mean()))
+    return rates, float(rates.var()) - within / attempts, 1 - within / once
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 def _other_agents() -> tuple[AgentReading, str]:

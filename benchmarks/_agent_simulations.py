@@ -1,7 +1,5 @@
 """Error rates, coverage and power of comparisons of agents' runs, simulated from the published trials."""
 
-import csv
-import gzip
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._agent_figures import TRIALS
+from benchmarks._agent_figures import solved_trials
 from benchmarks._table import Row
 from crossgrade.stats import FixedRetention, TrialSpread, mean_interval, planned_spread, read_pairs
 
@@ -40,19 +38,13 @@ class _Pair:
 @cache
 def _pairs() -> tuple[_Pair, ...]:
     """Return every two models that one agent ran, both ways."""
-    solved: dict[tuple[str, str], dict[str, list[float]]] = {}
-    with gzip.open(TRIALS, "rt", encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            tasks = solved.setdefault((row["agent"], row["model"]), {})
-            tasks.setdefault(row["task_id"], []).append(float(row["resolved"] or 0))
-    found = []
-    for (agent, model), tasks in solved.items():
-        for (same, other), theirs in solved.items():
-            if agent == same and model != other:
-                names = sorted(tasks)
-                ours, candidate = (np.array([each[name] for name in names]) for each in (tasks, theirs))
-                found.append(_Pair(f"{agent}: {other} for {model}", ours, candidate))
-    return tuple(found)
+    solved = solved_trials()
+    return tuple(
+        _Pair(f"{agent}: {other} for {model}", ours, theirs)
+        for (agent, model), ours in solved.items()
+        for (same, other), theirs in solved.items()
+        if agent == same and model != other
+    )
 
 
 def _drawn(pair: _Pair, rng: np.random.Generator) -> tuple[Attempts, Attempts]:

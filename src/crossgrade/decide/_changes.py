@@ -18,7 +18,7 @@ from crossgrade.stats import LEAST_FLOOR, Retention
 _TRIALS_WANTED = (
     "run your agent with the incumbent and each candidate on the same tasks, alike in version and limits, "
     "and name the runs as `trials` of the workload. Some 80 tasks of 5 attempts (400 trials of each model) "
-    "certify a retention of 0.95 at a floor of 0.85 in 40 to 50 % of cases, and `crossgrade plan SCORE "
+    "certify a retention of 0.95 at a floor of 0.85 in some 40 % of cases, and `crossgrade plan SCORE "
     "--attempts 5` says how many would do. Ten trials of each first show what one costs."
 )
 

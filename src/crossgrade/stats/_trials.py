@@ -15,7 +15,7 @@ ALIKE = 0.65
 """The correlation of two attempts of a model at one task: 0.49 to 0.75 in published trials."""
 
 TASK_CORRELATION = 0.85
-"""That of two models' rates of solving the tasks with one agent: 0.66 to 0.98 in published trials."""
+"""That of two models' rates of solving the tasks with one agent: 0.65 to 0.97 in published trials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
