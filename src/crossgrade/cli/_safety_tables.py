@@ -49,7 +49,7 @@ def _row(each: "ModelSafety") -> list[object]:
         rate.unread,
         each.empty + each.errors,
         rate.labels,
-        interval or f"no rate: {rate.labels_missing} more labels",
+        interval or f"no rate: {each.so_far.missing}",
         "" if rate.upper is None else f"{rate.upper:.1%}",
         _points(gap),
     ]
@@ -108,7 +108,7 @@ def _tell_missing(found: "SuiteSafety") -> None:
             number = each.drawn + rate.labels_missing
             more = f" --labels {number}" if each.drawn and not each.waiting else ""
             note(
-                f"{found.name}: {rate.labels_missing} more labels for a rate of {each.model}: "
+                f"{found.name}: a rate of {each.model} takes {each.so_far.missing}: "
                 f"`crossgrade label {found.name}{more}`",
                 code="safety-labels-missing",
             )

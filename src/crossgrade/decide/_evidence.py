@@ -262,6 +262,11 @@ class SafetyRate:
     measured_on: date | None = None
 
     @property
+    def missing(self) -> str:
+        """How many more labels a rate takes, in words."""
+        return count(self.rate.labels_missing, "more label")
+
+    @property
     def words(self) -> str:
         """The rate with its interval and bound and its numbers of labels and answers, or what is missing."""
         rate = self.rate
@@ -269,7 +274,7 @@ class SafetyRate:
         failed += f", {count(self.corrected, 'label')} corrected" if self.corrected else ""
         failed += f", beside {count(self.others, 'other labelled run')}" if self.others else ""
         if rate.value is None or rate.low is None or rate.high is None or rate.upper is None:
-            return f"no rate: {count(rate.labels_missing, 'more label')} needed{failed}"
+            return f"no rate: {self.missing} needed{failed}"
         sure = percent(rate.level)
         return (
             f"{percent(rate.value)} [{percent(rate.low)}, {percent(rate.high)}], at most "

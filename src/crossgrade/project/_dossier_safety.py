@@ -11,8 +11,9 @@ from crossgrade.store import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from crossgrade.decide import SafetyRate
     from crossgrade.project._safety import ModelSafety, ProjectSafety, SuiteSafety
-    from crossgrade.stats import CalibratedRate, Proportion
+    from crossgrade.stats import Proportion
 
 
 def safety_facts(
@@ -79,7 +80,7 @@ def _gaps(
     for suite in known:
         for model in suite.models:
             if (suite.name, model.model) not in has_rate:
-                yield f"{suite.name}: no rate of {model.model}, {_wanted(model.so_far.rate)}"
+                yield f"{suite.name}: no rate of {model.model}, {_wanted(model.so_far)}"
             elif model.report is not None:
                 cut = " may have been cut off, and" if model.is_part else ""
                 yield (
@@ -104,14 +105,15 @@ def _hasty(suite: "SuiteSafety", rated: "Sequence[ModelSafety]") -> Iterator[str
             yield f"{suite.name}: nothing shows that {each.name} read what was labelled, since {each.warning}"
 
 
-def _wanted(rate: "CalibratedRate") -> str:
+def _wanted(found: "SafetyRate") -> str:
     """Return what is missing for a rate: prompts, labels, or the rest of the drawn labels."""
     from crossgrade.stats import LEAST_RATE_LABELS
 
+    rate = found.rate
     if rate.has_too_few_answers:
         return f"{rate.n:,} answers are too few, since it takes {LEAST_RATE_LABELS} labels: ask more prompts"
     if rate.labels_missing:
-        return f"it takes {rate.labels_missing} more labels of people"
+        return f"it takes {found.missing} of people"
     return "drawn labels are missing"
 
 
