@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._frame import config_option, json_option
-from crossgrade.cli._output import note, print_fields, print_json, print_table, warn
+from crossgrade.cli._output import note, one_line, print_fields, print_json, print_table, warn
 from crossgrade.errors import StoreError, UsageError, unreadable
 
 if TYPE_CHECKING:
@@ -471,11 +471,11 @@ def _about(entry: "LogEntry") -> str:
 
 
 def _fact(value: Any) -> str:
-    """Return a fact in a few printable characters: of a list the texts in it, or how many things it has."""
+    """Return a fact in a few characters of one line: of a list the texts in it, or how many things it has."""
     if isinstance(value, list):
         is_plain = all(isinstance(each, str) for each in value)
         value = " ".join(value) if is_plain else sum(_count(each) for each in value)
-    text = "".join(char if char.isprintable() else "?" for char in str(value))
+    text = one_line(str(value))
     return text if len(text) <= _LONGEST_FACT else text[: _LONGEST_FACT - 1] + "…"
 
 

@@ -55,7 +55,7 @@ class RegisteredModel:
     """A model of the workload with everything that is known of it here; None is unknown.
 
     `engine` is what serves it and its version. `precision` is what its host states. `clauses` are what
-    licence and host say to the team, `permitted` why some do not stand in its way.
+    licence and host say to the team.
     """
 
     mark: DossierModel
@@ -63,7 +63,6 @@ class RegisteredModel:
     weights: LocalWeights | None = None
     engine: str | None = None
     precision: str | None = None
-    facts_source: str | None = None
     licence_texts: tuple[LicenceText, ...] = ()
     duties: str | None = None
     clauses: tuple[Clause, ...] = ()

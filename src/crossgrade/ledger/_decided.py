@@ -9,7 +9,7 @@ from crossgrade.ledger._entries import LogEntry
 
 KeyDecision: TypeAlias = tuple[object, object]
 """What happened to a key or caller, and the digest of its document."""
-GroundCode: TypeAlias = Literal["policy-unrecorded", "verdict-unrecorded"]
+GroundCode: TypeAlias = Literal["policy-unrecorded", "verdict-unrecorded", "dossier-unrecorded"]
 
 
 class DecidedInLog:
@@ -26,7 +26,7 @@ class DecidedInLog:
         self.dossiers: dict[str, tuple[int, Mapping[str, JSON]]] = {}
         self.keys: defaultdict[str, list[tuple[int, KeyDecision]]] = defaultdict(list)
         self.route: tuple[int, object] | None = None
-        self._grounds: dict[GroundCode, set[str]] = {"policy-unrecorded": set(), "verdict-unrecorded": set()}
+        self._grounds: defaultdict[GroundCode, set[str]] = defaultdict(set)
         self._is_opening = True
 
     def entry(self, entry: LogEntry) -> None:
@@ -39,6 +39,7 @@ class DecidedInLog:
             self._verdict(seq, facts)
         elif entry.kind == "dossier":
             self.dossiers[str(facts.get("id"))] = (seq, facts)
+            self._grounds["dossier-unrecorded"].add(str(facts.get("digest")))
         elif entry.kind == "route":
             self._table(seq, facts.get("digest"))
         elif entry.kind in {"key", "suspended"} and "document" in facts:
@@ -84,6 +85,7 @@ class DecidedInLog:
 _GROUNDS: tuple[tuple[GroundCode, str, str], ...] = (
     ("policy-unrecorded", "policy", "route table"),
     ("verdict-unrecorded", "verdict", "verdict"),
+    ("dossier-unrecorded", "dossier", "dossier"),
 )
 
 

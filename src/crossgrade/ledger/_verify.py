@@ -52,6 +52,7 @@ FindingCode: TypeAlias = Literal[
     "database-altered",
     "policy-unrecorded",
     "verdict-unrecorded",
+    "dossier-unrecorded",
 ]
 RemarkCode: TypeAlias = Literal[
     "clock-back",

@@ -21,6 +21,7 @@ from crossgrade.evidence import (
 )
 from crossgrade.identity import DossierBasis, keyring_bytes, rules_in_force
 from crossgrade.project._dossier_basis import installed_model, is_local, local_engine
+from crossgrade.project._export_folder import open_plain
 from crossgrade.providers.models import InstalledModel, KnownModel, known_models
 
 if TYPE_CHECKING:
@@ -80,7 +81,6 @@ def _registered(
         weights=None if local is None else _weights(local, known),
         engine=local_engine() if is_local(offer) else None,
         precision=facts.precision,
-        facts_source=facts.source,
         licence_texts=() if local is None or known is None else tuple(_notices(local, known)),
         duties=None if local is None else local.duties,
         clauses=facts.clauses,
@@ -108,7 +108,8 @@ def _notices(local: InstalledModel, known: KnownModel) -> Iterator[LicenceText]:
     for part in known.notices[:_MOST_NOTICES]:
         path = Path(local.path).parent / Path(part.member).name
         try:
-            content = path.read_bytes()
+            with open_plain(path) as file:
+                content = file.read(_MOST_NOTICE_BYTES + 1)
         except OSError:
             continue
         if len(content) <= _MOST_NOTICE_BYTES:
@@ -165,5 +166,5 @@ def ledger_facts(sources: DossierSources) -> LedgerFacts:
 def operation_facts(sources: DossierSources, workload: str) -> OperationFacts:
     """Return how a workload's traffic is watched."""
     names = [each.name for each in routes_of(sources, workload)]
-    alarms = sum(len(sources.store.alarms.recent(name, limit=1_000)) for name in names)
+    alarms = sum(map(sources.store.alarms.count, names))
     return OperationFacts(watching=sources.config.watching, alarms=alarms)

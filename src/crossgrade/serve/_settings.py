@@ -147,6 +147,12 @@ def _undocumented(project: Project, basis: Mapping[str, DossierBasis]) -> Iterat
     for route in config.routes.values():
         if not route.gated or not any(rule.reaches(route.name, route.workload) for rule in asking):
             continue
+        if route.workload is None:
+            yield (
+                f"route {route.name}: its rules ask for a dossier, and it names no workload that one could "
+                "be of; add its `workload`"
+            )
+            continue
         found = dossiers.of(route.workload, followed.get(route.name)).get(route.incumbent)
         why = "none covers its incumbent" if found is None else found.problem(now)
         if why is not None:

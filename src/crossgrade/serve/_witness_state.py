@@ -173,13 +173,13 @@ class WitnessFolder:
         keys = (*(each for each in known if not is_only and each != verifier), verifier)
         if set(keys) == set(known):
             return verifier
-        if sum(map(len, self._logs.values())) >= MOST_LOGS:
+        added = {**self._logs, verifier.name: keys}
+        if sum(map(len, added.values())) > MOST_LOGS:
             raise UsageError(
                 f"the witness has {MOST_LOGS} keys of logs",
                 code="witness-logs-many",
                 hint="make another witness for more logs",
             )
-        added = {**self._logs, verifier.name: keys}
         lines = [each.text for of_log in added.values() for each in of_log]
         try:
             if not known and not self._record_path(verifier.name).exists():

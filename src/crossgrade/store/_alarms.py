@@ -112,6 +112,12 @@ class Alarms:
         with self._database.reading() as connection:
             return [_alarm(row) for row in connection.execute(query)]
 
+    def count(self, route: str) -> int:
+        """Return how many alarms a route has had."""
+        query = select(func.count()).select_from(t.alarms).where(t.alarms.c.route == route)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def without_event(self, kind: str, *, limit: int = 100) -> list[Alarm]:
         """Return alarms without an event of a kind, oldest first."""
         happened = and_(t.alarm_events.c.alarm_id == t.alarms.c.id, t.alarm_events.c.kind == kind)

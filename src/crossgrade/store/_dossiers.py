@@ -80,9 +80,9 @@ class DossierRecords:
         }
         with self._file.locked():
             with self._database.writing() as connection:
+                self._ledger.record(connection, [_decided(row, dossier)])
                 connection.execute(insert(t.dossiers), row)
                 announce(connection)
-                self._ledger.record(connection, [_decided(row, dossier)])
             self._write()
         return stored
 

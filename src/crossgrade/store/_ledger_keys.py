@@ -102,7 +102,7 @@ class LedgerSecrets:
             return None
         if text not in self._known:
             self._known[text] = parse(text)
-        return self._known[text]  # type: ignore[return-value]
+        return self._known[text]  # type: ignore[return-value]  # a text is one kind of key
 
 
 def _content(path: Path) -> str | None:

@@ -144,10 +144,11 @@ _PAGE = 2_000
 _WRAPPED_BYTES = SUBJECT_KEY_BYTES + 16
 """AES-SIV adds 16 bytes."""
 _SUBJECTS = text(
-    "SELECT seq, CASE WHEN length(subject) <= :longest THEN subject END AS subject, "
+    "SELECT seq, CASE WHEN length(subject) <= :longest THEN substr(subject, 1, :longest) END AS subject, "
     "payload IS NOT NULL AS has_text FROM ledger_entries WHERE seq > :after ORDER BY seq LIMIT :page"
 ).bindparams(longest=MAX_ENTRY_BYTES)
 _KEYED = text(
-    "SELECT subject FROM ledger_keys WHERE length(wrapped) = :width AND length(subject) <= :longest"
+    "SELECT substr(subject, 1, :longest) AS subject FROM ledger_keys "
+    "WHERE length(wrapped) = :width AND length(subject) <= :longest"
 ).bindparams(width=_WRAPPED_BYTES, longest=MAX_ENTRY_BYTES)
 _ENTRY = text("SELECT body, payload, subject FROM ledger_entries WHERE seq = :seq")

@@ -411,7 +411,7 @@ ABOUT = [
         "event rules, rules_digest d",
     ),
     ("access", {"principal": "p", "route": "r", "decision": "deny"}, "principal p, route r, decision deny"),
-    ("request", {"request": "1", "route": "r", "model": "m\x1b[2J"}, "request 1, route r, model m?[2J"),
+    ("request", {"request": "1", "route": "r", "model": "m\x1b[2J"}, "request 1, route r, model m\ufffd[2J"),
     ("completion", {"request": "1", "status": 200, "target": "t"}, "request 1, target t, status 200"),
     ("dropped", {"entries": [{"count": 3}, {"count": 4}], "worker": 1}, "entries 7, worker 1"),
     ("suspended", {"principal": "p", "event": "restored"}, "principal p, event restored"),

@@ -13,6 +13,7 @@ from crossgrade.routing import route_table_bytes, route_table_digest
 from crossgrade.store import LedgerEvent
 from tests.codes import names
 from tests.unit.cli.ledgers import NAME, STATE, changed, codes, opened
+from tests.unit.store.test_dossiers import DOSSIER
 from tests.unit.store.test_erasure import filled
 from tests.unit.store.test_routes import route, table
 
@@ -127,6 +128,18 @@ def test_requests_under_a_verdict_that_nobody_recorded_are_found(said: Callable[
             )
     found = said("audit", "verify", code=1)
     assert [(each["code"], each["seq"]) for each in found["findings"]] == [("verdict-unrecorded", 3)]
+
+
+def test_requests_under_a_dossier_that_nobody_recorded_are_found(said: Callable[..., Any]) -> None:
+    said("audit", "init", NAME)
+    with opened() as store:
+        recorded = store.dossiers.append(DOSSIER).digest
+        for dossier in (recorded, None, "sha256:forged", "sha256:forged"):
+            store.ledger.append(
+                [LedgerEvent("request", {"dossier": dossier, "request": str(store.ledger.size())})]
+            )
+    found = said("audit", "verify", code=1)
+    assert [(each["code"], each["seq"]) for each in found["findings"]] == [("dossier-unrecorded", 3)]
 
 
 @pytest.mark.parametrize("column", ["workload", "name", "decided_at", "valid_until", "evidence_digest"])

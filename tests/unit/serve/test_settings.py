@@ -131,3 +131,8 @@ def test_a_route_without_the_dossier_that_its_rule_asks_for_is_said(tmp_path: Pa
     with Project.open(path) as project:
         (warning,) = compile_settings(project, {}).warnings
         assert "the access policy changed" in warning
+    other = "{workload: w, gated: true}, of_none: {incumbent: m, gated: true}"
+    path.write_text(DOSSIER.replace("EVIDENCE", "dossier").replace("{workload: w, gated: true}", other))
+    with Project.open(path) as project:
+        (warning,) = [each for each in compile_settings(project, {}).warnings if "route of_none" in each]
+        assert "add its `workload`" in warning

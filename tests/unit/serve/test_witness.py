@@ -13,7 +13,7 @@ import pytest
 
 from crossgrade.errors import StoreError
 from crossgrade.ledger import MOST_REQUEST_BYTES, Checkpoint, Cosigner, NoteVerifier, verify_log
-from crossgrade.serve import WitnessFolder
+from crossgrade.serve import WitnessFolder, _witness_state
 from crossgrade.serve._witness_state import MOST_CONFLICTS, MOST_DOUBTFUL
 from tests.codes import check_error, raises_code
 from tests.growing import GrowingLog, check_cosignature
@@ -175,6 +175,17 @@ def test_the_first_proofs_against_a_log_are_kept(folder: WitnessFolder, log: Gro
     assert set(kept[0]) < set(kept[-1])
     assert all(each.cosigned.exists() for each in kept[-1])
     assert len(kept[-1]) == MOST_CONFLICTS
+
+
+def test_a_full_witness_takes_a_key_in_place_of_another(
+    folder: WitnessFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_witness_state, "MOST_LOGS", 1)
+    newer = GrowingLog(ORIGIN)
+    with raises_code("witness-logs-many"):
+        folder.add(newer.vkey, now_s=NOW)
+    folder.add(newer.vkey, now_s=NOW, is_only=True)
+    assert [each.text for each in folder.keys(ORIGIN)] == [newer.vkey]
 
 
 def test_a_log_is_added_once_and_may_have_two_keys(folder: WitnessFolder, log: GrowingLog) -> None:

@@ -74,3 +74,27 @@ def test_a_value_of_hundreds_of_megabytes_is_not_read_to_append(
         finally:
             tracemalloc.stop()
         assert peak < LONG / 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"UPDATE ledger_entries SET subject = {NULS} WHERE seq = 2",
+        f"UPDATE ledger_keys SET subject = {NULS} WHERE subject = 'p1'",
+    ],
+)
+def test_a_subject_of_hundreds_of_megabytes_is_not_read(tmp_path: Path, change: str) -> None:
+    with Store.open(tmp_path / "log.db") as store:
+        store.ledger.secrets.make("example.com/ledger")
+        store.ledger.append([LedgerEvent("access", {"n": number}, b"hello", "p1") for number in range(5)])
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as connection:
+        connection.execute(change)
+    with Store.open(tmp_path / "log.db") as store:
+        tracemalloc.start()
+        try:
+            assert len(list(store.ledger.texts.rows())) == 5
+            store.ledger.texts.keyed_subjects()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < LONG / 4

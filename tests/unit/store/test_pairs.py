@@ -259,6 +259,7 @@ def test_alarms_and_what_became_of_them(any_store: Store) -> None:
     any_store.alarms.append_event(first.id, "stepped_down", {"version": 3})
     assert any_store.alarms.recent() == [second, first]
     assert any_store.alarms.recent("chat") == [first]
+    assert (any_store.alarms.count("chat"), any_store.alarms.count("none")) == (1, 0)
     assert any_store.alarms.without_event("stepped_down") == [second]
     assert any_store.alarms.without_event("delivered") == [first, second]
 
