@@ -21,7 +21,7 @@ from crossgrade.providers._safetensors import find_tensors, read_json
 from crossgrade.providers._tensors import FloatArray, StoredTensor, load_tensor
 from crossgrade.reference import Llama4Shape
 
-__all__ = ["MOST_WEIGHT_BYTES", "Checkpoint", "read_checkpoint"]
+__all__ = ["MOST_WEIGHT_BYTES", "Llama4Checkpoint", "read_checkpoint"]
 
 MOST_WEIGHT_BYTES = 2 * 2**30
 """Weights in memory: the reference is for small checkpoints, and takes minutes for large ones."""
@@ -54,7 +54,7 @@ _HF_WHOLE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Llama4Checkpoint:
     """A Llama 4 text model: its sizes, how it computes, and its weights by their GGUF names."""
 
     architecture: Architecture
@@ -64,7 +64,7 @@ class Checkpoint:
 
 def read_checkpoint(
     path: Path, *, dtype: DTypeLike = np.float32, most_bytes: int = MOST_WEIGHT_BYTES
-) -> Checkpoint:
+) -> Llama4Checkpoint:
     """Read a checkpoint from a folder or a GGUF file, as arrays of `dtype`, float32 or float64.
 
     Raises `DataError`: `architecture-unknown` for another architecture, `model-not-computed` for a part that
@@ -84,7 +84,7 @@ def read_checkpoint(
     return _loaded(architecture, shape, load)
 
 
-def _from_gguf(path: Path, dtype: DTypeLike, most_bytes: int) -> Checkpoint:
+def _from_gguf(path: Path, dtype: DTypeLike, most_bytes: int) -> Llama4Checkpoint:
     metadata, tensors = read_gguf_tensors(path)
     config = _config_of(metadata, tensors, path)
     shape = read_llama4_shape(config, name=path.stem, file=str(path))
@@ -178,11 +178,11 @@ def _transformers_loader(path: Path, tensors: Mapping[str, StoredTensor], dtype:
     return load
 
 
-def _loaded(model: Architecture, shape: Llama4Shape, load: _Load) -> Checkpoint:
+def _loaded(model: Architecture, shape: Llama4Shape, load: _Load) -> Llama4Checkpoint:
     weights = {name: load(name, wanted) for name, wanted in _wanted(model, shape).items()}
     if model.tied_embeddings:
         weights["output.weight"] = weights["token_embd.weight"]
-    return Checkpoint(architecture=model, shape=shape, weights=weights)
+    return Llama4Checkpoint(architecture=model, shape=shape, weights=weights)
 
 
 def _wanted(model: Architecture, shape: Llama4Shape) -> dict[str, _Size]:
