@@ -57,8 +57,9 @@ def load_tensor(name: str, tensor: StoredTensor, dtype: DTypeLike) -> FloatArray
     without the `long-context` extra.
     """
     plain = _PLAIN.get(tensor.kind)
-    values = _unpack(name, tensor) if plain is None else _numbers(name, tensor, plain)
-    array = np.asarray(values, dtype=dtype).reshape(tensor.shape)
+    with np.errstate(all="ignore"):  # numbers too large are found below
+        values = _unpack(name, tensor) if plain is None else _numbers(name, tensor, plain)
+        array = np.asarray(values, dtype=dtype).reshape(tensor.shape)
     wrong = array.size - int(np.isfinite(array).sum())
     if wrong:
         raise DataError(

@@ -1,13 +1,18 @@
 """Small Llama 4 checkpoints from files: the same weights from both forms, and an error for everything else."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from crossgrade.errors import CrossgradeError
 from crossgrade.providers.checkpoints import read_checkpoint
 from crossgrade.providers.models import read_gguf_header
 from tests.codes import raises_code
@@ -142,6 +147,34 @@ def test_a_gguf_file_that_was_cut_off(tmp_path: Path, kept: int) -> None:
         read_checkpoint(path)
 
 
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_damage_is_read_or_an_error_of_its_own(whole_files: list[tuple[Path, int]], data) -> None:
+    path, head = data.draw(st.sampled_from(whole_files))
+    whole = path.read_bytes()
+    broken = bytearray(whole)
+    for at, byte in data.draw(st.dictionaries(st.integers(0, head), st.integers(0, 255), max_size=4)).items():
+        broken[at] = byte
+    try:
+        path.write_bytes(broken[: data.draw(st.none() | st.integers(0, len(whole)))])
+        with suppress(CrossgradeError):
+            found = read_checkpoint(path if path.suffix == ".gguf" else path.parent)
+            assert all(np.isfinite(weight).all() for weight in found.weights.values())
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, int]]:
+    """Files of whole checkpoints, and up to where each says what it holds."""
+    folder = Path(shutil.copytree(DATA, tmp_path_factory.mktemp("damage") / "checkpoint"))
+    found = [(folder / "model.safetensors", 4000), (folder / "config.json", 1000)]
+    if importlib.util.find_spec("gguf"):
+        tiny.write_gguf(folder / "tiny.gguf", tiny.random_weights(seed=9))
+        found.append((folder / "tiny.gguf", 9000))
+    return found
+
+
 def _without_a_tensor(folder: Path) -> None:
     tensors = _tensors(folder)
     del tensors["model.layers.2.self_attn.k_proj.weight"]
@@ -181,7 +214,7 @@ def _row(value: object) -> Callable[[Path], None]:
 
 
 def _bytes(data: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / "model.safetensors").write_bytes(data) and None
+    return lambda folder: (folder / "model.safetensors").write_bytes(data)
 
 
 def _config(**changes: object) -> Callable[[Path], None]:
