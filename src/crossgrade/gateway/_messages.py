@@ -50,7 +50,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     is that of all which were answered, and target, model and tokens are those of the last. `added_ms` is the
     time that the gateway itself took. `response_id` is the `id` in the answer's body. `side`, `verdict_id`
     and `probability` (with which `side` was picked) tie feedback to a certificate. `shadow` marks the copy
-    that a shadow sent.
+    that a shadow sent, which is part of no `run`: the run of an agent that the request named.
     """
 
     id: str
@@ -87,6 +87,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     verdict_id: str | None = None
     side: Literal["incumbent", "candidate"] | None = None
     probability: float | None = None
+    run: str | None = None
     prompt: str | None = None
 
 

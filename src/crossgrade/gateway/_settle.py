@@ -255,6 +255,7 @@ def _alike(request: RequestState, record: RequestRecord, attempts: int) -> Reque
     record.client_flavour = request.endpoint.client or ""
     record.reason = request.reason
     record.segment = request.segment
+    record.run = request.endpoint.run
     if choice is not None and request.reason != "access":  # else it is no answer of the picked side
         record.side = choice.side
         record.probability = choice.probability
