@@ -7,7 +7,7 @@ since the same bytes mean the same.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from crossgrade.dialects import ClientName
@@ -25,7 +25,8 @@ class Endpoint:
     """A served path; an endpoint with a `client` API calls a model.
 
     Targets of this `dialect` accept its requests unchanged, under `path`. `needs_key` says that the caller
-    must be known, `has_output` that answers have output tokens, which vectors have not.
+    must be known, `has_output` that answers have output tokens, which vectors have not. `run` is the run of
+    an agent under which the path was asked for, None outside of runs.
     """
 
     name: EndpointName
@@ -35,6 +36,7 @@ class Endpoint:
     dialect: DialectName = "openai"
     needs_key: bool = True
     has_output: bool = True
+    run: str | None = None
 
 
 _CALLS = (
@@ -56,8 +58,17 @@ _API: dict[bytes, Endpoint] = {
 }
 _ALL: dict[bytes, Endpoint] = _API | {endpoint.path.encode(): endpoint for endpoint in _PAGES}
 _ROUTED = re.compile(rb"/r/([A-Za-z0-9._~-]{1,128})(/.*)")
-_BELOW_MESSAGES = re.compile(rb"(?:/r/[^/]+)?(?:/v1)?/messages/[^?]*(?:\?.*)?")
-"""Paths of Anthropic's API that are not served, such as `/v1/messages/count_tokens`."""
+_BELOW_MESSAGES = re.compile(rb"(?:/run/[^/]*)?(?:/r/[^/]+)?(?:/v1)?/messages(?:/[^?]*)?(?:\?.*)?")
+"""Paths of Anthropic's API that are not served, such as `/v1/messages/count_tokens`, or are malformed."""
+
+_RUN_HEADER = b"x-crossgrade-run"
+_RUN_PREFIX = b"/run/"
+_RUN_ID = rb"(?!\.\.?(?:/|\Z))[A-Za-z0-9._-]{1,64}"
+_IN_RUN = re.compile(rb"/run/(%b)(?=[/?]|\Z)" % _RUN_ID)
+_BAD_RUN = bad_request(
+    "The id of the run is missing or malformed: it has 1 to 64 letters, digits, `.`, `_` or `-`.", "bad_run"
+)
+_TWO_RUNS = bad_request("The path and the header name two different runs: send one.", "ambiguous_run")
 
 _HOST = re.compile(rb"[A-Za-z0-9._~\-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 
@@ -174,10 +185,18 @@ def locate(target: bytes) -> tuple[Endpoint, str | None] | Problem:
             "The request target is not a path: this is an API, not a forward proxy.", "bad_target"
         )
     path = target.partition(b"?")[0]
+    run = None
+    if path.startswith(_RUN_PREFIX):
+        found = _IN_RUN.match(path)
+        if found is None:
+            return _BAD_RUN
+        run, path = found[1].decode(), path[found.end() :]
     routed = _ROUTED.fullmatch(path)
     endpoint = _API.get(routed[2]) if routed is not None else _ALL.get(path)
     if endpoint is None:
         return Problem(status=404, message="There is no such path here.", code="unknown_path")
+    if run is not None:
+        endpoint = replace(endpoint, run=run)
     return endpoint, None if routed is None else routed[1].decode()
 
 
@@ -200,7 +219,7 @@ def check_head(request: Request, serving: Serving) -> Problem | None:
     return _check_closely(request, serving)
 
 
-_SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
+_SPECIAL = frozenset((b"content-encoding", b"expect", b"transfer-encoding", _RUN_HEADER))
 _SEEN_HOSTS: set[bytes | None] = set()
 _MOST_SEEN = 100
 """The number of `host` values remembered as well-formed."""
@@ -220,7 +239,7 @@ def _check_closely(request: Request, serving: Serving) -> Problem | None:
     problem = problem or _host_problem(request)
     length = headers.get(b"content-length")
     request.length = int(length) if length is not None else None if b"transfer-encoding" in headers else 0
-    return problem or _body_problem(request, serving)
+    return problem or _run_problem(request) or _body_problem(request, serving)
 
 
 def head_too_large(serving: Serving) -> Problem:
@@ -259,6 +278,25 @@ def _host_problem(request: Request) -> Problem | None:
     if len(_SEEN_HOSTS) < _MOST_SEEN:
         _SEEN_HOSTS.add(host)
     return None
+
+
+def _run_problem(request: Request) -> Problem | None:
+    """Let the target name the run that a header names, or return why that is refused.
+
+    What follows looks at the target alone, so that requests outside of runs cost nothing more.
+    """
+    named = request.headers.get(_RUN_HEADER)
+    if named is None:
+        return None
+    run = named.strip()
+    if re.fullmatch(_RUN_ID, run) is None:
+        return _BAD_RUN
+    found = _IN_RUN.match(request.target)
+    if found is not None:
+        return None if found[1] == run else _TWO_RUNS
+    if request.target.startswith(b"/") and not request.target.startswith(_RUN_PREFIX):
+        request.target = _RUN_PREFIX + run + request.target
+    return None  # any other target is refused later
 
 
 def _body_problem(request: Request, serving: Serving) -> Problem | None:

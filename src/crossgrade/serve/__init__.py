@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crossgrade.serve._cosigning import Cosigning, cosign, keep_cosigned
     from crossgrade.serve._export import RecordBatch, RecordExport
+    from crossgrade.serve._records import run_records
     from crossgrade.serve._settings import Compiled, compile_settings
     from crossgrade.serve._supervisor import DRAIN_S, Serve
     from crossgrade.serve._witness_app import witness_app, witness_server
@@ -24,6 +25,7 @@ __all__ = [
     "compile_settings",
     "cosign",
     "keep_cosigned",
+    "run_records",
     "witness_app",
     "witness_server",
 ]
@@ -34,6 +36,7 @@ _LATE = {
     **dict.fromkeys(("WitnessFolder", "WitnessRecord"), "_witness_state"),
     **dict.fromkeys(("witness_app", "witness_server"), "_witness_app"),
     **dict.fromkeys(("RecordBatch", "RecordExport"), "_export"),
+    "run_records": "_records",
     **dict.fromkeys(("DRAIN_S", "Serve"), "_supervisor"),
     **dict.fromkeys(("Compiled", "compile_settings"), "_settings"),
 }

@@ -157,7 +157,7 @@ class RecordFiles:
             if searched + size > _SEARCHED_BYTES:
                 break
             searched += size
-            found = _find(path, needles, identifier) if size else None
+            found = _find(path, needles, identifier)
             if found is not None:
                 return found
         return None
@@ -279,16 +279,47 @@ def _settled(path: Path, begin: int, end: int) -> Iterator[Settled]:
             at = content.find(_MARK, newline, end)
 
 
+def run_records(state: Path, run: str) -> list[RequestRecord]:
+    """Return the records of an agent's run, oldest first, from the log in the folder `state` (`.crossgrade`).
+
+    Shadow copies are none of its calls. Workers hand over their records every half second, so those of the
+    newest calls may be missing. Raises StoreError if the log cannot be read.
+    """
+    needles = (b'"run":' + msgspec.json.encode(run),)
+    found: list[RequestRecord] = []
+    for path in log_paths(state / "serve" / "requests"):
+        try:
+            found += [each for each in _records(path, needles) if each.run == run][::-1]
+        except FileNotFoundError:
+            continue  # the broker removes the oldest files at any time
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreError(
+                f"the request log {path} cannot be read ({error})", code="request-log-unreadable"
+            ) from error
+    return sorted(found, key=lambda each: each.at)
+
+
 def _find(path: Path, needles: tuple[bytes, ...], identifier: str) -> RequestRecord | None:
+    for record in _records(path, needles):
+        if identifier in (record.id, record.response_id) and not record.shadow:
+            return record
+    return None
+
+
+def _records(path: Path, needles: tuple[bytes, ...]) -> Iterator[RequestRecord]:
+    """Yield the records of a file in whose lines one of the needles is, the newest first."""
+    if not path.stat().st_size:
+        return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        before = len(content)
         for at in _places(content, needles):
+            if at >= before:
+                continue  # in a line that was yielded
             start, newline = content.rfind(b"\n", 0, at) + 1, content.find(b"\n", at)
             if newline < 0:
                 continue  # it is still being written
-            record = _record_decoder.decode(content[start:newline])
-            if identifier in (record.id, record.response_id) and not record.shadow:
-                return record
-    return None
+            before = start
+            yield _record_decoder.decode(content[start:newline])
 
 
 def _places(content: mmap.mmap, needles: tuple[bytes, ...]) -> Iterator[int]:

@@ -16,7 +16,7 @@ _Kind: TypeAlias = Literal["time", "text", "integer", "number", "boolean"]
 _LEFT_OUT = frozenset({"prompt"})
 """What `serve.log_prompts` adds stays in the log: exported records have no texts."""
 
-_UNIQUE = frozenset({"id", "response_id"})
+_UNIQUE = frozenset({"id", "response_id", "run"})
 _KINDS: dict[type[inspect.Type], _Kind] = {
     inspect.StrType: "text",
     inspect.LiteralType: "text",

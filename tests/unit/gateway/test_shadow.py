@@ -67,6 +67,14 @@ def test_a_pair_holds_both_answers_as_they_came(shadowed, make, fake, stream):
         assert records[1].output_tokens == 5
 
 
+def test_a_copy_is_no_call_of_the_run(shadowed, make, fake):
+    with FakeProvider() as old, shadowed(old, Shadow(rate=1.0)) as world:
+        assert world.post(make.chat(), "/run/r-1/v1/chat/completions").status == 200
+        (pair,) = pairs(world)
+        assert pair.endpoint == "/v1/chat/completions"
+        assert [record.run for record in world.settled(2)] == ["r-1", None]
+
+
 @pytest.mark.parametrize(("rate", "shadow"), [(1.0, "big"), (0.0, None)])
 def test_the_ledger_says_where_a_copy_of_a_request_goes(run, make, fake, tmp_path, rate, shadow):
     (tmp_path / "routes.json").write_bytes(route_table_bytes(SWITCHED))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from crossgrade.gateway import LeaseId, RequestRecord, Spend
-from crossgrade.serve import _records
+from crossgrade.serve import _records, run_records
 from crossgrade.serve._records import RecordFiles, Settled
 from tests.codes import raises_code
 
@@ -134,3 +134,32 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with raises_code("request-log-unwritable"):
         RecordFiles(tmp_path / "file" / "requests")
+
+
+def test_the_records_of_a_run_are_read_from_all_files_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_records, "SEGMENT_BYTES", 500)
+    monkeypatch.setattr(_records, "_PIECE", 64)
+    files = RecordFiles(tmp_path / "serve" / "requests")
+    for number in range(20):
+        run = {0: "r-1", 1: "r-10", 2: None}[number % 3]
+        prompt = '"run":"r-1"' if run is None else None
+        assert files.append(_lines(number, run=run, prompt=prompt), 1, _settled(number)) is None
+    assert len(_records.log_paths(tmp_path / "serve" / "requests")) > 2
+    assert [each.id for each in run_records(tmp_path, "r-1")] == [f"req-{n}" for n in range(0, 20, 3)]
+    assert [each.id for each in run_records(tmp_path, "r-10")] == [f"req-{n}" for n in range(1, 20, 3)]
+    assert run_records(tmp_path, "r") == []
+
+
+def test_a_run_without_a_log_or_with_a_line_in_progress(tmp_path: Path) -> None:
+    assert run_records(tmp_path, "r-1") == []
+    folder = tmp_path / "serve" / "requests"
+    folder.mkdir(parents=True)
+    whole = _lines(1, run="r-1") + _lines(2, run="r-1")
+    (folder / "20260101-000001.jsonl").write_bytes(whole[:-1])
+    (folder / "20260102-000001.jsonl").touch()
+    assert [each.id for each in run_records(tmp_path, "r-1")] == ["req-1"]
+    (folder / "20260101-000001.jsonl").write_bytes(b'{"run":"r-1",}\n')
+    with raises_code("request-log-unreadable"):
+        run_records(tmp_path, "r-1")
