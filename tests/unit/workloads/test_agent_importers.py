@@ -170,6 +170,53 @@ class TestHarbor:
         results = read_results(trial / "result.json")
         assert (results.amounts["input_tokens"][0], results.amounts["cost_usd"][0]) == (900, 0.02)
 
+    def test_what_the_agent_did_is_in_its_trajectory(self, job: Path) -> None:
+        def call(name: str) -> dict[str, Any]:
+            return {"tool_call_id": "c", "function_name": name, "arguments": {}}
+
+        counted = {"prompt_tokens": 40, "completion_tokens": 5, "cached_tokens": 30, "cost_usd": 0.1}
+        steps = [
+            {"step_id": 1, "source": "user", "message": "do it"},
+            {"step_id": 2, "source": "agent", "message": "", "is_copied_context": True, "metrics": counted},
+            {"step_id": 3, "source": "agent", "message": "", "tool_calls": [call("bash"), call("edit")]},
+            {"step_id": 4, "source": "agent", "message": "", "tool_calls": [call("bash")]},
+            {"step_id": 5, "source": "agent", "message": "done", "llm_call_count": 2},
+        ]
+        for step in steps[2:]:
+            step["metrics"] = counted
+        trial = job / "csv-total__open-y"
+        (trial / "agent").mkdir()
+        document = {"schema_version": "ATIF-v1.7", "agent": {"name": "a"}, "steps": steps}
+        path = trial / "agent" / "trajectory.json"
+        path.write_text(json.dumps(document))
+        change(trial / "result.json", agent_result=None)
+        results = read_results(trial / "result.json")
+        amounts = {name: column[0] for name, column in results.amounts.items()}
+        assert (amounts["model_calls"], amounts["tool_calls"]) == (4, 3)
+        assert (amounts["input_tokens"], amounts["output_tokens"]) == (120, 15)
+        assert amounts["cache_read_input_tokens"] == 90
+        ((_, runs),) = runs_of(results, "open-y").items()
+        assert (runs.model_calls, runs.tool_calls) == (4, 3)
+        assert runs.tools == {"bash": 2, "edit": 1}
+        steps[4].pop("metrics")
+        path.write_text(json.dumps(document))
+        assert "input_tokens" not in read_results(trial / "result.json").amounts
+        # What is no trajectory is a gap, and the trial counts all the same.
+        steps[4]["llm_call_count"] = -1
+        path.write_text(json.dumps(document))
+        assert "model_calls" not in read_results(trial / "result.json").amounts
+
+    def test_means_are_over_the_trials_that_tell(self, job: Path) -> None:
+        for trial, tools in (("csv-total", ["bash"] * 3), ("git-restore", ["edit"])):
+            steps = [{"source": "agent", "tool_calls": [{"function_name": name}]} for name in tools]
+            (job / f"{trial}__open-y" / "agent").mkdir()
+            (job / f"{trial}__open-y" / "agent" / "trajectory.json").write_text(json.dumps({"steps": steps}))
+        (runs,) = runs_of(read_results(job), "open-y").values()
+        assert (runs.trials, runs.model_calls, runs.tool_calls) == (5, 2, 2)
+        assert runs.tools == {"bash": 1.5, "edit": 0.5}
+        (others,) = runs_of(read_results(job), "proprietary-x").values()
+        assert (others.model_calls, others.tool_calls, others.tools) == (None, None, {})
+
     def test_a_trajectory_of_two_gigabytes_is_a_gap(self, job: Path) -> None:
         trial = job / "csv-total__open-y"
         (trial / "agent").mkdir()
@@ -312,7 +359,7 @@ class TestSweBench:
         assert results.stated_means == {"x": 0.528, "y": 0.4}
         ((setup, runs),) = runs_of(results, "x").items()
         assert setup == AgentSetup(agent="mini-swe-agent", agent_version="1.0.0", dataset="bash-only")
-        assert runs.trials == 10
+        assert (runs.trials, runs.model_calls, runs.tool_calls) == (10, 12, None)
         evidence = pair(results, incumbent="y")
         assert evidence.candidates[0].stated_mean == 0.528
 
@@ -320,8 +367,14 @@ class TestSweBench:
 class TestTauBench:
     def test_the_first_release(self, tmp_path: Path) -> None:
         path = tmp_path / "tool-calling.json"
+        traj = [
+            {"role": "user", "content": "Book it."},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "book"}}]},
+            {"role": "tool", "content": "booked"},
+            {"role": "assistant", "content": "Done."},
+        ]
         rows = [
-            {"task_id": 0, "reward": 1.0, "info": {}, "traj": [], "trial": 0},
+            {"task_id": 0, "reward": 1.0, "info": {}, "traj": traj, "trial": 0},
             {"task_id": 0, "reward": 0.0, "info": {}, "traj": [], "trial": 1},
             {"task_id": 1, "reward": 0.0, "info": {"error": "RateLimit"}, "traj": [], "trial": 0},
         ]
@@ -329,6 +382,8 @@ class TestTauBench:
         results = read_results({"m": path})
         assert results.score.tolist()[:2] == [1, 0]
         assert results.error.tolist() == [False, False, True]
+        (runs,) = runs_of(results, "m").values()
+        assert (runs.model_calls, runs.tool_calls, runs.tools) == (2, 1, {"book": 1})
         path.write_text(json.dumps([*rows, rows[0]]))
         check_error(failure({"m": path}), "trials-repeated")
 
@@ -370,7 +425,11 @@ class TestTauBench:
 class TestInspect:
     def test_an_agent_is_known_by_its_tools(self, data_dir: Path, tmp_path: Path) -> None:
         log = json.loads((data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json").read_text())
-        log["samples"][0]["messages"].append({"role": "tool", "content": "ok"})
+        call = {"id": "c", "function": "look_up", "arguments": {}}
+        log["samples"][0]["messages"] += [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "ok"},
+        ]
         log["samples"][1]["limit"] = {"type": "message", "limit": 50}
         log["eval"] |= {"solver": "react", "task_version": 3, "config": {"message_limit": 50, "epochs": 2}}
         log["eval"]["packages"] = {"inspect_ai": "0.3.200"}
@@ -383,6 +442,7 @@ class TestInspect:
             agent="react", agent_version="0.3.200", dataset="tiny@3", limits='{"message_limit":50}'
         )
         assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
+        assert runs.tools == {"look_up": 0.5}
 
     def test_answers_are_no_runs(self, data_dir: Path) -> None:
         results = read_results(data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json", metric="match")
@@ -411,6 +471,15 @@ class TestTable:
         again = read_results(tmp_path / "runs.csv")
         for model in results.model_names:
             assert runs_of(again, model) == runs_of(results, model)
+
+    def test_a_column_of_tools_that_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "rows.csv"
+        path.write_text(
+            "item_id,model,score,agent,model_calls,tool_calls,tool_counts\n"
+            'a,m,1,x,3,2,"{""bash"": 2}"\nb,m,1,x,1,0,none\nc,m,1,x,,,\n'
+        )
+        (runs,) = runs_of(read_results(path), "m").values()
+        assert (runs.model_calls, runs.tool_calls, runs.tools) == (2, 1, {"bash": 1})
 
     def test_a_failure_that_is_no_text(self, tmp_path: Path) -> None:
         path = tmp_path / "rows.jsonl"

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import AgentSetup, Usage
+from crossgrade.domain import AgentSetup, AgentWork, Usage
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
 from crossgrade.workloads.files import as_number, decode_document, files_below, first_bytes, read_whole
-from crossgrade.workloads.files.limits import MIB
+from crossgrade.workloads.importers.atif import Trajectory, read_trajectory
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import (
     Trial,
@@ -23,7 +23,6 @@ from crossgrade.workloads.importers.trials import (
 
 RESULT = "result.json"
 _TRAJECTORY = Path("agent", "trajectory.json")
-_LARGEST_TRAJECTORY = 64 * MIB
 _MOST_LEVELS = 3
 _PATTERNS = (RESULT, f"*/{RESULT}", f"*/*/{RESULT}")
 _MARKS = (b'"n_total_trials"', b'"trial_name"')
@@ -113,17 +112,6 @@ class _Job(msgspec.Struct):
     stats: _Stats = msgspec.field(default_factory=_Stats)
 
 
-class _FinalMetrics(msgspec.Struct):
-    total_prompt_tokens: int | None = None
-    total_completion_tokens: int | None = None
-    total_cached_tokens: int | None = None
-    total_cost_usd: float | None = None
-
-
-class _Trajectory(msgspec.Struct):
-    final_metrics: _FinalMetrics | None = None
-
-
 def is_harbor(path: Path, head: bytes) -> bool:
     """Say whether a folder is a job, a trial or a folder of jobs, or a file the result of one."""
     if not path.is_dir():
@@ -189,7 +177,8 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
     }
     settings = known({k: v for k, v in config.agent.kwargs.items() if k not in _LIMITS})
     failed = result.exception_info
-    usage, cost = _spent(request, path.parent, result.agent_result or _AgentResult())
+    trajectory = read_trajectory(path.parent / _TRAJECTORY, request.limits)
+    usage, cost, work = _spent(result.agent_result or _AgentResult(), trajectory)
     ran = result.agent_execution or _Timing(result.started_at, result.finished_at)
     return Trial(
         task=result.task_name,
@@ -210,6 +199,7 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
         usage=usage,
         cost_usd=dollars(cost),
         seconds=seconds_between(ran.started_at, ran.finished_at),
+        work=work,
         began=f"{result.started_at or ''} {result.trial_name}",
     )
 
@@ -230,29 +220,16 @@ def _reward(request: ImportRequest, result: _Result) -> float | None:
     return as_number(found.get(name))
 
 
-def _spent(request: ImportRequest, folder: Path, result: _AgentResult) -> tuple[Usage, float | None]:
-    """Return tokens and cost as the agent reported them, or as its trajectory has them."""
-    cost, tokens = result.cost_usd, result.n_input_tokens
-    if tokens is not None or (metrics := _metrics(request, folder / _TRAJECTORY)) is None:
-        usage = Usage(
-            input_tokens=tokens,
-            output_tokens=result.n_output_tokens,
-            cache_read_input_tokens=result.n_cache_tokens,
-        )
-        return usage, cost
+def _spent(
+    result: _AgentResult, trajectory: Trajectory | None
+) -> tuple[Usage, float | None, AgentWork | None]:
+    """Return tokens and cost as the agent reported them, or as its trajectory has them, and its work."""
     usage = Usage(
-        input_tokens=metrics.total_prompt_tokens,
-        output_tokens=metrics.total_completion_tokens,
-        cache_read_input_tokens=metrics.total_cached_tokens,
+        input_tokens=result.n_input_tokens,
+        output_tokens=result.n_output_tokens,
+        cache_read_input_tokens=result.n_cache_tokens,
     )
-    return usage, metrics.total_cost_usd if cost is None else cost
-
-
-def _metrics(request: ImportRequest, path: Path) -> _FinalMetrics | None:
-    """Return the sums of a trajectory, None if there is none, or it is too large or no trajectory."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TRAJECTORY:
-            return None
-        return decode_document(read_whole(path, request.limits), _Trajectory, path=path).final_metrics
-    except (OSError, DataError):
-        return None
+    if trajectory is None:
+        return usage, result.cost_usd, None
+    cost = trajectory.cost_usd if result.cost_usd is None else result.cost_usd
+    return usage if usage.input_tokens is not None else trajectory.usage, cost, trajectory.work
