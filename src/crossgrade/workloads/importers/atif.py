@@ -48,6 +48,7 @@ class _Step(msgspec.Struct):
 class _Document(msgspec.Struct):
     steps: list[_Step] = []
     final_metrics: _FinalMetrics | None = None
+    subagent_trajectories: "list[_Document] | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +71,7 @@ def read_trajectory(path: Path, limits: FileLimits) -> Trajectory | None:
         document = decode_document(read_whole(path, limits), _Document, path=path)
     except (OSError, DataError):
         return None
-    # A continuation begins with steps of the trajectory before it, which are counted there.
-    steps = [each for each in document.steps if each.source == "agent" and not each.is_copied_context]
+    steps = _own_steps(document)
     totals = document.final_metrics or _FinalMetrics()
     return Trajectory(
         usage=Usage(
@@ -80,8 +80,22 @@ def read_trajectory(path: Path, limits: FileLimits) -> Trajectory | None:
             cache_read_input_tokens=_total(totals.total_cached_tokens, steps, "cached_tokens"),
         ),
         cost_usd=totals.total_cost_usd,
-        work=_work(steps),
+        work=_work([*steps, *_steps_of_others(document)]),
     )
+
+
+def _own_steps(document: _Document) -> list[_Step]:
+    """Return the steps of the agent itself.
+
+    A continuation begins with steps of the trajectory before it, which are counted there.
+    """
+    return [each for each in document.steps if each.source == "agent" and not each.is_copied_context]
+
+
+def _steps_of_others(document: _Document) -> list[_Step]:
+    """Return the steps of the agents that this one called, as far as they stand in its own trajectory."""
+    inner = document.subagent_trajectories or []
+    return [step for each in inner for step in (*_own_steps(each), *_steps_of_others(each))]
 
 
 def _total(stated: int | None, steps: Sequence[_Step], name: str) -> int | None:

@@ -1,12 +1,13 @@
 """Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import AgentSetup, AgentWork, Usage
+from crossgrade.domain import AgentSetup, AgentWork, Usage, failure_label, read_failure
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
 from crossgrade.workloads.files import as_number, decode_document, files_below, first_bytes, read_whole
@@ -24,6 +25,9 @@ from crossgrade.workloads.importers.trials import (
 RESULT = "result.json"
 _TRAJECTORY = Path("agent", "trajectory.json")
 _MOST_LEVELS = 3
+_SEVERAL = 2
+"""Rewards of a trial from which on it is not known of which one a job states the mean."""
+
 _PATTERNS = (RESULT, f"*/{RESULT}", f"*/*/{RESULT}")
 _MARKS = (b'"n_total_trials"', b'"trial_name"')
 _HEAD_BYTES = 64 * 1024
@@ -100,7 +104,12 @@ class _Kind(msgspec.Struct):
     trial_name: str | None = None
 
 
+class _EvalStats(msgspec.Struct):
+    metrics: list[dict[str, Any]] = []
+
+
 class _Stats(msgspec.Struct):
+    evals: dict[str, _EvalStats] = {}
     n_completed_trials: int | None = None
     n_running_trials: int = 0
     n_pending_trials: int = 0
@@ -136,17 +145,39 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
     folder = request.path if request.path.is_dir() else request.path.parent
     trials: list[Trial] = []
     models: set[str] = set()
+    jobs: dict[Path, _Job] = {}
+    evals: defaultdict[tuple[Path, str], list[Trial]] = defaultdict(list)
     for path in files_below(folder, RESULT, levels=_MOST_LEVELS):
         data = read_whole(path, request.limits)
         # Most files are of trials: only what looks like a job is decoded to see whether it is one.
         if _MARKS[0] in data and decode_document(data, _Kind, path=path).trial_name is None:
-            _check_finished(request, path, decode_document(data, _Job, path=path))
+            jobs[path.parent] = decode_document(data, _Job, path=path)
+            _check_finished(request, path, jobs[path.parent])
             continue
         result = decode_document(data, _Result, path=path)
         models.add(str(_named_model(result)))
         trials.append(_trial(request, path, result))
+        if len((result.verifier_result or _VerifierResult()).rewards or ()) < _SEVERAL:
+            evals[path.parent.parent, _eval_key(result)].append(trials[-1])
     request.check_models(models)
     add_trials(request, columns, trials)
+    for (job, key), members in evals.items():
+        mean = _stated_mean(jobs[job].stats.evals.get(key)) if job in jobs else None
+        if mean is not None:
+            columns.state(members[0].model, mean, len(members))
+
+
+def _eval_key(result: _Result) -> str:
+    """Return under which name a job sums up the trials of an agent, a model and a dataset."""
+    info = result.agent_info.model_info
+    parts = (result.agent_info.name, None if info is None else info.name, result.source or "adhoc")
+    return "__".join(each for each in parts if each)
+
+
+def _stated_mean(stats: _EvalStats | None) -> float | None:
+    """Return the mean reward that a job states, None if it states none, or several metrics."""
+    metrics = [] if stats is None else stats.metrics
+    return as_number(metrics[0].get("mean")) if len(metrics) == 1 else None
 
 
 def _check_finished(request: ImportRequest, path: Path, job: _Job) -> None:
@@ -205,11 +236,17 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
 
 
 def _counts(result: _Result) -> bool:
-    """Say whether the reward counts: by the trial, or by the policy of what failed."""
+    """Say whether the reward counts: by the trial, or by the policy of what failed.
+
+    Releases up to 0.9 have neither. There the reward does not count if what is around the agent failed, which
+    is the policy of later ones.
+    """
     if result.reward_valid is not None:
         return result.reward_valid
     failed = result.exception_info
-    return failed is None or failed.policy is None or failed.policy.has_valid_reward
+    if failed is None or failed.policy is not None:
+        return failed is None or failed.policy is None or failed.policy.has_valid_reward
+    return read_failure(failure_label(failed.exception_type) or "unknown:")[0] in {"agent", "unknown"}
 
 
 def _reward(request: ImportRequest, result: _Result) -> float | None:
