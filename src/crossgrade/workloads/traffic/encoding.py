@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.workloads.traffic.kinds import Kind, Kinds
-from crossgrade.workloads.traffic.loops import NO_TOOLS
+from crossgrade.workloads.traffic.loops import IN_LOOP, NO_TOOLS
 from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions
 from crossgrade.workloads.traffic.reading import PartCounts, PartReader
 from crossgrade.workloads.traffic.request import LoggedRequest, call_of
@@ -180,7 +180,7 @@ class _Encoder:
                 0,
                 unfit(request, None, call),
                 False,
-                NO_TOOLS,
+                IN_LOOP if request.in_run else NO_TOOLS,
                 False,
                 0,
                 0.0,

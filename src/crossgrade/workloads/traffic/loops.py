@@ -33,14 +33,20 @@ class LoggedRuns:
     usd: float | None
 
 
-def evidence_of(loops: int, texts: int) -> EvidenceClass | None:
-    """Return the evidence that a workload needs, from its requests in loops and those with texts.
+def loops_among(tools: NDArray[Any], texts: NDArray[Any]) -> tuple[int, int]:
+    """Return how many requests are in loops, and of how many that is known: those with texts or of a run."""
+    loops = tools == IN_LOOP
+    return int(loops.sum()), int((loops | (texts != 0)).sum())
+
+
+def evidence_of(loops: int, known: int) -> EvidenceClass | None:
+    """Return the evidence that a workload needs, from its requests in loops, and of how many that is known.
 
     None is unknown, because the log carries no texts.
     """
-    if not texts:
+    if not known:
         return None
-    return "agentic" if loops >= LOOP_SHARE * texts else "plain"
+    return "agentic" if loops >= LOOP_SHARE * known else "plain"
 
 
 def logged_runs(

@@ -23,7 +23,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.kinds import NOTHING
-from crossgrade.workloads.traffic.loops import IN_LOOP, LoggedRuns, evidence_of, logged_runs
+from crossgrade.workloads.traffic.loops import LoggedRuns, evidence_of, logged_runs, loops_among
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
@@ -237,9 +237,7 @@ class Scanner:
             span=self.span,
             peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
             cache_share=self._thrifty(groups[number], spend, wanted).cache_share,
-            needs_evidence=evidence_of(
-                int((tools == IN_LOOP).sum()), int(self._column("text")[served].sum())
-            ),
+            needs_evidence=evidence_of(*loops_among(tools, self._column("text")[served])),
             runs=logged_runs(
                 tools,
                 self._column("session")[served],

@@ -119,7 +119,7 @@ def is_agentic(request: LoggedRequest, turns: Turns) -> bool:
 
 def tools_of(request: LoggedRequest, turns: Turns) -> int:
     """Return what a request has to do with tools: a number of `loops`."""
-    if turns.reads_tools:
+    if turns.reads_tools or request.in_run:
         return IN_LOOP
     return CALLS_TOOLS if is_agentic(request, turns) else NO_TOOLS
 

@@ -100,6 +100,31 @@ def test_without_texts_nothing_is_known(tmp_path: Path) -> None:
     assert (finding.needs_evidence, finding.loops.value, finding.runs) == (None, None, None)
 
 
+def test_records_of_the_gateway_name_their_runs(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": f"{run}-{at}",
+            "at": 1_793_000_000_000 + at,
+            "worker": 1,
+            "route": "coding",
+            "model": "gpt-5",
+            "status": 200,
+            "input_tokens": 1000,
+            "output_tokens": 10,
+            "cost_usd": 0.02,
+            "run": run,
+        }
+        for run in ("a", "b")
+        for at in range(3)
+    ]
+    finding = found_in(tmp_path, rows)
+    assert (finding.needs_evidence, finding.texts) == ("agentic", 0)
+    assert finding.runs is not None
+    assert (finding.runs.runs, finding.runs.calls, finding.runs.usd) == (2, 3, pytest.approx(0.06))
+    finding = found_in(tmp_path, [each | {"run": None} for each in rows])
+    assert (finding.needs_evidence, finding.runs) == (None, None)
+
+
 def test_failed_calls_do_not_hide_what_a_run_takes(tmp_path: Path) -> None:
     rows = [each for run in range(4) for each in steps(run, calls=2)]
     rows[1] |= {"status": 500, "input_tokens": None, "output_tokens": None, "cost_usd": None}
