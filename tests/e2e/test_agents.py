@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.codes import said
 from tests.e2e.driving import CommandLine, Project
 
@@ -66,3 +68,43 @@ def test_trials_that_are_too_old_or_too_bad(cli: CommandLine, project: Project) 
     project.change("2020-01-01", TODAY)
     write_trials(project.folder / "trials.csv", solved=0.4)
     assert verdict_of(cli)["name"] == "keep"
+
+
+def test_an_agents_log_says_what_trials_cost(cli: CommandLine, project: Project) -> None:
+    call = {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "look_up"}}]}
+    rows = [
+        {
+            "id": f"{run}-{at}",
+            "timestamp": 1_793_000_000 + 3600 * run + at,
+            "model": "old-model",
+            "provider": "openai-compatible",
+            "route": "travel",
+            "session": f"run-{run}",
+            "temperature": 0,
+            "input_tokens": 1000,
+            "output_tokens": 100,
+            "status": 200,
+            "messages": [
+                {"role": "user", "content": f"Say {run}"},
+                *[call, {"role": "tool", "tool_call_id": "c", "content": "12:40"}] * at,
+            ],
+            "completion": f"{run}",
+        }
+        for run in range(40)
+        for at in range(5)
+    ]
+    log = project.folder / "log.jsonl"
+    log.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (finding,) = json.loads(cli.succeeds("scan", log, "--json").out)["findings"]
+    assert (finding["needs_evidence"], finding["runs"]["calls"]) == ("agentic", 5)
+    cli.succeeds("workload", "create", "travel", "--from", log, "--candidate", "new", "--targets", "logged")
+    shown = json.loads(cli.succeeds("workload", "show", "travel", "--json").out)
+    assert "agentic" in json.dumps(shown["workload"]["requirements"])
+    cli.succeeds("evaluate", "travel", "--yes", "--no-decide")
+    verdict = json.loads(cli.succeeds("decide", "travel", "--json").out)
+    assert verdict["name"] == "keep"
+    facts = {each["model"]: each["trial_cost"] for each in verdict["settings"]["facts"]}
+    assert {each["basis"] for each in facts.values()} == {"log"}
+    # 5 calls of 1,000 tokens in and 100 out, at $10 and $30, and $1 and $3 a million.
+    assert [facts["old"]["usd"], facts["new"]["usd"]] == pytest.approx([0.065, 0.0065])
+    assert said(verdict["would_change"], "trials-cost")

@@ -121,9 +121,11 @@ class Call:
 
 
 def prompt_bytes(request: ModelRequest) -> int:
-    """Return the length of a request's texts in bytes of UTF-8."""
+    """Return the length of a request's texts in bytes of UTF-8, calls and definitions of tools among them."""
     texts = [request.text or "", *(message.content or "" for message in request.messages)]
-    return sum(len(text.encode()) for text in texts)
+    texts += [f"{call.name}{call.arguments}" for message in request.messages for call in message.tool_calls]
+    tools = len(_encode(request.tools)) if request.tools else 0
+    return sum(len(text.encode()) for text in texts) + tools
 
 
 def canonical_json(value: Any) -> bytes:

@@ -114,6 +114,9 @@ def _agent_runs(results: "Results") -> list[dict[str, Any]]:
             "trials": each.trials,
             "attempts": list(each.attempts),
             "without_verdict": each.without_verdict,
+            "model_calls": _rounded(each.model_calls),
+            "tool_calls": _rounded(each.tool_calls),
+            "tools": {name: _rounded(number) for name, number in each.tools.items()},
             "failures": [
                 {
                     "origin": failure.origin,
@@ -129,6 +132,10 @@ def _agent_runs(results: "Results") -> list[dict[str, Any]]:
     ]
 
 
+_WORK = {"answers a trial": "model_calls", "tool calls a trial": "tool_calls"}
+"""Columns that are shown where something is known, and their names in the records."""
+
+
 def _print_runs(runs: list[dict[str, Any]]) -> None:
     headers = [
         "model",
@@ -140,6 +147,7 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
         "attempts",
         "no verdict",
         "failures",
+        *(shown for shown, name in _WORK.items() if any(run[name] is not None for run in runs)),
     ]
     lines = []
     for run in runs:
@@ -147,8 +155,9 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
         made = [run[name] or "unknown" for name in ("agent", "agent_version", "dataset", "limits")]
         failures = ", ".join(f"{each['name']} {each['trials']}" for each in run["failures"][:3]) or "-"
         attempts = str(least) if least == most else f"{least}-{most}"
-        lines.append([run["model"], *made, run["trials"], attempts, run["without_verdict"], failures])
-    print_table(headers, lines, right=["trials", "attempts", "no verdict"])
+        work = [run[_WORK[shown]] for shown in headers if shown in _WORK]
+        lines.append([run["model"], *made, run["trials"], attempts, run["without_verdict"], failures, *work])
+    print_table(headers, lines, right=["trials", "attempts", "no verdict", *_WORK])
 
 
 def _note_unknown(runs: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""`crossgrade probe`: how long a context holds, on documents of your own."""
+"""`crossgrade probe`: how long a context holds, and where a model leaves an agent's runs."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,7 @@ import click
 
 from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import ParamType, complete_model, complete_workload, filled, floor_and_alpha
+from crossgrade.cli._probe_replay import replay
 from crossgrade.cli._probe_ruler import explain, ruler, ruler_table_command
 from crossgrade.cli._probing import SCHEMA_VERSION, asking_options, dollars, followed, prompt_options
 from crossgrade.cli._spending import confirm
@@ -46,7 +47,7 @@ class _Gate(ParamType[int | float]):
 
 @click.group()
 def command() -> None:
-    """Measure how long a context holds, on documents of your own."""
+    """Measure how long a context holds, or where a model leaves an agent's runs."""
 
 
 @command.command()
@@ -298,5 +299,5 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
-for _each in (ruler, ruler_table_command, explain):
+for _each in (ruler, ruler_table_command, explain, replay):
     command.add_command(_each)

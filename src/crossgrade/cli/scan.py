@@ -280,6 +280,7 @@ def _print_details(number: int, row: "ScanRow") -> None:
             "  spend a month": row.per_month,
             "  growth": row.growth,
             "  sessions": row.sessions,
+            **({"  agent": row.agent} if row.agent else {}),
             **{f"  before a move, {at}": words for at, words in enumerate(row.thrifts, start=1)},
             **{
                 f"  move to {move[0]}": f"saves {move[1]}; a test costs {move[2]}; price from {move[3]}"

@@ -290,6 +290,20 @@ class LoggedTrafficSection(Section):
         description="Share of the represented requests' cost that reading repeated system prompts from the "
         "provider's cache would have saved. A verdict compares a move with that bill too.",
     )
+    calls_per_run: Annotated[float, Field(ge=1, le=10**6)] | None = Field(
+        default=None,
+        description="Calls in a run of the agent behind the requests, in the mean. With the tokens below it "
+        "says what trials of the agent cost.",
+    )
+    input_tokens_per_run: Annotated[float, Field(ge=0, le=10**12)] | None = Field(
+        default=None, description="Input tokens of all calls of such a run, those from a cache among them."
+    )
+    cached_tokens_per_run: Annotated[float, Field(ge=0, le=10**12)] | None = Field(
+        default=None, description="Input tokens of such a run that were read from a cache."
+    )
+    output_tokens_per_run: Annotated[float, Field(ge=0, le=10**12)] | None = Field(
+        default=None, description="Output tokens of such a run."
+    )
 
 
 class WorkloadSection(Section):

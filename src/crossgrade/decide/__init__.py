@@ -1,6 +1,6 @@
 """From paired scores to a verdict: guards, certification, savings."""
 
-from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading, AgentTrials
+from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading, AgentTrials, TrialCost
 from crossgrade.decide._agents import check_equal_agents
 from crossgrade.decide._blocks import USUAL, Moments, choose_blocks, moments, pairs_for
 from crossgrade.decide._certify import siblings
@@ -125,6 +125,7 @@ __all__ = [
     "Spent",
     "Stopping",
     "TrafficComparison",
+    "TrialCost",
     "Verdict",
     "VerdictName",
     "View",

@@ -45,6 +45,19 @@ class AgentTrials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialCost:
+    """What one trial of the team's agent with a model is taken to cost, in US dollars.
+
+    It rests on what its own trials cost ("trials"), on its price and the tokens of its own trials ("tokens")
+    or of those with the model `of` ("others"), or on its price and the tokens of a run in the log ("log").
+    """
+
+    usd: float
+    basis: Literal["trials", "tokens", "others", "log"]
+    of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentPlan:
     """What would certify the retention that was seen, with power 0.8: `attempts` at each of `tasks`.
 

@@ -11,16 +11,10 @@ from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import AGENT_TRIALS, TERMS
 from crossgrade.decide._sentence import Findings, too_little
+from crossgrade.decide._trial_changes import trial_changes
 from crossgrade.decide._words import bound, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, Retention
-
-_TRIALS_WANTED = (
-    "run your agent with the incumbent and each candidate on the same tasks, alike in version and limits, "
-    "and name the runs as `trials` of the workload. Some 80 tasks of 5 attempts (400 trials of each model) "
-    "certify a retention of 0.95 at a floor of 0.85 in some 40 % of cases, and `crossgrade plan SCORE "
-    "--attempts 5` says how many would do. Ten trials of each first show what one costs."
-)
 
 
 def would_change(found: Findings) -> tuple[Remark, ...]:
@@ -28,35 +22,12 @@ def would_change(found: Findings) -> tuple[Remark, ...]:
     return tuple(dict.fromkeys(_changes(found)))
 
 
-def _trials_wanted(found: Findings) -> Iterator[Remark]:
-    """Yield what to run next where trials of the agent leave a candidate open."""
-    facts = {each.model: each for each in found.view.settings.facts}
-    for check in found.checks:
-        if check.name != AGENT_TRIALS or check.met is not None or found.missing:
-            continue
-        trials = facts[check.candidate].trials if check.candidate in facts else None
-        plans = () if trials is None or trials.unfit is not None else trials.plans
-        text = f"Trials of the agent with {check.candidate} and the incumbent, alike and recent."
-        if plans:
-            best = plans[0]
-            price = "" if best.usd is None else f", about ${best.usd:,.0f}"
-            text = (
-                f"{best.trials:,} more trials of the agent with {check.candidate} and the incumbent "
-                f"({best.attempts} attempts at {best.tasks:,} tasks{price})."
-            )
-        yield Remark("trials-run", text, candidate=check.candidate, requirement=check.name)
-
-
 def _changes(found: Findings) -> Iterator[Remark]:
     for name in found.missing:
-        what = f"{name[:1].upper()}{name[1:]}"
-        yield Remark(
-            "evidence-imported",
-            f"{what} of your own: {_TRIALS_WANTED}"
-            if name == AGENT_TRIALS
-            else f"{what}, imported as evidence, which is not supported yet.",
-        )
-    yield from _trials_wanted(found)
+        if name != AGENT_TRIALS:
+            what = f"{name[:1].upper()}{name[1:]}"
+            yield Remark("evidence-imported", f"{what}, imported as evidence, which is not supported yet.")
+    yield from trial_changes(found)
     for guard in first_failures(found):
         advice = f"{guard.advice.rstrip('?')}{'?' if guard.advice.endswith('?') else '.'}"
         yield remark(guard, "guard-repaired", f"{place(guard)}: {advice}", guard=guard.name)

@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Literal
 
-from crossgrade.decide._agent_records import AgentComparison, AgentTrials
+from crossgrade.decide._agent_records import AgentComparison, AgentTrials, TrialCost
 from crossgrade.decide._evidence import RouterReport, SafetyRate
 from crossgrade.decide._observations import Blocks
 from crossgrade.decide._traffic import TrafficComparison
@@ -40,7 +40,7 @@ class ModelFacts:
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
     which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
     data. `safety` has its rates on safety suites, at most one for each, and `trials` what runs of the team's
-    agent with it say beside those with the incumbent.
+    agent with it say beside those with the incumbent. `trial_cost` is what one such run costs.
     """
 
     model: str
@@ -54,6 +54,7 @@ class ModelFacts:
     trained_until: date | None = None
     safety: tuple[SafetyRate, ...] = ()
     trials: AgentTrials | None = None
+    trial_cost: TrialCost | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

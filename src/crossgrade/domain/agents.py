@@ -101,6 +101,22 @@ class AgentSetup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentWork:
+    """What an agent did in one trial: answers of the model, and calls of each tool by its name.
+
+    None is not known. An answer that calls no tool counts as an answer too.
+    """
+
+    model_calls: int | None = None
+    tools: Mapping[str, int] | None = None
+
+    @property
+    def tool_calls(self) -> int | None:
+        """How many calls of tools there were."""
+        return None if self.tools is None else sum(self.tools.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailureCount:
     """How often trials of a model ended in one way, and how many of these have no verdict."""
 
@@ -116,7 +132,8 @@ class AgentRuns:
 
     `attempts` are the least and the most trials of a task. `without_verdict` counts trials that the harness
     gave no verdict on. `same_tasks` says whether every task is known to be the incumbent's, by a digest of
-    its files.
+    its files. `model_calls` and `tool_calls` are means a trial over the trials that tell (None: none does),
+    and `tools` the means of the most frequent tools, by name.
     """
 
     setup: AgentSetup
@@ -125,6 +142,9 @@ class AgentRuns:
     without_verdict: int = 0
     failures: tuple[FailureCount, ...] = ()
     same_tasks: bool = False
+    model_calls: float | None = None
+    tool_calls: float | None = None
+    tools: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from crossgrade.domain.agents import AgentSetup
+from crossgrade.domain.agents import AgentSetup, AgentWork
 from crossgrade.domain.values import JSON, Origin, Usage
 
 
@@ -54,7 +54,8 @@ class ScoredAnswer:
     unknown; `paid_for` names the model that was asked, `on` which day, where they are known: another one at
     the same endpoint may have had the answer first. A `group` is a label for looking only: no policy splits
     by it. `setup` is given where an agent's run is the answer, and `failure` is then how it failed
-    (`failure_label`), None if nothing failed; a run that failed may have a score.
+    (`failure_label`), None if nothing failed; a run that failed may have a score. `work` is what the agent
+    did in it, where that is known.
     """
 
     sample_id: str
@@ -83,6 +84,7 @@ class ScoredAnswer:
     origin: Origin = Origin.OWN
     setup: AgentSetup | None = None
     failure: str | None = None
+    work: AgentWork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

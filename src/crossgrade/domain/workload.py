@@ -51,7 +51,8 @@ class LoggedTraffic:
     has the 95 % interval `low` to `high`, or none where the log is too short. `hours` is the log's length.
     `peak_tokens_per_minute` counts the tokens in its busiest minute, of all requests of the workload.
     `cache_saving_share` is the share of the represented requests' cost that reading repeated system prompts
-    from the provider's cache would have saved.
+    from the provider's cache would have saved. The `_per_run` figures are means over the runs of an agent
+    that the log shows: a run is a session in which the model read what tools gave.
     """
 
     represented_share: float | None = None
@@ -62,6 +63,10 @@ class LoggedTraffic:
     high: float | None = None
     peak_tokens_per_minute: int | None = None
     cache_saving_share: float | None = None
+    calls_per_run: float | None = None
+    input_tokens_per_run: float | None = None
+    cached_tokens_per_run: float | None = None
+    output_tokens_per_run: float | None = None
 
     @property
     def is_partial(self) -> bool:

@@ -1,7 +1,7 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
 from crossgrade.evaluate._case import OpenVariant
-from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate._estimate import BYTES_PER_TOKEN, CallEstimate, RunEstimate, estimate_run
 from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
 from crossgrade.evaluate._judge_models import Judges
@@ -68,6 +68,7 @@ from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer
 
 __all__ = [
     "ACCURACY",
+    "BYTES_PER_TOKEN",
     "CORRELATION",
     "GRACE_S",
     "SCORERS",

@@ -11,22 +11,32 @@ if TYPE_CHECKING:
     from crossgrade.workloads import ImporterKind, Results
 
 
-def agent_trials(
-    workload: Workload, *, importers: "Mapping[str, ImporterKind]", now: datetime
-) -> "dict[str, AgentTrials]":
+def read_trials(workload: Workload, *, importers: "Mapping[str, ImporterKind]") -> "Results | None":
+    """Return the trials that an agentic workload names, None for any other workload.
+
+    Raises what `read_results` raises.
+    """
+    from crossgrade.workloads import read_results
+
+    spec = workload.trials
+    if workload.requirements.evidence != "agentic" or spec is None:
+        return None
+    return read_results(spec.path, columns=spec.columns, importers=importers)
+
+
+def agent_trials(workload: Workload, trials: "Results | None", *, now: datetime) -> "dict[str, AgentTrials]":
     """Return what trials of the agent say of each candidate that has some, by the candidate's name.
 
     They are decided on by themselves, at the workload's floor and error rate: a policy then claims both what
-    its answers and what the trials show. Nothing is read unless the workload is agentic and names trials.
-    Raises what `read_results` and `pair` raise.
+    its answers and what the trials show. Without `trials` nothing is said. Raises what `pair` raises.
     """
     from crossgrade.decide import AgentTrials
 
     spec = workload.trials
-    if workload.requirements.evidence != "agentic" or spec is None:
+    if trials is None or spec is None:
         return {}
     names = {offer: spec.models.get(offer, offer) for offer in _offers(workload)}
-    verdict = _decided(workload, spec, names, importers, now)
+    verdict = _decided(workload, spec, names, trials, now)
     if verdict is None:
         return {}
     found = {}
@@ -60,39 +70,25 @@ def _decided(
     workload: Workload,
     spec: AgentTrialsSpec,
     names: Mapping[str, str],
-    importers: "Mapping[str, ImporterKind]",
+    trials: "Results",
     now: datetime,
 ) -> "Verdict | None":
     """Return the verdict on the trials alone; None without any of both the incumbent and a candidate."""
     from crossgrade.decide import DecisionSettings, decide_policy
-    from crossgrade.workloads import pair, read_results, select_runs
+    from crossgrade.workloads import pair, runs_of_agent, select_runs
 
     incumbent = names[workload.incumbent.name]
-    results = read_results(spec.path, columns=spec.columns, importers=importers)
-    present = _with_agent(results, spec)
+    own = runs_of_agent(trials, spec.agent)
+    present = {str(own.models.names[code]) for code in set(own.models.codes.tolist())}
     candidates = [names[each.name] for each in workload.candidates if names[each.name] in present]
     if incumbent not in present or not candidates:
         return None
-    results, _, candidates = select_runs(
-        results, incumbent=incumbent, candidates=candidates, agent=spec.agent
-    )
+    results, _, candidates = select_runs(trials, incumbent=incumbent, candidates=candidates, agent=spec.agent)
     evidence = pair(results, incumbent=incumbent, candidates=candidates)
     settings = DecisionSettings(
         floor=workload.floor, alpha=workload.alpha, agents_declared_equal=spec.declared_equal
     )
     return decide_policy(evidence, settings, now=now)
-
-
-def _with_agent(results: "Results", spec: AgentTrialsSpec) -> set[str]:
-    """Return the models that the agent ran."""
-    import numpy as np
-
-    column = results.labels.get("agent")
-    if column is None:
-        return set(results.model_names)
-    own = [code for code, name in enumerate(column.names.tolist()) if name == spec.agent]
-    rows = np.flatnonzero(np.isin(column.codes, own))
-    return set(map(str, results.models.names[results.models.codes[rows]]))
 
 
 def _unfit(verdict: "Verdict", candidate: str, spec: AgentTrialsSpec) -> str | None:

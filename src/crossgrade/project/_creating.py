@@ -224,12 +224,17 @@ def _configured(
         entry["requests_per_month"] = drawn.traffic.requests_per_month
     if drawn.client_api is not None:
         entry["client_api"] = drawn.client_api.removesuffix("-text")
-    if drawn.is_traffic:
-        entry["logged_traffic"] = _plain(drawn.traffic)
+    entry |= _logged(drawn)
     workloads[name] = entry
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue(), incumbent, named
+
+
+def _logged(drawn: "Drawn") -> dict[str, Any]:
+    """Return what the log says of the workload: the evidence that a move needs, and its traffic."""
+    needs = {"requirements": {"evidence": "agentic"}} if drawn.needs_evidence == "agentic" else {}
+    return needs | ({"logged_traffic": _plain(drawn.traffic)} if drawn.is_traffic else {})
 
 
 def _incumbent(models: Any, drawn: "Drawn", given: str | None) -> str:

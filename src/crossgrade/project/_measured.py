@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ModelFacts,
         RunDesign,
         SafetyRate,
+        TrialCost,
     )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.project._run_labels import RunLabels
@@ -276,12 +277,13 @@ def decision_settings(
     *,
     safety: "Mapping[str, tuple[SafetyRate, ...]]",
     trials: "Mapping[str, AgentTrials]" = MappingProxyType({}),
+    trial_costs: "Mapping[str, TrialCost]" = MappingProxyType({}),
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
     have a minimum, and `safety` the models' rates on the suites that the workload requires, by name. `trials`
-    are what runs of the team's agent say of each candidate.
+    are what runs of the team's agent say of each candidate, and `trial_costs` what one costs with each model.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -296,7 +298,10 @@ def decision_settings(
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(
-            _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name))
+            replace(
+                _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name)),
+                trial_cost=trial_costs.get(name),
+            )
             for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from crossgrade.decide import ProbeResult, Spent
@@ -29,12 +30,14 @@ from crossgrade.longcontext import (
 from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._probe_plans import MAX_OUTPUT_TOKENS, ProbeOptions, ProbePlan, plan_probe
+from crossgrade.project._replaying import ReplayPlan, plan_replay, run_replay
 from crossgrade.report import render_probe, write_json, write_text
 from crossgrade.store import ProbeStart
 
 if TYPE_CHECKING:
     from crossgrade.calls import Provider
     from crossgrade.evaluate import Scorer
+    from crossgrade.evidence.replay import ReplayResult, SameBy
 
 OnProbeProgress = Callable[[str, str, int, Spent], None]
 """Gets the probe's id, its phase, a length or number, and what was spent."""
@@ -142,6 +145,28 @@ class ProjectProbes:
         write_json(path.with_suffix(".ruler.json"), result)
         write_text(path.with_suffix(".csv"), _scores(result))
         return result
+
+    def plan_replay(
+        self,
+        offer: str,
+        sources: Sequence[str | Path],
+        *,
+        most: int = 20,
+        seed: int = 1,
+        same_by: "SameBy" = "action",
+    ) -> ReplayPlan:
+        """Return what a replay of recorded runs asks of a model; raises as `project._replaying` says."""
+        return plan_replay(self._project, offer, sources, most=most, seed=seed, same_by=same_by)
+
+    def replay(
+        self,
+        plan: ReplayPlan,
+        *,
+        max_cost_usd: Decimal | None = None,
+        on_step: "Callable[[int, Spent], None]" = lambda *_: None,
+    ) -> "tuple[ReplayResult, Path]":
+        """Run a replay: a screening, which certifies nothing. Return its result, and the file it is in."""
+        return run_replay(self._project, plan, max_cost_usd=max_cost_usd, on_step=on_step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
-from crossgrade.project._agent_trials import agent_trials
 from crossgrade.project._baselines import (
     BaselineComparison,
     against_baseline,
@@ -35,6 +34,7 @@ from crossgrade.project._measured import (
 from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._run_labels import labels_in_store
 from crossgrade.project._siblings import DecisionInput, Family
+from crossgrade.project._trial_costs import trial_facts
 from crossgrade.project._verdicts import (
     OutdatedRoute,
     Verification,
@@ -303,15 +303,18 @@ class Project(OpenProject):
             labels=labels,
             so_far=so_far,
         )
+        prices = self._prices(offers_of(workload))
+        trials, costs = trial_facts(workload, prices, importers=self.plugins.importers, now=datetime.now(UTC))
         settings = replace(
             decision_settings(
                 self.config,
                 workload,
-                self._prices(offers_of(workload)),
+                prices,
                 self._known(offers_of(workload)),
                 self._contracts(offers_of(workload)),
                 safety=self.safety.facts(workload),
-                trials=agent_trials(workload, importers=self.plugins.importers, now=datetime.now(UTC)),
+                trials=trials,
+                trial_costs=costs,
             ),
             seed=run.seed,
             changed_since_run=tuple(

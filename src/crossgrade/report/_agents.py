@@ -8,6 +8,7 @@ from crossgrade.report import _format as fmt
 
 HEAD = ("candidate", "no verdict", "tasks", "incumbent", "solved", "difference", "retention")
 _SHOWN_FAILURES = 4
+_SHOWN_TOOLS = 4
 
 
 def agent_rows(verdict: Verdict) -> tuple[tuple[str, ...], ...]:
@@ -46,6 +47,9 @@ def _lines(verdict: Verdict, one: AgentComparison) -> Iterator[str]:
         f"{model}: {_made(runs)}; {_trials(runs)}"
         for model, runs in ((verdict.incumbent, one.incumbent_runs), (one.candidate, one.candidate_runs))
     )
+    for model, runs in ((verdict.incumbent, one.incumbent_runs), (one.candidate, one.candidate_runs)):
+        if (work := _work_words(runs)) is not None:
+            yield f"{model}: {work} a trial"
     tasks = one.readings[0].tasks
     yield (
         f"mixed tasks, neither always nor never solved: {one.mixed[0]} of {tasks} for {verdict.incumbent}, "
@@ -62,6 +66,17 @@ def _lines(verdict: Verdict, one: AgentComparison) -> Iterator[str]:
                 f"{shown[1]} with {one.candidate}"
             )
     yield from (f"to certify what was seen (power 80 %): {_plan(plan)}" for plan in one.plans)
+
+
+def _work_words(runs: AgentRuns) -> str | None:
+    """Return the answers and the calls of tools that a trial took in the mean, None if neither is known."""
+    shown = []
+    if runs.model_calls is not None:
+        shown.append(f"{runs.model_calls:,.1f} answers of the model")
+    if runs.tool_calls is not None:
+        tools = ", ".join(f"{name} {number:,.1f}" for name, number in list(runs.tools.items())[:_SHOWN_TOOLS])
+        shown.append(f"{runs.tool_calls:,.1f} tool calls" + (f" ({tools})" if tools else ""))
+    return " and ".join(shown) or None
 
 
 def _made(runs: AgentRuns) -> str:

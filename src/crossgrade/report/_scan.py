@@ -55,6 +55,7 @@ class ScanRow:
     per_month: str
     growth: str
     sessions: str
+    agent: str | None
     thrifts: tuple[str, ...]
     moves: tuple[tuple[str, str, str, str], ...]
     evidence: str
@@ -99,6 +100,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         per_month=_dollars(finding.spend_per_month_usd),
         growth=_growth(finding.growth),
         sessions=_sessions(finding),
+        agent=_agent(finding),
         thrifts=tuple(map(_thrift, finding.thrifts)),
         moves=tuple(_move(move) for move in finding.moves),
         evidence=(
@@ -311,6 +313,19 @@ def _sessions(finding: Finding) -> str:
         f"{finding.sessions_n:,} requests{how} in {finding.sessions:,} sessions, {mean.value:.1f} and "
         f"{_dollars(cost)} each; {shown}"
     )
+
+
+def _agent(finding: Finding) -> str | None:
+    """Return that an agent sends the requests, what a run of it takes, and what follows from it."""
+    if finding.needs_evidence != "agentic":
+        return None
+    needs = "a move needs trials of your agent (`requirements.evidence: agentic`)"
+    loops = f"tools in loops: {percent(finding.loops.value, 0)} of the requests read what a tool gave"
+    runs = finding.runs
+    if runs is None:
+        return f"{loops}; {needs}"
+    number = f"{runs.runs:,} run{'s' * (runs.runs != 1)}"
+    return f"{loops}, {number} of {runs.calls:.1f} calls and {money(runs.usd)} each; {needs}"
 
 
 def _lengths(quantiles: dict[str, float] | object) -> str:

@@ -26,7 +26,7 @@ from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
 from crossgrade.workloads._redact import Redactor, redact_body, redact_json, redact_text, revealed
 from crossgrade.workloads._results import Labels, Results, mean_usage, with_prices, write_results
-from crossgrade.workloads._runs import agent_runs, select_runs
+from crossgrade.workloads._runs import agent_runs, runs_of_agent, select_runs
 from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads.files import FileLimits
@@ -67,6 +67,7 @@ __all__ = [
     "redact_text",
     "results_from_answers",
     "revealed",
+    "runs_of_agent",
     "sample_digest",
     "samples_before",
     "seal_from",

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from crossgrade.domain import REQUEST_USD, SETUP_FIELDS, Origin, ScoredAnswer
+from crossgrade.domain import REQUEST_USD, SETUP_FIELDS, AgentWork, Origin, ScoredAnswer
 from crossgrade.workloads._results import (
     AMOUNTS,
     LABELS,
@@ -32,6 +32,7 @@ ALL_TEXT_CHARACTERS = 64_000_000
 
 _SETTING_CHARACTERS = 60
 _CHUNK_ANSWERS = 4096
+_MOST_TOOLS = 30
 _ANSWER_FIELDS = (
     "sample_id",
     "model",
@@ -157,6 +158,7 @@ class Columns:
             columns |= {
                 name: [getattr(answer.setup, name, None) for answer in chunk] for name in SETUP_FIELDS
             }
+            columns |= _work_columns([answer.work for answer in chunk])
             columns["epoch"] = [str(answer.epoch) for answer in chunk]
             columns["workload"] = [workload] * len(chunk)
             self.extend(len(chunk), columns, inputs_are_prompts=inputs_are_prompts)
@@ -212,6 +214,25 @@ class Columns:
         column = self._texts[name]
         column.extend([None] * (self._rows - len(column)))
         column.extend(kept)
+
+
+def _work_columns(work: Sequence[AgentWork | None]) -> dict[str, Values]:
+    """Return the columns of what agents did; none where nothing is known of any."""
+    if not any(work):
+        return {}
+    return {
+        "model_calls": [None if each is None else each.model_calls for each in work],
+        "tool_calls": [None if each is None else each.tool_calls for each in work],
+        "tool_counts": [
+            None if each is None or not each.tools else _tool_counts(each.tools) for each in work
+        ],
+    }
+
+
+def _tool_counts(tools: Mapping[str, int]) -> str:
+    """Return how often each tool was called as a JSON object, the rarest of many tools left out."""
+    ranked = sorted(tools.items(), key=lambda item: (-item[1], item[0]))
+    return canonical({name[:_SETTING_CHARACTERS]: count for name, count in ranked[:_MOST_TOOLS]}).decode()
 
 
 def text_digest(value: object) -> str:

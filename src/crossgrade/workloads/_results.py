@@ -33,6 +33,7 @@ LABELS = (
     "settings_digest",
     *SETUP_FIELDS,
     "failure",
+    "tool_counts",
 )
 AMOUNTS = (
     "human",
@@ -47,6 +48,8 @@ AMOUNTS = (
     "output_tokens",
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
+    "model_calls",
+    "tool_calls",
 )
 TEXTS = ("output", "input", "target")
 

@@ -4,12 +4,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
 from crossgrade.domain import SETUP_FIELDS, AgentRuns, AgentSetup, FailureCount, read_failure
 from crossgrade.errors import DataError, NotFoundError, closest
 from crossgrade.workloads._results import Labels, Results, Rows, TextColumn, rows_of
+
+_COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0, le=10**9)]])
+_SHOWN_TOOLS = 8
 
 
 def agent_runs(results: Results, rows: Rows) -> dict[AgentSetup, AgentRuns]:
@@ -47,7 +52,40 @@ def _counted(results: Results, setup: AgentSetup, rows: Rows) -> AgentRuns:
         attempts=(int(attempts.min(initial=len(rows))), int(attempts.max(initial=0))),
         without_verdict=int(results.error[rows].sum()),
         failures=_failures(results, rows),
+        model_calls=_mean(results, rows, "model_calls"),
+        tool_calls=_mean(results, rows, "tool_calls"),
+        tools=_tools(results, rows),
     )
+
+
+def _mean(results: Results, rows: Rows, amount: str) -> float | None:
+    """Return the mean of an amount over the rows where it is known, None if it is known of none."""
+    if amount not in results.amounts:
+        return None
+    values = results.amounts[amount][rows]
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _tools(results: Results, rows: Rows) -> dict[str, float]:
+    """Return the mean calls of the most frequent tools a row, over the rows whose calls are known."""
+    column, calls = results.labels.get("tool_counts"), results.amounts.get("tool_calls")
+    if column is None or calls is None:
+        return {}
+    codes, known = column.codes[rows], int(np.isfinite(calls[rows]).sum())
+    totals: Counter[str] = Counter()
+    for code, number in Counter(codes[codes >= 0].tolist()).items():
+        for name, count in _tool_counts(str(column.names[code])).items():
+            totals[name] += count * number
+    return {name: total / known for name, total in totals.most_common(_SHOWN_TOOLS)} if known else {}
+
+
+def _tool_counts(text: str) -> dict[str, int]:
+    """Return the counts of a JSON object by name; nothing for any other text, as a table may have."""
+    try:
+        return _COUNTS.decode(text)
+    except msgspec.MsgspecError:
+        return {}
 
 
 def _failures(results: Results, rows: Rows) -> tuple[FailureCount, ...]:
@@ -63,6 +101,15 @@ def _failures(results: Results, rows: Rows) -> tuple[FailureCount, ...]:
         origin, name = read_failure(str(column.names[code]))
         counts.append(FailureCount(name=name, origin=origin, trials=number, without_verdict=without[code]))
     return tuple(counts)
+
+
+def runs_of_agent(results: Results, agent: str) -> Results:
+    """Return the runs of one agent; all of them where they name no agent."""
+    column = results.labels.get("agent")
+    if column is None:
+        return results
+    own = [code for code, name in enumerate(column.names.tolist()) if name == agent]
+    return rows_of(results, np.flatnonzero(np.isin(column.codes, own)))
 
 
 def select_runs(

@@ -13,12 +13,15 @@ from crossgrade.decide import (
     DecisionSettings,
     Evidence,
     ModelFacts,
+    TrialCost,
     Verdict,
     check_equal_agents,
     decide_policy,
     evidence_digest,
     evidence_from_json,
     evidence_to_json,
+    verdict_from_json,
+    verdict_to_json,
 )
 from crossgrade.domain import AgentRuns, AgentSetup, FailureCount, Requirements
 from crossgrade.errors import DataError
@@ -225,6 +228,28 @@ class TestRequirement:
     )
     def test_other_trials(self, changed: dict[str, Any], name: str) -> None:
         assert self.decide(self.trials(**changed)).name == name
+
+    @pytest.mark.parametrize(
+        ("costs", "shown"),
+        [
+            ({"a": 1.25, "b": 0.25}, ["$600", "$1.25", "$0.25"]),
+            ({"b": 0.25}, ["$100", "$0.25", "costs with a is not known"]),
+            ({}, ["a and b", "ten trials"]),
+        ],
+    )
+    def test_what_the_trials_cost(self, costs: dict[str, float], shown: list[str]) -> None:
+        found = evidence(*table(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+        facts = tuple(
+            ModelFacts(model=model, trial_cost=TrialCost(usd=usd, basis="log"))
+            for model, usd in costs.items()
+        )
+        needs = Requirements(evidence="agentic")
+        verdict = decided(found, requirements=needs, facts=facts)
+        (remark,) = [each for each in verdict.would_change if each.code == "trials-cost"]
+        assert (remark.candidate, remark.requirement) == ("b", "agent trials")
+        assert [each for each in shown if each not in remark.text] == []
+        again = verdict_from_json(verdict_to_json(verdict))
+        assert again.settings.facts == facts
 
     def test_what_to_run_next(self) -> None:
         plan = AgentPlan(more="tasks", tasks=200, attempts=5, trials=1200, usd=340.0)

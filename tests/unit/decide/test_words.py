@@ -25,6 +25,7 @@ from crossgrade.decide import (
     PairingAudit,
     RunDesign,
     Sibling,
+    TrialCost,
     Verdict,
     decide_policy,
     make_design,
@@ -178,12 +179,19 @@ def agentic(make, counts, now):
     for known in (trials, replace(trials, certified=True), replace(trials, unfit="agent-parity: unknown")):
         facts = (ModelFacts(model="b", trials=known),)
         yield good, DecisionSettings(requirements=Requirements(evidence="agentic"), facts=facts)
+    tokens = ModelFacts(model="a", trial_cost=TrialCost(usd=1.25, basis="log"))
+    others = ModelFacts(model="b", trial_cost=TrialCost(usd=0.05, basis="others", of="a"))
+    for facts in ((tokens, others), (tokens,)):
+        yield good, DecisionSettings(requirements=Requirements(evidence="agentic"), facts=facts)
     runs = AgentRuns(
         setup=AgentSetup(agent="harness", agent_version="1", dataset="core", limits="{}"),
         trials=200,
         attempts=(1, 1),
         without_verdict=20,
         failures=(FailureCount(name="parse_error", origin="verifier", trials=20, without_verdict=20),),
+        model_calls=14.5,
+        tool_calls=12,
+        tools={"bash": 10.25, "edit": 1.75},
     )
     named = {"runs": runs, "latency_ms": 60_000}
     yield make(*counts(150, 12, 12, 26), inc=DEAR | named, cand=CHEAP | named), DecisionSettings()

@@ -170,6 +170,57 @@ class TestHarbor:
         results = read_results(trial / "result.json")
         assert (results.amounts["input_tokens"][0], results.amounts["cost_usd"][0]) == (900, 0.02)
 
+    def test_what_the_agent_did_is_in_its_trajectory(self, job: Path) -> None:
+        def call(name: str) -> dict[str, Any]:
+            return {"tool_call_id": "c", "function_name": name, "arguments": {}}
+
+        counted = {"prompt_tokens": 40, "completion_tokens": 5, "cached_tokens": 30, "cost_usd": 0.1}
+        steps = [
+            {"step_id": 1, "source": "user", "message": "do it"},
+            {"step_id": 2, "source": "agent", "message": "", "is_copied_context": True, "metrics": counted},
+            {"step_id": 3, "source": "agent", "message": "", "tool_calls": [call("bash"), call("edit")]},
+            {"step_id": 4, "source": "agent", "message": "", "tool_calls": [call("bash")]},
+            {"step_id": 5, "source": "agent", "message": "done", "llm_call_count": 2},
+        ]
+        for step in steps[2:]:
+            step["metrics"] = counted
+        trial = job / "csv-total__open-y"
+        (trial / "agent").mkdir()
+        document = {"schema_version": "ATIF-v1.7", "agent": {"name": "a"}, "steps": steps}
+        path = trial / "agent" / "trajectory.json"
+        path.write_text(json.dumps(document))
+        change(trial / "result.json", agent_result=None)
+        results = read_results(trial / "result.json")
+        amounts = {name: column[0] for name, column in results.amounts.items()}
+        assert (amounts["model_calls"], amounts["tool_calls"]) == (4, 3)
+        assert (amounts["input_tokens"], amounts["output_tokens"]) == (120, 15)
+        assert amounts["cache_read_input_tokens"] == 90
+        ((_, runs),) = runs_of(results, "open-y").items()
+        assert (runs.model_calls, runs.tool_calls) == (4, 3)
+        assert runs.tools == {"bash": 2, "edit": 1}
+        inner = {"steps": [steps[3]], "subagent_trajectories": [{"steps": [steps[3]]}]}
+        path.write_text(json.dumps({**document, "subagent_trajectories": [inner]}))
+        ((_, runs),) = runs_of(read_results(trial / "result.json"), "open-y").items()
+        assert (runs.model_calls, runs.tools) == (6, {"bash": 4, "edit": 1})
+        steps[4].pop("metrics")
+        path.write_text(json.dumps(document))
+        assert "input_tokens" not in read_results(trial / "result.json").amounts
+        # What is no trajectory is a gap, and the trial counts all the same.
+        steps[4]["llm_call_count"] = -1
+        path.write_text(json.dumps(document))
+        assert "model_calls" not in read_results(trial / "result.json").amounts
+
+    def test_means_are_over_the_trials_that_tell(self, job: Path) -> None:
+        for trial, tools in (("csv-total", ["bash"] * 3), ("git-restore", ["edit"])):
+            steps = [{"source": "agent", "tool_calls": [{"function_name": name}]} for name in tools]
+            (job / f"{trial}__open-y" / "agent").mkdir()
+            (job / f"{trial}__open-y" / "agent" / "trajectory.json").write_text(json.dumps({"steps": steps}))
+        (runs,) = runs_of(read_results(job), "open-y").values()
+        assert (runs.trials, runs.model_calls, runs.tool_calls) == (5, 2, 2)
+        assert runs.tools == {"bash": 1.5, "edit": 0.5}
+        (others,) = runs_of(read_results(job), "proprietary-x").values()
+        assert (others.model_calls, others.tool_calls, others.tools) == (None, None, {})
+
     def test_a_trajectory_of_two_gigabytes_is_a_gap(self, job: Path) -> None:
         trial = job / "csv-total__open-y"
         (trial / "agent").mkdir()
@@ -179,6 +230,55 @@ class TestHarbor:
         results = read_results(job)
         assert len(results) == 10
         assert np.isnan(results.amounts["input_tokens"]).sum() == 1
+
+
+@pytest.mark.parametrize("release", ["0.26.0", "0.9.0"])
+class TestRealHarbor:
+    """What two releases of Harbor wrote, whose results have other fields."""
+
+    def test_its_own_agents(self, agents: Path, release: str) -> None:
+        results = read_results(agents / f"harbor-{release}" / "oracle-and-nop")
+        assert results.workload_names == ("tasks",)
+        assert results.stated_means == {"oracle": 1, "nop": 0}
+        for model, solved in (("oracle", 1), ("nop", 0)):
+            ((setup, runs),) = runs_of(results, model).items()
+            assert (setup.agent, setup.agent_version, setup.dataset) == (model, "1.0.0", "tasks")
+            assert (runs.trials, runs.attempts, runs.without_verdict, runs.failures) == (5, (1, 1), 0, ())
+            rows = results.models.codes == results.model_names.index(model)
+            assert set(results.score[rows]) == {solved}
+        assert np.isfinite(results.amounts["latency_ms"]).all()
+        assert len(results.labels["prompt_digest"].names) == 5
+
+    def test_what_failed(self, agents: Path, release: str) -> None:
+        job = agents / f"harbor-{release}" / "failures"
+        results = read_results(job)
+        (runs,) = runs_of(results, "oracle").values()
+        assert {(each.origin, each.name, each.without_verdict) for each in runs.failures} == {
+            ("agent", "AgentTimeoutError", 0),
+            ("verifier", "RewardFileNotFoundError", 1),
+        }
+        scores = dict(zip(results.samples.names, results.score.tolist(), strict=True))
+        assert (scores["slow"], scores["broken"], scores["odd-reward"]) == (0, 0, 3.7)
+        # The means of these jobs count a trial without a reward differently: as nothing, and as 0.
+        assert results.stated_means["oracle"] == pytest.approx(3.7 / 3 if release == "0.26.0" else 3.7 / 4)
+
+    def test_a_headline_of_other_trials(self, agents: Path, release: str, tmp_path: Path) -> None:
+        job = Path(shutil.copytree(agents / f"harbor-{release}" / "oracle-and-nop", tmp_path / "job"))
+        stats = json.loads((job / "result.json").read_text())["stats"]
+        stats["evals"]["nop__tasks"]["metrics"] = [{"mean": 0.6}]
+        change(job / "result.json", stats=stats)
+        evidence = pair(read_results(job), incumbent="oracle")
+        assert evidence.candidates[0].stated_mean == 0.6
+
+
+def test_an_api_that_failed_in_an_older_release_leaves_no_verdict(agents: Path, tmp_path: Path) -> None:
+    job = Path(shutil.copytree(agents / "harbor-0.9.0" / "failures", tmp_path / "job"))
+    (slow,) = job.glob("slow__*/result.json")
+    failed = json.loads(slow.read_text())["exception_info"]
+    for name, counts in (("RateLimitError", False), ("AgentTimeoutError", True), ("SomethingNew", True)):
+        change(slow, exception_info={**failed, "exception_type": name})
+        (runs,) = runs_of(read_results(job), "oracle").values()
+        assert runs.without_verdict == 2 - counts
 
 
 class TestTerminalBench:
@@ -312,7 +412,7 @@ class TestSweBench:
         assert results.stated_means == {"x": 0.528, "y": 0.4}
         ((setup, runs),) = runs_of(results, "x").items()
         assert setup == AgentSetup(agent="mini-swe-agent", agent_version="1.0.0", dataset="bash-only")
-        assert runs.trials == 10
+        assert (runs.trials, runs.model_calls, runs.tool_calls) == (10, 12, None)
         evidence = pair(results, incumbent="y")
         assert evidence.candidates[0].stated_mean == 0.528
 
@@ -320,8 +420,14 @@ class TestSweBench:
 class TestTauBench:
     def test_the_first_release(self, tmp_path: Path) -> None:
         path = tmp_path / "tool-calling.json"
+        traj = [
+            {"role": "user", "content": "Book it."},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "book"}}]},
+            {"role": "tool", "content": "booked"},
+            {"role": "assistant", "content": "Done."},
+        ]
         rows = [
-            {"task_id": 0, "reward": 1.0, "info": {}, "traj": [], "trial": 0},
+            {"task_id": 0, "reward": 1.0, "info": {}, "traj": traj, "trial": 0},
             {"task_id": 0, "reward": 0.0, "info": {}, "traj": [], "trial": 1},
             {"task_id": 1, "reward": 0.0, "info": {"error": "RateLimit"}, "traj": [], "trial": 0},
         ]
@@ -329,6 +435,8 @@ class TestTauBench:
         results = read_results({"m": path})
         assert results.score.tolist()[:2] == [1, 0]
         assert results.error.tolist() == [False, False, True]
+        (runs,) = runs_of(results, "m").values()
+        assert (runs.model_calls, runs.tool_calls, runs.tools) == (2, 1, {"book": 1})
         path.write_text(json.dumps([*rows, rows[0]]))
         check_error(failure({"m": path}), "trials-repeated")
 
@@ -370,7 +478,11 @@ class TestTauBench:
 class TestInspect:
     def test_an_agent_is_known_by_its_tools(self, data_dir: Path, tmp_path: Path) -> None:
         log = json.loads((data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json").read_text())
-        log["samples"][0]["messages"].append({"role": "tool", "content": "ok"})
+        call = {"id": "c", "function": "look_up", "arguments": {}}
+        log["samples"][0]["messages"] += [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "ok"},
+        ]
         log["samples"][1]["limit"] = {"type": "message", "limit": 50}
         log["eval"] |= {"solver": "react", "task_version": 3, "config": {"message_limit": 50, "epochs": 2}}
         log["eval"]["packages"] = {"inspect_ai": "0.3.200"}
@@ -383,6 +495,7 @@ class TestInspect:
             agent="react", agent_version="0.3.200", dataset="tiny@3", limits='{"message_limit":50}'
         )
         assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
+        assert runs.tools == {"look_up": 0.5}
 
     def test_answers_are_no_runs(self, data_dir: Path) -> None:
         results = read_results(data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json", metric="match")
@@ -411,6 +524,15 @@ class TestTable:
         again = read_results(tmp_path / "runs.csv")
         for model in results.model_names:
             assert runs_of(again, model) == runs_of(results, model)
+
+    def test_a_column_of_tools_that_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "rows.csv"
+        path.write_text(
+            "item_id,model,score,agent,model_calls,tool_calls,tool_counts\n"
+            'a,m,1,x,3,2,"{""bash"": 2}"\nb,m,1,x,1,0,none\nc,m,1,x,,,\n'
+        )
+        (runs,) = runs_of(read_results(path), "m").values()
+        assert (runs.model_calls, runs.tool_calls, runs.tools) == (2, 1, {"bash": 1})
 
     def test_a_failure_that_is_no_text(self, tmp_path: Path) -> None:
         path = tmp_path / "rows.jsonl"

@@ -1,16 +1,17 @@
 """Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from crossgrade.domain import AgentSetup, Usage
+from crossgrade.domain import AgentSetup, AgentWork, Usage, failure_label, read_failure
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
 from crossgrade.workloads.files import as_number, decode_document, files_below, first_bytes, read_whole
-from crossgrade.workloads.files.limits import MIB
+from crossgrade.workloads.importers.atif import Trajectory, read_trajectory
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import (
     Trial,
@@ -23,8 +24,10 @@ from crossgrade.workloads.importers.trials import (
 
 RESULT = "result.json"
 _TRAJECTORY = Path("agent", "trajectory.json")
-_LARGEST_TRAJECTORY = 64 * MIB
 _MOST_LEVELS = 3
+_SEVERAL = 2
+"""Rewards of a trial from which on it is not known of which one a job states the mean."""
+
 _PATTERNS = (RESULT, f"*/{RESULT}", f"*/*/{RESULT}")
 _MARKS = (b'"n_total_trials"', b'"trial_name"')
 _HEAD_BYTES = 64 * 1024
@@ -101,7 +104,12 @@ class _Kind(msgspec.Struct):
     trial_name: str | None = None
 
 
+class _EvalStats(msgspec.Struct):
+    metrics: list[dict[str, Any]] = []
+
+
 class _Stats(msgspec.Struct):
+    evals: dict[str, _EvalStats] = {}
     n_completed_trials: int | None = None
     n_running_trials: int = 0
     n_pending_trials: int = 0
@@ -111,17 +119,6 @@ class _Job(msgspec.Struct):
     n_total_trials: int
     finished_at: str | None = None
     stats: _Stats = msgspec.field(default_factory=_Stats)
-
-
-class _FinalMetrics(msgspec.Struct):
-    total_prompt_tokens: int | None = None
-    total_completion_tokens: int | None = None
-    total_cached_tokens: int | None = None
-    total_cost_usd: float | None = None
-
-
-class _Trajectory(msgspec.Struct):
-    final_metrics: _FinalMetrics | None = None
 
 
 def is_harbor(path: Path, head: bytes) -> bool:
@@ -148,17 +145,39 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
     folder = request.path if request.path.is_dir() else request.path.parent
     trials: list[Trial] = []
     models: set[str] = set()
+    jobs: dict[Path, _Job] = {}
+    evals: defaultdict[tuple[Path, str], list[Trial]] = defaultdict(list)
     for path in files_below(folder, RESULT, levels=_MOST_LEVELS):
         data = read_whole(path, request.limits)
         # Most files are of trials: only what looks like a job is decoded to see whether it is one.
         if _MARKS[0] in data and decode_document(data, _Kind, path=path).trial_name is None:
-            _check_finished(request, path, decode_document(data, _Job, path=path))
+            jobs[path.parent] = decode_document(data, _Job, path=path)
+            _check_finished(request, path, jobs[path.parent])
             continue
         result = decode_document(data, _Result, path=path)
         models.add(str(_named_model(result)))
         trials.append(_trial(request, path, result))
+        if len((result.verifier_result or _VerifierResult()).rewards or ()) < _SEVERAL:
+            evals[path.parent.parent, _eval_key(result)].append(trials[-1])
     request.check_models(models)
     add_trials(request, columns, trials)
+    for (job, key), members in evals.items():
+        mean = _stated_mean(jobs[job].stats.evals.get(key)) if job in jobs else None
+        if mean is not None:
+            columns.state(members[0].model, mean, len(members))
+
+
+def _eval_key(result: _Result) -> str:
+    """Return under which name a job sums up the trials of an agent, a model and a dataset."""
+    info = result.agent_info.model_info
+    parts = (result.agent_info.name, None if info is None else info.name, result.source or "adhoc")
+    return "__".join(each for each in parts if each)
+
+
+def _stated_mean(stats: _EvalStats | None) -> float | None:
+    """Return the mean reward that a job states, None if it states none, or several metrics."""
+    metrics = [] if stats is None else stats.metrics
+    return as_number(metrics[0].get("mean")) if len(metrics) == 1 else None
 
 
 def _check_finished(request: ImportRequest, path: Path, job: _Job) -> None:
@@ -189,7 +208,8 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
     }
     settings = known({k: v for k, v in config.agent.kwargs.items() if k not in _LIMITS})
     failed = result.exception_info
-    usage, cost = _spent(request, path.parent, result.agent_result or _AgentResult())
+    trajectory = read_trajectory(path.parent / _TRAJECTORY, request.limits)
+    usage, cost, work = _spent(result.agent_result or _AgentResult(), trajectory)
     ran = result.agent_execution or _Timing(result.started_at, result.finished_at)
     return Trial(
         task=result.task_name,
@@ -210,16 +230,23 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
         usage=usage,
         cost_usd=dollars(cost),
         seconds=seconds_between(ran.started_at, ran.finished_at),
+        work=work,
         began=f"{result.started_at or ''} {result.trial_name}",
     )
 
 
 def _counts(result: _Result) -> bool:
-    """Say whether the reward counts: by the trial, or by the policy of what failed."""
+    """Say whether the reward counts: by the trial, or by the policy of what failed.
+
+    Releases up to 0.9 have neither. There the reward does not count if what is around the agent failed, which
+    is the policy of later ones.
+    """
     if result.reward_valid is not None:
         return result.reward_valid
     failed = result.exception_info
-    return failed is None or failed.policy is None or failed.policy.has_valid_reward
+    if failed is None or failed.policy is not None:
+        return failed is None or failed.policy is None or failed.policy.has_valid_reward
+    return read_failure(failure_label(failed.exception_type) or "unknown:")[0] in {"agent", "unknown"}
 
 
 def _reward(request: ImportRequest, result: _Result) -> float | None:
@@ -230,29 +257,16 @@ def _reward(request: ImportRequest, result: _Result) -> float | None:
     return as_number(found.get(name))
 
 
-def _spent(request: ImportRequest, folder: Path, result: _AgentResult) -> tuple[Usage, float | None]:
-    """Return tokens and cost as the agent reported them, or as its trajectory has them."""
-    cost, tokens = result.cost_usd, result.n_input_tokens
-    if tokens is not None or (metrics := _metrics(request, folder / _TRAJECTORY)) is None:
-        usage = Usage(
-            input_tokens=tokens,
-            output_tokens=result.n_output_tokens,
-            cache_read_input_tokens=result.n_cache_tokens,
-        )
-        return usage, cost
+def _spent(
+    result: _AgentResult, trajectory: Trajectory | None
+) -> tuple[Usage, float | None, AgentWork | None]:
+    """Return tokens and cost as the agent reported them, or as its trajectory has them, and its work."""
     usage = Usage(
-        input_tokens=metrics.total_prompt_tokens,
-        output_tokens=metrics.total_completion_tokens,
-        cache_read_input_tokens=metrics.total_cached_tokens,
+        input_tokens=result.n_input_tokens,
+        output_tokens=result.n_output_tokens,
+        cache_read_input_tokens=result.n_cache_tokens,
     )
-    return usage, metrics.total_cost_usd if cost is None else cost
-
-
-def _metrics(request: ImportRequest, path: Path) -> _FinalMetrics | None:
-    """Return the sums of a trajectory, None if there is none, or it is too large or no trajectory."""
-    try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TRAJECTORY:
-            return None
-        return decode_document(read_whole(path, request.limits), _Trajectory, path=path).final_metrics
-    except (OSError, DataError):
-        return None
+    if trajectory is None:
+        return usage, result.cost_usd, None
+    cost = trajectory.cost_usd if result.cost_usd is None else result.cost_usd
+    return usage if usage.input_tokens is not None else trajectory.usage, cost, trajectory.work

@@ -13,6 +13,7 @@ from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text, text_digest
 from crossgrade.workloads.files import ZipArchive, as_number, as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
+from crossgrade.workloads.importers.trials import chat_work
 
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 _ATTACHMENTS = ("attachment://", "tc://")
@@ -198,6 +199,7 @@ def _answer(request: ImportRequest, log: _Log, sample: _Sample, model: str, sett
         latency_ms=_latency_ms(sample),
         setup=AgentSetup() if _is_run(sample) else None,
         failure=_failure(sample) if _is_run(sample) else None,
+        work=chat_work(sample.messages) if _is_run(sample) else None,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from crossgrade.domain import AgentSetup
+from crossgrade.domain import AgentSetup, AgentWork
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.files import as_number, decode_document, decode_line, read_whole
@@ -96,6 +96,7 @@ def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board,
                 setup=setup,
                 reward=None if each.resolved is None else float(each.resolved),
                 cost_usd=dollars(each.cost),
+                work=None if each.api_calls is None else AgentWork(model_calls=round(each.api_calls)),
             )
             for instance, each in (row.per_instance_details or {}).items()
         ]

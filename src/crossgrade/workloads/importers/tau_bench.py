@@ -10,7 +10,14 @@ from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns, settings_text
 from crossgrade.workloads.files import as_text, decode_document, read_whole
 from crossgrade.workloads.importers.request import ImportRequest
-from crossgrade.workloads.importers.trials import Trial, add_trials, dollars, known, model_name
+from crossgrade.workloads.importers.trials import (
+    Trial,
+    add_trials,
+    chat_work,
+    dollars,
+    known,
+    model_name,
+)
 
 # Such a conversation was never one that could be scored; tau2-bench leaves it out of its means.
 _UNSCORED = {"infrastructure_error", "unexpected_error"}
@@ -22,6 +29,7 @@ class _Episode(msgspec.Struct):
     reward: float | None = None
     trial: int = 0
     info: Any = None
+    traj: list[Any] | None = None
 
 
 class _Reward(msgspec.Struct):
@@ -37,6 +45,7 @@ class _Simulation(msgspec.Struct):
     agent_cost: float | None = None
     duration: float | None = None
     start_time: str | None = None
+    messages: list[Any] | None = None
 
 
 class _Agent(msgspec.Struct):
@@ -105,6 +114,7 @@ def _episode(request: ImportRequest, episode: _Episode) -> Trial:
         attempt=episode.trial + 1,
         name=f"{episode.task_id} {episode.trial}",
         failure="infrastructure_error" if failed else None,
+        work=chat_work(episode.traj) if episode.traj else None,
     )
 
 
@@ -142,5 +152,6 @@ def _simulation(request: ImportRequest, info: _Info, run: _Simulation) -> Trial:
         settings=as_text(settings_text(settings)) if settings else None,
         cost_usd=dollars(run.agent_cost),
         seconds=run.duration,
+        work=chat_work(run.messages) if run.messages else None,
         began=run.start_time or "",
     )

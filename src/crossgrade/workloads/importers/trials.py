@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from crossgrade.domain import AgentSetup, ScoredAnswer, Usage, failure_label
+from crossgrade.domain import AgentSetup, AgentWork, ScoredAnswer, Usage, failure_label
 from crossgrade.domain.agents import FailureOrigin
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns
@@ -40,6 +40,7 @@ class Trial:
     usage: Usage = field(default_factory=Usage)
     cost_usd: Decimal | None = None
     seconds: float | None = None
+    work: AgentWork | None = None
     began: str = ""
 
 
@@ -78,6 +79,7 @@ def _answer(trial: Trial, attempt: int) -> ScoredAnswer:
         usage=trial.usage,
         cost_usd=trial.cost_usd,
         latency_ms=None if trial.seconds is None else trial.seconds * 1000,
+        work=trial.work,
     )
 
 
@@ -127,6 +129,29 @@ def dollars(value: float | None) -> Decimal | None:
     except InvalidOperation:
         return None
     return found if found is not None and found.is_finite() and found >= 0 else None
+
+
+def chat_work(messages: Iterable[object]) -> AgentWork:
+    """Return what an agent did, from the messages of its conversation.
+
+    A call of a tool names it as OpenAI does (`function.name`), as Inspect does (`function`) or in `name`.
+    """
+    answers, tools = 0, Counter[str]()
+    for message in messages:
+        if not isinstance(message, Mapping) or message.get("role") != "assistant":
+            continue
+        answers += 1
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
+            tools[_tool_name(call)] += 1
+    return AgentWork(model_calls=answers, tools=dict(tools))
+
+
+def _tool_name(call: object) -> str:
+    named = call if isinstance(call, Mapping) else {}
+    function = named.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else function or named.get("name")
+    return name if isinstance(name, str) and name else "unknown"
 
 
 def known(values: Mapping[str, object]) -> dict[str, object]:

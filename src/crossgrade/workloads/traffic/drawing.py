@@ -15,7 +15,7 @@ import numpy as np
 
 from crossgrade.catalog import Catalog
 from crossgrade.dialects import CLIENTS, ClientName, uncarried
-from crossgrade.domain import LoggedTraffic
+from crossgrade.domain import EvidenceClass, LoggedTraffic
 from crossgrade.errors import DataError
 from crossgrade.workloads._redact import Redactor, redact_json
 from crossgrade.workloads.files import as_text, canonical
@@ -24,6 +24,7 @@ from crossgrade.workloads.traffic.columns import LogColumns, Run
 from crossgrade.workloads.traffic.databases import opened_sources
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.kinds import schema_of
+from crossgrade.workloads.traffic.loops import LoggedRuns
 from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.reading import Reading
 from crossgrade.workloads.traffic.request import LoggedRequest, merged
@@ -64,7 +65,8 @@ class Drawn:
     holds, by row, the log's request where it was sent with exactly these to the incumbent and nothing was
     redacted: its answer is what a run would pay for. `is_traffic` is false for a file of samples with right
     answers, such as an eval's data: it says nothing of what is asked how often, and of no model. `structured`
-    says by row whether it asked for a JSON schema.
+    says by row whether it asked for a JSON schema. `needs_evidence` is "agentic" where an agent sends the
+    workload's requests.
     """
 
     workload: str
@@ -85,6 +87,7 @@ class Drawn:
     answered: tuple[LoggedRequest | None, ...]
     is_traffic: bool
     structured: tuple[bool, ...]
+    needs_evidence: EvidenceClass | None = None
 
 
 def draw_samples(
@@ -219,7 +222,9 @@ def _drawn(
         raise DataError(
             f"no request of {found.group.name!r} can be asked again: {causes}",
             code="requests-not-repeatable",
-            hint="draw from logs that carry prompts of text without tools; agents keep the incumbent",
+            hint="an agent sends them: run it on tasks, and compare the runs with `crossgrade decide RUNS`"
+            if found.needs_evidence == "agentic"
+            else "draw from logs that carry prompts of text without tools",
         )
     chosen: dict[bytes, tuple[dict[str, Any], LoggedRequest]] = {}
     taken = [requests[each.position] for each in stretches]
@@ -258,6 +263,7 @@ def _drawn(
         traffic=_traffic(found),
         answered=answered,
         is_traffic=is_traffic,
+        needs_evidence=found.needs_evidence,
         structured=tuple(schema_of(request.response_format) is not None for _, request in chosen.values()),
     )
 
@@ -299,7 +305,20 @@ def _traffic(rows: GroupRows) -> LoggedTraffic:
         high=volume.high,
         peak_tokens_per_minute=rows.peak_tokens,
         cache_saving_share=rows.cache_share,
+        **_per_run(rows.runs),
     )
+
+
+def _per_run(runs: LoggedRuns | None) -> dict[str, float]:
+    """Return what a log says of an agent's runs, by the fields of `LoggedTraffic`, as far as it is known."""
+    if runs is None or runs.input_tokens is None or runs.output_tokens is None:
+        return {}
+    found = {
+        "calls_per_run": runs.calls,
+        "input_tokens_per_run": runs.input_tokens,
+        "output_tokens_per_run": runs.output_tokens,
+    }
+    return found if runs.cached_tokens is None else {**found, "cached_tokens_per_run": runs.cached_tokens}
 
 
 def _row(request: LoggedRequest, redactor: Redactor, key: bytes) -> dict[str, Any]:

@@ -14,16 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.workloads.traffic.kinds import Kind, Kinds
+from crossgrade.workloads.traffic.loops import IN_LOOP, NO_TOOLS
 from crossgrade.workloads.traffic.parts import LogPart, ReadingOptions
 from crossgrade.workloads.traffic.reading import PartCounts, PartReader
 from crossgrade.workloads.traffic.request import LoggedRequest, call_of
 from crossgrade.workloads.traffic.turns import (
     has_media,
     inferred_session,
-    is_agentic,
     numbers_of,
     shared_head,
     stated_session,
+    tools_of,
     turns_of,
     unfit,
 )
@@ -55,7 +56,7 @@ ROW = np.dtype(
         ("format", "i1"),
         ("session", "i8"),
         ("cost", "f8"),
-        ("agentic", "i1"),
+        ("tools", "i1"),
         ("media", "i1"),
         ("batch", "i1"),
         ("text", "i1"),
@@ -179,7 +180,7 @@ class _Encoder:
                 0,
                 unfit(request, None, call),
                 False,
-                False,
+                IN_LOOP if request.in_run else NO_TOOLS,
                 False,
                 0,
                 0.0,
@@ -190,7 +191,7 @@ class _Encoder:
             0 if request.session else inferred_session(request, turns),
             unfit(request, turns, call),
             True,
-            is_agentic(request, turns),
+            tools_of(request, turns),
             has_media(turns),
             *shared_head(request, turns),
         )
@@ -215,7 +216,7 @@ _FIELDS = (
     *("id", "output", "model", "provider", "route", "format", "session", "call", "calls"),
 )
 _fields_of = attrgetter(*_FIELDS)
-_READ = ("kind", "session", "unfit", "text", "agentic", "media", "prefix", "prefix_share")
+_READ = ("kind", "session", "unfit", "text", "tools", "media", "prefix", "prefix_share")
 
 
 def _mapped(function: Callable[[_Value], _Result], values: Sequence[_Value]) -> list[_Result]:

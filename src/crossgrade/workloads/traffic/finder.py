@@ -21,6 +21,7 @@ from crossgrade.stats import Interval, mean_interval, plan, proportion_interval,
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import Kind
+from crossgrade.workloads.traffic.loops import NO_TOOLS, evidence_of, logged_runs, loops_among
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 from crossgrade.workloads.traffic.rates import growth as growth_of
 from crossgrade.workloads.traffic.rates import monthly, no_interval
@@ -111,6 +112,8 @@ class Finder:
         latency = self.column("latency")
         latency = latency[~np.isnan(latency)].astype(np.float64)
         session = self.column("session")
+        tools, texts = self.column("tools"), int(self.column("text").sum())
+        loops = loops_among(tools, self.column("text"))
         starts, per_session = np.unique(session[session != 0], return_counts=True)
         return Finding(
             name=self.group.name,
@@ -144,10 +147,11 @@ class Finder:
             calls_per_session=mean_interval(per_session) if len(starts) else no_interval(None, _NO_SESSIONS),
             cost_per_session_usd=self._cost_per_session(spend, session),
             features=features,
-            agentic=proportion_interval(int(self.column("agentic").sum()), int(self.column("text").sum()))
-            if self.column("text").any()
-            else proportion_interval(0, 0),
-            texts=int(self.column("text").sum()),
+            agentic=proportion_interval(int((tools != NO_TOOLS).sum()), loops[1]),
+            loops=proportion_interval(*loops),
+            needs_evidence=evidence_of(*loops),
+            runs=logged_runs(tools, session, self.tokens, spend),
+            texts=texts,
             likelihood=likelihood,
             moves=moves,
             samples=samples,
@@ -187,7 +191,7 @@ class Finder:
         found = [
             name for name, used in (("tools", kind.tools), ("JSON schema", kind.shape == "schema")) if used
         ]
-        if self.column("agentic").any() and "tools" not in found:
+        if self.column("tools").any() and "tools" not in found:
             found.append("tools")
         if self.column("media").any():
             found.append("images or files")

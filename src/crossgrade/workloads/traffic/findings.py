@@ -7,9 +7,11 @@ from typing import Any, Self
 
 import msgspec
 
+from crossgrade.domain import EvidenceClass
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.stats import Interval, Proportion
 from crossgrade.workloads.traffic.kinds import Kind
+from crossgrade.workloads.traffic.loops import LoggedRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,9 @@ class Finding:
     the first year, by the better move: twelve times the saving a month, times the likelihood, less the test
     and its labels (`labels_cost_usd`). `score` is the saving a month times the likelihood, over the cost of
     the test: dollars a dollar. `ends` has the last day of each model that served it, where one is announced.
+    `agentic` is the share of requests in which the model called tools or read what they gave, and `loops` of
+    those in which it read this. `needs_evidence` is "agentic" where they are so many that an agent sends them
+    (`LOOP_SHARE`), and `runs` are its runs.
     """
 
     name: str
@@ -95,6 +100,9 @@ class Finding:
     cost_per_session_usd: Interval
     features: tuple[str, ...]
     agentic: Proportion
+    loops: Proportion
+    needs_evidence: EvidenceClass | None
+    runs: LoggedRuns | None
     texts: int
     likelihood: Likelihood
     moves: tuple[Move, ...]

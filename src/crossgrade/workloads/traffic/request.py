@@ -43,8 +43,9 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     `input` includes the cached tokens, `output` the reasoning ones. `route` is what the team calls the
     application: a route, team, tag or key. `call` is the kind of call in the log's word: a type, an operation
     or a path. `calls` marks a sum of so many requests. `messages` and `tools` are as in OpenAI's chat API.
-    `body` is what the log has of the request's own body, or of its parameters. `cost_usd` is what the log
-    says. `target` is the right answer, in files that are samples and no log.
+    `body` is what the log has of the request's own body, or of its parameters. `in_run` says that the log
+    names the session as a run of an agent. `cost_usd` is what the log says. `target` is the right answer, in
+    files that are samples and no log.
     """
 
     format: str
@@ -78,6 +79,7 @@ class LoggedRequest(msgspec.Struct, kw_only=True, gc=False):
     batch: bool | None = None
     call: str | None = None
     calls: int | None = None
+    in_run: bool | None = None
     target: Any = None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.catalog import Catalog, Successor, successor
-from crossgrade.domain import Offer, Price
+from crossgrade.domain import EvidenceClass, Offer, Price
 from crossgrade.errors import NotFoundError, closest
 from crossgrade.pricing.commitment import Commitment
 from crossgrade.stats import Interval
@@ -23,6 +23,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.kinds import NOTHING
+from crossgrade.workloads.traffic.loops import LoggedRuns, evidence_of, logged_runs, loops_among
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
@@ -79,6 +80,7 @@ class GroupRows:
     cause. `volume` is the number a month of those that can. `peak_tokens` counts the tokens in the busiest
     minute of all that were answered, as far as counts are known (None: no count or no time is).
     `cache_share` is the share of the cost of those that can be samples that caching would save.
+    `needs_evidence` and `runs` are as in a `Finding`, over all that were answered.
     """
 
     group: Group
@@ -91,6 +93,8 @@ class GroupRows:
     span: tuple[float, float] | None
     peak_tokens: int | None = None
     cache_share: float | None = None
+    needs_evidence: EvidenceClass | None = None
+    runs: LoggedRuns | None = None
 
 
 class Scanner:
@@ -220,6 +224,7 @@ class Scanner:
         unfit = self._column("unfit")
         causes = np.bincount(unfit[served], minlength=len(CAUSES) + 1).tolist()
         wanted = served & (unfit == 0)
+        tools = self._column("tools")[served]
         at = self._column("at")
         return GroupRows(
             group=groups[number],
@@ -232,6 +237,13 @@ class Scanner:
             span=self.span,
             peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
             cache_share=self._thrifty(groups[number], spend, wanted).cache_share,
+            needs_evidence=evidence_of(*loops_among(tools, self._column("text")[served])),
+            runs=logged_runs(
+                tools,
+                self._column("session")[served],
+                {name: self._column(name)[served] for name in ("input", "cached", "output")},
+                spend[served],
+            ),
         )
 
     def _thrifty(self, found: Group, spend: NDArray[np.float64], rows: NDArray[np.bool_]) -> Thrifty:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossgrade.workloads.traffic.chat import plain, role_of
+from crossgrade.workloads.traffic.loops import CALLS_TOOLS, IN_LOOP, NO_TOOLS
 from crossgrade.workloads.traffic.request import ASKABLE, LoggedRequest
 
 CAUSES = (
@@ -28,6 +29,25 @@ _MEDIA = frozenset(
     {"image", "image_url", "input_image", "input_audio", "audio", "file", "input_file", "document"}
 )
 _TEXTS = frozenset({"text", "input_text"})
+_RESULT_ROLES = frozenset({"tool", "function"})
+_RESULTS = frozenset(
+    {
+        "computer_call_output",
+        "custom_tool_call_output",
+        "function_call_output",
+        "functionResponse",
+        "local_shell_call_output",
+        "mcp_tool_result",
+        "tool_call_response",
+        "tool_result",
+        "toolResult",
+    }
+)
+"""Types of parts and items in which the model reads what a tool gave, in any API."""
+
+_CALLS = frozenset(
+    {"custom_tool_call", "function_call", "functionCall", "mcp_tool_use", "tool_call", "tool_use", "toolUse"}
+)
 _NONE = bytes(8)
 _SYSTEM_AMONG, _QUESTION_AMONG = 2, 8
 """The system prompt is among so many messages, and so is the first text of the user."""
@@ -40,8 +60,8 @@ class Turns:
     `system` is the system prompt, and `question` the user's first text, which says what the conversation is
     about. `last` is the text of the last message if it is the user's. `characters` counts those of all texts.
     `roles` has None for a message that names none, `parts` the types of parts (None: none) of messages that
-    are no single text. `uses_tools` says that the model called tools or read what they gave. `is_whole` says
-    that every message is an object.
+    are no single text. `uses_tools` says that the model called tools or read what they gave, and
+    `reads_tools` that it read this. `is_whole` says that every message is an object.
     """
 
     system: str | None
@@ -51,6 +71,7 @@ class Turns:
     roles: set[str | None]
     parts: set[str | None]
     uses_tools: bool
+    reads_tools: bool
     is_whole: bool
 
 
@@ -59,7 +80,7 @@ def turns_of(messages: Iterable[Any]) -> Turns:
     system = question = last = None
     has_system = has_question = uses_tools = False
     is_whole, characters = True, 0
-    roles, parts = set[str | None](), set[str | None]()
+    roles, parts, items = set[str | None](), set[str | None](), set[str | None]()
     for at, message in enumerate(messages):
         if not isinstance(message, dict):
             is_whole = False
@@ -70,16 +91,19 @@ def turns_of(messages: Iterable[Any]) -> Turns:
             parts.update(_kind_of(part) for part in content if isinstance(part, dict))
         characters += len(said or "")
         roles.add(role)
+        if role is None and isinstance(kind := message.get("type"), str):
+            items.add(kind)
         last = said if role == "user" else None
         if role == "user" and not has_question and at < _QUESTION_AMONG:
             question, has_question = said, True
         elif role in _SYSTEM_ROLES and not has_system and at < _SYSTEM_AMONG:
             system, has_system = said, True
-        elif role == "tool":
-            uses_tools = True
         if message.get("tool_calls"):
             uses_tools = True
-    return Turns(system, question, last, characters, roles, parts, uses_tools, is_whole)
+    kinds = items | parts
+    reads_tools = not (_RESULT_ROLES.isdisjoint(roles) and _RESULTS.isdisjoint(kinds))
+    uses_tools = uses_tools or reads_tools or not _CALLS.isdisjoint(kinds)
+    return Turns(system, question, last, characters, roles, parts, uses_tools, reads_tools, is_whole)
 
 
 def _kind_of(part: dict[Any, Any]) -> str | None:
@@ -91,6 +115,13 @@ def _kind_of(part: dict[Any, Any]) -> str | None:
 def is_agentic(request: LoggedRequest, turns: Turns) -> bool:
     """Return whether the model called tools, or read what they gave."""
     return turns.uses_tools or bool(request.tool_calls)
+
+
+def tools_of(request: LoggedRequest, turns: Turns) -> int:
+    """Return what a request has to do with tools: a number of `loops`."""
+    if turns.reads_tools or request.in_run:
+        return IN_LOOP
+    return CALLS_TOOLS if is_agentic(request, turns) else NO_TOOLS
 
 
 def has_media(turns: Turns) -> bool:
@@ -107,7 +138,7 @@ def unfit(request: LoggedRequest, turns: Turns | None, call: str) -> int:
         return 5
     if turns is None:
         return len(CAUSES)
-    if request.tools or is_agentic(request, turns) or "function" in turns.roles:
+    if request.tools or is_agentic(request, turns):
         return 1
     if not turns.parts <= _TEXTS:
         return 2

@@ -93,7 +93,7 @@ def _take_texts(found: LoggedRequest, each: Mapping[str, Any]) -> None:
         found.messages = [{"role": "user", "content": prompt}]
         if system := text(each.get("system")):
             found.messages.insert(0, {"role": "system", "content": system})
-    found.tools = listing(each.get("tools"))
+    found.tools, found.tool_calls = listing(each.get("tools")), listing(each.get("tool_calls"))
     found.response_format = mapping(each.get("response_format")) or None
     found.temperature = number(each.get("temperature"))
     found.max_tokens = count(each.get("max_tokens"))

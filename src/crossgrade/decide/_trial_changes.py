@@ -1,0 +1,88 @@
+"""Trials of the team's agent that would change a verdict, and what they cost."""
+
+from collections.abc import Iterator
+
+from crossgrade.decide._agent_records import TrialCost
+from crossgrade.decide._records import Remark
+from crossgrade.decide._requirements import AGENT_TRIALS
+from crossgrade.decide._sentence import Findings
+
+WANTED_TRIALS = 400
+"""Trials of each model that are proposed where there are none: 80 tasks of 5 attempts."""
+
+_WANTED = (
+    "run your agent with the incumbent and each candidate on the same tasks, alike in version and limits, "
+    "and name the runs as `trials` of the workload. Some 80 tasks of 5 attempts (400 trials of each model) "
+    "certify a retention of 0.95 at a floor of 0.85 in some 40 % of cases, and `crossgrade plan SCORE "
+    "--attempts 5` says how many would do."
+)
+_BASES = {
+    "trials": "as its trials cost",
+    "tokens": "at the tokens of its trials",
+    "others": "at the tokens of trials with {of}",
+    "log": "at the tokens of a run in the log",
+}
+
+
+def trial_changes(found: Findings) -> Iterator[Remark]:
+    """Yield what trials of the agent would change the verdict, and what they cost."""
+    if AGENT_TRIALS in found.missing:
+        what = f"{AGENT_TRIALS[:1].upper()}{AGENT_TRIALS[1:]}"
+        yield Remark("evidence-imported", f"{what} of your own: {_WANTED}")
+        for candidate in found.view.evidence.candidates:
+            yield from _cost_changes(found, candidate.model)
+    yield from _more_changes(found)
+
+
+def _more_changes(found: Findings) -> Iterator[Remark]:
+    """Yield the further trials that would settle the candidates that trials leave open."""
+    facts = {each.model: each for each in found.view.settings.facts}
+    for check in found.checks:
+        if check.name != AGENT_TRIALS or check.met is not None or found.missing:
+            continue
+        trials = facts[check.candidate].trials if check.candidate in facts else None
+        plans = () if trials is None or trials.unfit is not None else trials.plans
+        text = f"Trials of the agent with {check.candidate} and the incumbent, alike and recent."
+        if plans:
+            best = plans[0]
+            price = "" if best.usd is None else f", about ${best.usd:,.0f}"
+            text = (
+                f"{best.trials:,} more trials of the agent with {check.candidate} and the incumbent "
+                f"({best.attempts} attempts at {best.tasks:,} tasks{price})."
+            )
+        yield Remark("trials-run", text, candidate=check.candidate, requirement=check.name)
+        if not plans:
+            yield from _cost_changes(found, check.candidate)
+
+
+def _cost_changes(found: Findings, candidate: str) -> Iterator[Remark]:
+    """Yield what trials of both models cost, or how to learn it."""
+    facts = {each.model: each.trial_cost for each in found.view.settings.facts}
+    models = (found.incumbent, candidate)
+    costs = [facts.get(model) for model in models]
+    known = [each for each in costs if each is not None]
+    said = [_each(model, cost) for model, cost in zip(models, costs, strict=True) if cost is not None]
+    unknown = [model for model, cost in zip(models, costs, strict=True) if cost is None]
+    learn = f"What a trial costs with {' and '.join(unknown)} is not known: ten trials show it."
+    if not known:
+        text = learn
+    elif unknown:
+        text = (
+            f"{WANTED_TRIALS} trials cost about {_usd(WANTED_TRIALS * known[0].usd)} with {said[0]}. {learn}"
+        )
+    else:
+        total = _usd(WANTED_TRIALS * sum(each.usd for each in known))
+        text = (
+            f"{WANTED_TRIALS} trials of each of {models[0]} and {models[1]} cost about {total}: "
+            f"{said[0]}, {said[1]}."
+        )
+    yield Remark("trials-cost", text, candidate=candidate, requirement=AGENT_TRIALS)
+
+
+def _each(model: str, cost: TrialCost) -> str:
+    return f"{_usd(cost.usd)} a trial with {model} ({_BASES[cost.basis].format(of=cost.of)})"
+
+
+def _usd(amount: float) -> str:
+    digits = 0 if amount >= 100 else 2 if amount >= 0.01 else 4
+    return f"${amount:,.{digits}f}"
