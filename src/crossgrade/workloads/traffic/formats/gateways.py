@@ -93,10 +93,7 @@ def own_record(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None: 
         cost_usd=dollars(row.get("cost_usd")),
         route=first_text(row.get("route"), row.get("team"), row.get("key")),
         session=text(row.get("run")),
-<<<<<<< HEAD
-=======
         in_run=text(row.get("run")) is not None,
->>>>>>> r3
     )
 
 
