@@ -49,7 +49,7 @@ class Desk:
     """
 
     def __init__(self) -> None:
-        self._models: dict[int, OpenModel] = {}
+        self._models: dict[int, HeldModel] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._answered: list[Answered] = []
         self._is_pressing = False
@@ -63,7 +63,7 @@ class Desk:
         (`connect-failed`) if the model's address is this node's own and nothing listens.
         """
         key, offer, options = model
-        opened = self._models.setdefault(key, OpenModel(offer, options))
+        opened = self._models.setdefault(key, HeldModel(offer, options))
         provider = await opened.ready()
         if provider.base_url is not None:
             await _check_loopback(provider.base_url, offer.provider)
@@ -130,7 +130,7 @@ class Desk:
             self._changed.notify_all()
 
 
-class OpenModel:
+class HeldModel:
     """A model that is opened when it is first needed."""
 
     def __init__(self, offer: Offer, options: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
 from crossgrade.project import Project
 from crossgrade.project._ray import _caller, _sizes
-from crossgrade.project._ray_desk import Desk, DeskFacts, OpenModel
+from crossgrade.project._ray_desk import Desk, DeskFacts, HeldModel
 from crossgrade.project._ray_models import DeskLostError, Mailbox, ModelOnNodes, Place, open_on_nodes
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
@@ -59,7 +59,7 @@ class Node:
             return await self.desk.exchange(argument)
         if isinstance(self.facts, Exception):
             raise self.facts
-        opened = OpenModel(OFFER, {})
+        opened = HeldModel(OFFER, {})
         opened._provider = self  # type: ignore[assignment]  # of a provider only `ask` is called here
         self.desk._models[argument[0]] = opened
         return self.facts
