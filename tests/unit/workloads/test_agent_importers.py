@@ -497,6 +497,16 @@ class TestInspect:
         assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
         assert runs.tools == {"look_up": 0.5}
 
+    def test_a_real_agent(self, agents: Path) -> None:
+        results = read_results(agents / "inspect-0.3.285")
+        ((setup, runs),) = runs_of(results, "mockllm/weak").items()
+        assert setup == AgentSetup(
+            agent="react", agent_version="0.3.285", dataset="trains@1", limits='{"message_limit":8}'
+        )
+        assert (runs.trials, runs.attempts, runs.tools) == (3, (1, 1), {"look_up": pytest.approx(2 / 3)})
+        assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
+        assert results.stated_means == {"mockllm/weak": pytest.approx(2 / 3)}
+
     def test_answers_are_no_runs(self, data_dir: Path) -> None:
         results = read_results(data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json", metric="match")
         assert not runs_of(results, results.model_names[0])
