@@ -232,9 +232,9 @@ class TestHarbor:
         assert np.isnan(results.amounts["input_tokens"]).sum() == 1
 
 
-@pytest.mark.parametrize("release", ["0.26.0", "0.9.0"])
+@pytest.mark.parametrize("release", ["0.26.0", "0.9.0", "0.3.0"])
 class TestRealHarbor:
-    """What two releases of Harbor wrote, whose results have other fields."""
+    """What three releases of Harbor wrote, whose results have other fields."""
 
     def test_its_own_agents(self, agents: Path, release: str) -> None:
         results = read_results(agents / f"harbor-{release}" / "oracle-and-nop")
