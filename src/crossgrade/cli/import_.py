@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from crossgrade.workloads import Results
 
 
+_CLOSE = 0.005
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="RESULTS…")
 @click.option(
@@ -68,7 +71,7 @@ def command(
             _print_runs(runs)
     _note_unknown(runs)
     for row in rows:
-        if row["stated"] is not None and row["mean"] is not None and abs(row["stated"] - row["mean"]) > 0.005:
+        if row["stated"] is not None and row["mean"] is not None and not _agree(row):
             note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")
     if path is not None:
         write_results(results, path)
@@ -170,6 +173,13 @@ def _note_unknown(runs: list[dict[str, Any]]) -> None:
             "models' are declared to be the same (--declare-equal)",
             code="agent-setup-unknown",
         )
+
+
+def _agree(row: dict[str, Any]) -> bool:
+    """Return whether the mean that a source states is that of its items, with errors left out or as 0."""
+    scored = row["rows"] - row["errors"] - row["unscored"]
+    with_errors = row["mean"] * scored / max(scored + row["errors"], 1)
+    return any(abs(row["stated"] - mean) <= _CLOSE for mean in (row["mean"], with_errors))
 
 
 def _rounded(value: float | None) -> float | None:

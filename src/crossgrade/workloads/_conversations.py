@@ -23,12 +23,16 @@ _ATTACHMENTS = ("attachment://", "tc://")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """An agent's whole run as messages in the form of OpenAI's chat API, and the tools that it had."""
+    """An agent's whole run as messages in the form of OpenAI's chat API, and the tools that it had.
+
+    `actions` has the calls that the model made at each of its messages, where these do not show them all.
+    """
 
     id: str
     model: str | None
     messages: Sequence[Mapping[str, Any]]
     tools: Sequence[Mapping[str, Any]]
+    actions: Sequence[Sequence[Mapping[str, Any]]] | None = None
 
 
 class _ToolCall(msgspec.Struct):
@@ -69,6 +73,7 @@ class _Trajectory(msgspec.Struct):
 class _Event(msgspec.Struct):
     event: str = ""
     tools: list[dict[str, Any]] = []
+    output: dict[str, Any] | None = None
 
 
 class _Sample(msgspec.Struct):
@@ -169,11 +174,17 @@ def read_inspect_runs(path: Path, limits: FileLimits) -> Iterator[Conversation]:
 
 
 def _inspected(model: str | None, sample: _Sample) -> Conversation:
-    tools = next((each.tools for each in sample.events if each.event == "model" and each.tools), [])
+    calls = [each for each in sample.events if each.event == "model"]
+    tools = next((each.tools for each in calls if each.tools), [])
+    messages = [_chat(each, sample.attachments) for each in sample.messages]
+    # Agents take the call that hands in the answer out of the messages: the answers of the model have it.
+    actions = [_chat(_said(each), sample.attachments).get("tool_calls", []) for each in calls]
+    answers = sum(each["role"] == "assistant" for each in messages)
     return Conversation(
         id=f"{sample.id}" if sample.epoch == 1 else f"{sample.id} ({sample.epoch})",
         model=model,
-        messages=[_chat(each, sample.attachments) for each in sample.messages],
+        messages=messages,
+        actions=actions if len(actions) == answers else None,
         tools=[
             {
                 "type": "function",
@@ -186,6 +197,14 @@ def _inspected(model: str | None, sample: _Sample) -> Conversation:
             for tool in tools
         ],
     )
+
+
+def _said(event: _Event) -> Mapping[str, Any]:
+    """Return the message with which the model answered a call; an empty one if it failed."""
+    choices = (event.output or {}).get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, Mapping) else None
+    return message if isinstance(message, Mapping) else {}
 
 
 def _chat(message: Mapping[str, Any], attachments: Mapping[str, str]) -> dict[str, Any]:

@@ -132,10 +132,12 @@ def _keep(runs: list[RecordedRun], left: Counter[str], read: Any) -> None:
 
 def _of_conversation(found: Conversation) -> RecordedRun:
     steps = []
-    for at, message in enumerate(found.messages):
-        if message.get("role") == "assistant" and at:
-            body = {"model": "recorded", "messages": list(found.messages[:at]), "tools": list(found.tools)}
-            steps.append((body, "openai", message.get("tool_calls") or (), None))
+    answers = (at for at, message in enumerate(found.messages) if message.get("role") == "assistant")
+    for number, at in enumerate(answers):
+        calls = found.messages[at].get("tool_calls") if found.actions is None else found.actions[number]
+        body = {"model": "recorded", "messages": list(found.messages[:at]), "tools": list(found.tools)}
+        if at:
+            steps.append((body, "openai", calls or (), None))
     return _run(found.id, found.model, steps)
 
 

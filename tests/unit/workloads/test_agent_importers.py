@@ -232,9 +232,9 @@ class TestHarbor:
         assert np.isnan(results.amounts["input_tokens"]).sum() == 1
 
 
-@pytest.mark.parametrize("release", ["0.26.0", "0.9.0"])
+@pytest.mark.parametrize("release", ["0.26.0", "0.9.0", "0.3.0"])
 class TestRealHarbor:
-    """What two releases of Harbor wrote, whose results have other fields."""
+    """What three releases of Harbor wrote, whose results have other fields."""
 
     def test_its_own_agents(self, agents: Path, release: str) -> None:
         results = read_results(agents / f"harbor-{release}" / "oracle-and-nop")
@@ -376,6 +376,47 @@ class TestSweBench:
         }
         check_error(failure(path), "model-not-named-in-results")
 
+    def test_a_report_says_what_the_environment_failed(self, tmp_path: Path) -> None:
+        report = {
+            "submitted_ids": ["a", "b", "c", "d"],
+            "resolved_ids": ["a"],
+            "unresolved_ids": ["b", "c"],
+            "error_ids": ["d"],
+            "infra_failure_ids": ["b", "d"],
+            "ambiguous_failure_ids": ["c"],
+            "failure_reasons": {"b": "disk_full", "c": "test_crash", "d": "disk_full"},
+            "schema_version": 2,
+        }
+        path = tmp_path / "model.run.json"
+        path.write_text(json.dumps(report))
+        results = read_results({"m": path})
+        assert [None if np.isnan(score) else score for score in results.score.tolist()] == [1, None, 0, None]
+        (runs,) = runs_of(results, "m").values()
+        assert {(each.origin, each.name, each.without_verdict) for each in runs.failures} == {
+            ("environment", "disk_full", 2),
+            ("unknown", "test_crash", 0),
+        }
+
+    def test_the_logs_of_a_run(self, tmp_path: Path) -> None:
+        for model, solved in (("org__m", {"a": True, "b": False}), ("n", {"a": False})):
+            for instance, resolved in solved.items():
+                path = tmp_path / "run" / model / instance / "report.json"
+                path.parent.mkdir(parents=True)
+                outcome = {"patch_exists": True, "patch_successfully_applied": True, "resolved": resolved}
+                path.write_text(json.dumps({instance: outcome}))
+        results = read_results(tmp_path / "run")
+        assert results.model_names == ("n", "org/m")
+        assert results.score.tolist() == [0, 1, 0]
+        check_error(failure({"m": tmp_path / "run"}), "folder-of-several-models")
+        broken = {"resolved": False, "infra_failure": True, "infra_failure_reason": "out_of_memory"}
+        path.write_text(json.dumps({"a": {**outcome, **broken}}))
+        (runs,) = runs_of(read_results(tmp_path / "run"), "n").values()
+        assert [(each.origin, each.name) for each in runs.failures] == [("environment", "out_of_memory")]
+        assert runs.without_verdict == 1
+        path.write_text(json.dumps({"a": outcome}))
+        assert read_results(tmp_path / "run" / "n").model_names == ("n",)
+        assert read_results({"m": tmp_path / "run" / "n" / "a" / "report.json"}).score.tolist() == [0]
+
     def test_resolved_ids_alone(self, tmp_path: Path) -> None:
         path = tmp_path / "results.json"
         path.write_text(json.dumps({"resolved": ["a"], "no_logs": []}))
@@ -496,6 +537,16 @@ class TestInspect:
         )
         assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
         assert runs.tools == {"look_up": 0.5}
+
+    def test_a_real_agent(self, agents: Path) -> None:
+        results = read_results(agents / "inspect-0.3.285")
+        ((setup, runs),) = runs_of(results, "mockllm/weak").items()
+        assert setup == AgentSetup(
+            agent="react", agent_version="0.3.285", dataset="trains@1", limits='{"message_limit":8}'
+        )
+        assert (runs.trials, runs.attempts, runs.tools) == (3, (1, 1), {"look_up": pytest.approx(2 / 3)})
+        assert [(each.origin, each.name) for each in runs.failures] == [("agent", "message_limit")]
+        assert results.stated_means == {"mockllm/weak": pytest.approx(2 / 3)}
 
     def test_answers_are_no_runs(self, data_dir: Path) -> None:
         results = read_results(data_dir / "log_fixtures" / "inspect" / "tiny_incumbent.json", metric="match")

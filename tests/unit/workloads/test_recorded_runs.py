@@ -159,6 +159,17 @@ class TestTrajectories:
         check_error(caught.value, "runs-not-replayable", "the tools are not defined: 1")
 
 
+def test_a_real_log_of_inspect(data_dir: Path) -> None:
+    (path,) = (data_dir / "agents" / "inspect-0.3.285").glob("*.eval")
+    found = read(path)
+    assert len(found.runs) == 2
+    for run in found.runs:
+        # The agent takes its call of `submit` out of the messages that it keeps.
+        assert [[call.name for call in step.calls] for step in run.steps] == [["look_up"], ["submit"]]
+        assert [tool.name for tool in run.steps[0].request.tools] == ["look_up", "submit"]
+    assert found.left_out == {"no tool is called": 1}
+
+
 def test_a_log_of_inspect(tmp_path: Path) -> None:
     call = {"id": "c", "function": "bash", "arguments": {"command": "attachment://k"}, "type": "function"}
     sample = {

@@ -9,11 +9,24 @@ import msgspec
 from crossgrade.domain import AgentSetup, AgentWork
 from crossgrade.errors import DataError
 from crossgrade.workloads._columns import Columns
-from crossgrade.workloads.files import as_number, decode_document, decode_line, read_whole
+from crossgrade.workloads.files import (
+    as_number,
+    as_text,
+    decode_document,
+    decode_line,
+    files_below,
+    first_bytes,
+    read_whole,
+)
 from crossgrade.workloads.importers.request import ImportRequest
 from crossgrade.workloads.importers.trials import Trial, add_trials, dollars, model_name
 
 _PERCENT = 100.0
+_REPORT = "report.json"
+_REPORTS = (f"*/{_REPORT}", f"*/*/{_REPORT}", f"*/*/*/{_REPORT}")
+_MOST_LEVELS = 3
+_MARK = b'"patch_successfully_applied"'
+_HEAD_BYTES = 64 * 1024
 
 
 class _Instance(msgspec.Struct):
@@ -40,7 +53,11 @@ class _Leaderboards(msgspec.Struct):
 
 
 class _Report(msgspec.Struct):
-    """A report of the harness; older ones have lists without `_ids` in their names."""
+    """A report of the harness; older ones have lists without `_ids` in their names.
+
+    From release 5 on `failure_reasons` says what probably kept instances from being resolved. Those that the
+    environment failed are in `infra_failure_ids` besides.
+    """
 
     resolved_ids: list[str] | None = None
     resolved: list[str] | None = None
@@ -51,24 +68,36 @@ class _Report(msgspec.Struct):
     incomplete_ids: list[str] = []
     no_generation: list[str] = []
     no_logs: list[str] = []
+    infra_failure_ids: list[str] = []
+    failure_reasons: dict[str, str] = {}
 
 
 def is_swe_bench(path: Path, head: bytes) -> bool:
-    """Say whether a file is a leaderboard with instances, or a harness's report."""
-    if path.is_dir() or not head.lstrip().startswith(b"{"):
+    """Say whether a file is a leaderboard with instances or a harness's report, or a folder has its logs."""
+    if path.is_dir():
+        found = (each for pattern in _REPORTS for each in path.glob(pattern) if each.is_file())
+        first = next(found, None)
+        return first is not None and _MARK in first_bytes(first, _HEAD_BYTES)
+    if not head.lstrip().startswith(b"{"):
         return False
     if b'"leaderboards"' in head or b'"per_instance_details"' in head:
+        return True
+    if _MARK in head and b'"resolved"' in head:
         return True
     return b'"resolved_ids"' in head and (b'"submitted_ids"' in head or b'"unresolved_ids"' in head)
 
 
 def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
-    """Import a leaderboard's rows that have instances, or the report of one submission.
+    """Import a leaderboard's rows that have instances, the report of one submission, or the logs of a run.
 
-    A report must list the instances that were not resolved, too. `{instance: true}` is read with
+    Logs are a folder with a `report.json` of each instance, below a folder that is named like the model. A
+    report must list the instances that were not resolved, too. `{instance: true}` is read with
     `--format swe-bench`. Raises `DataError` if it does not, for an instance with two outcomes, and if no
     model is named.
     """
+    if request.path.is_dir():
+        add_trials(request, columns, list(_logged(request)))
+        return
     data = read_whole(request.path, request.limits)
     found = decode_document(data, dict[str, Any], path=request.path)
     if "leaderboards" in found:
@@ -81,6 +110,29 @@ def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
         # Names of instances are keys here: read strictly, none stands twice with another outcome.
         found = decode_line(data, path=request.path, line=None, limits=request.limits)
         add_trials(request, columns, list(_instances(request, data, found)))
+
+
+def _logged(request: ImportRequest) -> Iterator[Trial]:
+    """Yield the instances in the logs of a run. Raises `DataError` for a link out of the folder."""
+    # MODEL/INSTANCE/report.json, also where the folder of the model is the one that is read.
+    paths = list(files_below(request.path, _REPORT, levels=_MOST_LEVELS))
+    named = {path: path.absolute().parent.parent.name.replace("__", "/") for path in paths}
+    request.check_models(named.values())
+    for path in paths:
+        found = decode_line(read_whole(path, request.limits), path=path, line=None, limits=request.limits)
+        model = model_name(request, named[path])
+        for instance, value in found.items():
+            outcome = value if isinstance(value, Mapping) else {}
+            broken = outcome.get("infra_failure") is True
+            yield Trial(
+                task=instance,
+                model=model,
+                name=f"{model} {instance}",
+                reward=_resolved(value),
+                counts=not broken,
+                failure=as_text(outcome.get("infra_failure_reason")),
+                failure_origin="environment" if broken else None,
+            )
 
 
 def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board, _Row]]) -> None:
@@ -145,6 +197,8 @@ def _instances(request: ImportRequest, data: bytes, found: Mapping[str, Any]) ->
         **dict.fromkeys(report.no_generation, "no_generation"),
         **dict.fromkeys(report.incomplete_ids, "no_generation"),
     }
+    broken = set(report.infra_failure_ids)
+    failed = {**report.failure_reasons, **failed}
     listed = dict.fromkeys((*(report.submitted_ids or ()), *report.unresolved_ids))
     if not listed:
         raise DataError(
@@ -156,12 +210,13 @@ def _instances(request: ImportRequest, data: bytes, found: Mapping[str, Any]) ->
     for instance in dict.fromkeys((*listed, *resolved, *failed)):
         failure = None if instance in resolved else failed.get(instance)
         # The harness broke down on these, so that nothing is known of the patch.
-        unknown = failure in {"error", "no_logs"}
+        unknown = failure in {"error", "no_logs"} or (instance in broken and instance not in resolved)
         yield Trial(
             task=instance,
             model=model,
             reward=None if unknown else float(instance in resolved),
-            failure=failure,
+            failure=report.failure_reasons.get(instance, failure) if unknown else failure,
+            failure_origin="environment" if instance in broken and unknown else None,
         )
 
 
