@@ -2,12 +2,16 @@
 
 from crossgrade.domain.agents import (
     SETUP_FIELDS,
+    TRIAL_ORDER,
+    AgentLimits,
     AgentRuns,
     AgentSetup,
+    AgentSpec,
     AgentTrialsSpec,
     FailureCount,
     FailureOrigin,
     failure_label,
+    ordered_task,
     read_failure,
 )
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
@@ -127,10 +131,13 @@ __all__ = [
     "SAFETY_NAMES",
     "SETUP_FIELDS",
     "SHIPPED_PROMPTS",
+    "TRIAL_ORDER",
     "WINDOWS_S",
     "AccessRule",
+    "AgentLimits",
     "AgentRuns",
     "AgentSetup",
+    "AgentSpec",
     "AgentTrialsSpec",
     "Architecture",
     "Attachment",
@@ -217,6 +224,7 @@ __all__ = [
     "heads_of",
     "keys_once",
     "no_constant",
+    "ordered_task",
     "read_failure",
     "sum_usd",
 ]

@@ -64,7 +64,16 @@ from crossgrade.evaluate._sealed import (
     sealed_outcomes,
     versions_of,
 )
-from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
+from crossgrade.evaluate._trials import GatewayDoor, TrialCall, TrialGateway, TrialProvider
+from crossgrade.evaluate.scorers import (
+    AskModel,
+    CostOf,
+    EmbedTexts,
+    PairScorer,
+    RewardedTrial,
+    Scorer,
+    read_trial,
+)
 
 __all__ = [
     "ACCURACY",
@@ -79,11 +88,13 @@ __all__ = [
     "EmbedTexts",
     "Ending",
     "ExpectedUse",
+    "GatewayDoor",
     "Judges",
     "Need",
     "OpenVariant",
     "PairScorer",
     "Progress",
+    "RewardedTrial",
     "RunEstimate",
     "RunResult",
     "Scorer",
@@ -95,6 +106,9 @@ __all__ = [
     "SealedProvider",
     "SealedRound",
     "StoppingRule",
+    "TrialCall",
+    "TrialGateway",
+    "TrialProvider",
     "ask_again",
     "askable_samples",
     "body_bytes",
@@ -116,6 +130,7 @@ __all__ = [
     "opening_of",
     "options_schema",
     "planned_samples",
+    "read_trial",
     "recorded_rounds",
     "replanned",
     "request_about",
