@@ -111,6 +111,23 @@ def test_calls_that_fail_are_no_failure_of_the_agent(
     assert all(str(each.error).startswith("api:call_failed: ") for each in failed)
 
 
+def test_a_run_stops_once_the_verdict_is_certain(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    agents.change("    epochs: 2\n", "    requirements: {evidence: agentic}\n")
+    for name in NAMES[:3]:
+        shutil.rmtree(agents.folder / "tasks" / name)
+    for number in range(40):
+        shutil.copytree(agents.folder / "tasks" / "make-file", agents.folder / "tasks" / f"copy-{number}")
+    script["new-model"] = lambda _: Reply("true")
+    ran = cli.succeeds("evaluate", "coding", "--json", "--yes")
+    verdict = json.loads(ran.out)
+    assert verdict["name"] == "keep"
+    codes = {each["code"] for each in verdict["reasons"]}
+    assert "evidence-missing" not in codes, "its own answers are trials"
+    assert len(agents.asked("old-model")) < 30, "fewer tasks than are planned"
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_nothing_behind(
     agents: Project, cli: CommandLine, script: dict[str, Script]

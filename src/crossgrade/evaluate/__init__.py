@@ -49,6 +49,7 @@ from crossgrade.evaluate._reasking import (
     sealed_choices,
 )
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
+from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate._sealed import (
@@ -138,6 +139,7 @@ __all__ = [
     "request_digests",
     "request_text",
     "requests_of_rounds",
+    "require_sandbox",
     "rescore",
     "run_settings",
     "run_workload",

@@ -113,13 +113,14 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
     return _result(words, process.returncode)
 
 
-def require_sandbox() -> str:
-    """Return the path of bubblewrap. Raises `SandboxError` if it is not installed."""
+def require_sandbox(hint: str | None = None) -> str:
+    """Return the path of bubblewrap. Raises `SandboxError`, with a `hint`, if it is not installed."""
     found = shutil.which("bwrap")
     if found is None:
         raise SandboxError(
             "running model-written code needs bubblewrap, and `bwrap` is not on the PATH",
             code="sandbox-missing",
+            hint=hint,
         )
     return found
 

@@ -1,13 +1,14 @@
 """The way from one trial's sandbox to the gateway: it counts calls, and lets nothing else through.
 
-An agent cannot be trusted to say which run it is, so every request must name the trial's own. Requests are
-passed on unchanged. What cannot be told apart safely, such as two lengths of one body, is refused.
+An agent cannot be trusted to say which run it is, and which model it may ask, so every request must name the
+trial's own. Requests are passed on unchanged. What cannot be told apart safely, such as two lengths of one
+body, is refused.
 """
 
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -38,24 +39,20 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class TrialRelay:
-    """The relay of one trial to a gateway at a host and port.
+    """The relay of one trial to a gateway at a host and port, for paths that begin with `prefix`.
 
     `calls` were passed on, at most `most_calls` (None: any number). Once `closed` names a limit that is
     spent, further calls are refused, and `refused` counts them.
     """
 
     run_id: str
+    prefix: str
     host: str
     port: int
     most_calls: int | None = None
     calls: int = 0
     refused: int = 0
     closed: str = ""
-    _prefix: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Know the paths that are passed on."""
-        self._prefix = f"/run/{self.run_id}/"
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -102,8 +99,8 @@ class TrialRelay:
         line, *fields = head.split(b"\r\n")
         method, _, rest = line.decode("latin-1").partition(" ")
         target = rest.partition(" ")[0]
-        if not target.startswith(self._prefix):
-            raise _RefusedError(403, "run-not-own", f"every path of this trial begins with {self._prefix}")
+        if not target.startswith(self.prefix):
+            raise _RefusedError(403, "run-not-own", f"every path of this trial begins with {self.prefix}")
         length = _body_length(fields)
         if method != "POST":
             return length

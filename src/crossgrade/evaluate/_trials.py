@@ -135,7 +135,13 @@ class TrialProvider:
         task = self.tasks[ordered_task(request.messages[-1].content or "")]
         run_id = f"{task.name[:_NAME_CHARS]}.{new_id()}"
         door = self.gateway.door(self.name)
-        relay = TrialRelay(run_id=run_id, host=door.host, port=door.port, most_calls=self.agent.limits.calls)
+        relay = TrialRelay(
+            run_id=run_id,
+            prefix=f"/run/{run_id}/r/{door.route}/",
+            host=door.host,
+            port=door.port,
+            most_calls=self.agent.limits.calls,
+        )
         running = _RunningTrial(self.agent, task, relay, door, self.gateway)
         return await running.run()
 
@@ -182,7 +188,8 @@ class _RunningTrial:
 
     async def _work(self, workspace: Workspace) -> PhaseEnd:
         seconds = self.agent.limits.seconds or self.task.agent_s
-        base_url = f"http://127.0.0.1:{PORT}/run/{self.relay.run_id}"
+        # With the route in the path, an agent may name its model as it likes.
+        base_url = f"http://127.0.0.1:{PORT}{self.relay.prefix.removesuffix('/')}"
         variables = {
             **self.agent.variables,
             "OPENAI_BASE_URL": f"{base_url}/v1",

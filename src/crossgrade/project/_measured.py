@@ -18,6 +18,7 @@ from crossgrade.domain import (
     Offer,
     PluginUse,
     Price,
+    Requirements,
     ScoredAnswer,
     Workload,
     failure_label,
@@ -333,7 +334,7 @@ def decision_settings(
         alpha=alpha,
         alpha_share=workload.alpha / alpha,
         mode=workload.mode,
-        requirements=workload.requirements,
+        requirements=_demanded(workload),
         facts=tuple(
             _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name))
             for name, offer in offers_of(workload).items()
@@ -354,6 +355,14 @@ def decision_settings(
         baseline=workload.baseline,
         public_since=workload.public_since,
     )
+
+
+def _demanded(workload: Workload) -> Requirements:
+    """Return what a workload demands. The answers of an agent's workload are the trials it may ask for."""
+    needs = workload.requirements
+    if workload.agent is None or needs.evidence != "agentic":
+        return needs
+    return replace(needs, evidence="plain")
 
 
 def _differ(workload: Workload) -> bool:

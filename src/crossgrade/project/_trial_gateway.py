@@ -70,9 +70,10 @@ async def open_trials(
     `root` is the folder of the project. `price_of` returns today's price of an offer. Raises `ProviderError`
     if the gateway does not start.
     """
-    from crossgrade.evaluate import TrialProvider
+    from crossgrade.evaluate import TrialProvider, require_sandbox
     from crossgrade.workloads import read_task, task_names
 
+    require_sandbox(hint="install bubblewrap (`bwrap`): trials run in it")
     assert workload.agent is not None
     offers = offers_of(workload)
     tasks = {name: read_task(workload.dataset / name) for name in task_names(workload.dataset)}

@@ -57,7 +57,7 @@ def _upstream() -> Iterator[int]:
 async def _said(folder: Path, *requests: bytes, **fields: object) -> tuple[TrialRelay, bytes]:
     """Send requests on one connection through a relay; return it, and all that was answered."""
     with _upstream() as port:
-        relay = TrialRelay(run_id=RUN, host="127.0.0.1", port=port, **fields)  # type: ignore[arg-type]
+        relay = TrialRelay(run_id=RUN, prefix=f"/run/{RUN}/", host="127.0.0.1", port=port, **fields)  # type: ignore[arg-type]
         path = folder / "s"
         async with relay.listening(path):
             answer = await anyio.to_thread.run_sync(_talk, path, requests)

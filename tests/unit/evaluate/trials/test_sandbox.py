@@ -116,7 +116,7 @@ async def test_the_variables_say_what_an_agent_needs() -> None:
     said = dict(line.partition("=")[::2] for line in found.log.splitlines() if "=" in line)
     assert said["CROSSGRADE_TASK"] == "make-file"
     assert said["CROSSGRADE_RUN_ID"] == found.run
-    assert said["OPENAI_BASE_URL"] == f"http://127.0.0.1:8000/run/{found.run}/v1"
+    assert said["OPENAI_BASE_URL"] == f"http://127.0.0.1:8000/run/{found.run}/r/model/v1"
     assert said["OPENAI_API_KEY"] == "sk-of-the-trial"
     assert said["CROSSGRADE_INSTRUCTION"].startswith("Create an empty file")
     assert "PWD" in said
