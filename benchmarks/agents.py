@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _agent_figures, _agent_simulations
+from benchmarks import _agent_figures, _agent_simulations, _agent_trials
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
@@ -12,6 +12,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "false": _agent_simulations.false_rows,
     "coverage": _agent_simulations.coverage_rows,
     "power": _agent_simulations.power_rows,
+    "trials": _agent_trials.trial_rows,
 }
 
 

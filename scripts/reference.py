@@ -90,6 +90,8 @@ SECTIONS = {
     "RequirementsSection": "`workloads.NAME.requirements`",
     "LoggedTrafficSection": "`workloads.NAME.logged_traffic`",
     "AgentTrialsSection": "`workloads.NAME.trials`",
+    "AgentSection": "`workloads.NAME.agent`",
+    "AgentLimitsSection": "`workloads.NAME.agent.limits`",
     "RouteSection": "`routes.NAME`",
     "ShadowSection": "`routes.NAME.shadow`",
     "ServeSection": "`serve`",

@@ -14,7 +14,8 @@
     │   ├── ContentFilteredError the provider refused the content
     │   ├── BadRequestError   the provider rejected the request as malformed
     │   ├── UpstreamError     5xx, HTML, half a JSON, a dropped connection
-    │   └── ProviderTimeoutError no answer within the limit
+    │   ├── ProviderTimeoutError no answer within the limit
+    │   └── TrialError        something around an agent failed; carries what its calls cost
     ├── AccessError           a caller is not let in
     ├── SandboxError          model-written code could not be run safely
     └── BudgetExceededError   going on would cost more than allowed
@@ -27,6 +28,7 @@ for every class and lists every code.
 
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
@@ -272,6 +274,22 @@ class ProviderTimeoutError(ProviderError):
     http_status = 504
     retryable = True
     default_hint = "raise `timeout_s` for this offer, or run again: finished answers are kept"
+
+
+class TrialError(ProviderError):
+    """Something around an agent failed, so that its trial has no verdict.
+
+    The message begins with the failure's label (`failure_label`). `cost_usd` is what the trial's calls cost,
+    None if unknown.
+    """
+
+    default_hint = "mend what the message names, and run again: trials with a verdict are kept"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None, cost_usd: Decimal | None
+    ) -> None:
+        super().__init__(message, code=code, provider="trial", hint=hint)
+        self.cost_usd = cost_usd
 
 
 class AccessError(CrossgradeError):

@@ -39,6 +39,7 @@ RUN_ELSEWHERE = {"docs/reference/scorers.md"}  # tests/unit/evaluate/scorers/tes
 _SMALL_MODEL = ("model:smollm2-135m-instruct", "module:xllamacpp")
 NEEDS = dict.fromkeys(("docs/guides/from-logs.md", "docs/guides/model-retired.md"), _SMALL_MODEL)
 NEEDS["docs/guides/what-do-we-show-the-auditor.md"] = (*_SMALL_MODEL, "model:gemma-3-270m")
+NEEDS["docs/guides/can-an-open-model-drive-our-agent.md"] = (*_SMALL_MODEL, "model:gemma-3-270m", "bwrap")
 PRACTICE_PORTS = ("8391", "8392", "8398", "8399")
 
 FENCE = re.compile(

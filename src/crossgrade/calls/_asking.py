@@ -16,6 +16,7 @@ from crossgrade.errors import (
     ContextTooLongError,
     ProviderError,
     RateLimitedError,
+    TrialError,
 )
 from crossgrade.store import Response, new_id
 
@@ -181,12 +182,13 @@ class Calls:
     def _succeed(self, call: Call, answer: ModelAnswer) -> None:
         model = call.model
         model.failures_in_a_row = 0
+        cost_usd = model.cost_usd(answer.usage)
         response = Response(
             id=new_id(),
             request_digest=call.digest,
             offer=model.name,
             answer=answer,
-            cost_usd=model.cost_usd(answer.usage),
+            cost_usd=cost_usd if answer.cost_usd is None else answer.cost_usd,
         )
         self._budget.pay(response.cost_usd, reserved_usd=call.reserved_usd)
         self._take(call, response, reused=False)
@@ -194,6 +196,8 @@ class Calls:
 
     def _fail(self, call: Call, error: ProviderError) -> None:
         call.failed, call.error = True, error
+        if isinstance(error, TrialError):
+            self._budget.pay(error.cost_usd, reserved_usd=call.reserved_usd)
         if is_of_the_request(error.default_code):
             return
         model = call.model
@@ -206,7 +210,8 @@ class Calls:
 
 def _worded(seen: str, error: ProviderError) -> ProviderError:
     """Return the error of a model that is not there, made from that of its last call."""
-    return type(error)(
+    kind = ProviderError if isinstance(error, TrialError) else type(error)
+    return kind(
         f"{seen}: {error.message}",
         code=error.code,
         provider=error.provider,

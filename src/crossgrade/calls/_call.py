@@ -34,8 +34,9 @@ _encode = msgspec.json.Encoder(order="deterministic", enc_hook=str).encode
 class OpenModel:
     """An offer that can be asked: its provider, limiter and price, and statistics of its calls so far.
 
-    `name` is the name under which answers are kept: a variant's, or the offer's. `silence` is the error to
-    raise for a model that has not answered any call.
+    `name` is the name under which answers are kept: a variant's, or the offer's. `most_usd` is the most that
+    a call can cost, where that does not follow from its tokens. `silence` is the error to raise for a model
+    that has not answered any call.
     """
 
     name: str
@@ -43,6 +44,7 @@ class OpenModel:
     provider: Provider
     limiter: CallLimiter
     price: Price | None
+    most_usd: Decimal | None = None
     failures_in_a_row: int = 0
     has_answered: bool = False
     silence: ProviderError | None = None
@@ -51,7 +53,14 @@ class OpenModel:
 
     @classmethod
     def of(
-        cls, offer: Offer, provider: Provider, limiters: CallLimiters, price: Price | None, name: str = ""
+        cls,
+        offer: Offer,
+        provider: Provider,
+        limiters: CallLimiters,
+        price: Price | None,
+        *,
+        name: str = "",
+        most_usd: Decimal | None = None,
     ) -> Self:
         """Return an open offer as a model, under another name than the offer's if one is given."""
         return cls(
@@ -60,6 +69,7 @@ class OpenModel:
             provider=provider,
             limiter=limiters.of(offer, provider),
             price=price,
+            most_usd=most_usd,
         )
 
     def digest(self, request: ModelRequest, epoch: int = 1) -> str:
@@ -84,6 +94,8 @@ class OpenModel:
         """
         if self.price is None:
             return Decimal(0)
+        if self.most_usd is not None:
+            return self.most_usd
         input_tokens = WRAPPING_TOKENS + prompt_bytes(request) // _FEW_BYTES_PER_TOKEN
         output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
         if self._answers_seen >= _SEEN_ENOUGH:

@@ -63,6 +63,8 @@ def estimate_words(estimate: "RunEstimate") -> str:
     if cost is None:
         return f"{calls}, cost unknown: a price is missing"
     cheap, dear = cost
+    if any(each.usd_per_trial is not None for each in estimate.models):
+        return f"{calls}, ${cheap:.4f} to ${dear:.4f}: each is a trial, stopped at its limit of dollars"
     return f"{calls}, ${cheap:.4f} to ${dear:.4f}{left_out} (no tokenizer; assuming 2.5 to 6 bytes per token)"
 
 
@@ -73,7 +75,10 @@ def print_estimate(estimate: "RunEstimate") -> None:
         cost = (
             "unknown" if model.cost_usd is None else f"${model.cost_usd[0]:.4f} to ${model.cost_usd[1]:.4f}"
         )
-        tokens = [f"{low:,} to {high:,}" for low, high in (model.input_tokens, model.output_tokens)]
+        tokens = [
+            f"{low:,} to {high:,}" if high else "unknown" if model.calls else "0"
+            for low, high in (model.input_tokens, model.output_tokens)
+        ]
         rows.append([model.model, model.calls, model.reused, *tokens, cost])
     headers = ["model", "calls", "reused", "input tokens", "output tokens", "cost"]
     print_table(headers, rows, right=headers[1:])

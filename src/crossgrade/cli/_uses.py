@@ -7,7 +7,7 @@ from crossgrade.domain import PLACEHOLDER, Reason, Workload
 from crossgrade.errors import ConfigError, CrossgradeError, closest
 from crossgrade.evaluate import scorer_kind, validate_options
 from crossgrade.project import Plugins, find_plugins, growth_findings
-from crossgrade.workloads import dataset_fields
+from crossgrade.workloads import dataset_fields, read_tasks
 
 _SHOWN_FIELDS = 20
 
@@ -47,6 +47,12 @@ def _problems(config: Config, workload: Workload, plugins: Plugins) -> Iterator[
         needs_target = False
         yield config.error(f"{place}.scorer.{error.where}", error.message, error.hint, code=error.code)
     file = workload.dataset.relative_to(config.root)
+    if workload.agent is not None:
+        try:
+            read_tasks(workload.dataset, workload.agent)
+        except CrossgradeError as error:
+            yield config.error(f"{place}.dataset", f"{file}: {error.message}", error.hint, code=error.code)
+        return
     if not workload.dataset.is_file():
         yield config.error(
             f"{place}.dataset",

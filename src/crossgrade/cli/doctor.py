@@ -241,7 +241,7 @@ def _plugins(path: str, environ: Mapping[str, str]) -> list[Check]:
 def _datasets(config: "Config | None") -> list[Check]:
     if config is None:
         return []
-    missing = [name for name, workload in config.workloads.items() if not workload.dataset.is_file()]
+    missing = [name for name, workload in config.workloads.items() if not workload.dataset.exists()]
     missing += [name for name, suite in config.suites.items() if suite.path and not suite.path.is_file()]
     if missing:
         seen = f"no dataset file for {', '.join(missing)}"

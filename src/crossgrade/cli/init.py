@@ -1,5 +1,6 @@
 """`crossgrade init`: a project that runs as it is."""
 
+from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -9,7 +10,7 @@ import click
 from crossgrade.cli._frame import DEFAULT_CONFIG, json_option
 from crossgrade.cli._output import note, print_json
 
-TEMPLATES = ("classification", "documents", "rag", "analytics", "agentic")
+TEMPLATES = ("classification", "documents", "rag", "analytics", "agentic", "coding-agent")
 STATE_FOLDER = ".crossgrade"
 MODELS = ("gemma-3-270m", "smollm2-135m-instruct")
 
@@ -65,10 +66,19 @@ def project_files(template: str) -> dict[str, str]:
     folder, head, tail = (root.joinpath(name) for name in (template, "head.yaml", "tail.yaml"))
     return {
         DEFAULT_CONFIG: "".join(map(_read, [head, folder.joinpath("workload.yaml"), tail])),
-        **{each.name: _read(each) for each in folder.iterdir() if each.name.endswith(".jsonl")},
+        **dict(_examples(folder)),
         f"{STATE_FOLDER}/schema.json": json.dumps(config_schema(), indent=2) + "\n",
         f"{STATE_FOLDER}/.gitignore": "*\n",
     }
+
+
+def _examples(folder: Traversable, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the files of a template besides its part of crossgrade.yaml: paths, and contents."""
+    for each in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if each.is_dir():
+            yield from _examples(each, f"{place}{each.name}/")
+        elif each.name != "workload.yaml" and not each.name.endswith(".pyc"):
+            yield f"{place}{each.name}", _read(each)
 
 
 def _read(resource: Traversable) -> str:

@@ -108,6 +108,7 @@ def _record(config: "Config", workload: "Workload") -> dict[str, object]:
         "blocks": workload.blocks,
         "router": workload.router,
         "requirements": workload.requirements,
+        "agent": workload.agent,
     }
 
 

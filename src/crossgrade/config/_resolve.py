@@ -18,6 +18,9 @@ from crossgrade.config._trust import SafetyResolver
 from crossgrade.dialects import CLIENTS, Host, speaks_another_api
 from crossgrade.domain import (
     PLACEHOLDER,
+    TRIAL_ORDER,
+    AgentLimits,
+    AgentSpec,
     AgentTrialsSpec,
     Contract,
     GenerationSettings,
@@ -241,21 +244,26 @@ class Resolver(SectionResolver):
             for index, variant in enumerate(section.candidates)
         ]
         self._check_distinct(where, section)
+        self._check_agent(where, section)
         dataset = self.path(f"{where}.dataset", section.dataset)
         for index, document in enumerate(section.requirements.documents):
             self.path(f"{where}.requirements.documents.{index}", document)
-        needs, trials = section.requirements, section.trials
+        needs, trials, agent = section.requirements, section.trials, self._agent(where, section)
         runs = None if trials is None else self.path(f"{where}.trials.path", trials.path)
         required = safety.required(f"{where}.requirements.safety", needs.safety, self.suites)
-        known = tuple(variant for variant in candidates if variant is not None)
+        known = [variant for variant in candidates if variant is not None]
         if incumbent is None or len(known) < len(candidates):
             return None
         fields = {_RENAMED.get(key, key): value for key, value in values(section).items()}
-        del fields["prompt"], fields["settings"]  # every variant has its own
+        del fields["prompt"], fields["settings"], fields["kind"]  # every variant has its own
+        if agent is not None:
+            incumbent, *known = (_ordering(variant) for variant in (incumbent, *known))
+            fields["blocks"] = False
         fields |= {
             "dataset": dataset,
             "incumbent": incumbent,
-            "candidates": known,
+            "candidates": tuple(known),
+            "agent": agent,
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**{**values(needs), "safety": required}),
             "trials": None if trials is None else AgentTrialsSpec(**{**values(trials), "path": runs}),
@@ -269,6 +277,44 @@ class Resolver(SectionResolver):
             else LoggedTraffic(**values(section.logged_traffic)),
         }
         return Workload(name=name, **fields)
+
+    def _agent(self, where: str, section: WorkloadSection) -> AgentSpec | None:
+        """Return the agent of a workload whose samples are tasks, None of any other."""
+        agent = section.agent
+        if agent is None:
+            return None
+        files = None if agent.files is None else self.path(f"{where}.agent.files", agent.files)
+        return AgentSpec(**{**values(agent), "files": files, "limits": AgentLimits(**values(agent.limits))})
+
+    def _check_agent(self, where: str, section: WorkloadSection) -> None:
+        """Refuse an agent without tasks, tasks without an agent, and what has no meaning for trials."""
+        is_agent = section.kind == "agent"
+        if is_agent != (section.agent is not None):
+            message = "`agent` is missing" if is_agent else "`agent` is for `kind: agent`"
+            self._refuse(
+                f"{where}.kind" if is_agent else f"{where}.agent",
+                message,
+                "name the agent and its command" if is_agent else "set `kind: agent`, or remove it",
+                code="agent-without-kind",
+            )
+        if not is_agent:
+            return
+        if section.scorer.kind != "reward":
+            self._refuse(
+                f"{where}.scorer.kind",
+                "the tests of a task score a trial",
+                "write `kind: reward`",
+                code="agent-settings",
+            )
+        given = section.model_fields_set & _NOT_OF_AGENTS
+        variants = {"incumbent": section.incumbent}
+        variants |= {f"candidates.{index}": each for index, each in enumerate(section.candidates)}
+        for key, variant in variants.items():
+            given |= {f"{key}.{name}" for name in ("prompt", "settings") if name in variant.model_fields_set}
+        for name in sorted(given):
+            if f"{where}.{name}" in self.tree.positions:
+                message = f"`{name.rpartition('.')[2]}` has no meaning for trials of an agent"
+                self._refuse(f"{where}.{name}", message, "remove it", code="agent-settings")
 
     def _across(self, section: WorkloadSection, candidates: Sequence[Variant]) -> tuple[str, ...]:
         """Return the candidates that speak another API than the workload's clients."""
@@ -335,6 +381,31 @@ class Resolver(SectionResolver):
                 hint = "give the same model with another prompt a second name under `models`"
                 self._refuse(f"{where}.candidates.{index}", message, hint, code="model-repeated")
             seen.setdefault(variant.model, "a candidate")
+
+
+_NOT_OF_AGENTS = {
+    "id_field",
+    "target_field",
+    "segment_field",
+    "cluster_field",
+    "weight_field",
+    "prompt",
+    "settings",
+    "client_api",
+    "uncarried_field",
+    "splits_only",
+    "router",
+    "blocks",
+    "probes",
+    "trials",
+}
+"""Keys of a workload that say something of single requests."""
+
+
+def _ordering(variant: Variant) -> Variant:
+    """Return a variant that is asked for trials: the agent decides what the model is asked, and how."""
+    settings = GenerationSettings(temperature=None, max_output_tokens=None)
+    return replace(variant, prompt=PromptTemplate(user=TRIAL_ORDER), settings=settings)
 
 
 def with_overrides(file: ConfigFile) -> ConfigFile:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from crossgrade.config._access_schema import AccessSection
+from crossgrade.config._agent_schema import AgentSection, AgentTrialsSection
 from crossgrade.config._dossier_schema import DossierSection
 from crossgrade.config._safety_schema import SafetySection
 from crossgrade.config._section import Name, Rate, Section, Text, Url, Variable
@@ -234,31 +235,6 @@ class RequirementsSection(Section):
     )
 
 
-class AgentTrialsSection(Section):
-    """Runs of the agent behind the workload's requests, which `requirements.evidence: agentic` asks for."""
-
-    path: Text = Field(
-        description="File or folder that `crossgrade import` reads: a table that it wrote, or a job of a "
-        "harness. It must have runs of the incumbent and of the candidates on the same tasks."
-    )
-    agent: Text = Field(
-        description="The agent that you use, as the runs name it. Runs of others do not count."
-    )
-    agent_version: Text | None = Field(
-        default=None, description="Its version. Null takes any, if it is the same of all models."
-    )
-    ran_on: date = Field(description="Day of the newest run. From then on the runs count for `valid_days`.")
-    declared_equal: list[Literal["agent_version", "dataset", "limits"]] = Field(
-        default=[], description="What is the same of all runs, though they do not record it."
-    )
-    models: dict[Name, Text] = Field(
-        default={}, description="What the runs call an offer, by its name in `models`, where it differs."
-    )
-    columns: dict[Text, Text] = Field(
-        default={}, description="Column of a table that is a field, such as `epoch: attempt`."
-    )
-
-
 class LoggedTrafficSection(Section):
     """What the log that a workload was drawn from says of its traffic. `workload create` writes it."""
 
@@ -309,8 +285,14 @@ class LoggedTrafficSection(Section):
 class WorkloadSection(Section):
     """A named class of traffic: its dataset, models, scorer and the settings of the test."""
 
+    kind: Literal["request", "agent"] = Field(
+        default="request",
+        description="What a sample is: `request` is one request to a model, `agent` a task that an agent "
+        "works on. See `agent`.",
+    )
     dataset: Text = Field(
-        description="JSONL, CSV or Parquet file, relative to this file and inside its folder."
+        description="JSONL, CSV or Parquet file, relative to this file and inside its folder. For "
+        "`kind: agent` it is a folder with a folder for each task, as Harbor has them."
     )
     id_field: Text | None = Field(
         default=None, description="Dataset field with a unique id. Default: a hash of the content."
@@ -424,6 +406,11 @@ class WorkloadSection(Section):
     )
     trials: AgentTrialsSection | None = Field(
         default=None, description="Runs of the agent behind the requests, for an `agentic` workload."
+    )
+    agent: AgentSection | None = Field(
+        default=None,
+        description="The agent that works on the tasks, for `kind: agent`. Each variant's model answers its "
+        "calls, `epochs` is the number of attempts at each task, and the scorer is `reward`.",
     )
 
 

@@ -2,13 +2,17 @@
 
 from crossgrade.domain.agents import (
     SETUP_FIELDS,
+    TRIAL_ORDER,
+    AgentLimits,
     AgentRuns,
     AgentSetup,
+    AgentSpec,
     AgentTrialsSpec,
     AgentWork,
     FailureCount,
     FailureOrigin,
     failure_label,
+    ordered_task,
     read_failure,
 )
 from crossgrade.domain.architecture import Architecture, LatentAttention, LinearAttention
@@ -128,10 +132,13 @@ __all__ = [
     "SAFETY_NAMES",
     "SETUP_FIELDS",
     "SHIPPED_PROMPTS",
+    "TRIAL_ORDER",
     "WINDOWS_S",
     "AccessRule",
+    "AgentLimits",
     "AgentRuns",
     "AgentSetup",
+    "AgentSpec",
     "AgentTrialsSpec",
     "AgentWork",
     "Architecture",
@@ -219,6 +226,7 @@ __all__ = [
     "heads_of",
     "keys_once",
     "no_constant",
+    "ordered_task",
     "read_failure",
     "sum_usd",
 ]

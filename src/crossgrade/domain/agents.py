@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -163,6 +164,51 @@ class AgentTrialsSpec:
     declared_equal: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentLimits:
+    """What one trial may take before its agent is stopped.
+
+    `seconds` None takes each task's own time-out. Sizes are in MiB: `memory_mb` of all processes together,
+    `workspace_mb` of the files in `/app`. `calls` and `tokens` None have no limit. `usd` counts where the
+    model's price is known. It is what a budget sets aside for a trial.
+    """
+
+    seconds: float | None = None
+    memory_mb: int = 2048
+    workspace_mb: int = 256
+    processes: int = 256
+    calls: int | None = None
+    tokens: int | None = None
+    usd: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """The agent of a workload whose samples are tasks: a command that works on one task, in a sandbox.
+
+    `files` is a folder that the sandbox shows at `/agent`, read-only. `variables` are added to the command's
+    environment. `parallel` trials run at once, of all models together.
+    """
+
+    name: str
+    version: str
+    command: str
+    files: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    limits: AgentLimits = field(default_factory=AgentLimits)
+    parallel: int = 2
+
+
+TRIAL_ORDER = "{task}\ntask {digest}\nagent {agent}\n\n{instruction}"
+"""What a trial is asked, as a prompt over the fields of a task's sample: two trials of equal orders are
+attempts at the same task by the same agent."""
+
+
+def ordered_task(order: str) -> str:
+    """Return the name of the task from the text of an order."""
+    return order.partition("\n")[0]
 
 
 def failure_label(name: str | None, origin: FailureOrigin | None = None) -> str | None:

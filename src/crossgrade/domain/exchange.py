@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from crossgrade.domain.offers import GenerationSettings
@@ -98,6 +99,7 @@ class ModelAnswer:
     `finish_reason` is "stop", "length", "tool_calls", "content_filter" or the provider's word.
     `model` is the version the provider says it served; `runtime` names a local engine and
     its build. `ttft_ms` is known only for streamed calls. `vector` is what an embedding model answers.
+    `cost_usd` is given of an answer that took many calls, which were priced one by one.
     """
 
     text: str
@@ -109,6 +111,7 @@ class ModelAnswer:
     latency_ms: float | None = None
     ttft_ms: float | None = None
     vector: tuple[float, ...] | None = None
+    cost_usd: Decimal | None = None
 
 
 _AT_LIMIT = {"length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length"}

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from crossgrade.domain.agents import AgentTrialsSpec
+from crossgrade.domain.agents import AgentSpec, AgentTrialsSpec
 from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 from crossgrade.domain.safety import SafetyLimit, SafetySuite
@@ -101,6 +101,8 @@ class Workload:
     on which the samples became public, and `texts_until` the last day on which their texts may be kept.
     `suite` is the safety suite whose prompts are the samples, for a workload that was derived from another.
     `trials` are runs of the agent behind the requests, which `requirements.evidence: agentic` asks for.
+    With an `agent` the dataset is a folder of tasks, and an answer is a trial: one run of the agent on one
+    task, with its calls answered by the variant's model.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Workload:
     requirements: Requirements = field(default_factory=Requirements)
     suite: SafetySuite | None = None
     trials: AgentTrialsSpec | None = None
+    agent: AgentSpec | None = None
 
 
 def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:

@@ -49,6 +49,7 @@ from crossgrade.evaluate._reasking import (
     sealed_choices,
 )
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
+from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
 from crossgrade.evaluate._scoring import rescore
 from crossgrade.evaluate._sealed import (
@@ -64,7 +65,16 @@ from crossgrade.evaluate._sealed import (
     sealed_outcomes,
     versions_of,
 )
-from crossgrade.evaluate.scorers import AskModel, CostOf, EmbedTexts, PairScorer, Scorer
+from crossgrade.evaluate._trials import GatewayDoor, TrialCall, TrialGateway, TrialProvider
+from crossgrade.evaluate.scorers import (
+    AskModel,
+    CostOf,
+    EmbedTexts,
+    PairScorer,
+    RewardedTrial,
+    Scorer,
+    read_trial,
+)
 
 __all__ = [
     "ACCURACY",
@@ -80,11 +90,13 @@ __all__ = [
     "EmbedTexts",
     "Ending",
     "ExpectedUse",
+    "GatewayDoor",
     "Judges",
     "Need",
     "OpenVariant",
     "PairScorer",
     "Progress",
+    "RewardedTrial",
     "RunEstimate",
     "RunResult",
     "Scorer",
@@ -96,6 +108,9 @@ __all__ = [
     "SealedProvider",
     "SealedRound",
     "StoppingRule",
+    "TrialCall",
+    "TrialGateway",
+    "TrialProvider",
     "ask_again",
     "askable_samples",
     "body_bytes",
@@ -117,6 +132,7 @@ __all__ = [
     "opening_of",
     "options_schema",
     "planned_samples",
+    "read_trial",
     "recorded_rounds",
     "replanned",
     "request_about",
@@ -124,6 +140,7 @@ __all__ = [
     "request_digests",
     "request_text",
     "requests_of_rounds",
+    "require_sandbox",
     "rescore",
     "run_settings",
     "run_workload",

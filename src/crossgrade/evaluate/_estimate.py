@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
 from crossgrade.decide import RunDesign
-from crossgrade.domain import ModelRequest, Price, Sample, Usage, Variant, Workload
+from crossgrade.domain import AgentSpec, ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.evaluate._prepare import (
     askable_samples,
     check_answerable,
@@ -22,7 +22,7 @@ from crossgrade.pricing import cost_usd
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
-    from crossgrade.store import Store
+    from crossgrade.store import Response, Store
 
 BYTES_PER_TOKEN = (6.0, 2.5)
 """The largest and smallest number of UTF-8 bytes per token in current vocabularies. Prose has 4 to 5."""
@@ -36,7 +36,9 @@ class CallEstimate:
     """What one variant will be asked if no verdict comes early.
 
     `calls` must be paid for; `reused` were answered before. Token counts and dollars are
-    (low, high) over all calls to be paid for; dollars are None without a price. `not_carried` counts the
+    (low, high) over all calls to be paid for; dollars are None without a price. With `usd_per_trial` each
+    call is a trial of an agent, whose tokens are not known before. It is the mean of the trials that were
+    paid for, or without any the most that one may cost. `not_carried` counts the
     samples that the variant's API cannot express, by the field that keeps them, and `too_long` those of the
     others that are longer than it may be asked.
     """
@@ -49,6 +51,7 @@ class CallEstimate:
     cost_usd: tuple[Decimal, Decimal] | None
     not_carried: Mapping[str, int] = field(default_factory=dict)
     too_long: int = 0
+    usd_per_trial: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,7 @@ def estimate_run(
                 price=prices.get(variant.name),
                 store=store,
                 sealed=variant is workload.incumbent and workload.baseline is not None,
+                agent=workload.agent,
             ),
             **({} if variant is workload.incumbent else _left_out(workload, samples, variant, own)),
         )
@@ -185,6 +189,7 @@ def _calls(
     price: Price | None,
     store: "Store | None",
     sealed: bool = False,
+    agent: AgentSpec | None = None,
 ) -> CallEstimate:
     prompt = Prompt(variant)
     requests: dict[str, ModelRequest] = {}
@@ -194,6 +199,15 @@ def _calls(
             requests[request_digest(variant.offer, request, epoch=epoch)] = request
     paid = {} if store is None else store.answers.paid(requests)
     to_pay = [] if sealed else [request for digest, request in requests.items() if digest not in paid]
+    if agent is not None:
+        return _trials(
+            variant,
+            to_pay=len(to_pay),
+            paid=paid.values(),
+            price=price,
+            agent=agent,
+            reused=len(samples) * epochs - len(to_pay),
+        )
     most_output = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
     low = [request_usage(request, end=0, output_tokens=1) for request in to_pay]
     high = [request_usage(request, end=1, output_tokens=most_output) for request in to_pay]
@@ -205,6 +219,30 @@ def _calls(
         input_tokens=(_input_tokens(low), _input_tokens(high)),
         output_tokens=(len(to_pay), most_output * len(to_pay)),
         cost_usd=None if costs[0] is None or costs[1] is None else (costs[0], costs[1]),
+    )
+
+
+def _trials(
+    variant: Variant,
+    *,
+    to_pay: int,
+    reused: int,
+    paid: Collection["Response"],
+    price: Price | None,
+    agent: AgentSpec,
+) -> CallEstimate:
+    """Return what trials may cost: at most their limit each, and about as much as those that are paid for."""
+    known = [each.cost_usd for each in paid if each.cost_usd is not None]
+    mean = sum(known, Decimal(0)) / len(known) if known else None
+    each_usd = None if price is None else agent.limits.usd if mean is None else mean
+    return CallEstimate(
+        model=variant.name,
+        calls=to_pay,
+        reused=reused,
+        input_tokens=(0, 0),
+        output_tokens=(0, 0),
+        cost_usd=None if price is None else (to_pay * (mean or Decimal(0)), to_pay * agent.limits.usd),
+        usd_per_trial=each_usd,
     )
 
 

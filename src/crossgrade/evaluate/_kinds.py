@@ -42,6 +42,8 @@ from crossgrade.evaluate.scorers import (
     PythonScorer,
     RefusalOptions,
     RegexOptions,
+    RewardOptions,
+    RewardScorer,
     Scorer,
     SimilarityOptions,
     SimilarityScorer,
@@ -115,6 +117,10 @@ def _code(digest: str, options: CodeOptions, _: Means) -> Scorer:
     return CodeScorer(kind="code", digest=digest, options=options)
 
 
+def _reward(digest: str, _options: RewardOptions, _means: Means) -> Scorer:
+    return RewardScorer(kind="reward", digest=digest)
+
+
 def _similarity(digest: str, options: SimilarityOptions, means: Means) -> Scorer:
     assert means.embed is not None
     return SimilarityScorer(kind="similarity", digest=digest, options=options, embed=means.embed)
@@ -146,6 +152,10 @@ _KINDS: tuple[ScorerKind, ...] = (
     ScorerKind(
         name="code", summary="The answer is a Python function that passes its tests.",
         options=CodeOptions, build=_code, needs=("sandbox",), target=False,
+    ),
+    ScorerKind(
+        name="reward", summary="A task's tests give the reward of an agent's trial.",
+        options=RewardOptions, build=_reward, target=False,
     ),
     ScorerKind(
         name="similarity", summary="The answer means what the target means, by embeddings.",
@@ -199,6 +209,10 @@ def lacks_live(spec: ScorerSpec, kinds: Mapping[str, ScorerKind] = SCORERS) -> R
         )
     if kind.name == "code":
         return Reason("needs-tests", "scorer `code` runs a sample's tests, which live traffic does not have")
+    if kind.name == "reward":
+        return Reason(
+            "needs-tests", "scorer `reward` reads what a task's tests gave, which live traffic lacks"
+        )
     return None
 
 

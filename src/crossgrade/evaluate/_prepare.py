@@ -229,6 +229,15 @@ def run_settings(
             "digest": workload.baseline.digest,
             "numbers": dict(workload.baseline.numbers),
         }
+    if workload.agent is not None:  # its files are in the dataset's digest
+        agent, limits = workload.agent, workload.agent.limits
+        settings["agent"] = {
+            "name": agent.name,
+            "version": agent.version,
+            "command": agent.command,
+            "variables": dict(agent.variables),
+            "limits": {name: each for name, each in asdict(limits).items() if each is not None},
+        }
     if workload.logged_traffic is not None:
         settings["represented_share"] = workload.logged_traffic.represented_share
     # As they will be read back, so that they can be compared.

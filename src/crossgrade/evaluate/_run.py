@@ -117,6 +117,7 @@ async def run_workload(
                 limiters,
                 known_prices.get(variant.name),
                 name=variant.name,
+                most_usd=None if workload.agent is None else workload.agent.limits.usd,
             ),
         )
         for variant in variants

@@ -1,4 +1,4 @@
-"""Runs a program that a model wrote, in bubblewrap, without network or files and with hard limits.
+"""Runs what a model wrote, in bubblewrap, without network or files and with hard limits.
 
 The sandbox sees a read-only Python and its libraries, an empty 16 MiB folder at /tmp and
 nothing else: no home, no /etc, no /proc, no network but its own empty loopback. Every
@@ -87,8 +87,11 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
     job = msgspec.json.encode(
         {"program": program, "tests": tests, "limits": limits.rlimits(), "secret": secret}
     )
-    with tempfile.TemporaryDirectory(prefix="crossgrade-") as scratch, _filter_file() as filter_fd:
-        command = _bare(sys.executable) if unsandboxed else _sandboxed(filter_fd)
+    with (
+        tempfile.TemporaryDirectory(prefix="crossgrade-") as scratch,
+        filter_file(one_process_filter()) as filter_fd,
+    ):
+        command = child_command("_sandbox_child.py", sys.executable) if unsandboxed else _sandboxed(filter_fd)
         kept = () if unsandboxed or filter_fd is None else (filter_fd,)
         process = await anyio.open_process(
             command,
@@ -100,7 +103,7 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
             start_new_session=True,
             pass_fds=kept,
         )
-        said, complaint = await _converse(process, job, limits.wall_s)
+        said, complaint = await converse(process, job, limits.wall_s)
     words = _words(said, secret)
     if "started" not in words:
         raise SandboxError(
@@ -110,24 +113,41 @@ async def run_python(program: str, tests: str, *, limits: ProgramLimits, unsandb
     return _result(words, process.returncode)
 
 
-def require_sandbox() -> str:
-    """Return the path of bubblewrap. Raises `SandboxError` if it is not installed."""
+def require_sandbox(hint: str | None = None) -> str:
+    """Return the path of bubblewrap. Raises `SandboxError`, with a `hint`, if it is not installed."""
     found = shutil.which("bwrap")
     if found is None:
         raise SandboxError(
             "running model-written code needs bubblewrap, and `bwrap` is not on the PATH",
             code="sandbox-missing",
+            hint=hint,
         )
     return found
 
 
-def _bare(python: str) -> list[str]:
-    child = resources.files("crossgrade.evaluate").joinpath("_sandbox_child.py").read_text(encoding="utf-8")
-    return [python, "-I", "-S", "-c", child]
+def child_command(name: str, python: str | None = None) -> list[str]:
+    """Return the command that runs a module of this room by its source, in the Python that sandboxes have."""
+    child = resources.files("crossgrade.evaluate").joinpath(name).read_text(encoding="utf-8")
+    return [python or str(Path(sys.executable).resolve()), "-I", "-S", "-c", child]
 
 
 def _sandboxed(filter_fd: int | None) -> list[str]:
     """Return the bubblewrap command line that runs the child."""
+    command = sandbox_command(filter_fd, scratch_bytes=SCRATCH_BYTES)
+    return [*command, "--", *child_command("_sandbox_child.py")]
+
+
+def sandbox_command(
+    filter_fd: int | None,
+    *mounts: str,
+    scratch_bytes: int,
+    folder: str = "/tmp",  # noqa: S108  # a new tmpfs
+) -> list[str]:
+    """Return bubblewrap's command line for a sandbox, without the command that runs in it.
+
+    It has the system's programs, a Python, and a new /tmp of `scratch_bytes`, and begins in `folder`.
+    `mounts` are further options of bubblewrap. Raises `SandboxError` if bubblewrap is not installed.
+    """
     command = [require_sandbox(), "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
     command += ["--cap-drop", "ALL", "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"]
     command += ["--ro-bind", "/usr", "/usr"]
@@ -139,17 +159,16 @@ def _sandboxed(filter_fd: int | None) -> list[str]:
     prefix = str(Path(sys.base_prefix).resolve())
     if not Path(prefix).is_relative_to("/usr"):
         command += ["--ro-bind", prefix, prefix]
-    command += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp"]  # noqa: S108  # a new tmpfs
-    command += ["--chdir", "/tmp", "--remount-ro", "/"]  # noqa: S108  # inside the sandbox
+    command += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(scratch_bytes), "--tmpfs", "/tmp"]  # noqa: S108  # a new tmpfs
+    command += [*mounts, "--chdir", folder, "--remount-ro", "/"]
     if filter_fd is not None:
         command += ["--seccomp", str(filter_fd)]
-    return [*command, "--", *_bare(str(Path(sys.executable).resolve()))]
+    return command
 
 
 @contextlib.contextmanager
-def _filter_file() -> Iterator[int | None]:
-    """Yield a file with the seccomp filter for the sandbox to read, or None if this machine has none."""
-    program = one_process_filter()
+def filter_file(program: bytes | None) -> Iterator[int | None]:
+    """Yield a file with a seccomp filter for the sandbox to read, or None if this machine has none."""
     if program is None:
         yield None
         return
@@ -159,7 +178,7 @@ def _filter_file() -> Iterator[int | None]:
         yield file.fileno()
 
 
-async def _converse(process: Process, job: bytes, wall_s: float) -> tuple[bytes, bytes]:
+async def converse(process: Process, job: bytes, wall_s: float) -> tuple[bytes, bytes]:
     """Send the job, collect what is reported, and leave no process behind whatever happens."""
     said, complaint = bytearray(), bytearray()
 
@@ -233,11 +252,18 @@ _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
 _CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000
 
-# Architecture constant; clone; what fails with EPERM: fork, vfork, ptrace, unshare, setns, mount,
+_CLONE_NEW = 0x7E020000
+"""The flags of `clone` that make new namespaces."""
+
+_AF_VSOCK = 40
+_FORKS = (57, 58)
+"""`fork` and `vfork` of x86_64. Other architectures have only `clone`."""
+
+# Architecture constant; clone; socket; what fails with EPERM: fork, vfork, ptrace, unshare, setns, mount,
 # keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup.
 _TABLES = {
-    "x86_64": (0xC000003E, 56, (57, 58, 101, 272, 308, 165, 250, 321, 298, 323, 425)),
-    "aarch64": (0xC00000B7, 220, (117, 97, 268, 40, 219, 280, 241, 282, 425)),
+    "x86_64": (0xC000003E, 56, 41, (57, 58, 101, 272, 308, 165, 250, 321, 298, 323, 425)),
+    "aarch64": (0xC00000B7, 220, 198, (117, 97, 268, 40, 219, 280, 241, 282, 425)),
 }
 _CLONE3 = 435
 
@@ -248,10 +274,32 @@ def one_process_filter(machine: str | None = None) -> bytes | None:
     Threads stay possible. `clone3` fails with ENOSYS, because its flags are behind a pointer
     that a filter cannot follow, and C libraries then fall back to `clone`.
     """
+    return _filter(
+        machine,
+        [(_IF_ANY_BIT, 1, 0, _CLONE_THREAD), (_RETURN, 0, 0, _FAIL | errno.EPERM)],
+        allowed=(),
+    )
+
+
+def many_processes_filter(machine: str | None = None) -> bytes | None:
+    """Return the program under which processes can be made, but no namespaces; None if unknown.
+
+    Sockets of virtual machines, which no namespace holds back, are refused.
+    """
+    return _filter(
+        machine,
+        [(_IF_ANY_BIT, 0, 1, _CLONE_NEW), (_RETURN, 0, 0, _FAIL | errno.EPERM)],
+        allowed=_FORKS,
+    )
+
+
+def _filter(
+    machine: str | None, on_clone: list[tuple[int, int, int, int]], *, allowed: tuple[int, ...]
+) -> bytes | None:
     table = _TABLES.get(machine or platform.machine())
     if table is None:
         return None
-    architecture, clone, forbidden = table
+    architecture, clone, socket, forbidden = table
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_IF_EQUAL, 1, 0, architecture),
@@ -263,12 +311,17 @@ def one_process_filter(machine: str | None = None) -> bytes | None:
         (_RETURN, 0, 0, _FAIL | errno.ENOSYS),
     ]
     for number in forbidden:
-        steps += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
+        if number not in allowed:
+            steps += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
     steps += [
-        (_IF_EQUAL, 0, 3, clone),
+        (_IF_EQUAL, 0, 4, socket),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
-        (_IF_ANY_BIT, 1, 0, _CLONE_THREAD),
+        (_IF_EQUAL, 0, 1, _AF_VSOCK),
         (_RETURN, 0, 0, _FAIL | errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_IF_EQUAL, 0, 1 + len(on_clone), clone),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT),
+        *on_clone,
         (_RETURN, 0, 0, _ALLOW),
     ]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)

@@ -1,7 +1,7 @@
 """A run of one workload: its design, the models it asks, the rule that stops it."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
         RunResult,
         Scorer,
         ScorerCalls,
+        TrialProvider,
     )
     from crossgrade.project._opened import OpenProject
     from crossgrade.project._siblings import DecisionInput
-    from crossgrade.providers import OpenProvider
+    from crossgrade.providers import OpenProvider, Provider
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
 
@@ -41,7 +42,8 @@ class Evaluation:
 
     `prices` has the variants and the judge, by name. `scorer` builds the workload's scorer from the judges
     that it may ask. `case` reads what a run has measured so far, as input of a decision. With `scores_pairs`
-    two answers are scored against each other. `open_provider` opens the models that are asked.
+    two answers are scored against each other. `open_provider` opens the models that are asked, and
+    `open_trials` what runs trials with all of them, for a workload of an agent.
     """
 
     workload: Workload
@@ -55,6 +57,9 @@ class Evaluation:
     scorer: "Callable[[Judges | ScorerCalls | None], Scorer | PairScorer]"
     case: "Callable[[Run], DecisionInput]"
     scores_pairs: bool = False
+    open_trials: "Callable[[Workload], AbstractAsyncContextManager[Mapping[str, TrialProvider]]] | None" = (
+        None
+    )
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
         """Return the design of a new run, or of the run to resume; against a baseline it is that one's."""
@@ -151,24 +156,26 @@ class Evaluation:
             if test is not None:
                 for number in test.numbers.values():  # one test of a candidate at a time
                     stack.enter_context(self.store.runs.lock(f"{test.baseline_id}-{number}"))
-            providers = {
-                name: await stack.enter_async_context(
-                    self.open_provider(
-                        offer,
-                        environ=self.environ,
-                        measure_ttft=workload.requirements.ttft_p95_ms is not None,
-                        key_needed=name not in unasked,
+            providers: dict[str, Provider] = {}
+            if self.open_trials is not None:
+                providers |= await stack.enter_async_context(self.open_trials(workload))
+                everybody = {}
+            for name, offer in everybody.items():
+                if sealed is None or name != workload.incumbent.name:
+                    providers[name] = await stack.enter_async_context(
+                        self.open_provider(
+                            offer,
+                            environ=self.environ,
+                            measure_ttft=workload.requirements.ttft_p95_ms is not None,
+                            key_needed=name not in unasked,
+                        )
                     )
-                )
-                for name, offer in everybody.items()
-                if sealed is None or name != workload.incumbent.name
-            }
             if sealed is not None:
                 providers[workload.incumbent.name] = SealedProvider(workload.incumbent.offer)
             batches = {
                 name: await stack.enter_async_context(open_batches(offer, environ=self.environ))
                 for name, offer in offers.items()
-                if offer.batch and name not in unasked
+                if offer.batch and name not in unasked and workload.agent is None
             }
             judges = Judges(
                 everybody, providers=providers, limiters=limiters, store=self.store, prices=self.prices

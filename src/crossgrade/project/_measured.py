@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, ScoredAnswer, Workload
+from crossgrade.domain import (
+    JSON,
+    AgentSetup,
+    Contract,
+    Offer,
+    PluginUse,
+    Price,
+    Requirements,
+    ScoredAnswer,
+    Workload,
+    failure_label,
+)
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._growing import growing_routes
 from crossgrade.project._lengths import length_limits, with_limits
@@ -221,7 +232,35 @@ def run_answers(
             answer, cost_usd=None if own is None else cost_usd(answer.usage, own, batch=offer.batch)
         )
 
-    return [priced(answer) for answer in store.answers.scored(run.id, str(run.settings["scorer_digest"]))]
+    answers = store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+    return of_agents(run, [priced(answer) for answer in answers])
+
+
+def of_agents(run: "Run", answers: list[ScoredAnswer]) -> list[ScoredAnswer]:
+    """Return the answers of a run of an agent as trials: what they were made with, and how some failed.
+
+    Those of any other run are returned as they are.
+    """
+    from crossgrade.evaluate import read_trial
+
+    agent = run.settings.get("agent")
+    if not isinstance(agent, Mapping):
+        return answers
+    setup = AgentSetup(
+        agent=str(agent["name"]),
+        agent_version=str(agent["version"]),
+        dataset=f"{run.workload} {run.dataset_digest.partition(':')[2][:12]}",
+        limits=msgspec.json.encode(agent["limits"], order="sorted").decode(),
+    )
+
+    def failure(answer: ScoredAnswer) -> str | None:
+        if answer.error is not None:  # `ORIGIN:NAME: what was seen`
+            origin, _, rest = answer.error.partition(":")
+            return failure_label(f"{origin}:{rest.partition(':')[0]}")
+        trial = read_trial(answer.output or "")
+        return None if trial is None else failure_label(trial.failure)
+
+    return [replace(each, setup=setup, failure=failure(each)) for each in answers]
 
 
 def run_results(run: "Run", answers: Iterable[ScoredAnswer]) -> "Results":
@@ -253,6 +292,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     settings.setdefault("across", None)
     settings.setdefault("represented_share", None)
     settings.setdefault("baseline", None)
+    settings.setdefault("agent", None)
     recorded, scorer = run.settings.get("scorer"), settings["scorer"]
     if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
         scorer.pop("plugin", None)  # the run is of before plugins were recorded
@@ -296,7 +336,7 @@ def decision_settings(
         alpha=alpha,
         alpha_share=workload.alpha / alpha,
         mode=workload.mode,
-        requirements=workload.requirements,
+        requirements=_demanded(workload),
         facts=tuple(
             replace(
                 _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name)),
@@ -320,6 +360,14 @@ def decision_settings(
         baseline=workload.baseline,
         public_since=workload.public_since,
     )
+
+
+def _demanded(workload: Workload) -> Requirements:
+    """Return what a workload demands. The answers of an agent's workload are the trials it may ask for."""
+    needs = workload.requirements
+    if workload.agent is None or needs.evidence != "agentic":
+        return needs
+    return replace(needs, evidence="plain")
 
 
 def _differ(workload: Workload) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -18,7 +18,7 @@ from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
-    from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
+    from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls, TrialProvider
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._ray import RayCluster
@@ -90,6 +90,18 @@ class OpenProject:
 
         opener = open_provider if self._cluster is None else self._cluster.open_provider
         return partial(opener, root=self.config.root)
+
+    def open_trials(self, workload: Workload) -> "AbstractAsyncContextManager[dict[str, TrialProvider]]":
+        """Open what runs the trials of an agent's workload, by the names of its offers; see `open_trials`."""
+        from crossgrade.project._trial_gateway import open_trials
+
+        return open_trials(
+            workload,
+            root=self.config.root,
+            environ=self.environ,
+            price_of=self.price_of,
+            plugins=self.config.plugins,
+        )
 
     @contextmanager
     def on_cluster(self, address: str | None) -> Iterator[None]:
@@ -325,7 +337,8 @@ class OpenProject:
     def dataset(self, workload: Workload, *, copies: bool = False) -> "Dataset":
         """Read and freeze a workload's dataset; raises DataError with file, line and column.
 
-        Rows that ask the same become one sample with the sum of their weights, unless `copies`. Raises
+        Rows that ask the same become one sample with the sum of their weights, unless `copies`. The dataset
+        of an agent is its tasks. Raises
         UsageError once their texts may no longer be kept (`texts_until`).
         """
         until = workload.texts_until
@@ -335,8 +348,10 @@ class OpenProject:
                 code="texts-expired",
                 hint=f"delete {workload.dataset.name}; recorded verdicts and their numbers stay",
             )
-        from crossgrade.workloads import read_dataset, without_copies
+        from crossgrade.workloads import read_dataset, read_tasks, without_copies
 
+        if workload.agent is not None:
+            return read_tasks(workload.dataset, workload.agent)
         dataset = read_dataset(
             workload.dataset,
             id_field=workload.id_field,

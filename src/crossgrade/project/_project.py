@@ -174,6 +174,7 @@ class Project(OpenProject):
             scorer=partial(self.scorer, workload),
             case=partial(self._case_of, workload, dataset),
             scores_pairs=self.scores_pairs(workload),
+            open_trials=None if workload.agent is None else self.open_trials,
         )
 
     def _max_bytes(self, workload: Workload) -> dict[str, int]:

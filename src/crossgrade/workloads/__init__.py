@@ -28,6 +28,7 @@ from crossgrade.workloads._redact import Redactor, redact_body, redact_json, red
 from crossgrade.workloads._results import Labels, Results, mean_usage, with_prices, write_results
 from crossgrade.workloads._runs import agent_runs, runs_of_agent, select_runs
 from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
+from crossgrade.workloads._task_folders import AgentTask, files_digest, read_task, read_tasks, task_names
 from crossgrade.workloads._traces import Trace, read_trace
 from crossgrade.workloads.files import FileLimits
 from crossgrade.workloads.importers import IMPORTERS, ImporterKind, ImportRequest
@@ -36,6 +37,7 @@ __all__ = [
     "IMPORTERS",
     "MOST_LABEL_ROWS",
     "NO_ANSWER",
+    "AgentTask",
     "BadCellError",
     "Columns",
     "Dataset",
@@ -55,12 +57,15 @@ __all__ = [
     "blind_rows",
     "dataset_fields",
     "evidence_from_answers",
+    "files_digest",
     "mean_usage",
     "names_by_spacy",
     "pair",
     "read_dataset",
     "read_labels",
     "read_results",
+    "read_task",
+    "read_tasks",
     "read_trace",
     "redact_body",
     "redact_json",
@@ -72,6 +77,7 @@ __all__ = [
     "samples_before",
     "seal_from",
     "select_runs",
+    "task_names",
     "trimmed_name",
     "with_labels",
     "with_prices",

@@ -22,7 +22,7 @@ from crossgrade.workloads.files import (
     open_table,
 )
 
-DatasetFormat = Literal["jsonl", "csv", "parquet"]
+DatasetFormat = Literal["jsonl", "csv", "parquet", "tasks"]
 
 _TARGET = "target"
 _ID_CHARACTERS = 16

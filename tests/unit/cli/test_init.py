@@ -9,7 +9,7 @@ from crossgrade.cli._frame import run
 from crossgrade.cli.init import TEMPLATES
 from crossgrade.config import config_schema, load_config
 from crossgrade.evaluate import build_scorer
-from crossgrade.workloads import read_dataset
+from crossgrade.workloads import read_dataset, read_tasks
 from tests.codes import names, noted, shown_codes
 
 LONGEST_PROMPT_BYTES = 1100
@@ -22,7 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", [each for each in TEMPLATES if each != "coding-agent"])
 def test_a_template_is_a_valid_project(
     folder: Path, template: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +63,19 @@ def test_the_agentic_template_says_why_it_stays(folder: Path, capsys: pytest.Cap
     run(["init", "--template", "agentic"])
     assert noted(capsys.readouterr().err, "evidence-missing")
     assert "until `trials` names" in (folder / "crossgrade.yaml").read_text()
+
+
+def test_the_template_of_an_agent_is_a_valid_project(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", "--template", "coding-agent"]) == 0
+    assert noted(capsys.readouterr().err, "next", "evaluate", "coding")
+    assert run(["config", "validate"]) == 0
+    (workload,) = load_config(folder / "crossgrade.yaml").workloads.values()
+    assert workload.agent is not None
+    found = read_tasks(workload.dataset, workload.agent)
+    assert len(found.samples) == 5
+    assert build_scorer(workload.scorer).kind == "reward"
 
 
 def test_the_editor_finds_the_schema(folder: Path) -> None:

@@ -180,7 +180,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         "baseline",
         "suite",
     }
-    assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
+    assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings", "kind"}
 
 
 def test_the_digest_names_the_content_not_the_writing(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from crossgrade.evaluate.scorers.numeric import NumericOptions, numeric
 from crossgrade.evaluate.scorers.pattern import RegexOptions, regex
 from crossgrade.evaluate.scorers.python import Function, PythonOptions, PythonScorer, load_function
 from crossgrade.evaluate.scorers.refusal import REFUSAL_OPENINGS, RefusalOptions, refusal
+from crossgrade.evaluate.scorers.reward import RewardedTrial, RewardOptions, RewardScorer, read_trial
 from crossgrade.evaluate.scorers.similarity import F1Options, SimilarityOptions, SimilarityScorer, f1
 from crossgrade.evaluate.scorers.structured import (
     JsonFieldsOptions,
@@ -64,6 +65,9 @@ __all__ = [
     "PythonScorer",
     "RefusalOptions",
     "RegexOptions",
+    "RewardOptions",
+    "RewardScorer",
+    "RewardedTrial",
     "Scorer",
     "SimilarityOptions",
     "SimilarityScorer",
@@ -83,6 +87,7 @@ __all__ = [
     "normalise",
     "numeric",
     "parse_json",
+    "read_trial",
     "references",
     "refusal",
     "regex",

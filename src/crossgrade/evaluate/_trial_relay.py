@@ -1,0 +1,179 @@
+"""The way from one trial's sandbox to the gateway: it counts calls, and lets nothing else through.
+
+An agent cannot be trusted to say which run it is, and which model it may ask, so every request must name the
+trial's own. Requests are passed on unchanged. What cannot be told apart safely, such as two lengths of one
+body, is refused.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio.abc import ByteStream, SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+_MOST_HEAD_BYTES = 64 << 10
+_BLOCK = 64 << 10
+_BREAKS = (
+    OSError,
+    anyio.EndOfStream,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.IncompleteRead,
+)
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;[^\r\n]{0,256})?")
+
+
+class _RefusedError(Exception):
+    """A request that is not passed on."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialRelay:
+    """The relay of one trial to a gateway at a host and port, for paths that begin with `prefix`.
+
+    `calls` were passed on, at most `most_calls` (None: any number). Once `closed` names a limit that is
+    spent, further calls are refused, and `refused` counts them.
+    """
+
+    run_id: str
+    prefix: str
+    host: str
+    port: int
+    most_calls: int | None = None
+    calls: int = 0
+    refused: int = 0
+    closed: str = ""
+
+    @asynccontextmanager
+    async def listening(self, path: Path) -> AsyncIterator[None]:
+        """Serve connections to a unix socket inside the block."""
+        listener = await anyio.create_unix_listener(path)
+        async with listener, anyio.create_task_group() as group:
+            group.start_soon(listener.serve, self._serve)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+
+    async def _serve(self, client: SocketStream) -> None:
+        async with client:
+            with suppress(*_BREAKS):
+                upstream = await anyio.connect_tcp(self.host, self.port)
+                async with upstream, anyio.create_task_group() as group:
+                    group.start_soon(_answer, upstream, client, group.cancel_scope)
+                    try:
+                        await self._pass_requests(BufferedByteReceiveStream(client), upstream)
+                    except _RefusedError as refused:
+                        # Answers to earlier requests of the connection may still be on their way.
+                        await client.send(_refusal(refused))
+                        group.cancel_scope.cancel()
+                    except _BREAKS:
+                        with suppress(*_BREAKS):
+                            await upstream.send_eof()
+
+    async def _pass_requests(self, client: BufferedByteReceiveStream, upstream: ByteStream) -> None:
+        while True:
+            try:
+                head = await client.receive_until(b"\r\n\r\n", _MOST_HEAD_BYTES)
+            except anyio.DelimiterNotFound:
+                raise _RefusedError(431, "head-too-long", "the head of the request is too long") from None
+            length = self._admitted(head)
+            await upstream.send(head + b"\r\n\r\n")
+            if length is None:
+                await _pass_chunks(client, upstream)
+            else:
+                await _pass_bytes(client, upstream, length)
+
+    def _admitted(self, head: bytes) -> int | None:
+        """Count a request and return the length of its body, None if it comes in chunks."""
+        line, *fields = head.split(b"\r\n")
+        method, _, rest = line.decode("latin-1").partition(" ")
+        target = rest.partition(" ")[0]
+        if not target.startswith(self.prefix):
+            raise _RefusedError(403, "run-not-own", f"every path of this trial begins with {self.prefix}")
+        length = _body_length(fields)
+        if method != "POST":
+            return length
+        if self.most_calls is not None and self.calls >= self.most_calls:
+            self.closed = self.closed or "calls"
+        if self.closed:
+            self.refused += 1
+            message = f"the trial's limit of {self.closed} is spent"
+            raise _RefusedError(429, "trial-limit-spent", message)
+        self.calls += 1
+        return length
+
+
+def _body_length(fields: list[bytes]) -> int | None:
+    """Return the length of a body by its header fields, None if it comes in chunks."""
+    lengths, codings = [], []
+    for each in fields:
+        name, separator, value = each.partition(b":")
+        if not separator or name != name.strip() or b"\n" in each or b"\r" in each:
+            raise _RefusedError(400, "head-malformed", "a header field is malformed")
+        if name.lower() == b"content-length":
+            lengths.append(value.strip())
+        elif name.lower() == b"transfer-encoding":
+            codings.append(value.strip().lower())
+    if codings:
+        if lengths or codings != [b"chunked"]:
+            raise _RefusedError(400, "body-ambiguous", "the body's length is stated twice, or not plainly")
+        return None
+    if len(lengths) > 1 or not all(each.isdigit() and len(each) < 12 for each in lengths):
+        raise _RefusedError(400, "body-ambiguous", "the body's length is stated twice, or not plainly")
+    return int(lengths[0]) if lengths else 0
+
+
+async def _pass_bytes(client: BufferedByteReceiveStream, upstream: ByteStream, length: int) -> None:
+    while length > 0:
+        data = await client.receive(min(length, _BLOCK))
+        length -= len(data)
+        await upstream.send(data)
+
+
+async def _pass_chunks(client: BufferedByteReceiveStream, upstream: ByteStream) -> None:
+    """Pass a body in chunks on. Trailers are refused: nobody sends them."""
+    while True:
+        line = await client.receive_until(b"\r\n", 512)
+        if _CHUNK.fullmatch(line) is None:
+            raise _RefusedError(400, "chunk-malformed", "a chunk of the body is malformed")
+        size = int(line.partition(b";")[0], 16)
+        data = await client.receive_exactly(2) if size == 0 else b""
+        if data not in (b"", b"\r\n"):
+            raise _RefusedError(400, "chunk-malformed", "a body in chunks has trailers")
+        await upstream.send(line + b"\r\n" + data)
+        if size == 0:
+            return
+        await _pass_bytes(client, upstream, size)
+        end = await client.receive_exactly(2)
+        if end != b"\r\n":
+            raise _RefusedError(400, "chunk-malformed", "a chunk of the body is malformed")
+        await upstream.send(end)
+
+
+async def _answer(upstream: ByteStream, client: ByteStream, scope: anyio.CancelScope) -> None:
+    """Pass everything that the gateway answers on, until it ends the connection."""
+    with suppress(*_BREAKS):
+        while True:
+            await client.send(await upstream.receive())
+    scope.cancel()
+
+
+def _refusal(refused: _RefusedError) -> bytes:
+    error = {"message": str(refused), "type": "crossgrade", "code": refused.code}
+    body = msgspec.json.encode({"error": error})
+    head = (
+        f"HTTP/1.1 {refused.status} Refused\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body

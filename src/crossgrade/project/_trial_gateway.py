@@ -1,0 +1,258 @@
+"""The gateway of a run of trials: `crossgrade serve` as a child process, with a route for each model.
+
+It has a folder of its own, with settings that are made from the run's offers, keys that end with it, and its
+request log. It ends with its parent, even if that is killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from crossgrade.config import DATABASE_URL_VARIABLE
+from crossgrade.domain import Offer, Price, Workload
+from crossgrade.errors import ProviderError
+from crossgrade.project._measured import offers_of
+
+if TYPE_CHECKING:
+    from crossgrade.evaluate import GatewayDoor, TrialCall, TrialProvider
+
+START_S = 600.0
+"""How long a gateway may take to start, in seconds. Local models are loaded meanwhile."""
+
+_STOP_S = 15.0
+_KEY_DAYS = 30
+_MARK = b'{"settled":'
+_NEWLINE = b"\n"
+_ADMIN_KEY = "CROSSGRADE_ADMIN_KEY"
+_MODEL_FIELDS = (
+    "provider",
+    "model",
+    "base_url",
+    "api_key_env",
+    "region",
+    "licence",
+    "open_weights",
+    "context_tokens",
+    "timeout_s",
+    "max_concurrency",
+)
+_DIES_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
+    "os.execv(sys.executable, [sys.executable, '-m', 'crossgrade', *sys.argv[1:]])"
+)
+"""A program that becomes `crossgrade`, and gets SIGTERM when its parent ends (`man 2 PR_SET_PDEATHSIG`)."""
+
+
+@asynccontextmanager
+async def open_trials(
+    workload: Workload,
+    *,
+    root: Path,
+    environ: Mapping[str, str],
+    price_of: Callable[[Offer], Price | None],
+    plugins: Sequence[str] = (),
+) -> "AsyncIterator[dict[str, TrialProvider]]":
+    """Start a gateway for the models of a workload, and yield what runs its trials, by the offer's name.
+
+    `root` is the folder of the project. `price_of` returns today's price of an offer. Raises `ProviderError`
+    if the gateway does not start.
+    """
+    from crossgrade.evaluate import TrialProvider, require_sandbox
+    from crossgrade.workloads import read_task, task_names
+
+    require_sandbox(hint="install bubblewrap (`bwrap`): trials run in it")
+    assert workload.agent is not None
+    offers = offers_of(workload)
+    tasks = {name: read_task(workload.dataset / name) for name in task_names(workload.dataset)}
+    parent = root / ".crossgrade" / "trials"
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = Path(tempfile.mkdtemp(prefix="gateway-", dir=parent))
+    port, other = _free_ports()
+    models = {name: model_section(offer, price_of(offer), root) for name, offer in offers.items()}
+    config = {
+        "models": models,
+        "routes": {name: {"incumbent": name} for name in models},
+        "serve": {"port": port, "admin_port": other},
+        "plugins": list(plugins),
+    }
+    (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
+    keys = _keys(folder, models)
+    log = RequestLog(folder / ".crossgrade" / "serve" / "requests")
+    gateway = RunGateway(port=port, keys=keys, log=log)
+    async with _served(folder, environ):
+        yield {
+            name: TrialProvider(
+                name=name,
+                agent=workload.agent,
+                tasks=tasks,
+                gateway=gateway,
+                identity=_weights(offer, environ, root),
+            )
+            for name, offer in offers.items()
+        }
+
+
+def model_section(offer: Offer, price: Price | None, root: Path) -> dict[str, Any]:
+    """Return an offer as a section of `models`, at a price that was looked up for it.
+
+    A price with tiers has no such form: then the gateway looks it up in the same catalogue.
+    """
+    section = {name: getattr(offer, name) for name in _MODEL_FIELDS if getattr(offer, name) is not None}
+    if offer.provider == "local" and (root / offer.model).is_file():
+        section["model"] = str((root / offer.model).resolve())
+    if price is not None and not price.tiers:
+        fields = {name: each for name, each in asdict(price).items() if each is not None and name != "tiers"}
+        fields.pop("valid_from", None)
+        section["prices"] = [{name: each if name == "source" else str(each) for name, each in fields.items()}]
+    return section
+
+
+def _keys(folder: Path, models: Mapping[str, object]) -> dict[str, str]:
+    """Make a key for each model's route, and return their texts."""
+    from crossgrade.store import Keys, utc_now
+
+    state = folder / ".crossgrade"
+    state.mkdir(mode=0o700)
+    until = utc_now() + timedelta(days=_KEY_DAYS)
+    with Keys.open(state / "crossgrade.db", state) as keys:
+        return {name: keys.create(name, routes=(name,), expires_at=until).text for name in models}
+
+
+def _weights(offer: Offer, environ: Mapping[str, str], root: Path) -> str | None:
+    """Return the digest of a local model's file, None for a hosted model."""
+    if offer.provider != "local" or offer.base_url is not None:
+        return None
+    from crossgrade.providers.models import ModelShelf, models_home
+
+    return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256} in trials"
+
+
+def _free_ports() -> list[int]:
+    """Return two ports that nothing listens on."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1], other.getsockname()[1]]
+
+
+@asynccontextmanager
+async def _served(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[None]:
+    """Serve a folder's settings inside the block. Raises `ProviderError` if that does not begin."""
+    state = folder / ".crossgrade"
+    said = state / "serve.log"
+    own = {DATABASE_URL_VARIABLE: str(state / "crossgrade.db"), _ADMIN_KEY: ""}
+    with said.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-c", _DIES_WITH_PARENT, "serve"),
+            *("--config", str(folder / "crossgrade.yaml")),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environ, **own},
+            start_new_session=True,  # Ctrl-C must not end it while trials are still running
+        )
+    try:
+        await _ready(process, said)
+        yield
+    finally:
+        await _end(process)
+
+
+async def _ready(process: asyncio.subprocess.Process, said: Path) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_S):
+            while process.returncode is None:
+                if any(line.startswith("ready: ") for line in _lines(said)):
+                    return
+                await asyncio.sleep(0.05)
+    lines = _lines(said)
+    raise ProviderError(
+        f"the gateway of the trials did not start: {' | '.join(lines[-3:])[:500] or 'it said nothing'}",
+        code="trial-gateway-not-started",
+        hint=f"read {said}, and check the models with `crossgrade doctor --live`",
+    )
+
+
+def _lines(said: Path) -> list[str]:
+    return said.read_text("utf-8", "replace").strip().splitlines()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the gateway: it has no requests in flight any more, or nobody waits for them."""
+    with anyio.CancelScope(shield=True):
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
+@dataclass(slots=True)
+class RequestLog:
+    """The request log of a gateway, read as it grows: the calls of each run so far."""
+
+    folder: Path
+    _read: dict[Path, int] = field(default_factory=dict)
+    _runs: dict[str, list["TrialCall"]] = field(default_factory=dict)
+
+    def calls(self, run_id: str) -> "Sequence[TrialCall]":
+        """Return what is recorded of a run so far, in the order of its records."""
+        for path in sorted(self.folder.glob("*.jsonl")):
+            self._follow(path)
+        return tuple(self._runs.get(run_id, ()))
+
+    def _follow(self, path: Path) -> None:
+        """Read what a file has behind what was read of it, up to the end of the last whole flush."""
+        from crossgrade.evaluate import TrialCall
+
+        begin = self._read.get(path, 0)
+        with path.open("rb") as file:
+            file.seek(begin)
+            lines = file.read().splitlines(keepends=True)
+        waiting: list[TrialCall] = []
+        end = begin
+        for line in lines:
+            if not line.endswith(_NEWLINE):
+                break
+            end += len(line)
+            if line.startswith(_MARK):
+                for each in waiting:
+                    self._runs.setdefault(each.run or "", []).append(each)
+                waiting, self._read[path] = [], end
+            else:
+                waiting.append(msgspec.json.decode(line, type=TrialCall))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGateway:
+    """A gateway on this machine, as trials reach it."""
+
+    port: int
+    keys: Mapping[str, str]
+    log: RequestLog
+
+    def door(self, offer: str) -> "GatewayDoor":
+        """Return how the model of an offer is reached."""
+        from crossgrade.evaluate import GatewayDoor
+
+        return GatewayDoor(host="127.0.0.1", port=self.port, key=self.keys[offer], route=offer)
+
+    def calls(self, run_id: str) -> "Sequence[TrialCall]":
+        """Return what is recorded of a run so far."""
+        return self.log.calls(run_id)

@@ -1,0 +1,1 @@
+wc -l < /app/notes.txt > /app/answer.txt

@@ -1,0 +1,1 @@
+sed -i '/^shift$/d' /app/total.sh

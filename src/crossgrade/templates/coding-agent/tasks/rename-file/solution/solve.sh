@@ -1,0 +1,1 @@
+mv /app/draft.md /app/final.md

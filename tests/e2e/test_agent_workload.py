@@ -1,0 +1,186 @@
+"""`crossgrade evaluate` of a workload of an agent: trials in sandboxes, their calls through a real gateway."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from crossgrade.project import Project as Opened
+from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.e2e.driving import CommandLine, Gate, Project, Script
+from tests.waiting import until
+
+pytestmark = pytest.mark.needs("bwrap")
+
+TEMPLATE = Path(str(files("crossgrade").joinpath("templates/coding-agent")))
+NAMES = ("count-lines", "csv-total", "fix-script", "make-file", "rename-file")
+WORKLOADS = """\
+workloads:
+  coding:
+    kind: agent
+    dataset: tasks
+    epochs: 2
+    agent:
+      name: loop
+      version: "1"
+      command: python3 /agent/agent.py
+      files: agent
+      limits: {seconds: 60, calls: 4, usd: 0.5}
+    scorer: {kind: reward}
+    incumbent: old
+    candidates: [new]
+"""
+SOLUTIONS = {
+    (TEMPLATE / "tasks" / name / "instruction.md").read_text().strip(): (
+        TEMPLATE / "tasks" / name / "solution" / "solve.sh"
+    )
+    .read_text()
+    .strip()
+    for name in NAMES
+}
+
+
+def solving(request: ReceivedRequest) -> Reply | Fault:
+    """Answer with each task's solution; the new model does not solve the task of the table."""
+    found = next((each for text, each in SOLUTIONS.items() if request.prompt.startswith(text)), None)
+    if found is None:  # the first answer failed on purpose
+        return Reply("true", input_tokens=200, output_tokens=2)
+    if request.model == "new-model" and "sales.csv" in found:
+        found = "true"
+    return Reply(found, input_tokens=100, output_tokens=20)
+
+
+@pytest.fixture
+def agents(project: Project, script: dict[str, Script]) -> Project:
+    """A project with the template's tasks and agent, and two models that know the solutions."""
+    models = project.config.read_text().partition("workloads:")[0]
+    project.config.write_text(models + WORKLOADS)
+    for name in ("tasks", "agent"):
+        shutil.copytree(TEMPLATE / name, project.folder / name)
+    script |= {"old-model": solving, "new-model": solving}
+    return project
+
+
+def test_trials_are_answers_of_a_run(agents: Project, cli: CommandLine) -> None:
+    ran = cli.succeeds("evaluate", "coding", "--json", "--yes")
+    verdict = json.loads(ran.out)
+    (compared,) = verdict["agents"]
+    assert compared["incumbent_runs"]["setup"]["agent"] == "loop"
+    assert compared["incumbent_runs"]["setup"]["agent_version"] == "1"
+    assert compared["incumbent_runs"]["trials"] == compared["candidate_runs"]["trials"] == 10
+    assert (compared["readings"][0]["incumbent_solved"], compared["readings"][0]["candidate_solved"]) == (
+        1,
+        0.8,
+    )
+    parity = next(each for each in verdict["guards"] if each["name"] == "agent-parity")
+    assert parity["status"] == "pass"
+    # A call a trial: 100 input and 20 output tokens, at 10 and 30 dollars per million.
+    assert compared["usd_per_solved"][0]["value"] == pytest.approx(100 * 10e-6 + 20 * 30e-6)
+    assert len(agents.asked("old-model")) == len(agents.asked("new-model")) == 10
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        assert opened.store.runs.totals(run.id).spent_usd == Decimal("0.0176")
+    cli.succeeds("evaluate", "coding", "--yes")
+    assert len(agents.fake.requests) == 20, "trials that were paid for are reused"
+
+
+def test_a_changed_test_or_agent_is_another_dataset(agents: Project, cli: CommandLine) -> None:
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide")
+    with (agents.folder / "agent" / "agent.py").open("a") as file:
+        file.write("# another agent\n")
+    cli.fails("decide", "coding", error="dataset-changed")
+
+
+def test_calls_that_fail_are_no_failure_of_the_agent(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda _: Fault("server_error")
+    ran = cli("evaluate", "coding", "--yes", "--no-decide")
+    assert ran.code == 3
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        answers = opened.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+    failed = [each for each in answers if each.model == "new"]
+    assert failed
+    assert all(str(each.error).startswith("api:call_failed: ") for each in failed)
+
+
+def test_a_run_stops_once_the_verdict_is_certain(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    agents.change("    epochs: 2\n", "    requirements: {evidence: agentic}\n")
+    for name in NAMES[:3]:
+        shutil.rmtree(agents.folder / "tasks" / name)
+    for number in range(40):
+        shutil.copytree(agents.folder / "tasks" / "make-file", agents.folder / "tasks" / f"copy-{number}")
+    script["new-model"] = lambda _: Reply("true")
+    ran = cli.succeeds("evaluate", "coding", "--json", "--yes")
+    verdict = json.loads(ran.out)
+    assert verdict["name"] == "keep"
+    codes = {each["code"] for each in verdict["reasons"]}
+    assert "evidence-missing" not in codes, "its own answers are trials"
+    assert len(agents.asked("old-model")) < 30, "fewer tasks than are planned"
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_leaves_nothing_behind(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    gate = Gate(solving, at=8)
+    script |= {"old-model": gate, "new-model": gate}
+    process = agents.start("evaluate", "coding", "--yes", "--no-decide")
+    gate.reached()
+    below = _descendants(process.pid)
+    assert below
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    gate.open()
+    script |= {"old-model": solving, "new-model": solving}
+    until(lambda: not any(_alive(pid) for pid in below))
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        before = len(_answers(opened, run))
+    assert before
+    asked = len(agents.fake.requests)
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide", "--resume", run.id)
+    with Opened.open(agents.config) as opened:
+        answers = _answers(opened, run)
+    assert len(answers) == 20
+    assert len(agents.fake.requests) - asked <= 20 - before
+
+
+def _answers(opened: Opened, run) -> list:
+    return opened.store.answers.scored(run.id, str(run.settings["scorer_digest"]))
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for child in subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split():
+        found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_limit_on_cost_sets_a_trial_aside(agents: Project, cli: CommandLine) -> None:
+    ran = cli("evaluate", "coding", "--max-cost", "0.9")
+    assert ran.code == 3
+    assert not agents.fake.requests, "a pair of trials may cost two dollars"
+    ran = cli.succeeds("evaluate", "coding", "--dry-run", "--json")
+    estimate = json.loads(ran.out)["estimate"]
+    assert [each["calls"] for each in estimate["models"]] == [10, 10]
+    assert estimate["cost_usd"][1] == "10.0"

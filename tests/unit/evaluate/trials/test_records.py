@@ -1,0 +1,92 @@
+"""What the gateway recorded of a trial: it is waited for, and what is missing leaves no verdict."""
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from crossgrade.domain import Offer, Price
+from crossgrade.errors import TrialError
+from crossgrade.evaluate import TrialCall, _trials
+from crossgrade.evaluate._trial_relay import TrialRelay
+from crossgrade.project._trial_gateway import RequestLog, model_section
+from tests.unit.evaluate.trials.running import Unreachable, agent, provider
+
+pytestmark = pytest.mark.anyio
+ANSWERED = TrialCall(status=200, input_tokens=3, output_tokens=1, cost_usd=0.001)
+
+
+def _running(gateway: Unreachable, **limits: object) -> _trials._RunningTrial:
+    spec = agent("true", **limits)
+    asked = provider(spec, gateway)
+    relay = TrialRelay(run_id="a.1", prefix="/run/a.1/r/model/", host="127.0.0.1", port=9)
+    door = gateway.door("model")
+    return _trials._RunningTrial(spec, asked.tasks["make-file"], relay, door, gateway)
+
+
+async def test_missing_records_leave_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_trials, "RECORDS_S", 0.01)
+    running = _running(Unreachable([ANSWERED]))
+    running.relay.calls = 2
+    with pytest.raises(TrialError) as caught:
+        await running._calls()
+    assert caught.value.message.startswith("environment:records_missing: ")
+    assert caught.value.cost_usd is None, "what is missing may have cost anything"
+
+
+async def test_records_that_come_late_are_waited_for() -> None:
+    gateway = Unreachable()
+    running = _running(gateway)
+    running.relay.calls = 1
+    async with anyio.create_task_group() as group:
+        group.start_soon(_later, gateway)
+        assert await running._calls() == [ANSWERED]
+
+
+async def _later(gateway: Unreachable) -> None:
+    await anyio.sleep(0.01)
+    gateway.recorded = [ANSWERED]
+
+
+@pytest.mark.parametrize(
+    ("limits", "closed"), [({"tokens": 3}, "tokens"), ({"usd": 0.0005}, "usd"), ({}, "")]
+)
+async def test_a_trial_that_spent_its_limit_gets_no_more_calls(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, object], closed: str
+) -> None:
+    monkeypatch.setattr(_trials, "_WATCH_S", 0.0)
+    running = _running(Unreachable([ANSWERED]), **limits)
+    async with anyio.create_task_group() as group:
+        group.start_soon(running._watch)
+        await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert running.relay.closed == closed
+
+
+def _line(**fields: object) -> str:
+    return json.dumps({"id": "x", "at": 1.0, "worker": 0, **fields}) + "\n"
+
+
+def test_the_log_is_read_as_it_grows(tmp_path: Path) -> None:
+    log, path = RequestLog(tmp_path), tmp_path / "20260101-000001.jsonl"
+    assert log.calls("a") == ()
+    path.write_text(_line(run="a", status=200) + _line(status=200))
+    assert log.calls("a") == (), "what is not settled may be written again"
+    with path.open("a") as file:
+        file.write('{"settled": {}}\n'.replace(": {", ":{") + _line(run="a", status=500)[:20])
+    assert [each.status for each in log.calls("a")] == [200]
+    with path.open("a") as file:
+        file.write(_line(run="a", status=500)[20:] + _line(run="b", status=200) + '{"settled":{}}\n')
+    (tmp_path / "20260102-000001.jsonl").write_text(_line(run="a", status=201) + '{"settled":{}}\n')
+    assert [each.status for each in log.calls("a")] == [200, 500, 201]
+    assert [each.status for each in log.calls("b")] == [200]
+
+
+def test_an_offer_is_served_at_the_price_that_was_found(tmp_path: Path) -> None:
+    offer = Offer(name="m", provider="openai", model="gpt", max_concurrency=3)
+    price = Price(input_per_mtok=1, output_per_mtok=None, source="list")  # type: ignore[arg-type]
+    section = model_section(offer, price, tmp_path)
+    assert section["prices"] == [{"input_per_mtok": "1", "request_usd": "0", "source": "list"}]
+    assert section["max_concurrency"] == 3
+    assert "prices" not in model_section(offer, None, tmp_path)
