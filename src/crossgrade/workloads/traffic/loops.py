@@ -49,6 +49,22 @@ def evidence_of(loops: int, known: int) -> EvidenceClass | None:
     return "agentic" if loops >= LOOP_SHARE * known else "plain"
 
 
+def samples_evidence(
+    tools: NDArray[Any], session: NDArray[Any], texts: NDArray[Any], fit: NDArray[np.bool_]
+) -> EvidenceClass | None:
+    """Return the evidence that samples of a workload need, drawn from the requests that are `fit`.
+
+    Beside an agent's requests there may be plain ones, which move without it. Samples are an agent's if a
+    tenth of the fit requests are of its runs, such as the first of each, or of no known session.
+    """
+    needs = evidence_of(*loops_among(tools, texts))
+    if needs != "agentic":
+        return needs
+    own = session[fit]
+    doubtful = (own == 0) | np.isin(own, session[tools == IN_LOOP])
+    return "agentic" if doubtful.sum() >= LOOP_SHARE * len(own) else "plain"
+
+
 def logged_runs(
     tools: NDArray[Any],
     session: NDArray[Any],

@@ -23,7 +23,7 @@ from crossgrade.workloads.traffic.findings import Finding, Scan, Sums
 from crossgrade.workloads.traffic.formats import LOG_FORMATS, LogFormat
 from crossgrade.workloads.traffic.grouping import Group, group
 from crossgrade.workloads.traffic.kinds import NOTHING
-from crossgrade.workloads.traffic.loops import LoggedRuns, evidence_of, logged_runs, loops_among
+from crossgrade.workloads.traffic.loops import LoggedRuns, logged_runs, samples_evidence
 from crossgrade.workloads.traffic.money import alternatives, costs, list_price
 from crossgrade.workloads.traffic.parts import ReadingOptions
 from crossgrade.workloads.traffic.rates import monthly, peak_minute
@@ -80,7 +80,8 @@ class GroupRows:
     cause. `volume` is the number a month of those that can. `peak_tokens` counts the tokens in the busiest
     minute of all that were answered, as far as counts are known (None: no count or no time is).
     `cache_share` is the share of the cost of those that can be samples that caching would save.
-    `needs_evidence` and `runs` are as in a `Finding`, over all that were answered.
+    `needs_evidence` is what the samples need (`samples_evidence`), and `runs` are as in a `Finding`, over all
+    that were answered.
     """
 
     group: Group
@@ -237,7 +238,9 @@ class Scanner:
             span=self.span,
             peak_tokens=None if (self._calls[served] > 1).any() else self._peak_minute(served),
             cache_share=self._thrifty(groups[number], spend, wanted).cache_share,
-            needs_evidence=evidence_of(*loops_among(tools, self._column("text")[served])),
+            needs_evidence=samples_evidence(
+                tools, self._column("session")[served], self._column("text")[served], wanted[served]
+            ),
             runs=logged_runs(
                 tools,
                 self._column("session")[served],

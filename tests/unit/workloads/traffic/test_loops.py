@@ -173,6 +173,16 @@ def test_the_samples_of_an_agents_requests_need_its_trials(tmp_path: Path) -> No
         draw_samples([path], "travel", 9, **options)
 
 
+def test_plain_requests_beside_an_agent_need_no_trials(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    options: dict[str, Any] = {"catalog": packaged_catalog(), "today": TODAY, "subject_key": b"k" * 32}
+    agents = [each for run in range(9) for each in steps(run)]
+    for chat, needed in ({"session": None}, "agentic"), ({}, "plain"):
+        rows = agents[: 4 * 2] + [each | chat for each in chats(20)]
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+        assert draw_samples([path], "travel", 9, **options).needs_evidence == needed
+
+
 @pytest.mark.parametrize(
     "name",
     [
