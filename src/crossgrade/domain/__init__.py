@@ -92,6 +92,7 @@ from crossgrade.domain.serving import (
     Watching,
 )
 from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
+from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, round_alpha
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -166,6 +167,7 @@ __all__ = [
     "Limit",
     "LimitScope",
     "LimitUnit",
+    "Lineage",
     "LinearAttention",
     "LoggedTraffic",
     "Message",
@@ -207,6 +209,8 @@ __all__ = [
     "TokenIssuer",
     "Tool",
     "ToolCall",
+    "TuningKind",
+    "TuningTest",
     "Usage",
     "Variant",
     "Watching",
@@ -218,5 +222,6 @@ __all__ = [
     "keys_once",
     "no_constant",
     "read_failure",
+    "round_alpha",
     "sum_usd",
 ]
