@@ -92,7 +92,7 @@ from crossgrade.domain.serving import (
     Watching,
 )
 from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
-from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, round_alpha
+from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, TuningTrial, round_alpha
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -211,6 +211,7 @@ __all__ = [
     "ToolCall",
     "TuningKind",
     "TuningTest",
+    "TuningTrial",
     "Usage",
     "Variant",
     "Watching",

@@ -1,9 +1,9 @@
-"""The common steps of tuning a candidate: divide the samples, begin or go on, test the proposal once, decide."""
+"""The common steps of tuning a candidate: divide the samples, begin or go on, test once, decide."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 class TuningBasis:
     """What the tuning of a candidate rests on: its items, the round of its test and that round's error rate.
 
-    `options` are what the kind of tuning was asked to do, as plain JSON. `begun` is the tuning that goes on, if
-    one began with the same. `number` is None where a sealed baseline gives the error rate; `rate` is then what it gives this candidate
-    at most. `segments` are those that are tuned (empty: the whole workload), with `share` of its traffic.
+    `options` are what the kind of tuning was asked to do, as plain JSON. `begun` is the tuning that goes on,
+    if one began with the same. `number` is None where a sealed baseline gives the error rate; `rate` is then
+    what it gives this candidate at most. `segments` are those that are tuned (empty: the whole workload),
+    with `share` of its traffic.
     """
 
     kind: TuningKind
@@ -85,21 +86,22 @@ class TuningBasis:
         )
 
 
+class TuningSteps(TypedDict):
+    """What tuning takes of a project: what a run needs, tests against a baseline, decisions on runs."""
+
+    evaluation: "Callable[[Workload], Evaluation]"
+    compared: Callable[[Workload], BaselineComparison]
+    decide: "Callable[[str, str], StoredVerdict]"
+
+
 class ProjectTunings:
     """What porting a prompt and distilling a model have in common."""
 
-    def __init__(
-        self,
-        project: OpenProject,
-        *,
-        evaluation: "Callable[[Workload], Evaluation]",
-        compared: Callable[[Workload], BaselineComparison],
-        decide: "Callable[[str, str], StoredVerdict]",
-    ) -> None:
+    def __init__(self, project: OpenProject, **steps: Unpack[TuningSteps]) -> None:
         self.project = project
-        self._evaluation = evaluation
-        self._compared = compared
-        self._decide = decide
+        self._evaluation = steps["evaluation"]
+        self._compared = steps["compared"]
+        self._decide = steps["decide"]
 
     def basis(
         self,
@@ -141,7 +143,9 @@ class ProjectTunings:
             )
         wanted = {**(options or {}), "development": development}
         begun = self._begun(_what_is_tuned(kind, wanted, dataset, workload, variant), segments)
-        number = None if baseline is not None else next_round(store, workload, begun and begun.id)
+        number = (
+            None if baseline is not None else next_round(store, workload, None if begun is None else begun.id)
+        )
         split = self._split(
             workload,
             samples,
