@@ -91,7 +91,15 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
+from crossgrade.domain.team import (
+    Clause,
+    ClauseCode,
+    Contract,
+    Permission,
+    Severity,
+    TeachingRight,
+    Team,
+)
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -202,6 +210,7 @@ __all__ = [
     "Statement",
     "StickyUnit",
     "StoredResponses",
+    "TeachingRight",
     "Team",
     "TierRule",
     "TokenIssuer",
