@@ -34,6 +34,7 @@ from crossgrade.domain import (
     Variant,
     Workload,
     heads_of,
+    round_alpha,
 )
 from crossgrade.errors import hint_among
 
@@ -77,6 +78,13 @@ class Resolver(SectionResolver):
         if file.family_alpha is None:
             return found
         for name, section in file.workloads.items():
+            if section.rounds > 1:
+                self._refuse(
+                    f"workloads.{name}.rounds",
+                    "`family_alpha` leaves no part for further rounds",
+                    "remove `rounds` here, or `family_alpha`",
+                    code="rounds-with-family",
+                )
             if "alpha" in section.model_fields_set:
                 hint = "remove `alpha` here, or `family_alpha`"
                 self._refuse(
@@ -268,6 +276,7 @@ class Resolver(SectionResolver):
             "candidates": known,
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**{**values(needs), "safety": required}),
+            "alpha": round_alpha(1, rounds=section.rounds, alpha=section.alpha),
             "trials": None if trials is None else AgentTrialsSpec(**{**values(trials), "path": runs}),
             "probes": tuple(section.probes),
             "across": self._across(section, known),

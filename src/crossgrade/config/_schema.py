@@ -338,6 +338,12 @@ class WorkloadSection(Section):
     alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] = Field(
         default=0.05, description="Accepted probability of certifying a policy that is below the floor."
     )
+    rounds: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=1,
+        description="Planned tests that share `alpha`: the decision on these candidates, and one each time "
+        "that a candidate is tuned (`crossgrade port`, `crossgrade distil`). Every round gets half of what is "
+        "left, and the last one all of it.",
+    )
     mode: Mode = Field(
         default="sequential",
         description="`sequential` stops as soon as the verdict is certain. `fixed` asks all planned "

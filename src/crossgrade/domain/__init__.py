@@ -100,6 +100,7 @@ from crossgrade.domain.team import (
     TeachingRight,
     Team,
 )
+from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, round_alpha
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -174,6 +175,7 @@ __all__ = [
     "Limit",
     "LimitScope",
     "LimitUnit",
+    "Lineage",
     "LinearAttention",
     "LoggedTraffic",
     "Message",
@@ -216,6 +218,8 @@ __all__ = [
     "TokenIssuer",
     "Tool",
     "ToolCall",
+    "TuningKind",
+    "TuningTest",
     "Usage",
     "Variant",
     "Watching",
@@ -227,5 +231,6 @@ __all__ = [
     "keys_once",
     "no_constant",
     "read_failure",
+    "round_alpha",
     "sum_usd",
 ]

@@ -11,6 +11,8 @@ from crossgrade.domain.agents import AgentTrialsSpec
 from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 from crossgrade.domain.safety import SafetyLimit, SafetySuite
+from crossgrade.domain.tuning import TuningTest
+from crossgrade.domain.tuning import TuningTest
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
 """`agentic` needs trials of the team's agent. The last two stay with the incumbent: importing the evidence
@@ -96,6 +98,9 @@ class Workload:
     on which the samples became public, and `texts_until` the last day on which their texts may be kept.
     `suite` is the safety suite whose prompts are the samples, for a workload that was derived from another.
     `trials` are runs of the agent behind the requests, which `requirements.evidence: agentic` asks for.
+    `rounds` is how many tests were planned: the decision on the workload as it is configured, whose error rate
+    is `alpha`, and those of tuned candidates after it, which have as much again together. `tuning` is given
+    where a tuned candidate is tested.
     """
 
     name: str
@@ -106,6 +111,7 @@ class Workload:
     floor: float = 0.85
     whole_floor: float | None = None
     alpha: float = 0.05
+    rounds: int = 1
     family_alpha: float | None = None
     mode: Mode = "sequential"
     planned: int | None = None
@@ -135,6 +141,12 @@ class Workload:
     requirements: Requirements = field(default_factory=Requirements)
     suite: SafetySuite | None = None
     trials: AgentTrialsSpec | None = None
+    tuning: TuningTest | None = None
+
+    @property
+    def alpha_of_rounds(self) -> float:
+        """The error rate of all planned rounds together, of which the first has a half if there are more."""
+        return self.alpha if self.rounds == 1 else 2 * self.alpha
 
 
 def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:

@@ -24,6 +24,8 @@ from crossgrade.evaluate._prepare import (
     new_design,
     planned_samples,
     run_settings,
+    shuffled_samples,
+    variant_settings,
 )
 from crossgrade.evaluate._prompt import (
     body_bytes,
@@ -132,7 +134,9 @@ __all__ = [
     "sealed_choices",
     "sealed_design",
     "sealed_outcomes",
+    "shuffled_samples",
     "uncarried",
     "validate_options",
+    "variant_settings",
     "versions_of",
 ]

@@ -35,6 +35,7 @@ from crossgrade.project._measured import (
 from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._run_labels import labels_in_store
 from crossgrade.project._siblings import DecisionInput, Family
+from crossgrade.project._tuned import as_tuned, check_untuned
 from crossgrade.project._verdicts import (
     OutdatedRoute,
     Verification,
@@ -148,6 +149,7 @@ class Project(OpenProject):
         compared = self._against_baseline(workload, again=not reuse)
         with in_file(workload.dataset):
             evaluation = self.evaluation(compared.workload)
+            check_untuned(self.store, workload, evaluation.dataset)
             begins = partial(compared.spend, self.store)
             return run_to_end(evaluation.run, resume, reuse, on_progress, None, begins)
 
@@ -272,8 +274,13 @@ class Project(OpenProject):
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
         run = run_named(self.store, workload, run_id)
-        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        tested = self._as_run(workload, run)
         return self._case_of(tested, self.dataset(workload), run, label_file)
+
+    def _as_run(self, workload: Workload, run: "Run") -> Workload:
+        """Return a workload as a run tested it: against a sealed baseline, with a tuned candidate."""
+        tuned = as_tuned(self.store, workload, run)
+        return as_run(self.store, tuned, run, scorer=partial(self.scorer_identity, workload))
 
     def _case_of(
         self,
@@ -317,7 +324,7 @@ class Project(OpenProject):
             changed_since_run=tuple(
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
-            draws=1 if workload.baseline else draws(self.store, run),
+            draws=1 if workload.baseline or workload.tuning else draws(self.store, run),
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
         if labels is not None:
@@ -439,7 +446,7 @@ class Project(OpenProject):
 
     def _what_if(self, workload: Workload, run: "Run") -> "Verdict":
         """Decide on a run with the labels so far, and record nothing."""
-        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        tested = self._as_run(workload, run)
         case = self._case_of(tested, self.dataset(workload), run, so_far=True)
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=datetime.now(UTC), record=False).verdict

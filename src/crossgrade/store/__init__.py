@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from crossgrade.store._published import write_private
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._store import Store
+    from crossgrade.store._tunings import Tuning, Tunings, TuningStep, TuningStepKind
     from crossgrade.store._verdicts import StoredVerdict
 
 __all__ = [
@@ -120,6 +121,10 @@ __all__ = [
     "Store",
     "StoredDossier",
     "StoredVerdict",
+    "Tuning",
+    "TuningStep",
+    "TuningStepKind",
+    "Tunings",
     "WaitingPair",
     "WatchState",
     "label_item_id",
@@ -150,6 +155,7 @@ _LATE = {
     "Step": "_routes",
     "Store": "_store",
     "StoredVerdict": "_verdicts",
+    **dict.fromkeys(("Tuning", "Tunings", "TuningStep", "TuningStepKind"), "_tunings"),
     "write_private": "_published",
 }
 

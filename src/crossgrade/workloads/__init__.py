@@ -21,6 +21,7 @@ from crossgrade.workloads._labelling import (
     with_labels,
     write_labels,
 )
+from crossgrade.workloads._near_copies import SIMILAR, near_copies, sample_texts
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
@@ -36,6 +37,7 @@ __all__ = [
     "IMPORTERS",
     "MOST_LABEL_ROWS",
     "NO_ANSWER",
+    "SIMILAR",
     "BadCellError",
     "Columns",
     "Dataset",
@@ -56,6 +58,7 @@ __all__ = [
     "dataset_fields",
     "evidence_from_answers",
     "mean_usage",
+    "near_copies",
     "names_by_spacy",
     "pair",
     "read_dataset",
@@ -68,6 +71,7 @@ __all__ = [
     "results_from_answers",
     "revealed",
     "sample_digest",
+    "sample_texts",
     "samples_before",
     "seal_from",
     "select_runs",
