@@ -35,6 +35,7 @@ from crossgrade.evaluate._prompt import (
     request_about,
     request_bytes,
     request_digests,
+    request_of,
     request_text,
     uncarried,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "request_about",
     "request_bytes",
     "request_digests",
+    "request_of",
     "request_text",
     "requests_of_rounds",
     "rescore",

@@ -36,8 +36,7 @@ from crossgrade.tuning._base_model import (
 )
 from crossgrade.tuning._checkpoints import Checkpoints, keep_file
 from crossgrade.tuning._lora_file import read_safetensors, write_adapter
-from crossgrade.tuning._training_set import TrainingSet
-from crossgrade.tuning.training_child import Order
+from crossgrade.tuning._training_set import TrainingOrder, TrainingSet
 
 METHOD = 1
 """Counts the changes after which the same order gives another adapter."""
@@ -202,7 +201,7 @@ class Training:
     def _train(self, record: _Record, on_progress: Callable[[TrainingProgress], None]) -> None:
         examples = self.folder / "examples.jsonl"
         keep_file(examples, lambda path: path.write_bytes(self.training_set.jsonl()))
-        order = Order(
+        order = TrainingOrder(
             base=self.base.path,
             examples=str(examples),
             folder=str(self.folder),
@@ -336,7 +335,7 @@ class Training:
 
 
 @contextmanager
-def _child(order: Order) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
+def _child(order: TrainingOrder) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
     """Start the child; at the end close its input, so that it saves, and kill it if it does not end."""
     with tempfile.TemporaryFile(prefix="crossgrade-training-") as log:
         process = subprocess.Popen(

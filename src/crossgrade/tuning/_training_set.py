@@ -10,6 +10,7 @@ import msgspec
 from crossgrade.calls import canonical_json, digest
 from crossgrade.domain import JSON, ModelRequest, Sample
 from crossgrade.errors import DataError, UsageError
+from crossgrade.tuning._base_model import TrainingSettings
 
 FEWEST_EXAMPLES = 16
 """Examples below which no adapter is trained."""
@@ -43,6 +44,20 @@ class TrainingExample(msgspec.Struct, frozen=True, kw_only=True):
     def prompt(self) -> str:
         """Everything that the prompt says, as one text."""
         return self.text if self.text is not None else "\n".join(each.content for each in self.messages)
+
+
+class TrainingOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be trained: the model's file, the examples, and the folder of the checkpoints.
+
+    `stops` are what an answer ends with, of which the first is learned; without one, and for a chat, it is
+    the model's own end of turn.
+    """
+
+    base: str
+    examples: str
+    folder: str
+    settings: TrainingSettings
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,19 +157,14 @@ def _why(left_out: Mapping[LeftOutCause, int]) -> str:
 
 
 def check_no_leak(
-    examples: Sequence[TrainingExample], certification: Collection[str], near: Callable[[Sequence[str]], Sequence[bool]]
+    examples: Sequence[TrainingExample], *, near: Collection[str], closed: Collection[str]
 ) -> None:
     """Raise `DataError` if an example is a certification item, or close to one.
 
-    This is looked at once more before training, whatever chose the examples. `certification` are the items'
-    ids, and `near` says of each prompt whether it is close to one of them.
+    This is looked at once more before training, whatever chose the examples. `closed` are the ids of all
+    items that nothing may be trained on, and `near` those of samples that are close to one.
     """
-    close = near([each.prompt for each in examples])
-    leaks = [
-        each.sample_id
-        for each, is_near in zip(examples, close, strict=True)
-        if is_near or each.sample_id in certification
-    ]
+    leaks = [each.sample_id for each in examples if each.sample_id in closed or each.sample_id in near]
     if leaks:
         raise DataError(
             f"{len(leaks)} of {len(examples)} training examples are certification items or close to one, "

@@ -1,6 +1,6 @@
 """The child process that trains a LoRA adapter: `python -m crossgrade.tuning.training_child`.
 
-It reads one line of JSON (an `Order`) from standard input and writes lines of JSON to standard output. When
+It reads one line of JSON (a `TrainingOrder`) from standard input and writes lines of JSON to standard output. When
 its input closes, it saves a checkpoint after the current step and ends. The parent holds the other end, so
 that it ends with the parent, even after `kill -9`. PyTorch, Transformers and PEFT are imported here only.
 
@@ -23,25 +23,11 @@ import numpy as np
 from crossgrade.tuning._base_model import TrainingSettings
 from crossgrade.tuning._checkpoints import Checkpoints, keep_file
 from crossgrade.tuning._lora_file import PROJECTIONS
-from crossgrade.tuning._training_set import TrainingExample
+from crossgrade.tuning._training_set import TrainingExample, TrainingOrder
 
 _NO_LOSS = -100
 _WARM_SHARE = 0.1
 _CLIP = 1.0
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be trained: the model's file, the examples, and the folder of the checkpoints.
-
-    `stops` are what an answer ends with, of which the first is learned; without one, and for a chat, it is
-    the model's own end of turn.
-    """
-
-    base: str
-    examples: str
-    folder: str
-    settings: TrainingSettings
-    stops: tuple[str, ...] = ()
 
 
 class TrainingFailedError(Exception):
@@ -55,7 +41,7 @@ class TrainingFailedError(Exception):
 
 def main() -> None:
     """Train until the last step, or until standard input closes."""
-    order = msgspec.json.decode(sys.stdin.readline(), type=Order)
+    order = msgspec.json.decode(sys.stdin.readline(), type=TrainingOrder)
     # Libraries write to standard output too. It is left to the lines that the parent reads.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -76,7 +62,7 @@ def main() -> None:
     os._exit(0)  # the thread still reads
 
 
-def train(order: Order, stop: threading.Event) -> Iterator[dict[str, Any]]:
+def train(order: TrainingOrder, stop: threading.Event) -> Iterator[dict[str, Any]]:
     """Train an adapter, from the newest checkpoint if there is one; yield what happens.
 
     Raises `TrainingFailedError` where it cannot go on. Checkpoints before that are kept.
@@ -141,7 +127,7 @@ def learning_rate(settings: TrainingSettings, step: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _load(order: Order, folder: Path, device: str) -> tuple[Any, Any]:
+def _load(order: TrainingOrder, folder: Path, device: str) -> tuple[Any, Any]:
     """Return the model with new LoRA matrices, and its tokenizer.
 
     The GGUF file is expanded once to 32-bit weights beside the checkpoints, for quick resumption.
@@ -185,7 +171,7 @@ def _expand(read: Any, folder: Path) -> None:
     draft.replace(folder)
 
 
-def _rows(order: Order, tokenizer: Any) -> tuple[list[tuple[list[int], int]], int]:
+def _rows(order: TrainingOrder, tokenizer: Any) -> tuple[list[tuple[list[int], int]], int]:
     """Return the tokens of each example with the length of its prompt, and how many were too long.
 
     Prompt and answer are tokenised apart: a model that is asked sees the prompt's own tokens.

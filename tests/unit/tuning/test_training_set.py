@@ -96,8 +96,8 @@ def test_no_sample_that_is_near_a_certification_item_ever_enters(numbers):
 
 def test_looks_once_more_before_training():
     found = built(SAMPLES)
-    check_no_leak(found.examples, {"other"}, lambda prompts: [False] * len(prompts))
+    check_no_leak(found.examples, near=set(), closed={"other"})
     with raises_code("training-leaks", "s3"):
-        check_no_leak(found.examples, {"s3"}, lambda prompts: [False] * len(prompts))
+        check_no_leak(found.examples, near=set(), closed={"s3"})
     with raises_code("training-leaks", "s5"):
-        check_no_leak(found.examples, set(), lambda prompts: ["ticket 5 " in each for each in prompts])
+        check_no_leak(found.examples, near={"s5"}, closed=set())
