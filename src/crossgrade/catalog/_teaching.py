@@ -1,4 +1,4 @@
-"""Whether a team may train a model on the answers of another: licence, host's terms, and what the team states."""
+"""Whether a team may train on the answers of a model: its licence, its host, and what the team states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

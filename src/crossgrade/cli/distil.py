@@ -42,9 +42,16 @@ SCHEMA_VERSION = 1
     help="Least score of an answer that is learned.",
 )
 @click.option("--segment", "segments", multiple=True, metavar="NAME", help="Only this segment; repeat.")
-@click.option("--steps", type=click.IntRange(1, 100_000), default=120, show_default=True, metavar="N", help="Steps.")
 @click.option(
-    "--batch", type=click.IntRange(1, 1024), default=4, show_default=True, metavar="N", help="Examples a step."
+    "--steps", type=click.IntRange(1, 100_000), default=120, show_default=True, metavar="N", help="Steps."
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1024),
+    default=4,
+    show_default=True,
+    metavar="N",
+    help="Examples a step.",
 )
 @click.option(
     "--max-tokens",
@@ -55,7 +62,12 @@ SCHEMA_VERSION = 1
     help="Longest example; longer ones are left out.",
 )
 @click.option(
-    "--rank", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N", help="Rank of the adapter."
+    "--rank",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Rank of the adapter.",
 )
 @click.option(
     "--learning-rate",
@@ -67,14 +79,23 @@ SCHEMA_VERSION = 1
 )
 @click.option("--seed", type=int, default=1, show_default=True, metavar="N", help="Seed of the training.")
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads of the training; by default the cores."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Threads of the training; by default the cores.",
 )
 @click.option(
-    "--usd-per-hour", type=Dollars(), metavar="USD", help="What an hour of this machine costs, to price the training."
+    "--usd-per-hour",
+    type=Dollars(),
+    metavar="USD",
+    help="What an hour of this machine costs, to price the training.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be learned, asked and needed; train nothing.")
 @click.option(
-    "--max-cost", type=Dollars(), metavar="USD", help="Stop before the answers, or the test, cost more than this."
+    "--max-cost",
+    type=Dollars(),
+    metavar="USD",
+    help="Stop before the answers, or the test, cost more than this.",
 )
 @click.option(
     "--yes",
@@ -102,7 +123,7 @@ def command(
     touched, at the error rate of its round. After Ctrl-C or a crash the same command goes on where it was.
     """
     from crossgrade.project import DistilOptions, Project
-    from crossgrade.providers import usable_cores
+    from crossgrade.providers.cores import usable_cores
     from crossgrade.tuning import TrainingSettings
 
     training = filled(TrainingSettings, options, threads=threads or usable_cores())
@@ -115,7 +136,9 @@ def command(
         note(plan_words(plan), code="distil-plan")
         costly = project.config.offers[plan.basis.workload.incumbent.name].provider != "local"
         confirm(None, go_on=yes or max_cost is not None, unpriced=_unpriced(project, plan) if costly else ())
-        result = _followed(plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard))
+        result = _followed(
+            plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
+        )
     _show(plan, result, as_json=as_json)
 
 
@@ -127,9 +150,9 @@ def plan_words(plan: "DistilPlan") -> str:
     return (
         f"{basis.candidate.name} learns from the {source} of up to {len(plan.training):,} samples, "
         f"{training.steps:,} steps of {training.batch}: about {plan.estimate.wall_words} and "
-        f"{plan.estimate.memory_bytes / 2**30:.1f} GiB of memory. {len(plan.checking):,} other samples show the "
-        f"gain, and {len(basis.split.certification):,} that nothing has touched are for the one test{number}, "
-        f"at an error rate of {basis.rate:.4g}"
+        f"{plan.estimate.memory_bytes / 2**30:.1f} GiB of memory. {len(plan.checking):,} other samples show "
+        f"the gain, and {len(basis.split.certification):,} that nothing has touched are for the one "
+        f"test{number}, at an error rate of {basis.rate:.4g}"
     )
 
 
@@ -207,12 +230,15 @@ def _show(plan: "DistilPlan", result: "Distilled", *, as_json: bool) -> None:
     left_out = ", ".join(f"{count:,} {cause}" for cause, count in result.training_set.left_out.items())
     note(
         f"trained on {len(result.training_set.examples):,} examples ({left_out or 'none left out'}) in "
-        f"{trained.cpu_seconds / 60:.1f} CPU-minutes, {trained.parts} part{'s' if trained.parts > 1 else ''}; "
+        f"{trained.cpu_seconds / 60:.1f} CPU-minutes and {trained.parts} parts; "
         f"{_dollars(result.answers_usd)} for answers, {_dollars(result.machine_usd)} for the machine",
         code="distilled",
     )
     if trained.too_long:
-        warn(f"{trained.too_long:,} examples are longer than --max-tokens and were left out", code="examples-too-long")
+        warn(
+            f"{trained.too_long:,} examples are longer than --max-tokens and were left out",
+            code="examples-too-long",
+        )
     if as_json:
         from crossgrade.decide import verdict_to_json
 
@@ -238,7 +264,10 @@ def _show(plan: "DistilPlan", result: "Distilled", *, as_json: bool) -> None:
     headers = [f"on {checked.items} samples that trained nothing", "score", "retention"]
     scores = (checked.incumbent, checked.before, checked.after)
     names = (plan.basis.workload.incumbent.name, f"{result.candidate} before", f"{result.candidate} after")
-    rows = [[name, _share(score), _share(checked.retention(score))] for name, score in zip(names, scores, strict=True)]
+    rows = [
+        [name, _share(score), _share(checked.retention(score))]
+        for name, score in zip(names, scores, strict=True)
+    ]
     print_table(headers, rows, right=headers[1:])
     if result.verdict is None:
         click.echo("There is no gain, so nothing was tested: the round and its samples are still there.")

@@ -137,11 +137,8 @@ class Resolver(SectionResolver):
     def team(self, file: ConfigFile, offers: Mapping[str, Offer]) -> Team:
         """Return the team, whose permissions name models and whose contracts name providers."""
         section = file.team
-        named = {
-            f"team.{key}.{index}.model": each.model
-            for key, stated in (("permitted", section.permitted), ("teachers", section.teachers))
-            for index, each in enumerate(stated)
-        }
+        named = {f"team.permitted.{index}.model": each.model for index, each in enumerate(section.permitted)}
+        named |= {f"team.teachers.{index}.model": each.model for index, each in enumerate(section.teachers)}
         for where, model in named.items():
             if model not in offers:
                 message, hint = f"no model {shown(model)} under `models`", hint_among(model, offers)

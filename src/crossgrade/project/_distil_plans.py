@@ -106,16 +106,11 @@ def plan_distil(
     from crossgrade.providers.models import ModelShelf, models_home
     from crossgrade.tuning import check_memory, estimate_training, free_memory_bytes, read_base
 
+    _check_local(project, name, candidate)
     basis = tunings.basis(
         "distil", name, candidate, segments=options.segments, development=None, options=options.recorded
     )
     offer, workload = basis.candidate.offer, basis.workload
-    if offer.provider != "local" or offer.base_url is not None:
-        raise UsageError(
-            f"{candidate} runs at {offer.provider}, and its weights are not here to be trained",
-            code="distil-not-local",
-            hint="make a candidate with `provider: local` from its GGUF file: `crossgrade models add FILE`",
-        )
     if project.scores_pairs(workload):
         raise UsageError(
             f"the scorer `{workload.scorer.kind}` of `{name}` compares two answers, and a training needs to "
@@ -144,6 +139,17 @@ def plan_distil(
         teacher=teacher,
         teaching=teaching,
     )
+
+
+def _check_local(project: OpenProject, name: str, candidate: str) -> None:
+    offers = {each.name: each.offer for each in project.workload(name).candidates}
+    offer = offers.get(candidate)
+    if offer is not None and (offer.provider != "local" or offer.base_url is not None):
+        raise UsageError(
+            f"{candidate} runs at {offer.provider}, and its weights are not here to be trained",
+            code="distil-not-local",
+            hint="make a candidate with `provider: local` from its GGUF file: `crossgrade models add FILE`",
+        )
 
 
 def _teacher(project: OpenProject, workload: Workload, name: str | None) -> Variant | None:

@@ -58,8 +58,8 @@ class Distilled:
 
     `verdict` is that of the one test, None if there was no gain to test: the round is then not spent.
     `adapter` is the adapter's path, from the project's folder. `machine_usd` is what the training cost at the
-    price of an hour (None: no price was given), and `answers_usd` what the answers before the test cost (None:
-    a price is unknown).
+    price of an hour (None: no price was given), and `answers_usd` what the answers before the test cost
+    (None: a price is unknown).
     """
 
     tuning_id: str
@@ -87,7 +87,7 @@ class ProjectDistil:
         self._tunings = tunings
 
     def plan(self, workload: str, candidate: str, options: DistilOptions) -> DistilPlan:
-        """Return what distilling a candidate will do; asks and trains nothing. Raises as `plan_distil` does."""
+        """Return what distilling a candidate will do; asks nothing. Raises as `plan_distil` does."""
         return plan_distil(self._project, self._tunings, workload, candidate, options)
 
     def run(
@@ -155,7 +155,8 @@ class ProjectDistil:
         home = self._project.config.root / ".crossgrade" / "distil"
         stops = plan.basis.candidate.settings.stop
         training = Training(plan.base, training_set, plan.options.training, home=home, stops=stops)
-        licence, duties = plan.model.licence, _duties(plan)
+        licence = plan.basis.candidate.offer.licence or plan.model.licence
+        duties = _duties(plan)
         texts = {
             BASE_SHA256: plan.base.sha256,
             "crossgrade.training.sha256": training_set.digest,
@@ -247,9 +248,7 @@ class ProjectDistil:
             async with self._asker(plan, (variant,), max_cost_usd) as (ask, opened):
                 found.append(await _asked(ask, opened, variant, plan.checking, on_asked))
         scores = [mean_score(each) for each in found]
-        checked = Checked(
-            items=len(plan.checking), incumbent=scores[0], before=scores[1], after=scores[2]
-        )
+        checked = Checked(items=len(plan.checking), incumbent=scores[0], before=scores[1], after=scores[2])
         return checked, _sum([item for items in found for item in items])
 
     @asynccontextmanager
@@ -293,9 +292,7 @@ class ProjectDistil:
         from crossgrade.store import TuningStep
 
         detail: dict[str, JSON] = {"name": "no gain", "before": checked.before, "after": checked.after}
-        self._project.store.tunings.append_step(
-            TuningStep(tuning_id=tuning.id, kind="ended", detail=detail)
-        )
+        self._project.store.tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=detail))
 
 
 async def _asked(

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import ExpectedUse, Progress, RunEstimate, RunResult
     from crossgrade.pricing.usage import Traffic
-    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._distilling import ProjectDistil
+    from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
     from crossgrade.project._freezing import ProjectBaselines
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._run_tables import Export
     from crossgrade.project._safety import ProjectSafety
-    from crossgrade.project._tunings import ProjectTunings
     from crossgrade.project._traffic import ProjectTraffic
+    from crossgrade.project._tunings import ProjectTunings
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
     from crossgrade.workloads import Dataset
@@ -540,9 +540,9 @@ class Project(OpenProject):
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         The labels in the store fill it once all drawn items are labelled or skipped, with the columns
-        `label_probability` (drawn with unequal probabilities) and `label_skipped`. Samples are in the shuffled
-        order in which they were asked, so the first hundred are a random hundred: enough for `decide(name,
-        label_file=…)` to correct a judge's scores. Decide on the table only if the run was in mode "fixed".
+        `label_probability` (drawn with unequal probabilities) and `label_skipped`. Samples are in the
+        shuffled order in which they were asked, so the first hundred are a random hundred: enough for
+        `decide(name, label_file=…)` to correct a judge's scores. Only a run in mode "fixed" is decided on.
 
         `label_file` lets people score without knowing the models. If it does not exist, it is written, with
         each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a

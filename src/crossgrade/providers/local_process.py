@@ -112,7 +112,7 @@ async def start_process(
     model cannot be loaded, or not within `settings.startup_s`.
     """
     api_key = api_key or secrets.token_urlsafe(24)
-    order = {
+    order: dict[str, object] = {
         "path": model.path,
         "adapter": None if adapter is None else adapter.path,
         "api_key": api_key,

@@ -7,9 +7,11 @@ the backward pass keeps, and the logits. Time is 6 floating-point operations for
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
-from crossgrade.errors import DataError, MissingExtraError, UsageError, said_by
+from crossgrade.errors import DataError, UsageError, said_by
+from crossgrade.providers.models import read_gguf_shape
 from crossgrade.tuning._lora_file import PROJECTIONS, LoraLayout, check_architecture
 
 _FLOPS_PER_CORE = 8e10
@@ -17,7 +19,7 @@ _BYTES = 4
 _PROCESS_BYTES = 700 * 2**20
 """Memory of a process that has loaded PyTorch and Transformers."""
 _KEPT_PER_TOKEN = 18
-"""Activations of the model's width that a layer keeps for each token; those of the feed-forward count apart."""
+"""Activations of the model's width that a layer keeps for each token, without the feed-forward's."""
 _LOGIT_COPIES = 3
 
 
@@ -75,7 +77,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingEstimate:
-    """What a training probably takes: the largest memory in bytes, and seconds of all its threads together."""
+    """What a training probably takes: the largest memory in bytes, and seconds over all its threads."""
 
     memory_bytes: int
     cpu_seconds: float
@@ -90,48 +92,42 @@ class TrainingEstimate:
 def read_base(path: Path, *, sha256: str) -> BaseModel:
     """Read the shape of a model from its GGUF file.
 
-    Raises `MissingExtraError` without the extra `distil`, `UsageError` for an architecture whose adapters
-    cannot be written, and `DataError` for a file that cannot be read.
+    Raises `UsageError` for an architecture whose adapters cannot be written, and `DataError` for a file that
+    cannot be read, or has a width of its own for each layer.
     """
-    try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise MissingExtraError("training an adapter", "distil") from error
-    try:
-        reader = GGUFReader(path)
-        architecture = str(reader.fields["general.architecture"].contents())
-        check_architecture(architecture)
+    shape = read_gguf_shape(path)
+    architecture = str(shape.metadata.get("general.architecture"))
+    check_architecture(architecture)
 
-        def number(name: str) -> int:
-            value = reader.fields[f"{architecture}.{name}"].contents()
-            return int(max(value) if isinstance(value, list) else value)
+    def number(name: str) -> int:
+        return int(str(shape.metadata[f"{architecture}.{name}"]))
 
-        shapes = {each.name: [int(size) for size in each.shape] for each in reader.tensors}
+    try:
         return BaseModel(
             path=str(path),
             sha256=sha256,
             architecture=architecture,
-            parameters=sum(int(each.n_elements) for each in reader.tensors),
+            parameters=sum(prod(sizes) for sizes in shape.tensors.values()),
             layers=number("block_count"),
             hidden=number("embedding_length"),
             feed_forward=number("feed_forward_length"),
             heads=number("attention.head_count"),
             kv_heads=number("attention.head_count_kv"),
-            vocabulary=max(shapes["token_embd.weight"]),
+            vocabulary=max(shape.tensors["token_embd.weight"]),
             context_tokens=number("context_length"),
         )
-    except UsageError:
-        raise
-    except Exception as error:  # a reader of a library, on a file of the user's
+    except (KeyError, ValueError) as error:
         raise DataError(
-            f"the model's file cannot be read for training: {said_by(error)}",
+            f"the model's file does not say what a training has to know: {said_by(error)}",
             code="base-unreadable",
             file=path,
             hint="check the file with `crossgrade models verify`",
         ) from error
 
 
-def estimate_training(base: BaseModel, settings: TrainingSettings, tokens: float | None = None) -> TrainingEstimate:
+def estimate_training(
+    base: BaseModel, settings: TrainingSettings, tokens: float | None = None
+) -> TrainingEstimate:
     """Return what a training takes if every example has `tokens` tokens, by default the most allowed."""
     rows = settings.batch * settings.max_tokens
     width = _KEPT_PER_TOKEN * base.hidden + 4 * base.feed_forward + base.heads * settings.max_tokens * 2

@@ -57,7 +57,9 @@ def keep_file(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise StoreError(f"{path.name} cannot be written: {error.strerror}", code="checkpoint-not-kept") from error
+        raise StoreError(
+            f"{path.name} cannot be written: {error.strerror}", code="checkpoint-not-kept"
+        ) from error
     finally:
         draft.unlink(missing_ok=True)
         draft.parent.rmdir()

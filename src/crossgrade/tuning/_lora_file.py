@@ -72,9 +72,7 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
         raise unreadable(path, error) from error
     try:
         described = json.loads(header)
-        return {
-            name: _tensor(data, entry) for name, entry in described.items() if name != "__metadata__"
-        }
+        return {name: _tensor(data, entry) for name, entry in described.items() if name != "__metadata__"}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _broken(path, f"a tensor that cannot be read ({error})") from error
 

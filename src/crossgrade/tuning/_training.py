@@ -1,4 +1,4 @@
-"""Trains an adapter in a child process, in a folder of its own: resumes by itself, and writes the GGUF file."""
+"""Trains an adapter in a child process and a folder of its own: resumes by itself, writes the GGUF file."""
 
 import contextlib
 import json
@@ -52,7 +52,7 @@ _TAIL_BYTES = 16 * 2**10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingProgress:
-    """How far a training is: the step, its loss (None before the first), and seconds since this part began."""
+    """How far a training is: the step, its loss (None: not known), and seconds since this part began."""
 
     step: int
     steps: int
@@ -286,9 +286,7 @@ class Training:
     def _convert(self, texts: Mapping[str, str]) -> None:
         """Write the GGUF file, and delete what only the training needed."""
         tensors = read_safetensors(self.folder / "adapter.safetensors")
-        write_adapter(
-            self.adapter_path, tensors, self.base.layout, alpha=self.settings.scale, texts=texts
-        )
+        write_adapter(self.adapter_path, tensors, self.base.layout, alpha=self.settings.scale, texts=texts)
         Checkpoints(self.folder).clear()
         base = self.folder / "base"
         for each in base.iterdir() if base.is_dir() else ():
@@ -338,7 +336,7 @@ class Training:
 def _child(order: TrainingOrder) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
     """Start the child; at the end close its input, so that it saves, and kill it if it does not end."""
     with tempfile.TemporaryFile(prefix="crossgrade-training-") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 -- this Python, with a module of this package
             CHILD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -87,7 +87,7 @@ class TrainingSet:
 
 
 def label_text(target: JSON) -> str | None:
-    """Return the answer that a label asks for: a text as it is, anything else as JSON; None if there is none."""
+    """Return the answer that a label asks for: a text as it is, else JSON; None if there is none."""
     if target is None or target == "":
         return None
     return target.strip() or None if isinstance(target, str) else canonical_json(target).decode()
@@ -146,9 +146,7 @@ def training_set(
 
 def _example(sample: Sample, asked: ModelRequest, answer: str, origin: str) -> TrainingExample:
     turns = tuple(ChatTurn(role=each.role, content=each.content or "") for each in asked.messages)
-    return TrainingExample(
-        sample_id=sample.id, answer=answer, origin=origin, text=asked.text, messages=turns
-    )
+    return TrainingExample(sample_id=sample.id, answer=answer, origin=origin, text=asked.text, messages=turns)
 
 
 def _why(left_out: Mapping[LeftOutCause, int]) -> str:

@@ -1,8 +1,8 @@
 """The child process that trains a LoRA adapter: `python -m crossgrade.tuning.training_child`.
 
-It reads one line of JSON (a `TrainingOrder`) from standard input and writes lines of JSON to standard output. When
-its input closes, it saves a checkpoint after the current step and ends. The parent holds the other end, so
-that it ends with the parent, even after `kill -9`. PyTorch, Transformers and PEFT are imported here only.
+It reads one line of JSON (a `TrainingOrder`) from standard input and writes lines of JSON to standard output.
+When its input closes, it saves a checkpoint after the current step and ends. The parent holds the other end,
+so that it ends with the parent, even after `kill -9`. PyTorch, Transformers and PEFT are imported here only.
 
 A training is a function of its order: the batch and the learning rate of a step depend on the seed and the
 step's number alone, so that a resumed training gives the same adapter as one that was never interrupted.
@@ -76,7 +76,9 @@ def train(order: TrainingOrder, stop: threading.Event) -> Iterator[dict[str, Any
     model, tokenizer = _load(order, folder, device)
     rows, too_long = _rows(order, tokenizer)
     optimizer = torch.optim.AdamW(
-        [each for each in model.parameters() if each.requires_grad], lr=settings.learning_rate, weight_decay=0.0
+        [each for each in model.parameters() if each.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=0.0,
     )
     checkpoints = Checkpoints(folder)
     done = _resume(checkpoints, model, optimizer)
@@ -139,9 +141,7 @@ def _load(order: TrainingOrder, folder: Path, device: str) -> tuple[Any, Any]:
     source, expanded = Path(order.base), folder / "base"
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not (expanded / "config.json").exists():
-        read = AutoModelForCausalLM.from_pretrained(
-            source.parent, gguf_file=source.name, dtype=torch.float32
-        )
+        read = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
         _expand(read, expanded)
         del read
     model = AutoModelForCausalLM.from_pretrained(expanded, dtype=torch.float32)
@@ -198,11 +198,15 @@ def _rows(order: TrainingOrder, tokenizer: Any) -> tuple[list[tuple[list[int], i
             rows.append((whole, len(ids)))
     if not rows:
         most = order.settings.max_tokens
-        raise TrainingFailedError("examples-too-long", f"all {too_long} examples are longer than {most} tokens")
+        raise TrainingFailedError(
+            "examples-too-long", f"all {too_long} examples are longer than {most} tokens"
+        )
     return rows, too_long
 
 
-def _step(model: Any, optimizer: Any, batch: Sequence[tuple[list[int], int]], rate: float, device: str) -> float:
+def _step(
+    model: Any, optimizer: Any, batch: Sequence[tuple[list[int], int]], rate: float, device: str
+) -> float:
     """Train on a batch, and return its mean loss over the answers' tokens before the step."""
     import torch
 

@@ -8,7 +8,7 @@ import pytest
 from crossgrade.catalog import Catalog
 from crossgrade.catalog._teaching import teaching_terms
 from crossgrade.catalog._terms import Term, Terms
-from crossgrade.domain import Offer, Team, TeachingRight
+from crossgrade.domain import Offer, TeachingRight, Team
 from tests.codes import raises_code
 
 DAY = date(2026, 11, 28)

@@ -5,6 +5,7 @@ import json
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ workloads:
     incumbent: big
     candidates: [small]
     planned: 120
+    mode: fixed
     alpha: 0.1
     rounds: 3
     requests_per_month: 100000
@@ -189,7 +191,9 @@ def test_without_a_gain_nothing_is_tested_and_the_round_is_left(folder):
 
 
 def test_learns_only_answers_of_a_teacher_that_the_scorer_accepts(folder):
-    text = CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 10", "licence: MIT, prices: [{input_per_mtok: 10")
+    text = CONFIG.replace(
+        "licence: MIT, prices: [{input_per_mtok: 10", "licence: MIT, prices: [{input_per_mtok: 10"
+    )
     with decided(folder, text) as project:
         plan = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="big"))
         assert plan.teaching.ground == "licence MIT"
@@ -198,13 +202,16 @@ def test_learns_only_answers_of_a_teacher_that_the_scorer_accepts(folder):
         assert found.training_set.left_out["answer not accepted"] > 0
         by_id = {each.id: each for each in plan.training}
         assert all(each.answer == by_id[each.sample_id].target for each in found.training_set.examples)
-        assert found.answers_usd == 0  # every answer of the incumbent was paid for before, or is local
+        usd = Decimal("0.000022")  # of an answer; those of the teacher were paid for before
+        assert found.answers_usd == usd * len(plan.checking)
 
 
 def test_a_teacher_must_be_known_to_be_allowed(folder):
     with decided(folder) as project, raises_code("teacher-forbidden", "closed"):
         project.distil.plan("tickets", "small", replace(OPTIONS, teacher="closed"))
-    stated = "team:\n  teachers: [{model: closed, status: permitted, source: contract 7, stated_on: 2026-11-01}]\n"
+    stated = (
+        "team:\n  teachers: [{model: closed, status: permitted, source: contract 7, stated_on: 2026-11-01}]\n"
+    )
     with opened(folder, CONFIG + stated) as project:
         plan = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="closed"))
         assert "contract 7" in plan.teaching.ground

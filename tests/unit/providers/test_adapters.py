@@ -49,7 +49,9 @@ def asked(model, adapter):
     async def main():
         offer = Offer(name="new", provider="local", model=str(model), adapter=adapter and str(adapter))
         async with open_local(offer, environ={}) as provider:
-            request = ModelRequest(model="tiny", text="Where?", settings=GenerationSettings(max_output_tokens=8))
+            request = ModelRequest(
+                model="tiny", text="Where?", settings=GenerationSettings(max_output_tokens=8)
+            )
             return provider.identity, provider.account, await provider.ask(request)
 
     return asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import gguf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,12 @@ def test_does_not_know_what_is_free_elsewhere(tmp_path):
 def test_refuses_a_file_that_is_no_model(tmp_path):
     path = tmp_path / "x.gguf"
     path.write_bytes(b"GGUF" + bytes(60))
+    with raises_code("model-file-invalid"):
+        read_base(path, sha256="0" * 64)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
     with raises_code("base-unreadable"):
         read_base(path, sha256="0" * 64)
 

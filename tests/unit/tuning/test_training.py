@@ -86,7 +86,13 @@ def test_trains_and_writes_the_adapter(tmp_path, examples, child):
     seen = []
     found = training.run(texts={"crossgrade.base.sha256": BASE.sha256}, on_progress=seen.append)
     assert [each.step for each in seen] == list(range(1, 13))
-    assert (found.steps, found.examples, found.too_long, found.parts, found.memory_bytes) == (12, 20, 1, 1, 1000)
+    assert (found.steps, found.examples, found.too_long, found.parts, found.memory_bytes) == (
+        12,
+        20,
+        1,
+        1,
+        1000,
+    )
     assert found.sha256 == read_adapter(found.path).sha256
     assert read_adapter(found.path).base_sha256 == BASE.sha256
     assert training.step == 12
@@ -178,7 +184,12 @@ def test_names_the_extra_without_which_nothing_is_trained(tmp_path, examples, mo
 def test_its_id_depends_on_what_is_trained_and_not_on_the_threads(tmp_path, examples):
     ids = {
         made(tmp_path, examples, each).id
-        for each in (SETTINGS, replace(SETTINGS, threads=2), replace(SETTINGS, rank=4), replace(SETTINGS, seed=2))
+        for each in (
+            SETTINGS,
+            replace(SETTINGS, threads=2),
+            replace(SETTINGS, rank=4),
+            replace(SETTINGS, seed=2),
+        )
     }
     assert len(ids) == 3
 

@@ -30,9 +30,7 @@ def chat(each):
 
 def built(samples, answers=None, *, request=asked, leaked=(), rejected=()):
     answers = {each.id: label_text(each.target) for each in samples} if answers is None else answers
-    return training_set(
-        samples, request, answers, origin="label", near=lambda _: leaked, rejected=rejected
-    )
+    return training_set(samples, request, answers, origin="label", near=lambda _: leaked, rejected=rejected)
 
 
 SAMPLES = [sample(number) for number in range(FEWEST_EXAMPLES + 4)]
@@ -52,7 +50,15 @@ def test_asks_as_the_candidate_is_asked():
 
 @pytest.mark.parametrize(
     ("target", "expected"),
-    [("a", "a"), (" a ", "a"), ("", None), ("  ", None), (None, None), (3, "3"), ({"b": 1, "a": [2]}, '{"a":[2],"b":1}')],
+    [
+        ("a", "a"),
+        (" a ", "a"),
+        ("", None),
+        ("  ", None),
+        (None, None),
+        (3, "3"),
+        ({"b": 1, "a": [2]}, '{"a":[2],"b":1}'),
+    ],
 )
 def test_writes_a_label_as_the_answer_that_it_asks_for(target, expected):
     assert label_text(target) == expected
