@@ -46,6 +46,13 @@ NEEDED = ("torch", "transformers", "peft", "safetensors", "gguf")
 
 CHILD = (sys.executable, "-P", "-m", "crossgrade.tuning.training_child")
 
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+"""OpenMP's variables that keep waiting threads from using the cores."""
+
+PATIENCE_S = 60.0
+"""How long a training waits for what is left of its part before, which may have to end a step."""
+
+_PAUSE_S = 0.2
 _STOP_S = 60.0
 _TAIL_BYTES = 16 * 2**10
 
@@ -166,12 +173,12 @@ class Training:
             raise StoreError(
                 f"the folder of the training cannot be made: {error.strerror}", code="training-folder"
             ) from error
-        with self._locked():
+        with self._locked() as lock:
             record = self._record()
             if not self.adapter_path.exists():
                 check_memory(self.base, self.settings, memory_bytes or free_memory_bytes())
                 if not (self.folder / "adapter.safetensors").exists():
-                    self._train(record, on_progress)
+                    self._train(record, on_progress, lock)
                 self._convert(texts)
             return self._trained(record)
 
@@ -198,7 +205,9 @@ class Training:
         content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
         keep_file(self.folder / "training.json", lambda path: path.write_bytes(content))
 
-    def _train(self, record: _Record, on_progress: Callable[[TrainingProgress], None]) -> None:
+    def _train(
+        self, record: _Record, on_progress: Callable[[TrainingProgress], None], lock: IO[str]
+    ) -> None:
         examples = self.folder / "examples.jsonl"
         keep_file(examples, lambda path: path.write_bytes(self.training_set.jsonl()))
         order = TrainingOrder(
@@ -212,7 +221,7 @@ class Training:
         record.parts.append(part)
         began, used = time.monotonic(), _children_seconds()
         try:
-            with _child(order) as (process, log):
+            with _child(order, lock) as (process, log):
                 self._follow(process, log, record, on_progress)
         finally:
             part.seconds = time.monotonic() - began
@@ -312,28 +321,44 @@ class Training:
         )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder."""
-        import fcntl
+    def _locked(self) -> Iterator[IO[str]]:
+        """Keep other processes out of the folder; a child that outlives its parent keeps them out until it ends.
+
+        Such a child saves and ends after its step, and is waited for.
+        """
 
         try:
             handle = (self.folder / ".lock").open("w")
         except OSError as error:
             raise unreadable(self.folder / ".lock", error) from error
         with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _taken(handle):
                 raise UsageError(
                     f"the training {self.id} goes on in another process",
                     code="training-running",
                     hint="wait for it, or end it: the same command then goes on where it stopped",
-                ) from error
-            yield
+                )
+            yield handle
+
+
+def _taken(handle: IO[str]) -> bool:
+    """Return whether a file could be locked within `PATIENCE_S`."""
+    import fcntl
+
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE_S)
+        else:
+            return True
 
 
 @contextmanager
-def _child(order: TrainingOrder) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
+def _child(order: TrainingOrder, lock: IO[str]) -> "Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]":
     """Start the child; at the end close its input, so that it saves, and kill it if it does not end."""
     with tempfile.TemporaryFile(prefix="crossgrade-training-") as log:
         process = subprocess.Popen(  # noqa: S603 -- this Python, with a module of this package
@@ -341,6 +366,8 @@ def _child(order: TrainingOrder) -> "Iterator[tuple[subprocess.Popen[bytes], IO[
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env={**os.environ, **_WAITING},
+            pass_fds=(lock.fileno(),),  # the folder is free when the child has ended too
             start_new_session=True,  # so that Ctrl-C does not end it before it has saved
         )
         assert process.stdin is not None

@@ -156,7 +156,8 @@ def test_what_cannot_fit_is_refused_before_it_begins(tmp_path, examples, child):
         made(tmp_path / "home", examples).run(memory_bytes=2**20)
 
 
-def test_another_process_in_the_same_folder_is_refused(tmp_path, examples, child):
+def test_another_process_in_the_same_folder_is_refused(tmp_path, examples, child, monkeypatch):
+    monkeypatch.setattr(_training, "PATIENCE_S", 0.0)
     training = made(tmp_path / "home", examples)
 
     def another(_):
