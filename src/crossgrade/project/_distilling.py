@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from crossgrade import __version__
+from crossgrade._version import __version__
 from crossgrade.domain import JSON, Lineage, ModelAnswer, Sample, Variant
 from crossgrade.project._distil_plans import DistilOptions, DistilPlan, plan_distil
 from crossgrade.project._evaluating import open_judge
