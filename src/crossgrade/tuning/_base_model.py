@@ -1,7 +1,7 @@
 """The model that an adapter is trained on: its size, and what memory and time its training takes.
 
-Memory is that of 32-bit weights, LoRA's weights with gradients and two moments of Adam, the activations that
-the backward pass keeps, and the logits. Time is 6 floating-point operations for each weight and token
+Memory is that of 32-bit weights, LoRA's weights with gradients and two moments of Adam, and the activations
+that the backward pass keeps. Time is 6 floating-point operations for each weight and token
 (Kaplan et al. 2020, arXiv 2001.08361), at a rate measured with SmolLM2-135M.
 """
 
@@ -20,7 +20,6 @@ _PROCESS_BYTES = 700 * 2**20
 """Memory of a process that has loaded PyTorch and Transformers."""
 _KEPT_PER_TOKEN = 18
 """Activations of the model's width that a layer keeps for each token, without the feed-forward's."""
-_LOGIT_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,6 @@ class BaseModel:
     feed_forward: int
     heads: int
     kv_heads: int
-    vocabulary: int
     context_tokens: int
 
     @property
@@ -113,7 +111,6 @@ def read_base(path: Path, *, sha256: str) -> BaseModel:
             feed_forward=number("feed_forward_length"),
             heads=number("attention.head_count"),
             kv_heads=number("attention.head_count_kv"),
-            vocabulary=max(shape.tensors["token_embd.weight"]),
             context_tokens=number("context_length"),
         )
     except (KeyError, ValueError) as error:
@@ -131,7 +128,7 @@ def estimate_training(
     """Return what a training takes if every example has `tokens` tokens, by default the most allowed."""
     rows = settings.batch * settings.max_tokens
     width = _KEPT_PER_TOKEN * base.hidden + 4 * base.feed_forward + base.heads * settings.max_tokens * 2
-    activations = rows * base.layers * width + _LOGIT_COPIES * rows * base.vocabulary
+    activations = rows * base.layers * width
     weights = base.parameters + 4 * base.trainable(settings.rank)
     used = settings.steps * settings.batch * (settings.max_tokens if tokens is None else tokens)
     return TrainingEstimate(

@@ -220,9 +220,13 @@ def _step(
         mask[row, : len(ids)] = 1
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = model(
-        input_ids=inputs.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False
-    ).loss
+    causal = model.get_base_model()
+    found = causal.get_decoder()(input_ids=inputs.to(device), attention_mask=mask.to(device), use_cache=False)
+    # Logits of a large vocabulary are made only where an answer's token is next.
+    next_tokens = labels[:, 1:].to(device)
+    is_answer = next_tokens != _NO_LOSS
+    logits = causal.get_output_embeddings()(found.last_hidden_state[:, :-1][is_answer])
+    loss = torch.nn.functional.cross_entropy(logits.float(), next_tokens[is_answer])
     value = float(loss.detach())
     if not math.isfinite(value):
         return value

@@ -28,7 +28,6 @@ SMALL = BaseModel(
     feed_forward=1536,
     heads=9,
     kv_heads=3,
-    vocabulary=49_152,
     context_tokens=8192,
 )
 
