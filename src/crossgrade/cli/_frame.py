@@ -113,6 +113,7 @@ COMMANDS = (
     Entry("evaluate", "Measure", "Ask both models until the verdict is certain."),
     Entry("label", "Measure", "Let people label answers, side by side and blind."),
     Entry("freeze", "Measure", "Seal the incumbent's answers for comparisons after it is gone."),
+    Entry("port", "Measure", "Search a prompt for a candidate, test it once, decide again."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),
     Entry("distil", "Measure", "Train a candidate on the workload, and test it once."),

@@ -262,15 +262,17 @@ def _show(plan: "DistilPlan", result: "Distilled", *, as_json: bool) -> None:
         )
         return
     headers = [f"on {checked.items} samples that trained nothing", "score", "retention"]
-    scores = (checked.incumbent, checked.before, checked.after)
-    names = (plan.basis.workload.incumbent.name, f"{result.candidate} before", f"{result.candidate} after")
     rows = [
-        [name, _share(score), _share(checked.retention(score))]
-        for name, score in zip(names, scores, strict=True)
+        [plan.basis.workload.incumbent.name, _share(checked.incumbent), "1.00"],
+        [f"{result.candidate} before", _share(checked.before), _share(checked.retention_before)],
+        [f"{result.candidate} after", _share(checked.after), _share(checked.retention_after)],
     ]
     print_table(headers, rows, right=headers[1:])
     if result.verdict is None:
-        click.echo("There is no gain, so nothing was tested: the round and its samples are still there.")
+        note(
+            "there is no gain, so nothing was tested: the round and its samples are still there",
+            code="no-gain",
+        )
         return
     click.echo()
     print_verdict(result.verdict.verdict)

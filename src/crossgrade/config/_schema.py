@@ -341,8 +341,8 @@ class WorkloadSection(Section):
     rounds: Annotated[int, Field(ge=1, le=10)] = Field(
         default=1,
         description="Planned tests that share `alpha`: the decision on these candidates, and one each time "
-        "that a candidate is tuned (`crossgrade port`, `crossgrade distil`). Every round gets half of what is "
-        "left, and the last one all of it.",
+        "that a candidate is tuned (`crossgrade port`, `crossgrade distil`). Every round gets half of what "
+        "is left, and the last one all of it.",
     )
     mode: Mode = Field(
         default="sequential",

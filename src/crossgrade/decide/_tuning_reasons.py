@@ -1,4 +1,4 @@
-"""What a verdict on a tuned candidate says of its tuning: items, round, lineage, and whether its gain held."""
+"""What a verdict on a tuned candidate says: items, round, lineage, and whether its gain held up."""
 
 from collections.abc import Iterator
 

@@ -100,7 +100,7 @@ from crossgrade.domain.team import (
     TeachingRight,
     Team,
 )
-from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, round_alpha
+from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, TuningTrial, round_alpha
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -220,6 +220,7 @@ __all__ = [
     "ToolCall",
     "TuningKind",
     "TuningTest",
+    "TuningTrial",
     "Usage",
     "Variant",
     "Watching",

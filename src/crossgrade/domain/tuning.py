@@ -1,9 +1,11 @@
-"""A tuned candidate: another prompt or adapted weights of an offer, where it comes from, how it is tested."""
+"""A tuned candidate: another prompt or adapted weights of an offer, what was tried, how it is tested once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from crossgrade.domain.offers import GenerationSettings, PromptTemplate
 from crossgrade.errors import UsageError
 
 TuningKind: TypeAlias = Literal["port", "distil"]
@@ -64,9 +66,7 @@ class TuningTest:
     @property
     def rate(self) -> float | None:
         """The error rate of this test (None: the baseline's part)."""
-        return (
-            None if self.number is None else round_alpha(self.number, rounds=self.rounds, alpha=self.alpha)
-        )
+        return None if self.number is None else round_alpha(self.number, rounds=self.rounds, alpha=self.alpha)
 
     @property
     def promised(self) -> float | None:
@@ -74,6 +74,39 @@ class TuningTest:
         if self.retention_before is None or self.retention_after is None:
             return None
         return self.retention_after - self.retention_before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningTrial:
+    """A variant that was tried on development items.
+
+    `number` counts the variants of a model from 0, which is the one as it was. `name` says in words what was
+    changed. Over `n` items its mean score is `score`, in [0, 1] (None: nothing could be scored), of which
+    `unparsed` answers had nothing to score and `failed` calls ended without an answer. `refused` is why the
+    provider takes no such request. `examples` are the ids of samples that stand in its prompt. `cost_usd` is
+    what its answers cost, whenever they were paid for (None: unknown). `is_kept` marks those that were asked
+    all items, `is_best` the best of them.
+    """
+
+    model: str
+    number: int
+    name: str
+    n: int
+    score: float | None
+    prompt: PromptTemplate
+    settings: GenerationSettings
+    unparsed: int = 0
+    failed: int = 0
+    refused: str | None = None
+    examples: tuple[str, ...] = ()
+    cost_usd: Decimal | None = None
+    is_kept: bool = False
+    is_best: bool = False
+
+    @property
+    def breaks_format(self) -> bool:
+        """Whether more than a quarter of its answers had nothing to score."""
+        return self.n > 0 and 4 * self.unparsed > self.n
 
 
 def round_alpha(number: int, *, rounds: int, alpha: float) -> float:
@@ -90,4 +123,4 @@ def round_alpha(number: int, *, rounds: int, alpha: float) -> float:
             code="round-invalid",
             hint="plan more `rounds` in the workload",
         )
-    return alpha / 2 ** min(number, rounds - 1)
+    return alpha / float(2 ** min(number, rounds - 1))

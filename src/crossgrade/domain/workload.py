@@ -12,7 +12,6 @@ from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 from crossgrade.domain.safety import SafetyLimit, SafetySuite
 from crossgrade.domain.tuning import TuningTest
-from crossgrade.domain.tuning import TuningTest
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
 """`agentic` needs trials of the team's agent. The last two stay with the incumbent: importing the evidence
@@ -98,9 +97,9 @@ class Workload:
     on which the samples became public, and `texts_until` the last day on which their texts may be kept.
     `suite` is the safety suite whose prompts are the samples, for a workload that was derived from another.
     `trials` are runs of the agent behind the requests, which `requirements.evidence: agentic` asks for.
-    `rounds` is how many tests were planned: the decision on the workload as it is configured, whose error rate
-    is `alpha`, and those of tuned candidates after it, which have as much again together. `tuning` is given
-    where a tuned candidate is tested.
+    `rounds` is how many tests were planned: the decision on the workload as it is configured, whose error
+    rate is `alpha`, and those of tuned candidates after it, which have as much again together. `tuning` is
+    given where a tuned candidate is tested.
     """
 
     name: str

@@ -1,7 +1,13 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
-from crossgrade.evaluate._case import OpenVariant
-from crossgrade.evaluate._estimate import CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate._case import Case, OpenVariant, SampleCall
+from crossgrade.evaluate._estimate import (
+    CallEstimate,
+    RunEstimate,
+    estimate_run,
+    request_usage,
+    total_usd,
+)
 from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
 from crossgrade.evaluate._judge_models import Judges
@@ -53,7 +59,7 @@ from crossgrade.evaluate._reasking import (
 )
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
-from crossgrade.evaluate._scoring import rescore
+from crossgrade.evaluate._scoring import case_scorer, rescore
 from crossgrade.evaluate._sealed import (
     SealedOutcomes,
     SealedProvider,
@@ -78,6 +84,7 @@ __all__ = [
     "AskModel",
     "AskedAgain",
     "CallEstimate",
+    "Case",
     "CostOf",
     "EmbedTexts",
     "Ending",
@@ -89,6 +96,7 @@ __all__ = [
     "Progress",
     "RunEstimate",
     "RunResult",
+    "SampleCall",
     "Scorer",
     "ScorerCalls",
     "ScorerKind",
@@ -102,6 +110,7 @@ __all__ = [
     "askable_samples",
     "body_bytes",
     "build_scorer",
+    "case_scorer",
     "check_clock",
     "check_samples_sealed",
     "check_sealed",
@@ -126,6 +135,7 @@ __all__ = [
     "request_digests",
     "request_of",
     "request_text",
+    "request_usage",
     "requests_of_rounds",
     "rescore",
     "run_settings",
@@ -137,6 +147,7 @@ __all__ = [
     "sealed_design",
     "sealed_outcomes",
     "shuffled_samples",
+    "total_usd",
     "uncarried",
     "validate_options",
     "variant_settings",

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._log_folder import export_log, read_note_file, verify_ledger_folder
     from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._port_plans import PortOptions, PortPlan
+    from crossgrade.project._porting import OnPort, Ported, ProjectPorting
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
     from crossgrade.project._ray import NodeFacts, RayCluster, on_ray
@@ -93,11 +95,15 @@ __all__ = [
     "NodeFacts",
     "OfferMove",
     "OnLiveCheck",
+    "OnPort",
     "OnProbeProgress",
     "Onboarded",
     "OutdatedRoute",
     "PluginEntry",
     "Plugins",
+    "PortOptions",
+    "PortPlan",
+    "Ported",
     "ProbeOptions",
     "ProbePlan",
     "Project",
@@ -108,6 +114,7 @@ __all__ = [
     "ProjectLabelling",
     "ProjectLedger",
     "ProjectLive",
+    "ProjectPorting",
     "ProjectProbes",
     "ProjectRenewals",
     "ProjectSafety",
@@ -194,6 +201,8 @@ _LATE = {
     **dict.fromkeys(("LabelOptions", "LabelPlan", "ProjectLabelling"), "_label_draws"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
+    **dict.fromkeys(("PortOptions", "PortPlan"), "_port_plans"),
+    **dict.fromkeys(("OnPort", "Ported", "ProjectPorting"), "_porting"),
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
     **dict.fromkeys(("NodeFacts", "RayCluster", "on_ray"), "_ray"),

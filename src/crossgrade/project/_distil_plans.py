@@ -1,6 +1,6 @@
 """A distillation before it begins: the model's file, who teaches, which items train, and what it takes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crossgrade.domain import JSON, Offer, Sample, Variant, Workload
 from crossgrade.errors import UsageError
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._tunings import ProjectTunings, TuningBasis
+from crossgrade.project._tunings import TuningBasis
 from crossgrade.tuning import TrainingSettings
 
 if TYPE_CHECKING:
@@ -96,9 +96,15 @@ class DistilPlan:
 
 
 def plan_distil(
-    project: OpenProject, tunings: ProjectTunings, name: str, candidate: str, options: DistilOptions
+    project: OpenProject,
+    basis_of: Callable[..., TuningBasis],
+    name: str,
+    candidate: str,
+    options: DistilOptions,
 ) -> DistilPlan:
     """Return what distilling a candidate of a workload will do. Asks and trains nothing.
+
+    `basis_of` is `ProjectTunings.basis`.
 
     Raises UsageError for a candidate that does not run on this machine, for a teacher that may not teach, and
     for a training that does not fit in memory. Also raises what `ProjectTunings.basis` raises.
@@ -107,7 +113,7 @@ def plan_distil(
     from crossgrade.tuning import check_memory, estimate_training, free_memory_bytes, read_base
 
     _check_local(project, name, candidate)
-    basis = tunings.basis(
+    basis = basis_of(
         "distil", name, candidate, segments=options.segments, development=None, options=options.recorded
     )
     offer, workload = basis.candidate.offer, basis.workload

@@ -6,9 +6,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.project._agent_trials import agent_trials
@@ -57,13 +56,14 @@ if TYPE_CHECKING:
     from crossgrade.project._label_draws import ProjectLabelling
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._porting import ProjectPorting
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._run_tables import Export
     from crossgrade.project._safety import ProjectSafety
     from crossgrade.project._traffic import ProjectTraffic
-    from crossgrade.project._tunings import ProjectTunings
+    from crossgrade.project._tunings import TuningSteps
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
     from crossgrade.workloads import Dataset
@@ -74,27 +74,6 @@ class Project(OpenProject):
 
     Open it with `Project.open`; it is a context manager that closes the store.
     """
-
-    def trying(self, offer: str, workload: str) -> Self:
-        """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
-
-        It has a store of its own, which must be closed too. Raises NotFoundError for either name, and
-        UsageError for the incumbent.
-        """
-        wanted = self.workload(workload)
-        found = self.offer(
-            offer, hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`"
-        )
-        if offer == wanted.incumbent.name:
-            raise UsageError(
-                f"{offer!r} is the incumbent of {workload!r} already", code="models-not-distinct"
-            )
-        own = {variant.name: variant for variant in wanted.candidates}
-        variant = own.get(offer) or replace(wanted.incumbent, offer=found)
-        across = (offer,) if speaks_another_api(found, wanted.client_api) else ()
-        alone = replace(wanted, candidates=(variant,), across=across)
-        workloads = {**self.config.workloads, workload: alone}
-        return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
@@ -414,20 +393,11 @@ class Project(OpenProject):
         return ProjectBaselines(self, self.evaluation)
 
     @property
-    def tunings(self) -> "ProjectTunings":
-        """What porting a prompt and distilling a model have in common."""
-        from crossgrade.project._tunings import ProjectTunings
-
-        compared = partial(self._against_baseline, again=False)
-        decide = lambda name, run_id: self.decide(name, run_id=run_id)  # noqa: E731
-        return ProjectTunings(self, evaluation=self.evaluation, compared=compared, decide=decide)
-
-    @property
     def distil(self) -> "ProjectDistil":
         """Adapters that are trained for candidates, each tested once: plan, run."""
         from crossgrade.project._distilling import ProjectDistil
 
-        return ProjectDistil(self, self.tunings)
+        return ProjectDistil(self, **self._tuned)
 
     @property
     def renewals(self) -> "ProjectRenewals":
@@ -442,6 +412,23 @@ class Project(OpenProject):
         beside = type(self)(replace(self.config, offers=offers), self.environ)
         with beside.trying(offer.name, workload) as tried:
             return tried.estimate(workload)
+
+    @property
+    def porting(self) -> "ProjectPorting":
+        """Ports of prompts to candidates: plan, search, test once, decide."""
+        from crossgrade.project._porting import ProjectPorting
+
+        return ProjectPorting(self, **self._tuned)
+
+    @property
+    def _tuned(self) -> "TuningSteps":
+        """What tuning takes of the project's stages: runs, tests against a baseline, decisions."""
+        compared = partial(self._against_baseline, again=False)
+        return {
+            "evaluation": self.evaluation,
+            "compared": compared,
+            "decide": lambda name, run_id: self.decide(name, run_id=run_id),
+        }
 
     @property
     def probes(self) -> "ProjectProbes":

@@ -1,7 +1,7 @@
 """Tuned candidates: on which items they are tested once, in which round, and how their runs are read again.
 
-A tuned candidate is a variant of a configured one, under the same name. Its test is a run of the workload that
-asks items which nothing has touched, at the error rate of its round, and decides on them at the end.
+A tuned candidate is a variant of a configured one, under the same name. Its test is a run of the workload
+that asks items which nothing has touched, at the error rate of its round, and decides on them at the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ def tuned_workload(
 
 
 def tuned_design(workload: Workload, dataset: "Dataset", split: "TuningSplit") -> "RunDesign":
-    """Return how a tuned candidate is tested: on the certification items, in an order shuffled by the seed."""
+    """Return how a tuned candidate is tested: on the certification items, shuffled by the seed."""
     from crossgrade.decide import RunDesign
     from crossgrade.evaluate import shuffled_samples
 
@@ -188,7 +188,8 @@ def proposal(store: "Store", tuning: "Tuning") -> Mapping[str, JSON]:
         raise NotFoundError(
             f"tuning {tuning.id} of {tuning.candidate} has proposed nothing yet",
             code="tuning-unfinished",
-            hint=f"go on with it: `crossgrade {tuning.kind} {tuning.workload} --candidate {tuning.candidate}`",
+            hint=f"go on with it: `crossgrade {tuning.kind} {tuning.workload} --candidate "
+            f"{tuning.candidate}`",
         )
     return steps[-1].detail
 
@@ -223,8 +224,8 @@ def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> Non
                 f"{candidate.name} was tuned on {len(here & _development(tuning)):,} samples of "
                 f"`{workload.name}`, which say nothing about it any more",
                 code="candidate-tuned",
-                hint=f"`crossgrade decide {workload.name} --run latest` decides on its test; a new test needs "
-                "a dataset of fresh rows",
+                hint=f"`crossgrade decide {workload.name}` decides on its test; a new test needs a dataset "
+                "of fresh rows",
             )
 
 

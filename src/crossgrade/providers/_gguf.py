@@ -104,7 +104,7 @@ class GgufShape:
 
 
 def read_gguf_shape(path: Path) -> GgufShape:
-    """Read the metadata and the tensors' sizes of a GGUF file. Raises `DataError` as `read_gguf_header` does."""
+    """Read the metadata and the tensors' sizes of a GGUF file. Raises as `read_gguf_header` does."""
     try:
         with path.open("rb") as file:
             reader, count = _opened(file, path)

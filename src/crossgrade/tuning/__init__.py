@@ -1,6 +1,6 @@
 """Tuning a candidate: its prompt (`port`) and its weights (`distil`), on items that never certify it."""
 
-from crossgrade.tuning._answering import ItemAsker, ScoredItem, accepted, mean_score
+from crossgrade.tuning._asking import DevelopmentAsker
 from crossgrade.tuning._base_model import (
     BaseModel,
     TrainingEstimate,
@@ -10,7 +10,16 @@ from crossgrade.tuning._base_model import (
     free_memory_bytes,
     read_base,
 )
-from crossgrade.tuning._split import LEAST_CERTIFICATION, LEAST_DEVELOPMENT, TuningSplit, split_samples
+from crossgrade.tuning._changes import PromptSpace, Tried
+from crossgrade.tuning._race import Race, most_calls
+from crossgrade.tuning._search import SearchResult, retention_on, search_prompt
+from crossgrade.tuning._split import (
+    LEAST_CERTIFICATION,
+    LEAST_DEVELOPMENT,
+    TuningSplit,
+    divide_development,
+    split_samples,
+)
 from crossgrade.tuning._training import TrainedAdapter, Training, TrainingProgress, check_installed
 from crossgrade.tuning._training_set import (
     TrainingExample,
@@ -24,8 +33,10 @@ __all__ = [
     "LEAST_CERTIFICATION",
     "LEAST_DEVELOPMENT",
     "BaseModel",
-    "ItemAsker",
-    "ScoredItem",
+    "DevelopmentAsker",
+    "PromptSpace",
+    "Race",
+    "SearchResult",
     "TrainedAdapter",
     "Training",
     "TrainingEstimate",
@@ -33,16 +44,19 @@ __all__ = [
     "TrainingProgress",
     "TrainingSet",
     "TrainingSettings",
+    "Tried",
     "TuningSplit",
-    "accepted",
     "check_installed",
     "check_memory",
     "check_no_leak",
+    "divide_development",
     "estimate_training",
     "free_memory_bytes",
     "label_text",
-    "mean_score",
+    "most_calls",
     "read_base",
+    "retention_on",
+    "search_prompt",
     "split_samples",
     "training_set",
 ]

@@ -1,9 +1,10 @@
 """Divides a workload's samples into items that a candidate is tuned on and items that test it once.
 
-What is divided are units: samples of one cluster and near-copies stay together, so that no item of the test has
-a twin among those that tuned. A unit of which an earlier run asked a sample is *touched*: it certifies nothing
-any more, and it is what development uses first, since its answers are paid for. The others are ordered by a
-hash of their samples' ids, so that the division depends on no score, and rows that are added change little.
+What is divided are units: samples of one cluster and near-copies stay together, so that no item of the test
+has a twin among those that tuned. A unit of which an earlier run asked a sample is *touched*: it certifies
+nothing any more, and it is what development uses first, since its answers are paid for. The others are
+ordered by a hash of their samples' ids, so that the division depends on no score, and rows that are added
+change little.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,12 +22,15 @@ LEAST_CERTIFICATION = 30
 """With fewer items not even a candidate that is always right is certified at the usual floor and rates."""
 
 
+_MOST_SHOWN = 24
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningSplit:
     """The ids of a workload's samples by what they may be used for, each in the order of the hash.
 
-    `development` may tune, `certification` is for the next test alone, and `reserved` for the rounds after it.
-    `touched` counts the samples in units that earlier runs asked, and `groups` the units of more than one
+    `development` may tune, `certification` is for the next test alone, and `reserved` for the rounds after
+    it. `touched` counts the samples in units that earlier runs asked, and `groups` the units of more than one
     sample. `digest` is `sha256:` and the SHA-256 of the development items.
     """
 
@@ -86,6 +90,22 @@ def split_samples(
         groups=sum(len(unit) > 1 for unit in units),
         digest=f"sha256:{sha256(rows.encode()).hexdigest()}",
     )
+
+
+def divide_development(samples: Sequence[Sample], workload: Workload) -> tuple[list[Sample], list[Sample]]:
+    """Divide development items into those that may stand in prompts as examples, and those that are scored.
+
+    A prompt that shows an item knows its answer, and that of its twins: units stay together. A fifth of the
+    items, at most 24, may be shown.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    most = min(_MOST_SHOWN, len(samples) // 5)
+    shown: list[Sample] = []
+    scored: list[Sample] = []
+    for unit in _units(samples, workload):
+        chosen = shown if len(shown) + len(unit) <= most else scored
+        chosen += [by_id[each] for each in unit]
+    return shown, scored
 
 
 def _units(samples: Sequence[Sample], workload: Workload) -> list[list[str]]:

@@ -205,9 +205,7 @@ class Training:
         content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
         keep_file(self.folder / "training.json", lambda path: path.write_bytes(content))
 
-    def _train(
-        self, record: _Record, on_progress: Callable[[TrainingProgress], None], lock: IO[str]
-    ) -> None:
+    def _train(self, record: _Record, on_progress: Callable[[TrainingProgress], None], lock: IO[str]) -> None:
         examples = self.folder / "examples.jsonl"
         keep_file(examples, lambda path: path.write_bytes(self.training_set.jsonl()))
         order = TrainingOrder(
@@ -322,11 +320,10 @@ class Training:
 
     @contextmanager
     def _locked(self) -> Iterator[IO[str]]:
-        """Keep other processes out of the folder; a child that outlives its parent keeps them out until it ends.
+        """Keep other processes out of the folder.
 
-        Such a child saves and ends after its step, and is waited for.
+        A child that outlives its parent saves, and ends after its step: it is waited for.
         """
-
         try:
             handle = (self.folder / ".lock").open("w")
         except OSError as error:

@@ -21,7 +21,7 @@ from crossgrade.workloads._labelling import (
     with_labels,
     write_labels,
 )
-from crossgrade.workloads._near_copies import SIMILAR, near_copies, sample_texts
+from crossgrade.workloads._near_copies import SIMILAR, near_copies, sample_texts, telling_fields
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
@@ -58,8 +58,8 @@ __all__ = [
     "dataset_fields",
     "evidence_from_answers",
     "mean_usage",
-    "near_copies",
     "names_by_spacy",
+    "near_copies",
     "pair",
     "read_dataset",
     "read_labels",
@@ -75,6 +75,7 @@ __all__ = [
     "samples_before",
     "seal_from",
     "select_runs",
+    "telling_fields",
     "trimmed_name",
     "with_labels",
     "with_prices",

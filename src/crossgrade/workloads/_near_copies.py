@@ -1,8 +1,9 @@
 """Finds near-copies: samples that say almost the same, so that one of them tells what another asks.
 
 Two texts are near-copies if they share most of their pieces of five characters (Jaccard similarity). Which
-pairs may be is found by prefix filtering: if two sets are similar enough, the rarest pieces of each have one in
-common (C. Xiao, W. Wang, X. Lin and J. X. Yu, WWW 2008, 131-140). Near-copies of near-copies are in one group.
+pairs may be is found by prefix filtering: if two sets are similar enough, the rarest pieces of each have one
+in common (C. Xiao, W. Wang, X. Lin and J. X. Yu, WWW 2008, 131-140). Near-copies of near-copies are in one
+group.
 """
 
 import re
@@ -23,7 +24,7 @@ _LONGEST = 20_000
 """So many characters of a text are compared."""
 
 _MOST_SHARED = 200
-"""A piece that more texts have proposes the first of them only, so that boilerplate takes no quadratic time."""
+"""A piece that more texts have proposes the first of them only: boilerplate takes no quadratic time."""
 
 _FEW = 20
 _WORD_BREAK = re.compile(r"\W+")
@@ -32,19 +33,23 @@ _FACTORS = np.array([1_000_003**power % 2**64 for power in range(_PIECE)], dtype
 _Pieces = NDArray[np.uint64]
 
 
-def sample_texts(samples: Sequence[Sample], workload: Workload) -> list[str]:
-    """Return the text of each sample that tells it from the others: fields that the incumbent's prompt uses.
+def telling_fields(samples: Sequence[Sample], workload: Workload) -> list[str]:
+    """Return the fields of the incumbent's prompt that tell one sample from another, in the prompt's order.
 
-    A field that has the same few values everywhere, as a list of examples or the name of a product, is left
-    out: fewer than half as many values as samples. If that leaves none, all of the prompt's fields count.
+    A field that has the same few values everywhere, as a list of examples or the name of a product, is none
+    of them: fewer than half as many values as samples. If that leaves none, all of the prompt's fields are.
     """
     prompt = workload.incumbent.prompt
     used = [name for text in (prompt.system, prompt.user) for name in PLACEHOLDER.findall(text or "")]
     names = list(dict.fromkeys((*used, *([prompt.history] if prompt.history else []))))
-    columns = {name: [_text(sample.fields.get(name)) for sample in samples] for name in names}
-    telling = [name for name, column in columns.items() if 2 * len(set(column)) >= len(samples)]
-    chosen = [columns[name] for name in telling or names]
-    return [" ".join(parts) for parts in zip(*chosen, strict=True)] if chosen else [""] * len(samples)
+    values = {name: {_text(sample.fields.get(name)) for sample in samples} for name in names}
+    return [name for name in names if 2 * len(values[name]) >= len(samples)] or names
+
+
+def sample_texts(samples: Sequence[Sample], workload: Workload) -> list[str]:
+    """Return the text of each sample that tells it from the others: its `telling_fields`."""
+    names = telling_fields(samples, workload)
+    return [" ".join(_text(sample.fields.get(name)) for name in names) for sample in samples]
 
 
 def _text(value: JSON) -> str:

@@ -78,6 +78,9 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
             assert dossiers == ([] if dump.stem < "0015" else ["missing"])
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
+            tunings = store.tunings.recent("support")
+            assert [each.candidate for each in tunings] == ([] if dump.stem < "0016" else ["llama"])
+            assert [len(store.tunings.steps(each.id)) for each in tunings] == [1] * len(tunings)
 
 
 def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
