@@ -116,6 +116,7 @@ COMMANDS = (
     Entry("port", "Measure", "Search a prompt for a candidate, test it once, decide again."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),
+    Entry("distil", "Measure", "Train a candidate on the workload, and test it once."),
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("catalog", "Price", "Look up dated prices, what changed and what looks wrong."),
     Entry("cost", "Price", "Say what traffic costs, hosted or on your own GPUs."),

@@ -29,6 +29,7 @@ from crossgrade.domain import (
     Requirements,
     SafetySuite,
     ScorerSpec,
+    TeachingRight,
     Team,
     Variant,
     Workload,
@@ -136,14 +137,12 @@ class Resolver(SectionResolver):
     def team(self, file: ConfigFile, offers: Mapping[str, Offer]) -> Team:
         """Return the team, whose permissions name models and whose contracts name providers."""
         section = file.team
-        for index, permission in enumerate(section.permitted):
-            if permission.model not in offers:
-                self._refuse(
-                    f"team.permitted.{index}.model",
-                    f"no model {shown(permission.model)} under `models`",
-                    hint_among(permission.model, offers),
-                    code="model-undefined",
-                )
+        named = {f"team.permitted.{index}.model": each.model for index, each in enumerate(section.permitted)}
+        named |= {f"team.teachers.{index}.model": each.model for index, each in enumerate(section.teachers)}
+        for where, model in named.items():
+            if model not in offers:
+                message, hint = f"no model {shown(model)} under `models`", hint_among(model, offers)
+                self._refuse(where, message, hint, code="model-undefined")
         for index, contract in enumerate(section.contracts):
             if contract.provider not in self.hosts:
                 self._refuse(
@@ -162,6 +161,7 @@ class Resolver(SectionResolver):
         fields = values(section)
         fields["permitted"] = tuple(Permission(**values(each)) for each in section.permitted)
         fields["contracts"] = tuple(Contract(**values(each)) for each in section.contracts)
+        fields["teachers"] = tuple(TeachingRight(**values(each)) for each in section.teachers)
         return Team(**fields)
 
     def path(self, where: str, text: str) -> Path:
@@ -204,6 +204,13 @@ class Resolver(SectionResolver):
                     code="price-days",
                 )
         self._check_host(where, section)
+        if section.adapter is not None and section.provider != "local":
+            self._refuse(
+                f"{where}.adapter",
+                f"a model at {shown(section.provider)} takes no adapter of yours",
+                "remove `adapter`, or run the model here with `provider: local`",
+                code="adapter-not-local",
+            )
         fields = values(section)
         fields["prices"] = tuple(Price(**values(price)) for price in section.prices)
         return Offer(name=name, **fields)

@@ -115,6 +115,11 @@ class ModelSection(Section):
         "host or region at this provider, for example `provider` at OpenRouter, or tools behind which "
         "another model answers, for example `tools.image_generation` at OpenAI.",
     )
+    adapter: Text | None = Field(
+        default=None,
+        description="Path of a LoRA adapter in a GGUF file, from the project's folder, with which a local "
+        "model answers. `crossgrade distil` writes one.",
+    )
 
 
 class PromptSection(Section):

@@ -91,7 +91,15 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
+from crossgrade.domain.team import (
+    Clause,
+    ClauseCode,
+    Contract,
+    Permission,
+    Severity,
+    TeachingRight,
+    Team,
+)
 from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, TuningTrial, round_alpha
 from crossgrade.domain.values import (
     JSON,
@@ -204,6 +212,7 @@ __all__ = [
     "Statement",
     "StickyUnit",
     "StoredResponses",
+    "TeachingRight",
     "Team",
     "TierRule",
     "TokenIssuer",

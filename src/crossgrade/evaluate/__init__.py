@@ -41,6 +41,7 @@ from crossgrade.evaluate._prompt import (
     request_about,
     request_bytes,
     request_digests,
+    request_of,
     request_text,
     uncarried,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "request_about",
     "request_bytes",
     "request_digests",
+    "request_of",
     "request_text",
     "request_usage",
     "requests_of_rounds",

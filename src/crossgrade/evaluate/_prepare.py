@@ -243,10 +243,12 @@ def variant_settings(variant: Variant) -> dict[str, Any]:
     offer, prompt = variant.offer, asdict(variant.prompt)
     if prompt["history"] is None:
         del prompt["history"]  # as runs were recorded before prompts had it
+    adapter = {} if offer.adapter is None else {"adapter": offer.adapter}
     return {
         "name": variant.name,
         "provider": offer.provider,
         "model": offer.model,
+        **adapter,
         "base_url": offer.base_url,
         "prompt": prompt,
         "settings": variant.settings,

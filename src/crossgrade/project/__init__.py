@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
+    from crossgrade.project._distil_plans import DistilOptions, DistilPlan
+    from crossgrade.project._distilling import Checked, Distilled, DistilProgress, ProjectDistil
     from crossgrade.project._dossier_basis import gateway_basis, needs_dossiers
     from crossgrade.project._dossiers import DossierCheck, ProjectDossiers
     from crossgrade.project._drift import RecentLog, live_request
@@ -66,7 +68,12 @@ __all__ = [
     "SKIP_REASONS",
     "BaselineCheck",
     "CaseResult",
+    "Checked",
     "Created",
+    "DistilOptions",
+    "DistilPlan",
+    "DistilProgress",
+    "Distilled",
     "DossierCheck",
     "Export",
     "ExportCheck",
@@ -102,6 +109,7 @@ __all__ = [
     "Project",
     "ProjectAccess",
     "ProjectBaselines",
+    "ProjectDistil",
     "ProjectDossiers",
     "ProjectLabelling",
     "ProjectLedger",
@@ -166,6 +174,8 @@ _LATE = {
     **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
+    **dict.fromkeys(("DistilOptions", "DistilPlan"), "_distil_plans"),
+    **dict.fromkeys(("Checked", "DistilProgress", "Distilled", "ProjectDistil"), "_distilling"),
     **dict.fromkeys(("gateway_basis", "needs_dossiers"), "_dossier_basis"),
     **dict.fromkeys(("DossierCheck", "ProjectDossiers"), "_dossiers"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),

@@ -1,7 +1,7 @@
 """Ports a prompt to a candidate: searches it on development items, tests the proposal once, and decides."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
@@ -13,7 +13,6 @@ import msgspec
 from crossgrade._version import __version__
 from crossgrade.domain import JSON, Lineage, Offer, Sample, TuningTrial, Variant
 from crossgrade.errors import MissingExtraError
-from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import run_to_end
 from crossgrade.project._port_plans import PortOptions, PortPlan, development_of, plan_port, space_of
 from crossgrade.project._tuned import variant_of, variant_tree
@@ -192,36 +191,16 @@ class ProjectPorting(ProjectTunings):
         self, basis: TuningBasis, scored: Sequence[Sample], max_cost_usd: Decimal | None
     ) -> "AsyncIterator[DevelopmentAsker]":
         """Open the models that are asked: the candidate, the incumbent where it is, and the judge."""
-        from crossgrade.calls import Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
-        from crossgrade.tuning import DevelopmentAsker
-
         project, workload = self.project, basis.workload
-        incumbent, judge = workload.incumbent.offer, project.judge(workload)
+        incumbent = workload.incumbent.offer
         needed = basis.options.get("both") or project.scores_pairs(workload)
         offers: dict[str, tuple[Offer, bool]] = {
             incumbent.name: (incumbent, bool(needed)),
             basis.candidate.name: (basis.candidate.offer, True),
         }
-        prices = {name: project.price_of(offer) for name, (offer, _) in offers.items()}
-        check_prices([name for name, (_, asked) in offers.items() if asked], prices, max_cost_usd)
-        limiters, budget = CallLimiters(), Budget(max_cost_usd)
-        async with AsyncExitStack() as stack:
-            models = {}
-            for name, (offer, asked) in offers.items():
-                opening = project.open_provider(offer, environ=project.environ, key_needed=asked)
-                provider = await stack.enter_async_context(opening)
-                models[name] = OpenModel.of(offer, provider, limiters, prices[name])
-            judges = await stack.enter_async_context(open_judge(project, judge, limiters=limiters))
-            journal = Journal(project.store)
-            yield DevelopmentAsker(
-                workload=replace(workload, candidates=(basis.candidate,)),
-                samples=scored,
-                models=models,
-                calls=Calls(journal, budget),
-                budget=budget,
-                journal=journal,
-                scorer=project.scorer(workload, judges),
-            )
+        workload = replace(workload, candidates=(basis.candidate,))
+        async with self.asking(workload, scored, offers, max_cost_usd) as asker:
+            yield asker
 
     def _lineage(self, plan: PortPlan, ported: Ported) -> Lineage:
         basis, project = plan.basis, self.project

@@ -46,13 +46,9 @@ from crossgrade.project._verdicts import (
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
     from crossgrade.decide import Sibling, Verdict
-    from crossgrade.evaluate import (
-        ExpectedUse,
-        Progress,
-        RunEstimate,
-        RunResult,
-    )
+    from crossgrade.evaluate import ExpectedUse, Progress, RunEstimate, RunResult
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._distilling import ProjectDistil
     from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
@@ -397,6 +393,13 @@ class Project(OpenProject):
         return ProjectBaselines(self, self.evaluation)
 
     @property
+    def distil(self) -> "ProjectDistil":
+        """Adapters that are trained for candidates, each tested once: plan, run."""
+        from crossgrade.project._distilling import ProjectDistil
+
+        return ProjectDistil(self, **self._tuned)
+
+    @property
     def renewals(self) -> "ProjectRenewals":
         """New offers: screen them for every workload, test those that could save most within a budget."""
         from crossgrade.project._renewing import ProjectRenewals
@@ -503,8 +506,7 @@ class Project(OpenProject):
     ) -> "Onboarded":
         """Evaluate an offer as the only candidate of a workload, decide, and start a canary if certified.
 
-        Raises what `trying`, `evaluate`, `decide` and `apply` raise; the steps that were reached stay
-        recorded.
+        Raises what its steps raise; those that were reached stay recorded.
         """
         from crossgrade.project._onboarding import Onboarded, OnboardingLog
 
@@ -525,11 +527,9 @@ class Project(OpenProject):
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         The labels in the store fill it once all drawn items are labelled or skipped, with the columns
-        `label_probability` (drawn with unequal probabilities) and `label_skipped`.
-
-        Samples are in the shuffled order in which they were asked, so the first hundred are a random
-        hundred. That is enough for `decide(name, label_file=…)` to correct a judge's scores. Decide on the
-        table only if the run was in mode "fixed". Other runs stopped depending on their scores.
+        `label_probability` (drawn with unequal probabilities) and `label_skipped`. Samples are in the
+        shuffled order in which they were asked, so the first hundred are a random hundred: enough for
+        `decide(name, label_file=…)` to correct a judge's scores. Only a run in mode "fixed" is decided on.
 
         `label_file` lets people score without knowing the models. If it does not exist, it is written, with
         each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a

@@ -29,19 +29,22 @@ if TYPE_CHECKING:
 
 
 def variant_tree(variant: Variant) -> dict[str, JSON]:
-    """Return a variant's prompt and settings as plain JSON, under which a tuning records it."""
+    """Return a variant's prompt, settings and adapter as plain JSON, under which a tuning records it."""
     tree: dict[str, JSON] = msgspec.to_builtins(
         {"prompt": asdict(variant.prompt), "settings": asdict(variant.settings)}
     )
-    return tree
+    return tree if variant.offer.adapter is None else {**tree, "adapter": variant.offer.adapter}
 
 
 def variant_of(tree: Any, variant: Variant) -> Variant:
-    """Return a variant with the recorded prompt and settings. Raises `StoreError` for what is none."""
+    """Return a variant as it was recorded by `variant_tree`. Raises `StoreError` for what is none."""
     try:
         settings = {**tree["settings"], "stop": tuple(tree["settings"]["stop"])}
         return replace(
-            variant, prompt=PromptTemplate(**tree["prompt"]), settings=GenerationSettings(**settings)
+            variant,
+            offer=replace(variant.offer, adapter=tree.get("adapter")),
+            prompt=PromptTemplate(**tree["prompt"]),
+            settings=GenerationSettings(**settings),
         )
     except (KeyError, TypeError) as error:
         raise StoreError(
@@ -224,8 +227,8 @@ def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> Non
         tree = as_read(variant_tree(candidate))
         if tree != own and any(each.detail.get("candidate") == tree for each in tried):
             raise UsageError(
-                f"the prompt of {candidate.name} was tuned on {len(here & _development(tuning)):,} samples "
-                f"of `{workload.name}`, which say nothing about it any more",
+                f"{candidate.name} was tuned on {len(here & _development(tuning)):,} samples of "
+                f"`{workload.name}`, which say nothing about it any more",
                 code="candidate-tuned",
                 hint=f"`crossgrade decide {workload.name}` decides on its test; a new test needs a dataset "
                 "of fresh rows",

@@ -1,15 +1,27 @@
 """The common steps of tuning a candidate: divide the samples, begin or go on, test once, decide."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
 
-from crossgrade.domain import JSON, Lineage, Sample, TuningKind, TuningTest, Variant, Workload, round_alpha
+from crossgrade.domain import (
+    JSON,
+    Lineage,
+    Offer,
+    Sample,
+    TuningKind,
+    TuningTest,
+    Variant,
+    Workload,
+    round_alpha,
+)
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.project._baselines import BaselineComparison, in_force
+from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._tuned import (
     as_read,
@@ -25,7 +37,7 @@ if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.project._evaluating import Evaluation
     from crossgrade.store import StoredVerdict, Tuning
-    from crossgrade.tuning import TuningSplit
+    from crossgrade.tuning import DevelopmentAsker, TuningSplit
     from crossgrade.workloads import Dataset
 
 
@@ -227,6 +239,44 @@ class ProjectTunings:
         detail: dict[str, JSON] = {"verdict_id": verdict.id, "name": verdict.verdict.name, "run_id": run.id}
         store.tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=detail))
         return verdict
+
+    @asynccontextmanager
+    async def asking(
+        self,
+        workload: Workload,
+        samples: Sequence[Sample],
+        offers: "Mapping[str, tuple[Offer, bool]]",
+        max_cost_usd: Decimal | None,
+    ) -> "AsyncIterator[DevelopmentAsker]":
+        """Open what asks about development items: models, each with whether it is asked, and the judge.
+
+        Models that are not asked only give answers that were paid for before, and need no key.
+        """
+        from crossgrade.calls import Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
+        from crossgrade.tuning import DevelopmentAsker
+
+        project = self.project
+        prices = {name: project.price_of(offer) for name, (offer, _) in offers.items()}
+        check_prices([name for name, (_, asked) in offers.items() if asked], prices, max_cost_usd)
+        limiters, budget = CallLimiters(), Budget(max_cost_usd)
+        async with AsyncExitStack() as stack:
+            models = {}
+            for name, (offer, asked) in offers.items():
+                opening = project.open_provider(offer, environ=project.environ, key_needed=asked)
+                provider = await stack.enter_async_context(opening)
+                models[name] = OpenModel.of(offer, provider, limiters, prices[name])
+            judge = open_judge(project, project.judge(workload), limiters=limiters)
+            judges = await stack.enter_async_context(judge)
+            journal = Journal(project.store)
+            yield DevelopmentAsker(
+                workload=workload,
+                samples=samples,
+                models=models,
+                calls=Calls(journal, budget),
+                budget=budget,
+                journal=journal,
+                scorer=project.scorer(workload, judges),
+            )
 
     def _split(
         self, workload: Workload, samples: Sequence[Sample], begun: "Tuning | None", **options: Any

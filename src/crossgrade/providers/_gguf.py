@@ -15,6 +15,8 @@ from crossgrade.errors import DataError, unreadable
 _MAX_PAIRS = 4096
 _MAX_STRING_BYTES = 4 * 2**20
 _MAX_ARRAY = 4 * 2**20
+_MAX_TENSORS = 2**20
+_MAX_DIMENSIONS = 4
 _MAX_HEADER_BYTES = 256 * 2**20
 _SCALARS = {
     0: "<B",
@@ -31,12 +33,17 @@ _SCALARS = {
 }
 _STRING, _ARRAY = 8, 9
 
+BASE_SHA256 = "crossgrade.base.sha256"
+"""The key under which an adapter's file names the model file that it was trained on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
     """The facts of a model in its GGUF file; None if the file does not have one.
 
     `context_tokens` is the context it was trained for, and `chat` whether the file has a chat template.
+    `adapter` is the kind of an adapter, such as `lora`, and None for a model. `base_sha256` is the digest of
+    the model file that the adapter was trained on.
     """
 
     architecture: str
@@ -44,6 +51,8 @@ class GgufHeader:
     licence: str | None
     context_tokens: int | None
     chat: bool
+    adapter: str | None = None
+    base_sha256: str | None = None
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -75,10 +84,42 @@ def read_gguf_header(path: Path) -> GgufHeader:
         licence=_text(metadata.get("general.license")),
         context_tokens=context if isinstance(context, int) else None,
         chat="tokenizer.chat_template" in metadata,
+        adapter=_adapter(metadata),
+        base_sha256=_text(metadata.get(BASE_SHA256)),
     )
 
 
+def _adapter(metadata: dict[str, JSON]) -> str | None:
+    if metadata.get("general.type") != "adapter":
+        return None
+    return _text(metadata.get("adapter.type")) or "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufShape:
+    """The metadata of a model's GGUF file, arrays left out, and the sizes of each tensor, innermost first."""
+
+    metadata: dict[str, JSON]
+    tensors: dict[str, tuple[int, ...]]
+
+
+def read_gguf_shape(path: Path) -> GgufShape:
+    """Read the metadata and the tensors' sizes of a GGUF file. Raises as `read_gguf_header` does."""
+    try:
+        with path.open("rb") as file:
+            reader, count = _opened(file, path)
+            metadata = _pairs(reader)
+            return GgufShape(metadata=metadata, tensors=dict(reader.tensor() for _ in range(count)))
+    except OSError as error:
+        raise unreadable(path, error, hint="check the path and its permissions") from error
+
+
 def _read_metadata(file: BinaryIO, path: Path) -> dict[str, JSON]:
+    return _pairs(_opened(file, path)[0])
+
+
+def _opened(file: BinaryIO, path: Path) -> tuple["_Reader", int]:
+    """Return a reader after magic and version, and the number of tensors."""
     magic = file.read(4)
     if magic != b"GGUF":
         seen = "an empty file" if not magic else f"it starts with {magic!r}, not b'GGUF'"
@@ -87,7 +128,10 @@ def _read_metadata(file: BinaryIO, path: Path) -> dict[str, JSON]:
     version = reader.scalar("<I")
     if version not in (2, 3):
         raise _broken(path, f"has GGUF version {version}; versions 2 and 3 are read")
-    reader.scalar("<Q")
+    return reader, reader.count(_MAX_TENSORS, "tensors")
+
+
+def _pairs(reader: "_Reader") -> dict[str, JSON]:
     pairs = reader.count(_MAX_PAIRS, "metadata pairs")
     metadata: dict[str, JSON] = {}
     for _ in range(pairs):
@@ -134,6 +178,16 @@ class _Reader:
             self._skip_array()
             return None
         raise _broken(self._path, f"holds a value of unknown type {kind}")
+
+    def tensor(self) -> tuple[str, tuple[int, ...]]:
+        """Return the name and the sizes of the next tensor."""
+        name, dimensions = self.string(), int(self.scalar("<I"))
+        if dimensions > _MAX_DIMENSIONS:
+            raise _broken(self._path, f"has a tensor of {dimensions} dimensions")
+        sizes = tuple(int(self.scalar("<Q")) for _ in range(dimensions))
+        self.scalar("<I")  # its type
+        self.scalar("<Q")  # its place
+        return name, sizes
 
     def _skip_array(self) -> None:
         kind = int(self.scalar("<I"))

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crossgrade.errors import NotFoundError, StoreError, closest
-from crossgrade.providers._gguf import GgufHeader, read_gguf_header
+from crossgrade.providers._gguf import GgufHeader, GgufShape, read_gguf_header, read_gguf_shape
 from crossgrade.providers._shelf import (
     InstalledModel,
     KnownModel,
@@ -33,6 +33,7 @@ from crossgrade.providers._shelf import (
 
 __all__ = [
     "GgufHeader",
+    "GgufShape",
     "InstalledModel",
     "KnownModel",
     "ModelShelf",
@@ -44,6 +45,7 @@ __all__ = [
     "known_models",
     "models_home",
     "read_gguf_header",
+    "read_gguf_shape",
 ]
 
 _BLOCK = 4 * 2**20

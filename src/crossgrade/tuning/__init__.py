@@ -1,6 +1,15 @@
 """Tuning a candidate: its prompt (`port`) and its weights (`distil`), on items that never certify it."""
 
 from crossgrade.tuning._asking import DevelopmentAsker
+from crossgrade.tuning._base_model import (
+    BaseModel,
+    TrainingEstimate,
+    TrainingSettings,
+    check_memory,
+    estimate_training,
+    free_memory_bytes,
+    read_base,
+)
 from crossgrade.tuning._changes import PromptSpace, Tried
 from crossgrade.tuning._race import Race, most_calls
 from crossgrade.tuning._search import SearchResult, retention_on, search_prompt
@@ -11,19 +20,43 @@ from crossgrade.tuning._split import (
     divide_development,
     split_samples,
 )
+from crossgrade.tuning._training import TrainedAdapter, Training, TrainingProgress, check_installed
+from crossgrade.tuning._training_set import (
+    TrainingExample,
+    TrainingSet,
+    check_no_leak,
+    label_text,
+    training_set,
+)
 
 __all__ = [
     "LEAST_CERTIFICATION",
     "LEAST_DEVELOPMENT",
+    "BaseModel",
     "DevelopmentAsker",
     "PromptSpace",
     "Race",
     "SearchResult",
+    "TrainedAdapter",
+    "Training",
+    "TrainingEstimate",
+    "TrainingExample",
+    "TrainingProgress",
+    "TrainingSet",
+    "TrainingSettings",
     "Tried",
     "TuningSplit",
+    "check_installed",
+    "check_memory",
+    "check_no_leak",
     "divide_development",
+    "estimate_training",
+    "free_memory_bytes",
+    "label_text",
     "most_calls",
+    "read_base",
     "retention_on",
     "search_prompt",
     "split_samples",
+    "training_set",
 ]

@@ -16,13 +16,14 @@ from crossgrade.evaluate import Case, OpenVariant, PairScorer, SampleCall, Score
 class VariantCount:
     """What a variant's answers came to: scores that were none, calls that failed, and dollars.
 
-    `refused` is why the provider takes no such request (None: it does).
+    `refused` is why the provider takes no such request (None: it does). `texts` are the answers, by place.
     """
 
     unparsed: int = 0
     failed: int = 0
     costs: list[Decimal | None] = field(default_factory=list)
     refused: str | None = None
+    texts: dict[int, str] = field(default_factory=dict)
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -170,6 +171,8 @@ class DevelopmentAsker:
             count.failed += 1
             count.costs[-1] = Decimal(0)
         self.reused += call.reused
+        if call.answer is not None:
+            count.texts[case.position] = call.answer.text
         if call.score is not None:
             count.unparsed += call.score.unparsed
             self.budget.pay(call.score.cost_usd)
