@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ra
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-gap demo-probe test clients check verify versions docs bench-agents bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
+.PHONY: help demo demo-gap demo-probe test clients check verify versions docs bench-agents bench-economics bench-evaluation bench-gap bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -92,6 +92,9 @@ bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; 
 
 bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md, peers in the same run
 	@$(BIN)/python -m benchmarks.evaluation
+
+bench-gap: $(VENV)/.installed ## figures of docs/benchmarks/gap.md: simulated ways, and the demo's failing segment
+	@$(BIN)/python -m benchmarks.gap
 
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway

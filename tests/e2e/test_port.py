@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -58,3 +59,114 @@ def test_a_prompt_is_ported_tested_once_and_certified(cli: CommandLine, failed: 
         assert asked.isdisjoint(opened.store.answers.samples_of_run(first.id))
         assert set(split["development"]) >= opened.store.answers.samples_of_run(first.id)
     assert noted(ran.err, "port-plan")
+
+
+def test_the_proposal_is_written_and_cannot_be_tested_on_its_own_items(
+    cli: CommandLine, failed: Project
+) -> None:
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--apply")
+    assert noted(ran.err, "candidate-written")
+    assert WORDS in failed.config.read_text()
+    assert WORDS in ran.out
+    cli.succeeds("decide", "echo")
+    cli.fails("evaluate", "echo", "--yes", error=("candidate-tuned", "new"))
+    cli.succeeds("report", "echo", "--output", "report.md")
+
+
+def test_without_a_gain_nothing_is_tested_and_no_round_is_spent(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda request: Reply("4" if wordy(request).text == "4" else "no")
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert (found["verdict"], found["proposed"]) == (None, None)
+    assert {each["number"] for each in found["trials"]} >= {0, 1, 2}
+    with Opened.open(failed.config) as opened:
+        assert len(opened.store.runs.recent("echo")) == 1
+    script["new-model"] = wordy
+    plan = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json").out)["plan"]
+    assert (plan["round"], plan["alpha"]) == (2, 0.0125)
+
+
+def test_a_dry_run_asks_nobody(cli: CommandLine, failed: Project) -> None:
+    plan = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json").out)["plan"]
+    assert not failed.fake.requests
+    with Opened.open(failed.config) as opened:
+        (run,) = opened.store.runs.recent("echo")
+        touched = len(opened.store.answers.samples_of_run(run.id))
+    assert plan["touched"] == touched <= 60
+    assert plan["certification"] == plan["reserved"]
+    assert plan["development"] + 20 == 100
+    assert plan["calls"] > 0
+    with Opened.open(failed.config) as opened:
+        assert opened.store.tunings.recent("echo") == []
+
+
+def test_a_spent_budget_goes_on_and_pays_nothing_twice(cli: CommandLine, failed: Project) -> None:
+    cli.fails("port", "echo", "--candidate", "new", "--max-cost", "0.01", code=3, error="budget-exceeded")
+    spent = len(failed.fake.requests)
+    assert spent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert found["reused"] >= spent
+    asked = [(request.model, json.dumps(request.json)) for request in failed.fake.requests]
+    assert len(asked) == len(set(asked))
+    assert Decimal(found["spent_usd"]) > 0
+    with Opened.open(failed.config) as opened:
+        assert len(opened.store.tunings.recent("echo")) == 1
+
+
+def test_an_interrupted_test_goes_on_with_its_proposal(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda _: Fault("bad_key")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", code=3, error="auth")
+    with Opened.open(failed.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        assert opened.store.tunings.steps(tuning.id, "proposed")
+    before = len(failed.fake.requests)
+    script["old-model"] = wordy_incumbent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert found["tuning_id"] == tuning.id
+    assert found["verdict"]["name"] == "switch"
+    assert len(failed.fake.requests) - before <= 300
+
+
+def wordy_incumbent(request: ReceivedRequest) -> Reply:
+    """Answer right and alone."""
+    return Reply(re.findall(r"\d+", request.prompt)[-1])
+
+
+def test_a_variant_that_the_provider_refuses_is_out(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    def picky(request: ReceivedRequest) -> Reply | Fault:
+        return Fault("unknown_model") if request.json.get("stop") else wordy(request)
+
+    script["new-model"] = picky
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    out = [each for each in found["trials"] if each["settings"]["stop"]]
+    assert all(each["refused"] or each["failed"] for each in out)
+    assert found["verdict"]["name"] == "switch"
+
+
+def test_the_incumbent_may_be_tuned_with_the_same_budget(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = wordy_incumbent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--both", "--yes", "--json").out)
+    assert {each["model"] for each in found["trials"]} == {"old", "new"}
+    assert found["verdict"]["name"] == "switch"
+
+
+def test_rounds_end(cli: CommandLine, failed: Project) -> None:
+    failed.change("rounds: 3", "rounds: 1")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("rounds-spent", "echo"))
+    failed.change("rounds: 1", "rounds: 3\n    alpha: 0.01")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("round-overspent", "0.025"))
+
+
+def test_what_cannot_be_tuned_is_refused(cli: CommandLine, failed: Project) -> None:
+    cli.fails("port", "echo", "--candidate", "nobody", "--yes", error=("candidate-unknown", "nobody"))
+    cli.fails("port", "echo", "--candidate", "new", "--segment", "x", "--yes", error=("segment-unknown", "x"))
+    failed.dataset(70)
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("certification-too-few", "echo"))
+    assert not failed.fake.requests

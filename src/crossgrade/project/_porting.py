@@ -249,7 +249,7 @@ def _recorded(store: "Store", tuning: "Tuning", basis: TuningBasis) -> Ported | 
     if not steps:
         return None
     detail: Any = steps[-1].detail
-    found = [_trial(each.detail) for each in store.tunings.steps(tuning.id, "trial")]
+    found = [_trial(each.detail, basis.candidate) for each in store.tunings.steps(tuning.id, "trial")]
     trials = {(each.model, each.number): each for each in found}  # of an interrupted end, the last
     ours = detail.get("incumbent")
     return Ported(
@@ -268,7 +268,15 @@ def _recorded(store: "Store", tuning: "Tuning", basis: TuningBasis) -> Ported | 
     )
 
 
-def _trial(detail: Any) -> TuningTrial:
+def _trial(detail: Any, like: Variant) -> TuningTrial:
+    """Return a recorded trial. Raises `StoreError` for what is none."""
     tree = dict(detail)
-    variant = tree.pop("candidate", None) or tree.pop("incumbent")
-    return msgspec.convert({**tree, **variant}, TuningTrial)
+    variant = variant_of(tree.pop("candidate", None) or tree.pop("incumbent", None), like)
+    cost = tree["cost_usd"]
+    tree |= {
+        "examples": tuple(tree["examples"]),
+        "cost_usd": None if cost is None else Decimal(cost),
+        "prompt": variant.prompt,
+        "settings": variant.settings,
+    }
+    return TuningTrial(**tree)

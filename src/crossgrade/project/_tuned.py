@@ -54,6 +54,12 @@ def variant_of(tree: Any, variant: Variant) -> Variant:
         ) from error
 
 
+def as_read(tree: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a tree as the store gives it back, so that the two can be compared."""
+    found: dict[str, JSON] = msgspec.json.decode(msgspec.json.encode(tree))
+    return found
+
+
 def touched_samples(store: "Store", workload: str) -> frozenset[str]:
     """Return the ids of samples that no tuned candidate of a workload can be tested on any more.
 
@@ -218,7 +224,7 @@ def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> Non
             continue
         own: Any = tuning.settings.get("candidate")
         tried: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed")
-        tree = variant_tree(candidate)
+        tree = as_read(variant_tree(candidate))
         if tree != own and any(each.detail.get("candidate") == tree for each in tried):
             raise UsageError(
                 f"{candidate.name} was tuned on {len(here & _development(tuning)):,} samples of "

@@ -24,6 +24,7 @@ from crossgrade.project._baselines import BaselineComparison, in_force
 from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._tuned import (
+    as_read,
     next_round,
     run_of_tuning,
     touched_samples,
@@ -295,7 +296,8 @@ class ProjectTunings:
         if newest is None or store.tunings.steps(newest.id, "ended"):
             return None
         begun = {**newest.settings, "split": None}
-        return newest if begun == {**wanted, "segments": list(segments), "split": None} else None
+        same = as_read({**wanted, "segments": list(segments), "split": None})
+        return newest if begun == same else None
 
 
 def _what_is_tuned(
