@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crossgrade.tuning import TrainedAdapter, TrainingProgress, TrainingSet
 
 OnAsked = Callable[[str, int, int], None]
-"""Gets the name of a model, how many of its answers are there, and how many are wanted."""
+"""Gets the name of a model, how many new answers it gave, and how many are wanted at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +288,8 @@ class ProjectDistil(ProjectTunings):
         async def ask() -> Answered:
             offers = {variant.offer.name: (variant.offer, True)}
             async with self.asking(workload, samples, offers, max_cost_usd) as asker:
-                asker.on_call = lambda: on_asked(variant.name, asker.asked, len(samples))
+                name = f"{variant.name}, trained" if variant.offer.adapter else variant.name
+                asker.on_call = lambda: on_asked(name, asker.asked, len(samples))
                 scores = await asker.score({0: variant}, {0: places})
                 asker.check_silence()
                 count = asker.counts[variant.name, 0]
