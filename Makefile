@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIENTS ?= .venvs
-EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ray,redis,report,seal,serve,ui,uvloop
+EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,port,postgres,ray,redis,report,seal,serve,ui,uvloop
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help

@@ -12,6 +12,7 @@ from tests.codes import noted, said
 from tests.e2e.driving import CommandLine, Project, Script
 
 WORDS = "Give only the answer"
+REFLECTED = "Say nothing but the number"
 
 
 def wordy(request: ReceivedRequest) -> Reply | Fault:
@@ -170,3 +171,46 @@ def test_what_cannot_be_tuned_is_refused(cli: CommandLine, failed: Project) -> N
     failed.dataset(70)
     cli.fails("port", "echo", "--candidate", "new", "--yes", error=("certification-too-few", "echo"))
     assert not failed.fake.requests
+
+
+def test_a_reflection_model_writes_an_instruction(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    def stubborn(request: ReceivedRequest) -> Reply | Fault:
+        """Answer in a sentence unless told by the reflection model's own words."""
+        n = int(re.findall(r"\d+", request.prompt)[-1])
+        is_told = REFLECTED in json.dumps(request.json)
+        return Reply(str(n) if is_told or n % 10 < 4 else f"I think that it is {n} or {n + 1}")
+
+    script["new-model"] = stubborn
+    script["thinker-model"] = lambda _: Reply(f"Here it is.\n```\n{REFLECTED} of {{input}}.\n```")
+    failed.change(
+        "workloads:\n",
+        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
+        f"    base_url: {failed.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
+        "    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n",
+    )
+    ran = cli.succeeds(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--reflection-answers", "200",
+        "--yes", "--json",
+    )  # fmt: skip
+    found = json.loads(ran.out)
+    best = next(each for each in found["trials"] if each["is_best"])
+    assert "by reflection" in best["name"]
+    assert f"{REFLECTED} of (input)" in json.dumps(found["proposed"])
+    assert found["verdict"]["name"] == "switch"
+    asked = [json.dumps(each.json) for each in failed.fake.requests if each.model == "new-model"]
+    assert len(asked) == len(set(asked))
+
+
+def test_a_reflection_model_must_be_configured(cli: CommandLine, failed: Project) -> None:
+    cli.fails(
+        "port",
+        "echo",
+        "--candidate",
+        "new",
+        "--reflection",
+        "nobody",
+        "--yes",
+        error=("model-unknown", "nobody"),
+    )

@@ -58,6 +58,20 @@ SCHEMA_VERSION = 1
     metavar="TEXT",
     help="Try adding this instruction; repeat for several.",
 )
+@click.option(
+    "--reflection",
+    metavar="MODEL",
+    shell_complete=complete_model,
+    help="Model of the configuration that writes an instruction from what went wrong (extra `port`).",
+)
+@click.option(
+    "--reflection-answers",
+    type=click.IntRange(10, 100_000),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Most answers that it may use.",
+)
 @click.option("--apply", "applies", is_flag=True, help="Write the proposed prompt into crossgrade.yaml.")
 @click.option("--dry-run", is_flag=True, help="Estimate calls and dollars; ask no model.")
 @click.option("--max-cost", type=Dollars(), metavar="USD", help="Stop before this costs more.")

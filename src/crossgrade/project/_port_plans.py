@@ -29,6 +29,8 @@ class PortOptions:
     `variants` is the most prompts that are compared for a model, and `development` the number of items that
     they are compared on. With `both` the incumbent's prompt is tuned with the same budget. `segments` are the
     only ones that are tuned and tested (empty: all). `instructions` are tried beside the usual ones.
+    `reflection` names the offer of a model that writes an instruction after `reflection_answers` answers at
+    most (None: none does).
     """
 
     variants: int = 20
@@ -36,10 +38,18 @@ class PortOptions:
     both: bool = False
     segments: tuple[str, ...] = ()
     instructions: tuple[str, ...] = ()
+    reflection: str | None = None
+    reflection_answers: int = 200
 
     def as_json(self) -> dict[str, JSON]:
         """Return what a tuning depends on, as plain JSON."""
-        return {"variants": self.variants, "both": self.both, "instructions": list(self.instructions)}
+        return {
+            "variants": self.variants,
+            "both": self.both,
+            "instructions": list(self.instructions),
+            "reflection": self.reflection,
+            "reflection_answers": self.reflection_answers if self.reflection else 0,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +75,17 @@ class PortPlan:
 
 def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) -> PortPlan:
     """Say what a port will ask. Asks no model."""
-    from crossgrade.tuning import most_calls
+    from crossgrade.tuning import check_reflection, most_calls
 
     pool, scored = development_of(basis)
     spaces = [space_of(basis, basis.candidate, pool, scored, options)]
     if options.both:
         spaces.append(space_of(basis, basis.workload.incumbent, pool, scored, options))
     each_calls = most_calls(len(scored), options.variants)
+    if options.reflection is not None:
+        check_reflection()
+        project.offer(options.reflection)
+        each_calls += options.reflection_answers
     test = _test_estimate(project, basis)
     first = [space.first() for space in spaces]
     search = [

@@ -11,8 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from crossgrade._version import __version__
-from crossgrade.domain import JSON, Lineage, Offer, Sample, TuningTrial, Variant
+from crossgrade.domain import (
+    JSON,
+    GenerationSettings,
+    Lineage,
+    Message,
+    ModelRequest,
+    Offer,
+    Sample,
+    TuningTrial,
+    Variant,
+)
 from crossgrade.errors import MissingExtraError
+from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import run_to_end
 from crossgrade.project._port_plans import PortOptions, PortPlan, development_of, plan_port, space_of
 from crossgrade.project._tuned import variant_of, variant_tree
@@ -22,10 +33,12 @@ from crossgrade.project._variant_config import candidate_yaml, write_candidate
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.store import Store, StoredVerdict, Tuning
-    from crossgrade.tuning import DevelopmentAsker, SearchResult
+    from crossgrade.tuning import DevelopmentAsker, Reflection, SearchResult
 
 _LEAST_MEASURED = 20
 """With fewer of the incumbent's answers no retention on development items is told."""
+
+_MOST_REFLECTION_TOKENS = 2_048
 
 OnPort: TypeAlias = Callable[[str, int, int, Decimal], None]
 """Gets what is searched now, the answers so far, the most that there can be, and the dollars spent."""
@@ -119,7 +132,10 @@ class ProjectPorting(ProjectTunings):
         basis, options = plan.basis, plan.options
         pool, scored = development_of(basis)
         stage = [""]
-        async with self._asker(basis, scored, max_cost_usd) as asker:
+        async with (
+            self._asker(basis, scored, max_cost_usd) as asker,
+            self._reflection(basis, options, asker) as reflection,
+        ):
 
             def told(words: str | None = None) -> None:
                 stage[0] = words or stage[0]
@@ -129,9 +145,9 @@ class ProjectPorting(ProjectTunings):
             theirs: SearchResult | None = None
             if options.both:
                 space = space_of(basis, basis.workload.incumbent, pool, scored, options)
-                theirs = await search_prompt(asker, space, on_stage=told)
+                theirs = await search_prompt(asker, space, reflection=reflection, on_stage=told)
             space = space_of(basis, basis.candidate, pool, scored, options)
-            ours = await search_prompt(asker, space, on_stage=told)
+            ours = await search_prompt(asker, space, reflection=reflection, on_stage=told)
             incumbent = await asker.paid_scores(basis.workload.incumbent)
             weights = [sample.weight for sample in scored]
             before, n = retention_on(weights, incumbent, ours.before)
@@ -201,6 +217,31 @@ class ProjectPorting(ProjectTunings):
         workload = replace(workload, candidates=(basis.candidate,))
         async with self.asking(workload, scored, offers, max_cost_usd) as asker:
             yield asker
+
+    @asynccontextmanager
+    async def _reflection(
+        self, basis: TuningBasis, options: PortOptions, asker: "DevelopmentAsker"
+    ) -> "AsyncIterator[Reflection | None]":
+        """Open the reflection model, if one is named; what it costs counts in the budget."""
+        from crossgrade.tuning import Reflection
+
+        offer = None if options.reflection is None else self.project.offer(options.reflection)
+        async with open_judge(self.project, offer) as judges:
+            if judges is None or offer is None:
+                yield None
+                return
+
+            async def ask(prompt: str) -> str:
+                request = ModelRequest(
+                    model=offer.name,
+                    messages=(Message(role="user", content=prompt),),
+                    settings=GenerationSettings(temperature=None, max_output_tokens=_MOST_REFLECTION_TOKENS),
+                )
+                answer = await judges.ask(request)
+                asker.budget.pay(judges.cost_of(offer.name, answer))
+                return str(answer.text)
+
+            yield Reflection(ask=ask, answers=options.reflection_answers, seed=basis.workload.seed)
 
     def _lineage(self, plan: PortPlan, ported: Ported) -> Lineage:
         basis, project = plan.basis, self.project

@@ -12,6 +12,7 @@ from crossgrade.tuning._base_model import (
 )
 from crossgrade.tuning._changes import PromptSpace, Tried
 from crossgrade.tuning._race import Race, most_calls
+from crossgrade.tuning._reflection import Reflection, check_reflection
 from crossgrade.tuning._search import SearchResult, retention_on, search_prompt
 from crossgrade.tuning._split import (
     LEAST_CERTIFICATION,
@@ -36,6 +37,7 @@ __all__ = [
     "DevelopmentAsker",
     "PromptSpace",
     "Race",
+    "Reflection",
     "SearchResult",
     "TrainedAdapter",
     "Training",
@@ -49,6 +51,7 @@ __all__ = [
     "check_installed",
     "check_memory",
     "check_no_leak",
+    "check_reflection",
     "divide_development",
     "estimate_training",
     "free_memory_bytes",

@@ -80,6 +80,25 @@ class DevelopmentAsker:
                 found[number] = []
         return found
 
+    async def answers(self, variant: Variant, places: Sequence[int]) -> list[tuple[float | None, str]]:
+        """Return the score and the text of a variant's answer to each item; a failed call has no text.
+
+        Raises as `score` does, and the error of a request that the provider refuses.
+        """
+        count = self.counts.setdefault((variant.name, -1), VariantCount())
+        cases = await self._answered([self._case(variant, place) for place in places], count)
+        found = []
+        for case in cases:
+            await self._score_case(case)
+            answer = next(each for each in case.calls if each.variant.name == variant.name).answer
+            found.append((self._counted(case, variant, count), "" if answer is None else answer.text))
+        return found
+
+    def shown(self, variant: Variant, place: int) -> str:
+        """Return what an item puts into a variant's prompt, for people and models to read."""
+        own = OpenVariant(variant=variant, model=self.models[variant.offer.name])
+        return own.input(self.samples[place])
+
     async def paid_scores(self, variant: Variant) -> list[float | None]:
         """Return a variant's scores on the items whose answers are there already; the others are None.
 
@@ -101,7 +120,14 @@ class DevelopmentAsker:
     async def _scores(
         self, variant: Variant, places: Sequence[int], count: VariantCount
     ) -> list[float | None]:
-        cases = [self._case(variant, place) for place in places]
+        scores = []
+        for case in await self._answered([self._case(variant, place) for place in places], count):
+            await self._score_case(case)
+            scores.append(self._counted(case, variant, count))
+        return scores
+
+    async def _answered(self, cases: Sequence[Case], count: VariantCount) -> Sequence[Case]:
+        """Return cases once every call has an outcome: paid for before, or asked now."""
         calls = [call for case in cases for call in case.calls]
         paid = await self.calls.look_up(calls)
         for call in calls:
@@ -113,11 +139,7 @@ class DevelopmentAsker:
             if isinstance(first.error, BadRequestError | ContextTooLongError):
                 raise first.error
         await self._ask_all([call for call in calls if call.is_open])
-        scores = []
-        for case in cases:
-            await self._score_case(case)
-            scores.append(self._counted(case, variant, count))
-        return scores
+        return cases
 
     def _case(self, variant: Variant, place: int) -> Case:
         sample = self.samples[place]

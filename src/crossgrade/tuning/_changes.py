@@ -128,11 +128,29 @@ class PromptSpace:
                 self._add(found, some)
         return found
 
-    def _add(self, found: list[Tried], changes: tuple[Change, ...]) -> None:
-        """Add the variant with these changes, unless they change nothing that is not tried already."""
+    def with_instruction(self, text: str, on: Tried) -> Variant:
+        """Return a variant of another one, with an instruction instead of those that its changes added."""
+        draft = self._made([each for each in on.changes if each.dimension != "instruction"])
+        return _adding(text)(draft).assembled()
+
+    def instructed(self, text: str, on: Tried, name: str) -> list[Tried]:
+        """Return a variant of another one with this instruction, unless it is tried already."""
+        others = [each for each in on.changes if each.dimension != "instruction"]
+        own = Change(dimension="instruction", name=name, make=_adding(text))
+        found: list[Tried] = []
+        order = DIMENSIONS.index
+        self._add(found, tuple(sorted((*others, own), key=lambda each: order(each.dimension))))
+        return found
+
+    def _made(self, changes: Sequence[Change]) -> Draft:
         draft = self.base
         for change in changes:
             draft = change.make(draft)
+        return draft
+
+    def _add(self, found: list[Tried], changes: tuple[Change, ...]) -> None:
+        """Add the variant with these changes, unless they change nothing that is not tried already."""
+        draft = self._made(changes)
         variant = draft.assembled()
         number = len(self._known)
         if self._known.setdefault(_key(variant), number) == number:

@@ -7,6 +7,7 @@ from crossgrade.domain import TuningTrial
 from crossgrade.tuning._asking import DevelopmentAsker, VariantCount
 from crossgrade.tuning._changes import PromptSpace, Tried
 from crossgrade.tuning._race import Race
+from crossgrade.tuning._reflection import Reflection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +33,16 @@ async def search_prompt(
     asker: DevelopmentAsker,
     space: PromptSpace,
     *,
-    own: Sequence[Tried] = (),
+    reflection: Reflection | None = None,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> SearchResult:
     """Race the variants of a space over the asker's items, and return the best one.
 
-    `own` are variants from elsewhere, which race with the first generation. The variant as it was wins where
-    nothing did better. Raises what asking raises.
+    With `reflection` a model writes an instruction for the best variant of the first generation, which then
+    races with the mixtures. The variant as it was wins where nothing did better. Raises what asking raises.
     """
     name = space.base.variant.name
-    tried = {each.number: each for each in (*space.first(), *own)}
+    tried = {each.number: each for each in space.first()}
     race = Race([sample.weight for sample in asker.samples])
 
     async def score(wanted: Mapping[int, Sequence[int]]) -> Mapping[int, Sequence[float | None]]:
@@ -51,6 +52,11 @@ async def search_prompt(
     finalists = await race.run(list(tried), score, kept=[0])
     asker.check_silence()
     mixed = space.mixtures(_gains(race), list(tried.values()))
+    if reflection is not None and finalists:
+        best = tried[finalists[0]]
+        on_stage(f"{name}: an instruction by the reflection model")
+        text = await reflection.instruction(asker, lambda each: space.with_instruction(each, best))
+        mixed += [] if text is None else space.instructed(text, best, "instruction by reflection")
     if mixed:
         tried |= {each.number: each for each in mixed}
         on_stage(f"{name}: {len(mixed)} mixtures of the best")
@@ -58,14 +64,14 @@ async def search_prompt(
         finalists = race.ranked(
             [*await race.run([each.number for each in mixed], score, kept=kept), *finalists[2:]]
         )
-    best = _best(race, finalists)
+    chosen = _best(race, finalists)
     return SearchResult(
         trials=tuple(
-            _trial(name, each, race, asker.counts.get((name, number)), kept=finalists, best=best)
+            _trial(name, each, race, asker.counts.get((name, number)), kept=finalists, best=chosen)
             for number, each in tried.items()
         ),
-        best=tried[best],
-        scores=tuple(race.scores.get(best, ())),
+        best=tried[chosen],
+        scores=tuple(race.scores.get(chosen, ())),
         before=tuple(race.scores.get(0, ())),
     )
 
