@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,6 +91,7 @@ SCHEMA_VERSION = 1
     metavar="USD",
     help="What an hour of this machine costs, to price the training.",
 )
+@click.option("--apply", "applies", is_flag=True, help="Write the tested adapter into crossgrade.yaml.")
 @click.option("--dry-run", is_flag=True, help="Say what would be learned, asked and needed; train nothing.")
 @click.option(
     "--max-cost",
@@ -110,6 +112,7 @@ def command(
     config_path: str,
     *,
     max_cost: Decimal | None,
+    applies: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -139,6 +142,9 @@ def command(
         result = _followed(
             plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
         )
+        if applies and result.verdict is not None:
+            project.distil.apply(result, Path(config_path))
+            note(f"wrote the adapter of {candidate} into {config_path}", code="candidate-written")
     _show(plan, result, as_json=as_json)
 
 

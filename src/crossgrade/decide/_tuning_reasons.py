@@ -27,7 +27,7 @@ def tuning_reasons(found: Findings) -> Iterator[Remark]:
     yield Remark("tuning-lineage", _lineage(test.lineage), candidate=test.candidate)
     if test.lineage.duties:
         duties = "; ".join(each.rstrip(".") for each in test.lineage.duties)
-        yield Remark("tuning-duties", f"Its licence asks of its users: {duties}.", candidate=test.candidate)
+        yield Remark("tuning-duties", f"Its licence asks of you: {duties}.", candidate=test.candidate)
     yield from _gain(found, test)
 
 

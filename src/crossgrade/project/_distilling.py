@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from crossgrade.project._distil_plans import DistilOptions, DistilPlan, plan_dis
 from crossgrade.project._opened import run_to_end
 from crossgrade.project._tuned import variant_tree
 from crossgrade.project._tunings import ProjectTunings
+from crossgrade.project._variant_config import write_adapter
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress, Scorer
@@ -150,6 +152,10 @@ class ProjectDistil(ProjectTunings):
                 plan.basis, tuning, test, tuned, max_cost_usd=max_cost_usd, on_progress=heard.tested
             )
             return replace(found, verdict=verdict)
+
+    def apply(self, found: Distilled, path: Path) -> None:
+        """Write the adapter into crossgrade.yaml; raises as `write_adapter` does."""
+        write_adapter(path, found.candidate, found.adapter)
 
     def _train(
         self, plan: DistilPlan, training_set: "TrainingSet", heard: DistilProgress

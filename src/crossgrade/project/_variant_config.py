@@ -1,7 +1,7 @@
 """A candidate with a tuned prompt as crossgrade.yaml has it: to paste, or written into the file."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,7 @@ def write_candidate(path: Path, workload: Workload, variant: Variant) -> None:
     Raises `UsageError` if the file has no such candidate, or does not give this variant afterwards: then it
     is left as it was.
     """
-    from crossgrade.workloads.files import whole_file
-
-    read_config(path)  # bounds what the file may hold, before it is read for its comments
-    yaml = _yaml()
-    tree = yaml.load(path.read_text(encoding="utf-8"))
+    tree = _read(path)
     entries = tree["workloads"][workload.name]["candidates"]
     place = next((at for at, each in enumerate(entries) if _model(each) == variant.name), None)
     if place is None:
@@ -41,13 +37,46 @@ def write_candidate(path: Path, workload: Workload, variant: Variant) -> None:
             hint="paste the entry that is printed without `--apply`",
         )
     entries[place] = _entry(variant, workload)
+    _write(path, tree, lambda trial: _check(trial, workload, variant, path))
+
+
+def write_adapter(path: Path, model: str, adapter: str) -> None:
+    """Let a model of crossgrade.yaml answer with an adapter; comments are kept.
+
+    Raises `UsageError` if the file does not give the model this adapter afterwards, and leaves it then.
+    """
+
+    def check(trial: Path) -> None:
+        offer = read_config(trial).offers.get(model)
+        if offer is None or offer.adapter != adapter:
+            raise UsageError(
+                f"{path} does not give {model} the adapter {adapter}",
+                code="candidate-not-written",
+                hint="paste the entry that is printed without `--apply`",
+            )
+
+    tree = _read(path)
+    tree["models"][model]["adapter"] = adapter
+    _write(path, tree, check)
+
+
+def _read(path: Path) -> Any:
+    """Return a configuration with its comments."""
+    read_config(path)  # bounds what the file may hold, before it is read for its comments
+    return _yaml().load(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, tree: Any, check: Callable[[Path], None]) -> None:
+    """Write a configuration if it passes a check beside the file first."""
+    from crossgrade.workloads.files import whole_file
+
     out = io.StringIO()
-    yaml.dump(tree, out)
+    _yaml().dump(tree, out)
     trial = path.with_name(f".{path.name}.new")
     try:
         with whole_file(trial) as file:
             file.write(out.getvalue())
-        _check(trial, workload, variant, path)
+        check(trial)
     finally:
         trial.unlink(missing_ok=True)
     with whole_file(path) as file:

@@ -6,7 +6,7 @@ import pytest
 
 from crossgrade.cli._frame import run as crossgrade
 from tests.codes import noted, shown_codes
-from tests.unit.project.test_distilling import CONFIG, Scripts, decided, folder
+from tests.unit.project.test_distilling import Scripts, decided, folder
 
 __all__ = ["folder"]  # a fixture
 
@@ -40,7 +40,9 @@ def test_says_what_it_would_take_and_trains_nothing(typed, folder):
 
 
 def test_trains_and_tests_once(typed, folder):
-    code, out, err = typed("--candidate", "small", "--steps", "12", "--usd-per-hour", "1", "--json")
+    code, out, err = typed(
+        "--candidate", "small", "--steps", "12", "--usd-per-hour", "1", "--apply", "--json"
+    )
     assert code == 0
     found = json.loads(out)
     assert found["verdict"]["name"] == "switch"
@@ -48,8 +50,7 @@ def test_trains_and_tests_once(typed, folder):
     assert (folder / found["adapter"]).is_file()
     assert found["training"]["parts"] == 1
     assert noted(err, "distilled", found["examples"])
-    text = CONFIG.replace("model: small.gguf", f"model: small.gguf, adapter: {found['adapter']}")
-    (folder / "crossgrade.yaml").write_text(text)
+    assert noted(err, "candidate-written", "small")
     with Scripts.open(folder / "crossgrade.yaml", environ={}) as project:
         assert project.workload("tickets").candidates[0].offer.adapter == found["adapter"]
 
