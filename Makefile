@@ -44,7 +44,7 @@ demo-gap: $(VENV)/.installed ## mend the demo's failing segment: port its prompt
 	@echo "==> 1. may it take over as it is?"
 	@$(GAP_RUN) evaluate routing --config $(GAP)/crossgrade.yaml
 	@echo "==> 2. with another prompt?"
-	@$(GAP_RUN) port routing --candidate smollm2-135m-instruct --config $(GAP)/crossgrade.yaml --apply
+	@$(GAP_RUN) port routing --candidate smollm2-135m-instruct --variants 12 --development 60 --config $(GAP)/crossgrade.yaml --apply
 	@echo "==> 3. with weights that learned the task?"
 	@$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --steps 40 --config $(GAP)/crossgrade.yaml
 	@$(GAP_RUN) report routing --config $(GAP)/crossgrade.yaml

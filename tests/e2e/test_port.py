@@ -214,3 +214,46 @@ def test_a_reflection_model_must_be_configured(cli: CommandLine, failed: Project
         "--yes",
         error=("model-unknown", "nobody"),
     )
+
+
+def test_a_sealed_baseline_tests_the_ported_prompt_as_its_next_candidate(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"], script["old-model"] = wordy, wordy_incumbent
+    project.dataset(300)
+    cli.succeeds("freeze", "echo", "--samples", "120", "--yes")
+    script["old-model"] = lambda _: Fault("unknown_model")
+    assert json.loads(cli("evaluate", "echo", "--yes", "--json").out)["name"] == "keep"
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    verdict = found["verdict"]
+    assert verdict["name"] == "switch"
+    assert verdict["settings"]["tuning"]["number"] is None
+    assert verdict["settings"]["baseline"]["numbers"] == {"new": 2}
+    with Opened.open(project.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        sealed = {each.id for each in opened.store.baselines.recent("echo")[0].samples}
+        assert sealed.isdisjoint(tuning.settings["split"]["development"])
+    cli.succeeds("decide", "--verify", found["verdict_id"])
+    cli.succeeds("decide", "echo")
+    cli.fails("port", "echo", "--candidate", "new", "--segment", "x", "--yes", error="segment-unknown")
+
+
+def test_one_segment_is_tuned_and_tested_alone(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = wordy
+    project.dataset(600, kind=lambda at: "odd" if at % 2 else "even")
+    project.change(
+        "    requests_per_month",
+        "    segment_field: kind\n    splits_only: true\n    planned: 120\n    rounds: 2\n    requests_per_month",
+    )
+    cli.succeeds("evaluate", "echo", "--yes")
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--segment", "odd", "--yes", "--json")
+    verdict = json.loads(ran.out)["verdict"]
+    assert verdict["name"] == "split"
+    assert verdict["policy"]["segments"] == ["odd"]
+    tested = {one["segment"]: one["certified"] for one in verdict["certificates"] if one["tested"]}
+    assert tested == {"odd": True}
+    assert verdict["settings"]["requests_per_month"] == 50_000
+    assert verdict["settings"]["tuning"]["share"] == 0.5
+    cli.succeeds("decide", "echo")
