@@ -46,7 +46,7 @@ demo-gap: $(VENV)/.installed ## mend the demo's failing segment: port its prompt
 	@echo "==> 2. with another prompt?"
 	@$(GAP_RUN) port routing --candidate smollm2-135m-instruct --variants 12 --development 60 --config $(GAP)/crossgrade.yaml --apply
 	@echo "==> 3. with weights that learned the task?"
-	@$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --config $(GAP)/crossgrade.yaml
+	@$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --steps 40 --config $(GAP)/crossgrade.yaml
 	@$(GAP_RUN) report routing --config $(GAP)/crossgrade.yaml
 
 test: $(VENV)/.installed ## formatting, lint, types, contracts and every test

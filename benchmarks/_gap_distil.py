@@ -45,7 +45,7 @@ def distil_rows() -> list[Row]:
         (folder / "routing.jsonl").write_text("\n".join(rows) + "\n")
         with Project.open(folder / "crossgrade.yaml") as project:
             first = project.decide("routing", run_id=project.evaluate("routing").run_id).verdict
-            settings = replace(DistilOptions().training, threads=usable_cores())
+            settings = replace(DistilOptions().training, steps=40, threads=usable_cores())
             plan = project.distil.plan("routing", CANDIDATE, DistilOptions(training=settings))
             found = project.distil.run(plan)
             closed = {*plan.basis.split.certification, *plan.basis.split.reserved}

@@ -72,7 +72,7 @@ class TrainingProgress:
 class TrainedAdapter:
     """A finished training: the adapter's file, and what it took over all its parts.
 
-    `cpu_seconds` and `seconds` do not count parts that were killed. `losses` are of the steps that this and
+    `cpu_seconds` and `seconds` do not count parts whose parent was killed. `losses` are of the steps that this and
     earlier parts told of.
     """
 
@@ -217,6 +217,7 @@ class Training:
         )
         part = _Part(begun_from=Checkpoints(self.folder).newest())
         record.parts.append(part)
+        self._keep(record)  # a part that is killed counts too
         began, used = time.monotonic(), _children_seconds()
         try:
             with _child(order, lock) as (process, log):

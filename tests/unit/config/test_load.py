@@ -180,6 +180,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         "dropped",
         "baseline",
         "suite",
+        "tuning",
     }
     assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings"}
 
