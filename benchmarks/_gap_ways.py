@@ -68,23 +68,33 @@ def way_rows() -> list[Row]:
 
 def gain_rows() -> list[Row]:
     """How often a planted gain ends certified: one of 20 variants keeps .95 where the others keep .80."""
-    found = [_planted(np.random.default_rng((_SEED, 7, seed))) for seed in range(GAINS)]
+    row = _gain(0.9)
+    harder: Row = {
+        **_gain(0.8),
+        "figure": "port: the same planted gain with an incumbent that is right 8 times in 10",
+    }
+    for name in ("must", "aim", "holds"):
+        harder.pop(name, None)
+    return [row, harder]
+
+
+def _gain(accuracy: float) -> Row:
+    found = [_planted(np.random.default_rng((_SEED, 7, seed)), accuracy) for seed in range(GAINS)]
     chosen, certified = (sum(each[at] for each in found) for at in (0, 1))
     share = certified / GAINS
-    return [
-        {
-            "figure": "port: share of a planted gain (one of 20 variants lifts R from .80 to .95) that ends certified, "
-            "100 development and 300 certification items",
-            "value": round(100 * share, 1),
-            "unit": "%",
-            "must": "≥ 75 %",
-            "aim": "≥ 85 %",
-            "holds": share >= 0.75,
-            "conditions": f"{GAINS:,} simulated ports, `rounds: 2`, alpha 5 %, so that the test has 2.5 %; the incumbent "
-            "is right 9 times in 10, answers of one model to one item agree as two models' do (correlation 0.4)",
-            "spread": f"the planted variant was proposed in {100 * chosen / GAINS:.1f} %",
-        }
-    ]
+    return {
+        "figure": "port: share of a planted gain (one of 20 variants lifts R from .80 to .95) that ends certified, "
+        "100 development and 300 certification items",
+        "value": round(100 * share, 1),
+        "unit": "%",
+        "must": "≥ 75 %",
+        "aim": "≥ 85 %",
+        "holds": share >= 0.75,
+        "conditions": f"{GAINS:,} simulated ports, `rounds: 2`, alpha 5 %, so that the test has 2.5 %; the incumbent "
+        f"is right {10 * accuracy:g} times in 10; given its answer, the variants' answers are independent, which "
+        "is hard on the search: real prompts of one model fail on the same items",
+        "spread": f"the planted variant was proposed in {100 * chosen / GAINS:.1f} %",
+    }
 
 
 def _way(rng: np.random.Generator) -> list[bool]:
@@ -118,10 +128,9 @@ def _way(rng: np.random.Generator) -> list[bool]:
     return [*certified, _tested(incumbent, candidates[VARIANTS], split, number, rounds=3)]
 
 
-def _planted(rng: np.random.Generator) -> tuple[bool, bool]:
+def _planted(rng: np.random.Generator, accuracy: float) -> tuple[bool, bool]:
     """Return whether the planted variant was proposed, and whether the proposal was certified."""
     n, place = 400, 1 + int(rng.integers(VARIANTS - 1))
-    accuracy = 0.9
     state = rng.bit_generator.state
     incumbent, candidates = right_or_wrong(
         rng, n, accuracy=accuracy, retention=0.80, correlation=0.4, candidates=VARIANTS
