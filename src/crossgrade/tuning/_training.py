@@ -72,8 +72,8 @@ class TrainingProgress:
 class TrainedAdapter:
     """A finished training: the adapter's file, and what it took over all its parts.
 
-    `cpu_seconds` and `seconds` do not count parts whose parent was killed. `losses` are of the steps that this and
-    earlier parts told of.
+    `cpu_seconds` and `seconds` do not count parts whose parent was killed. `losses` are of the steps that
+    this and earlier parts told of.
     """
 
     path: Path
