@@ -197,6 +197,7 @@ class ProjectPorting(ProjectTunings):
             tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=found))
             return ported
         found["candidate"] = variant_tree(ported.variant)
+        found["examples"] = list(dict.fromkeys(shown for each in ported.trials for shown in each.examples))
         if ported.incumbent is not None:
             found["incumbent"] = variant_tree(ported.incumbent)
         tunings.append_step(TuningStep(tuning_id=tuning.id, kind="proposed", detail=found))

@@ -14,6 +14,7 @@ from crossgrade.domain import (
     JSON,
     GenerationSettings,
     PromptTemplate,
+    Sample,
     TuningTest,
     Variant,
     Workload,
@@ -207,6 +208,30 @@ def run_of_tuning(store: "Store", tuning: "Tuning") -> "Run | None":
         if test and test["tuning_id"] == tuning.id:
             return run
     return None
+
+
+def tuned_requests(store: "Store", workload: Workload, samples: Sequence[Sample]) -> list[str]:
+    """Return the digests of what tunings of a workload asked hosted models about some samples."""
+    from crossgrade.evaluate import request_digests
+
+    found: dict[str, None] = {}
+    for tuning in store.tunings.recent(workload.name):
+        for step in store.tunings.steps(tuning.id, "trial", "proposed"):
+            detail: Any = step.detail
+            asking = _with_variants(workload, tuning.candidate, detail)
+            found |= dict.fromkeys(each for sample in samples for each in request_digests(asking, sample))
+    return list(found)
+
+
+def _with_variants(workload: Workload, candidate: str, detail: Any) -> Workload:
+    """Return a workload with the variants that a step recorded in the place of its own."""
+    ours, theirs = detail.get("incumbent"), detail.get("candidate")
+    own = [each for each in workload.candidates if each.name == candidate]
+    return replace(
+        workload,
+        incumbent=workload.incumbent if ours is None else variant_of(ours, workload.incumbent),
+        candidates=tuple(own if theirs is None else (variant_of(theirs, each) for each in own)),
+    )
 
 
 def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> None:
