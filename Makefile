@@ -38,7 +38,7 @@ demo-gap: $(VENV)/.installed ## mend the demo's failing segment: port its prompt
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS),distil]'
 	@$(GAP_RUN) models add gemma-3-270m
 	@$(GAP_RUN) models add smollm2-135m-instruct
-	@mkdir -p $(GAP)
+	@rm -rf $(GAP) && mkdir -p $(GAP)
 	@cp src/crossgrade/data/demo/gap.yaml $(GAP)/crossgrade.yaml
 	@grep -h '"segment": "routing"' src/crossgrade/data/demo/support.jsonl src/crossgrade/data/demo/more-routing.jsonl > $(GAP)/routing.jsonl
 	@echo "==> 1. may it take over as it is?"
