@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 CLIENTS ?= .venvs
-EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ray,redis,report,seal,serve,ui,uvloop
+EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,port,postgres,ray,redis,report,seal,serve,ui,uvloop
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-agents bench-conform bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
+.PHONY: help demo demo-gap demo-probe test clients check verify versions docs bench-agents bench-conform bench-economics bench-evaluation bench-gap bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -31,6 +31,23 @@ demo-probe: $(VENV)/.installed ## find how long a context of a real local model 
 	@$(BIN)/crossgrade probe run smollm --config crossgrade-demo/probe/crossgrade.yaml \
 		--documents docs/guides --documents docs/concepts --shortest 256 --longest 2048 --per-octave 1 \
 		--kinds record --questions 2 --base 20 --each 20 --answers 400 --floor 0.25 --gate 512 --certify 80
+
+GAP := crossgrade-demo/gap
+GAP_RUN = $(BIN)/crossgrade
+demo-gap: $(VENV)/.installed ## mend the demo's failing segment: port its prompt, distil its model, decide again (downloads PyTorch)
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$(EXTRAS),distil]'
+	@$(GAP_RUN) models add gemma-3-270m
+	@$(GAP_RUN) models add smollm2-135m-instruct
+	@rm -rf $(GAP) && mkdir -p $(GAP)
+	@cp src/crossgrade/data/demo/gap.yaml $(GAP)/crossgrade.yaml
+	@grep -h '"segment": "routing"' src/crossgrade/data/demo/support.jsonl src/crossgrade/data/demo/more-routing.jsonl > $(GAP)/routing.jsonl
+	@echo "==> 1. may it take over as it is?"
+	@$(GAP_RUN) evaluate routing --config $(GAP)/crossgrade.yaml
+	@echo "==> 2. with another prompt?"
+	@$(GAP_RUN) port routing --candidate smollm2-135m-instruct --variants 12 --development 60 --config $(GAP)/crossgrade.yaml --apply
+	@echo "==> 3. with weights that learned the task?"
+	@$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --steps 40 --config $(GAP)/crossgrade.yaml
+	@$(GAP_RUN) report routing --config $(GAP)/crossgrade.yaml
 
 test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 	@echo "==> ruff, mypy, import-linter"
@@ -78,6 +95,9 @@ bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; 
 
 bench-evaluation: $(VENV)/.installed ## figures of docs/benchmarks/evaluation.md, peers in the same run
 	@$(BIN)/python -m benchmarks.evaluation
+
+bench-gap: $(VENV)/.installed ## figures of docs/benchmarks/gap.md: simulated ways, and the demo's failing segment
+	@$(BIN)/python -m benchmarks.gap
 
 bench-gateway: $(VENV)/.installed ## figures of docs/benchmarks/gateway.md, peers in the same run
 	@$(BIN)/python -m benchmarks.gateway

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 OLD_NAMES = {"probe": "long-context"}
 PARTS = {"names", "seal"}
-LARGE = {"ray"}  # hundreds of megabytes, and not for every Python
+LARGE = {"distil", "ray"}  # hundreds of megabytes, and ray not for every Python
 
 
 def _pyproject() -> Any:

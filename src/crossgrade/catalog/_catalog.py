@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from crossgrade.catalog._clauses import clauses
 from crossgrade.catalog._listed import base_context, base_listings, base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate, packaged_rates
+from crossgrade.catalog._teaching import TeachingTerms, teaching_terms
 from crossgrade.catalog._terms import terms_of
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Clause, Contract, Offer, Price, Team
@@ -180,6 +181,11 @@ class Catalog:
         """Return what licence and host say to the team, even if it has stated nothing of itself."""
         terms = terms_of(offer, open_weights=self._facts(offer, on).open_weights)
         return clauses(offer.name, terms, self.team, region=offer.region)
+
+    def teaching(self, offer: Offer, on: date) -> TeachingTerms:
+        """Return why an offer's answers may be trained on. Raises as `teaching_terms` does."""
+        terms = terms_of(offer, open_weights=self._facts(offer, on).open_weights)
+        return teaching_terms(offer.name, terms, self.team.teachers)
 
     def _facts(self, offer: Offer, on: date) -> OfferFacts:
         if not _is_listed(offer):

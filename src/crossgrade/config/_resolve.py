@@ -32,10 +32,12 @@ from crossgrade.domain import (
     Requirements,
     SafetySuite,
     ScorerSpec,
+    TeachingRight,
     Team,
     Variant,
     Workload,
     heads_of,
+    round_alpha,
 )
 from crossgrade.errors import hint_among
 
@@ -79,6 +81,13 @@ class Resolver(SectionResolver):
         if file.family_alpha is None:
             return found
         for name, section in file.workloads.items():
+            if section.rounds > 1:
+                self._refuse(
+                    f"workloads.{name}.rounds",
+                    "`family_alpha` leaves no part for further rounds",
+                    "remove `rounds` here, or `family_alpha`",
+                    code="rounds-with-family",
+                )
             if "alpha" in section.model_fields_set:
                 hint = "remove `alpha` here, or `family_alpha`"
                 self._refuse(
@@ -131,14 +140,12 @@ class Resolver(SectionResolver):
     def team(self, file: ConfigFile, offers: Mapping[str, Offer]) -> Team:
         """Return the team, whose permissions name models and whose contracts name providers."""
         section = file.team
-        for index, permission in enumerate(section.permitted):
-            if permission.model not in offers:
-                self._refuse(
-                    f"team.permitted.{index}.model",
-                    f"no model {shown(permission.model)} under `models`",
-                    hint_among(permission.model, offers),
-                    code="model-undefined",
-                )
+        named = {f"team.permitted.{index}.model": each.model for index, each in enumerate(section.permitted)}
+        named |= {f"team.teachers.{index}.model": each.model for index, each in enumerate(section.teachers)}
+        for where, model in named.items():
+            if model not in offers:
+                message, hint = f"no model {shown(model)} under `models`", hint_among(model, offers)
+                self._refuse(where, message, hint, code="model-undefined")
         for index, contract in enumerate(section.contracts):
             if contract.provider not in self.hosts:
                 self._refuse(
@@ -157,6 +164,7 @@ class Resolver(SectionResolver):
         fields = values(section)
         fields["permitted"] = tuple(Permission(**values(each)) for each in section.permitted)
         fields["contracts"] = tuple(Contract(**values(each)) for each in section.contracts)
+        fields["teachers"] = tuple(TeachingRight(**values(each)) for each in section.teachers)
         return Team(**fields)
 
     def path(self, where: str, text: str) -> Path:
@@ -199,6 +207,13 @@ class Resolver(SectionResolver):
                     code="price-days",
                 )
         self._check_host(where, section)
+        if section.adapter is not None and section.provider != "local":
+            self._refuse(
+                f"{where}.adapter",
+                f"a model at {shown(section.provider)} takes no adapter of yours",
+                "remove `adapter`, or run the model here with `provider: local`",
+                code="adapter-not-local",
+            )
         fields = values(section)
         fields["prices"] = tuple(Price(**values(price)) for price in section.prices)
         return Offer(name=name, **fields)
@@ -266,6 +281,7 @@ class Resolver(SectionResolver):
             "agent": agent,
             "scorer": ScorerSpec(**values(section.scorer)),
             "requirements": Requirements(**{**values(needs), "safety": required}),
+            "alpha": round_alpha(1, rounds=section.rounds, alpha=section.alpha),
             "trials": None if trials is None else AgentTrialsSpec(**{**values(trials), "path": runs}),
             "probes": tuple(section.probes),
             "across": self._across(section, known),

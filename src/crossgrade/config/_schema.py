@@ -116,6 +116,11 @@ class ModelSection(Section):
         "host or region at this provider, for example `provider` at OpenRouter, or tools behind which "
         "another model answers, for example `tools.image_generation` at OpenAI.",
     )
+    adapter: Text | None = Field(
+        default=None,
+        description="Path of a LoRA adapter in a GGUF file, from the project's folder, with which a local "
+        "model answers. `crossgrade distil` writes one.",
+    )
 
 
 class PromptSection(Section):
@@ -328,6 +333,12 @@ class WorkloadSection(Section):
     )
     alpha: Annotated[float, Field(ge=1e-6, lt=0.5)] = Field(
         default=0.05, description="Accepted probability of certifying a policy that is below the floor."
+    )
+    rounds: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=1,
+        description="Planned tests that share `alpha`: the decision on these candidates, and one each time "
+        "that a candidate is tuned (`crossgrade port`, `crossgrade distil`). Every round gets half of what "
+        "is left, and the last one all of it.",
     )
     mode: Mode = Field(
         default="sequential",

@@ -30,6 +30,15 @@ class PermissionSection(Section):
     because: Text = Field(description="Why you may use the model all the same, such as an agreement.")
 
 
+class TeachingRightSection(Section):
+    """Whether you may train models on the answers of a model. It is recorded with what is trained."""
+
+    model: Name = Field(description="A name from `models`.")
+    status: Literal["permitted", "forbidden"] = Field(description="Whether you may.")
+    source: Text = Field(description="Where that is written, such as a clause of your contract.")
+    stated_on: date = Field(description="Day on which you stated it, YYYY-MM-DD.")
+
+
 class ContractSection(Section):
     """What you have agreed with a provider. Every price and every saving respects it."""
 
@@ -75,4 +84,7 @@ class TeamSection(Section):
     )
     contracts: Annotated[list[ContractSection], Field(max_length=64)] = Field(
         default=[], description="Your contracts with providers: discounts and minimums."
+    )
+    teachers: Annotated[list[TeachingRightSection], Field(max_length=64)] = Field(
+        default=[], description="Models on whose answers you may train others, or may not."
     )

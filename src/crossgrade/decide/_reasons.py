@@ -20,6 +20,7 @@ from crossgrade.decide._records import Certificate, Guard, Remark
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole, without_segments
+from crossgrade.decide._tuning_reasons import tuning_reasons
 from crossgrade.decide._uncounted import uncounted_remarks
 from crossgrade.decide._words import confidence, count, dollars, error_rate, listed, percent, retained
 from crossgrade.domain import Estimate
@@ -41,6 +42,7 @@ def reasons(found: Findings) -> tuple[Remark, ...]:
                 *_not_answered(found),
                 *_family(found),
                 *_baseline(found),
+                *tuning_reasons(found),
                 *_money(found),
                 *thrift_reasons(found),
                 *end_reasons(found),

@@ -24,6 +24,7 @@ from crossgrade.domain import (
     LoggedTraffic,
     PluginUse,
     Requirements,
+    TuningTest,
 )
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.routing import Policy
@@ -143,7 +144,8 @@ class DecisionSettings:
     are none. `labels` says how far people's labels in the store are, None if a judge is corrected by none
     or by those of a file. `agents_declared_equal` are fields of `AgentSetup` that the team says are the
     same of both models' runs where they are not recorded. With `different_agents` it compares runs that were
-    not made alike, on purpose: a certificate is then of model and agent together.
+    not made alike, on purpose: a certificate is then of model and agent together. `tuning` is given where a
+    tuned candidate is tested: which items tuned it, and in which round it is.
     """
 
     floor: float = 0.85
@@ -182,6 +184,7 @@ class DecisionSettings:
     labels: LabelCounts | None = None
     agents_declared_equal: tuple[str, ...] = ()
     different_agents: bool = False
+    tuning: TuningTest | None = None
 
     @property
     def workloads(self) -> int:

@@ -12,6 +12,7 @@ from crossgrade.decide._guards import GUARDS, GuardKind
 from crossgrade.decide._json import verdict_to_json
 from crossgrade.decide._records import Loss, Verdict, sentences
 from crossgrade.decide._texts import verdict_without_texts
+from crossgrade.decide._tuning_reasons import wrong_round
 from crossgrade.errors import DataError
 from crossgrade.stats import METHOD_VERSION
 
@@ -108,6 +109,7 @@ def compare(
             *_wrong_method(verdict, today),
             *_lasting(verdict, today, evidence),
             *_unsupported(verdict),
+            *wrong_round(verdict),
         )
         return Comparison(today=today, differences=differences)
     expected = replace(
@@ -133,7 +135,7 @@ def compare(
     compared = [each for each in found if skipped.isdisjoint(re.split(r"[.\[]", each[0]))]
     return Comparison(
         today=today,
-        differences=tuple(f"{place}: {what}" for place, what in compared),
+        differences=(*(f"{place}: {what}" for place, what in compared), *wrong_round(verdict)),
         rounded=_rounded(recorded, computed),
     )
 

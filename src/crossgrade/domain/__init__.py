@@ -96,7 +96,16 @@ from crossgrade.domain.serving import (
     TokenIssuer,
     Watching,
 )
-from crossgrade.domain.team import Clause, ClauseCode, Contract, Permission, Severity, Team
+from crossgrade.domain.team import (
+    Clause,
+    ClauseCode,
+    Contract,
+    Permission,
+    Severity,
+    TeachingRight,
+    Team,
+)
+from crossgrade.domain.tuning import Lineage, TuningKind, TuningTest, TuningTrial, round_alpha
 from crossgrade.domain.values import (
     JSON,
     MOST_TOKENS,
@@ -175,6 +184,7 @@ __all__ = [
     "Limit",
     "LimitScope",
     "LimitUnit",
+    "Lineage",
     "LinearAttention",
     "LoggedTraffic",
     "Message",
@@ -211,11 +221,15 @@ __all__ = [
     "Statement",
     "StickyUnit",
     "StoredResponses",
+    "TeachingRight",
     "Team",
     "TierRule",
     "TokenIssuer",
     "Tool",
     "ToolCall",
+    "TuningKind",
+    "TuningTest",
+    "TuningTrial",
     "Usage",
     "Variant",
     "Watching",
@@ -228,5 +242,6 @@ __all__ = [
     "no_constant",
     "ordered_task",
     "read_failure",
+    "round_alpha",
     "sum_usd",
 ]

@@ -55,7 +55,8 @@ class Offer:
     `patience_s` bounds how long an account may answer nothing but 429. `replicas` name offers of the
     same model elsewhere, among which the gateway picks by their `weight` and this one's. `caller_fields`
     are fields and tools by which callers may choose another model, host or region at the provider.
-    `trained_until` is the last day of the model's training data (None: unknown).
+    `trained_until` is the last day of the model's training data (None: unknown). `adapter` is the path of a
+    LoRA adapter that a local model answers with.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Offer:
     replicas: tuple[str, ...] = ()
     weight: float = 1.0
     caller_fields: tuple[str, ...] = ()
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

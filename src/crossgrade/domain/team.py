@@ -70,6 +70,19 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeachingRight:
+    """Whether the team may train models on the answers of a model, as it states itself.
+
+    `source` says where the right, or its absence, is written, and `stated_on` when the team stated it.
+    """
+
+    model: str
+    status: Literal["permitted", "forbidden"]
+    source: str
+    stated_on: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """What a team has agreed with a provider: a discount on list prices, a minimum a month, until when.
 
@@ -93,7 +106,8 @@ class Team:
     """The facts of a team that licences and hosts ask for; None is not stated.
 
     `country` is where its principal place of business is (ISO 3166). `regions`, `max_retention_days` and
-    `training_on_inputs` are what it asks of a host.
+    `training_on_inputs` are what it asks of a host. `teachers` are models whose answers it may train on, or
+    may not.
     """
 
     country: str | None = None
@@ -104,6 +118,7 @@ class Team:
     training_on_inputs: Literal["never", "allowed"] | None = None
     permitted: tuple[Permission, ...] = ()
     contracts: tuple[Contract, ...] = ()
+    teachers: tuple[TeachingRight, ...] = ()
 
     @property
     def is_stated(self) -> bool:

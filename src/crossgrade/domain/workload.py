@@ -11,6 +11,7 @@ from crossgrade.domain.agents import AgentSpec, AgentTrialsSpec
 from crossgrade.domain.evidence import BaselineTest, ScorerSpec
 from crossgrade.domain.offers import Variant
 from crossgrade.domain.safety import SafetyLimit, SafetySuite
+from crossgrade.domain.tuning import TuningTest
 
 EvidenceClass = Literal["plain", "agentic", "regulated", "gated"]
 """`agentic` needs trials of the team's agent. The last two stay with the incumbent: importing the evidence
@@ -103,6 +104,9 @@ class Workload:
     `trials` are runs of the agent behind the requests, which `requirements.evidence: agentic` asks for.
     With an `agent` the dataset is a folder of tasks, and an answer is a trial: one run of the agent on one
     task, with its calls answered by the variant's model.
+    `rounds` is how many tests were planned: the decision on the workload as it is configured, whose error
+    rate is `alpha`, and those of tuned candidates after it, which have as much again together. `tuning` is
+    given where a tuned candidate is tested.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Workload:
     floor: float = 0.85
     whole_floor: float | None = None
     alpha: float = 0.05
+    rounds: int = 1
     family_alpha: float | None = None
     mode: Mode = "sequential"
     planned: int | None = None
@@ -143,6 +148,12 @@ class Workload:
     suite: SafetySuite | None = None
     trials: AgentTrialsSpec | None = None
     agent: AgentSpec | None = None
+    tuning: TuningTest | None = None
+
+    @property
+    def alpha_of_rounds(self) -> float:
+        """The error rate of all planned rounds together, of which the first has a half if there are more."""
+        return self.alpha if self.rounds == 1 else 2 * self.alpha
 
 
 def growth_bars(*, judge: object, cluster: object, whole_floor: object) -> tuple[GrowthBar, ...]:

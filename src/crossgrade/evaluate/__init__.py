@@ -1,7 +1,14 @@
 """Runs: asking models about a dataset, scoring what they answer, stopping when the verdict is certain."""
 
-from crossgrade.evaluate._case import OpenVariant
-from crossgrade.evaluate._estimate import BYTES_PER_TOKEN, CallEstimate, RunEstimate, estimate_run
+from crossgrade.evaluate._case import Case, OpenVariant, SampleCall
+from crossgrade.evaluate._estimate import (
+    BYTES_PER_TOKEN,
+    CallEstimate,
+    RunEstimate,
+    estimate_run,
+    request_usage,
+    total_usd,
+)
 from crossgrade.evaluate._expected import ACCURACY, CORRELATION, ExpectedUse, expected_use
 from crossgrade.evaluate._flow import GRACE_S
 from crossgrade.evaluate._judge_models import Judges
@@ -24,6 +31,8 @@ from crossgrade.evaluate._prepare import (
     new_design,
     planned_samples,
     run_settings,
+    shuffled_samples,
+    variant_settings,
 )
 from crossgrade.evaluate._prompt import (
     body_bytes,
@@ -33,6 +42,7 @@ from crossgrade.evaluate._prompt import (
     request_about,
     request_bytes,
     request_digests,
+    request_of,
     request_text,
     uncarried,
 )
@@ -51,7 +61,7 @@ from crossgrade.evaluate._reasking import (
 from crossgrade.evaluate._run import Ending, RunResult, run_workload
 from crossgrade.evaluate._sandbox import require_sandbox
 from crossgrade.evaluate._scorer_calls import ScorerCalls, estimate_scorer
-from crossgrade.evaluate._scoring import rescore
+from crossgrade.evaluate._scoring import case_scorer, rescore
 from crossgrade.evaluate._sealed import (
     SealedOutcomes,
     SealedProvider,
@@ -86,6 +96,7 @@ __all__ = [
     "AskModel",
     "AskedAgain",
     "CallEstimate",
+    "Case",
     "CostOf",
     "EmbedTexts",
     "Ending",
@@ -99,6 +110,7 @@ __all__ = [
     "RewardedTrial",
     "RunEstimate",
     "RunResult",
+    "SampleCall",
     "Scorer",
     "ScorerCalls",
     "ScorerKind",
@@ -115,6 +127,7 @@ __all__ = [
     "askable_samples",
     "body_bytes",
     "build_scorer",
+    "case_scorer",
     "check_clock",
     "check_samples_sealed",
     "check_sealed",
@@ -138,7 +151,9 @@ __all__ = [
     "request_about",
     "request_bytes",
     "request_digests",
+    "request_of",
     "request_text",
+    "request_usage",
     "requests_of_rounds",
     "require_sandbox",
     "rescore",
@@ -150,7 +165,10 @@ __all__ = [
     "sealed_choices",
     "sealed_design",
     "sealed_outcomes",
+    "shuffled_samples",
+    "total_usd",
     "uncarried",
     "validate_options",
+    "variant_settings",
     "versions_of",
 ]

@@ -204,8 +204,8 @@ def run_settings(
         "dataset_digest": dataset_digest,
         "scorer": workload.scorer,
         "scorer_digest": scorer_digest,
-        "incumbent": _variant(workload.incumbent),
-        "candidates": [_variant(variant) for variant in workload.candidates],
+        "incumbent": variant_settings(workload.incumbent),
+        "candidates": [variant_settings(variant) for variant in workload.candidates],
         "floor": workload.floor,
         "alpha": workload.alpha,
         "mode": workload.mode,
@@ -238,6 +238,8 @@ def run_settings(
             "variables": dict(agent.variables),
             "limits": {name: each for name, each in asdict(limits).items() if each is not None},
         }
+    if workload.tuning is not None:
+        settings["tuning"] = workload.tuning
     if workload.logged_traffic is not None:
         settings["represented_share"] = workload.logged_traffic.represented_share
     # As they will be read back, so that they can be compared.
@@ -245,14 +247,17 @@ def run_settings(
     return as_read
 
 
-def _variant(variant: Variant) -> dict[str, Any]:
+def variant_settings(variant: Variant) -> dict[str, Any]:
+    """Return what identifies a variant in the settings of a run: its model, prompt and decoding settings."""
     offer, prompt = variant.offer, asdict(variant.prompt)
     if prompt["history"] is None:
         del prompt["history"]  # as runs were recorded before prompts had it
+    adapter = {} if offer.adapter is None else {"adapter": offer.adapter}
     return {
         "name": variant.name,
         "provider": offer.provider,
         "model": offer.model,
+        **adapter,
         "base_url": offer.base_url,
         "prompt": prompt,
         "settings": variant.settings,

@@ -143,7 +143,12 @@ def request_bytes(workload: Workload, sample: Sample) -> int:
 
 def request_about(workload: Workload, sample: Sample) -> ModelRequest:
     """Return what the incumbent is asked about a sample. Raises `DataError` as `Template.fill` does."""
-    return Prompt(workload.incumbent).request(sample)
+    return request_of(workload.incumbent, sample)
+
+
+def request_of(variant: Variant, sample: Sample) -> ModelRequest:
+    """Return what a variant is asked about a sample. Raises `DataError` as `Template.fill` does."""
+    return Prompt(variant).request(sample)
 
 
 def body_bytes(request: ModelRequest) -> int:

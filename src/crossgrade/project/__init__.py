@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
     from crossgrade.project._creating import Created, create_workload, read_definition
+    from crossgrade.project._distil_plans import DistilOptions, DistilPlan
+    from crossgrade.project._distilling import Checked, Distilled, DistilProgress, ProjectDistil
     from crossgrade.project._dossier_basis import gateway_basis, needs_dossiers
     from crossgrade.project._dossiers import DossierCheck, ProjectDossiers
     from crossgrade.project._drift import RecentLog, live_request
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from crossgrade.project._live import LivePlan, LiveResult, OnLiveCheck, ProjectLive
     from crossgrade.project._log_folder import export_log, read_note_file, verify_ledger_folder
     from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._port_plans import PortOptions, PortPlan
+    from crossgrade.project._porting import OnPort, Ported, ProjectPorting
     from crossgrade.project._probe_plans import ProbeOptions, ProbePlan
     from crossgrade.project._probes import OnProbeProgress, ProjectProbes
     from crossgrade.project._ray import NodeFacts, RayCluster, on_ray
@@ -64,7 +68,12 @@ __all__ = [
     "SKIP_REASONS",
     "BaselineCheck",
     "CaseResult",
+    "Checked",
     "Created",
+    "DistilOptions",
+    "DistilPlan",
+    "DistilProgress",
+    "Distilled",
     "DossierCheck",
     "Export",
     "ExportCheck",
@@ -86,20 +95,26 @@ __all__ = [
     "NodeFacts",
     "OfferMove",
     "OnLiveCheck",
+    "OnPort",
     "OnProbeProgress",
     "Onboarded",
     "OutdatedRoute",
     "PluginEntry",
     "Plugins",
+    "PortOptions",
+    "PortPlan",
+    "Ported",
     "ProbeOptions",
     "ProbePlan",
     "Project",
     "ProjectAccess",
     "ProjectBaselines",
+    "ProjectDistil",
     "ProjectDossiers",
     "ProjectLabelling",
     "ProjectLedger",
     "ProjectLive",
+    "ProjectPorting",
     "ProjectProbes",
     "ProjectRenewals",
     "ProjectSafety",
@@ -159,6 +174,8 @@ _LATE = {
     **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
+    **dict.fromkeys(("DistilOptions", "DistilPlan"), "_distil_plans"),
+    **dict.fromkeys(("Checked", "DistilProgress", "Distilled", "ProjectDistil"), "_distilling"),
     **dict.fromkeys(("gateway_basis", "needs_dossiers"), "_dossier_basis"),
     **dict.fromkeys(("DossierCheck", "ProjectDossiers"), "_dossiers"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
@@ -184,6 +201,8 @@ _LATE = {
     **dict.fromkeys(("LabelOptions", "LabelPlan", "ProjectLabelling"), "_label_draws"),
     **dict.fromkeys(("LivePlan", "LiveResult", "OnLiveCheck", "ProjectLive"), "_live"),
     "Onboarded": "_onboarding",
+    **dict.fromkeys(("PortOptions", "PortPlan"), "_port_plans"),
+    **dict.fromkeys(("OnPort", "Ported", "ProjectPorting"), "_porting"),
     **dict.fromkeys(("ProbeOptions", "ProbePlan"), "_probe_plans"),
     **dict.fromkeys(("OnProbeProgress", "ProjectProbes"), "_probes"),
     **dict.fromkeys(("NodeFacts", "RayCluster", "on_ray"), "_ray"),

@@ -183,6 +183,7 @@ def _candidate_keys(
         settings = run_settings(alone, dataset_digest="", scorer_digest="")
         for name in ("planned", "seed", "alpha", "dataset_digest", "scorer_digest"):
             del settings[name]  # which a baseline sets
+        settings.pop("tuning", None)  # a tuned candidate is the same one however it came to be
         keys[variant.name] = digest({**settings, **common})
     return keys
 

@@ -117,6 +117,7 @@ def draws(store: "Store", run: "Run") -> int:
             (each.seed, recorded_design(store, each).first_samples)
             for each in runs
             if each.dataset_digest == run.dataset_digest
+            and not each.settings.get("tuning")  # whose round has an error rate of its own
         }
     )
 

@@ -77,13 +77,21 @@ def _parts(variant: Variant, config: Config, environ: Mapping[str, str]) -> dict
 
 
 def _endpoint(offer: Offer) -> tuple[str | None, ...]:
-    return offer.name, offer.provider, offer.model, offer.base_url, offer.region
+    endpoint = offer.name, offer.provider, offer.model, offer.base_url, offer.region
+    return endpoint if offer.adapter is None else (*endpoint, offer.adapter)
 
 
 def weights_digest(offer: Offer, root: Path, environ: Mapping[str, str]) -> str:
-    """Return the SHA-256 of a local model's file, which is read again if it has changed."""
+    """Return the SHA-256 of a local model's files, each read again if it has changed."""
+    from crossgrade.providers.adapters import find_adapter, weights_name
+
     found = installed_model(offer, root, environ)
-    return UNREADABLE if found is None else f"sha256:{found.sha256}"
+    if found is None:
+        return UNREADABLE
+    try:
+        return weights_name(found, find_adapter(offer.adapter, found, root=root))
+    except CrossgradeError:
+        return UNREADABLE
 
 
 def installed_model(offer: Offer, root: Path, environ: Mapping[str, str]) -> "InstalledModel | None":

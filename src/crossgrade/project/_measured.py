@@ -293,6 +293,7 @@ def changed_settings(workload: Workload, run: "Run") -> dict[str, JSON]:
     settings.setdefault("represented_share", None)
     settings.setdefault("baseline", None)
     settings.setdefault("agent", None)
+    settings.setdefault("tuning", None)
     recorded, scorer = run.settings.get("scorer"), settings["scorer"]
     if isinstance(recorded, dict) and isinstance(scorer, dict) and "plugin" not in recorded:
         scorer.pop("plugin", None)  # the run is of before plugins were recorded
@@ -359,6 +360,7 @@ def decision_settings(
         grow=workload.router and bool(growing_routes(config, workload.name)),
         baseline=workload.baseline,
         public_since=workload.public_since,
+        tuning=workload.tuning,
     )
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 from crossgrade.config import Config
+from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
 from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
@@ -70,6 +71,27 @@ class OpenProject:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def trying(self, offer: str, workload: str) -> Self:
+        """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
+
+        It has a store of its own, which must be closed too. Raises NotFoundError for either name, and
+        UsageError for the incumbent.
+        """
+        wanted = self.workload(workload)
+        found = self.offer(
+            offer, hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`"
+        )
+        if offer == wanted.incumbent.name:
+            raise UsageError(
+                f"{offer!r} is the incumbent of {workload!r} already", code="models-not-distinct"
+            )
+        own = {variant.name: variant for variant in wanted.candidates}
+        variant = own.get(offer) or replace(wanted.incumbent, offer=found)
+        across = (offer,) if speaks_another_api(found, wanted.client_api) else ()
+        alone = replace(wanted, candidates=(variant,), across=across)
+        workloads = {**self.config.workloads, workload: alone}
+        return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     @property
     def store(self) -> "Store":

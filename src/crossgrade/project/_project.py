@@ -6,9 +6,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Offer, Workload
 from crossgrade.errors import DataError, NotFoundError, UsageError
 from crossgrade.project._baselines import (
@@ -35,6 +34,7 @@ from crossgrade.project._opened import OpenProject, in_file, run_to_end
 from crossgrade.project._run_labels import labels_in_store
 from crossgrade.project._siblings import DecisionInput, Family
 from crossgrade.project._trial_costs import trial_facts
+from crossgrade.project._tuned import as_tuned, check_untuned
 from crossgrade.project._verdicts import (
     OutdatedRoute,
     Verification,
@@ -46,13 +46,9 @@ from crossgrade.project._verdicts import (
 if TYPE_CHECKING:
     from crossgrade.catalog.bills import Bills
     from crossgrade.decide import Sibling, Verdict
-    from crossgrade.evaluate import (
-        ExpectedUse,
-        Progress,
-        RunEstimate,
-        RunResult,
-    )
+    from crossgrade.evaluate import ExpectedUse, Progress, RunEstimate, RunResult
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._distilling import ProjectDistil
     from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
@@ -60,12 +56,14 @@ if TYPE_CHECKING:
     from crossgrade.project._label_draws import ProjectLabelling
     from crossgrade.project._live import ProjectLive
     from crossgrade.project._onboarding import Onboarded
+    from crossgrade.project._porting import ProjectPorting
     from crossgrade.project._probes import ProjectProbes
     from crossgrade.project._renewing import ProjectRenewals
     from crossgrade.project._rescoring import Rescoring
     from crossgrade.project._run_tables import Export
     from crossgrade.project._safety import ProjectSafety
     from crossgrade.project._traffic import ProjectTraffic
+    from crossgrade.project._tunings import TuningSteps
     from crossgrade.routing import RouteTable
     from crossgrade.store import Run, StoredVerdict
     from crossgrade.workloads import Dataset
@@ -76,27 +74,6 @@ class Project(OpenProject):
 
     Open it with `Project.open`; it is a context manager that closes the store.
     """
-
-    def trying(self, offer: str, workload: str) -> Self:
-        """Return the project with an offer as the only candidate of a workload, asked like the incumbent.
-
-        It has a store of its own, which must be closed too. Raises NotFoundError for either name, and
-        UsageError for the incumbent.
-        """
-        wanted = self.workload(workload)
-        found = self.offer(
-            offer, hint=f"add it under `models`, for instance `{offer}: {{provider: groq, model: ITS-ID}}`"
-        )
-        if offer == wanted.incumbent.name:
-            raise UsageError(
-                f"{offer!r} is the incumbent of {workload!r} already", code="models-not-distinct"
-            )
-        own = {variant.name: variant for variant in wanted.candidates}
-        variant = own.get(offer) or replace(wanted.incumbent, offer=found)
-        across = (offer,) if speaks_another_api(found, wanted.client_api) else ()
-        alone = replace(wanted, candidates=(variant,), across=across)
-        workloads = {**self.config.workloads, workload: alone}
-        return type(self)(replace(self.config, workloads=workloads), self.environ)
 
     def estimate(self, name: str, *, reuse: bool = True) -> "RunEstimate":
         """Estimate calls, tokens and dollars of evaluating a workload, its judge's too; asks no model.
@@ -148,6 +125,7 @@ class Project(OpenProject):
         compared = self._against_baseline(workload, again=not reuse)
         with in_file(workload.dataset):
             evaluation = self.evaluation(compared.workload)
+            check_untuned(self.store, workload, evaluation.dataset)
             begins = partial(compared.spend, self.store)
             return run_to_end(evaluation.run, resume, reuse, on_progress, None, begins)
 
@@ -273,8 +251,13 @@ class Project(OpenProject):
     ) -> DecisionInput:
         """Return the input of a decision: a run (by default the newest), its evidence and settings."""
         run = run_named(self.store, workload, run_id)
-        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        tested = self._as_run(workload, run)
         return self._case_of(tested, self.dataset(workload), run, label_file)
+
+    def _as_run(self, workload: Workload, run: "Run") -> Workload:
+        """Return a workload as a run tested it: against a sealed baseline, with a tuned candidate."""
+        tuned = as_tuned(self.store, workload, run)
+        return as_run(self.store, tuned, run, scorer=partial(self.scorer_identity, workload))
 
     def _case_of(
         self,
@@ -321,7 +304,7 @@ class Project(OpenProject):
             changed_since_run=tuple(
                 f"{name} {value}" for name, value in changed_settings(workload, run).items()
             ),
-            draws=1 if workload.baseline else draws(self.store, run),
+            draws=1 if workload.baseline or workload.tuning else draws(self.store, run),
             plugins=(*scorer_plugin(run), *self.plugins.uses("guard")),
         )
         if labels is not None:
@@ -414,6 +397,13 @@ class Project(OpenProject):
         return ProjectBaselines(self, self.evaluation)
 
     @property
+    def distil(self) -> "ProjectDistil":
+        """Adapters that are trained for candidates, each tested once: plan, run."""
+        from crossgrade.project._distilling import ProjectDistil
+
+        return ProjectDistil(self, **self._tuned)
+
+    @property
     def renewals(self) -> "ProjectRenewals":
         """New offers: screen them for every workload, test those that could save most within a budget."""
         from crossgrade.project._renewing import ProjectRenewals
@@ -426,6 +416,23 @@ class Project(OpenProject):
         beside = type(self)(replace(self.config, offers=offers), self.environ)
         with beside.trying(offer.name, workload) as tried:
             return tried.estimate(workload)
+
+    @property
+    def porting(self) -> "ProjectPorting":
+        """Ports of prompts to candidates: plan, search, test once, decide."""
+        from crossgrade.project._porting import ProjectPorting
+
+        return ProjectPorting(self, **self._tuned)
+
+    @property
+    def _tuned(self) -> "TuningSteps":
+        """What tuning takes of the project's stages: runs, tests against a baseline, decisions."""
+        compared = partial(self._against_baseline, again=False)
+        return {
+            "evaluation": self.evaluation,
+            "compared": compared,
+            "decide": lambda name, run_id: self.decide(name, run_id=run_id),
+        }
 
     @property
     def probes(self) -> "ProjectProbes":
@@ -443,7 +450,7 @@ class Project(OpenProject):
 
     def _what_if(self, workload: Workload, run: "Run") -> "Verdict":
         """Decide on a run with the labels so far, and record nothing."""
-        tested = as_run(self.store, workload, run, scorer=partial(self.scorer_identity, workload))
+        tested = self._as_run(workload, run)
         case = self._case_of(tested, self.dataset(workload), run, so_far=True)
         siblings = self._family().of_others(workload)
         return self._decide(case, siblings, now=datetime.now(UTC), record=False).verdict
@@ -503,8 +510,7 @@ class Project(OpenProject):
     ) -> "Onboarded":
         """Evaluate an offer as the only candidate of a workload, decide, and start a canary if certified.
 
-        Raises what `trying`, `evaluate`, `decide` and `apply` raise; the steps that were reached stay
-        recorded.
+        Raises what its steps raise; those that were reached stay recorded.
         """
         from crossgrade.project._onboarding import Onboarded, OnboardingLog
 
@@ -525,11 +531,9 @@ class Project(OpenProject):
         """Write a run's scored answers as one table, with a `human` column for people's scores.
 
         The labels in the store fill it once all drawn items are labelled or skipped, with the columns
-        `label_probability` (drawn with unequal probabilities) and `label_skipped`.
-
-        Samples are in the shuffled order in which they were asked, so the first hundred are a random
-        hundred. That is enough for `decide(name, label_file=…)` to correct a judge's scores. Decide on the
-        table only if the run was in mode "fixed". Other runs stopped depending on their scores.
+        `label_probability` (drawn with unequal probabilities) and `label_skipped`. Samples are in the
+        shuffled order in which they were asked, so the first hundred are a random hundred: enough for
+        `decide(name, label_file=…)` to correct a judge's scores. Only a run in mode "fixed" is decided on.
 
         `label_file` lets people score without knowing the models. If it does not exist, it is written, with
         each sample's answers in random order. If it exists, its scores fill `human`. Raises DataError for a

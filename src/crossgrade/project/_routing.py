@@ -390,7 +390,7 @@ class Routing:
             model
             for model in models
             if model not in offers
-            or any(measured[model][key] != getattr(offers[model], key) for key in _IDENTITY)
+            or any(measured[model].get(key) != getattr(offers[model], key) for key in _IDENTITY)
         ]
 
     def _grows_since(self, spec: RouteSpec, stored: "StoredVerdict") -> datetime:
@@ -427,7 +427,7 @@ class Routing:
         return False
 
 
-_IDENTITY = ("provider", "model", "base_url")
+_IDENTITY = ("provider", "model", "base_url", "adapter")
 """What makes an offer another one than was measured."""
 
 

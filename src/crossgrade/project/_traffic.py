@@ -13,6 +13,7 @@ import msgspec
 from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.project._baselines import forget_sealed
 from crossgrade.project._opened import OpenProject
+from crossgrade.project._tuned import tuned_requests
 
 if TYPE_CHECKING:
     from crossgrade.workloads import Seal
@@ -188,7 +189,8 @@ def _requests(project: OpenProject, name: str, samples: set[str]) -> list[str]:
     workload = project.workload(name)
     wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
     asked = [digest for each in wanted for digest in request_digests(workload, each)]
-    return [*asked, *requests_of_rounds(project.store, samples)]
+    tuned = tuned_requests(project.store, workload, wanted)
+    return [*asked, *tuned, *requests_of_rounds(project.store, samples)]
 
 
 def _forget_labels(dataset: Path, kept: set[Any]) -> None:

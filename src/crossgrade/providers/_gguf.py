@@ -35,12 +35,17 @@ _SCALARS = {
 }
 _STRING, _ARRAY = 8, 9
 
+BASE_SHA256 = "crossgrade.base.sha256"
+"""The key under which an adapter's file names the model file that it was trained on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
     """The facts of a model in its GGUF file; None if the file does not have one.
 
     `context_tokens` is the context it was trained for, and `chat` whether the file has a chat template.
+    `adapter` is the kind of an adapter, such as `lora`, and None for a model. `base_sha256` is the digest of
+    the model file that the adapter was trained on.
     """
 
     architecture: str
@@ -48,6 +53,8 @@ class GgufHeader:
     licence: str | None
     context_tokens: int | None
     chat: bool
+    adapter: str | None = None
+    base_sha256: str | None = None
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
@@ -69,6 +76,8 @@ def read_gguf_header(path: Path) -> GgufHeader:
         licence=_text(metadata.get("general.license")),
         context_tokens=context if isinstance(context, int) else None,
         chat="tokenizer.chat_template" in metadata,
+        adapter=_adapter(metadata),
+        base_sha256=_text(metadata.get(BASE_SHA256)),
     )
 
 
@@ -131,6 +140,12 @@ def _architecture(metadata: dict[str, JSON], path: Path) -> str:
             hint="join the shards first: llama-gguf-split --merge FIRST_SHARD OUTPUT",
         )
     return architecture
+
+
+def _adapter(metadata: dict[str, JSON]) -> str | None:
+    if metadata.get("general.type") != "adapter":
+        return None
+    return _text(metadata.get("adapter.type")) or "unknown"
 
 
 class _Reader:

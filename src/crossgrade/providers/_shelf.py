@@ -235,6 +235,13 @@ def describe_file(path: Path) -> InstalledModel:
             hint="check the path of the .gguf file",
         )
     header = read_gguf_header(path)
+    if header.adapter is not None:
+        raise DataError(
+            "this file is an adapter, not a model",
+            code="model-file-adapter",
+            file=path,
+            hint="name the model as `model`, and this file as its `adapter`",
+        )
     stat = path.stat()
     return InstalledModel(
         name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",

@@ -16,6 +16,7 @@ from pathlib import Path
 from crossgrade.dialects import Embeddings, as_schema_request, as_tool_call, forced_tools
 from crossgrade.domain import ModelAnswer, ModelRequest, Offer
 from crossgrade.errors import MissingExtraError, ProviderError, UpstreamError, UsageError
+from crossgrade.providers.adapters import AdapterFile, find_adapter, weights_name
 from crossgrade.providers.hosted import LARGEST_ANSWER, HostedProvider, open_hosted
 from crossgrade.providers.local_process import LocalProcess, LocalSettings, start_process
 from crossgrade.providers.models import InstalledModel, ModelShelf, models_home
@@ -35,9 +36,11 @@ class LocalProvider:
         *,
         measure_ttft: bool,
         largest: int,
+        adapter: AdapterFile | None = None,
     ) -> None:
         self._offer = offer
         self._model = model
+        self._adapter = adapter
         self._settings = settings
         self._measure_ttft = measure_ttft
         self._largest = largest
@@ -57,8 +60,8 @@ class LocalProvider:
 
     @property
     def account(self) -> str:
-        """The model's file, because each model has its own child process and so its own limits."""
-        return f"local {self._model.path}"
+        """The model's file and its adapter's: each model has its own child process, and so its own limits."""
+        return f"local {self._model.path}" + ("" if self._adapter is None else f" {self._adapter.path}")
 
     @property
     def base_url(self) -> None:
@@ -71,8 +74,8 @@ class LocalProvider:
 
     @property
     def identity(self) -> str:
-        """The file's digest and the settings that change answers."""
-        return f"sha256:{self._model.sha256} {self._settings}"
+        """The digests of the file and of its adapter, and the settings that change answers."""
+        return f"{weights_name(self._model, self._adapter)} {self._settings}"
 
     @property
     def process_id(self) -> int | None:
@@ -83,7 +86,7 @@ class LocalProvider:
         """Ask the model once. The first request starts its child.
 
         Requests beyond the free slots wait here, so that latencies do not include the wait. The answer's
-        `runtime` names the engine, the file's digest and the settings that change answers. Raises a
+        `runtime` names the engine, the digests of the files and the settings that change answers. Raises a
         `ProviderError` with the engine's message if the model cannot be loaded, and `UpstreamError` if the
         child stops during the request. The next request starts it again. After three starts in total
         it is not started any more.
@@ -102,7 +105,7 @@ class LocalProvider:
                     code="local-model-stopped",
                     provider="local",
                 ) from error
-        runtime = f"{process.runtime} sha256:{self._model.sha256[:12]} {self._settings}"
+        runtime = f"{process.runtime} {weights_name(self._model, self._adapter, 12)} {self._settings}"
         return replace(as_tool_call(answer) if tools else answer, runtime=runtime)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
@@ -136,7 +139,9 @@ class LocalProvider:
             )
         self._starts += 1
         async with AsyncExitStack() as opened:
-            process = await start_process(self._model, self._settings, alias=self._offer.model)
+            process = await start_process(
+                self._model, self._settings, alias=self._offer.model, adapter=self._adapter
+            )
             opened.push_async_callback(process.stop)
             endpoint = await opened.enter_async_context(
                 open_hosted(
@@ -169,16 +174,19 @@ async def open_local(
     those for measuring, with the context of `offer.context_tokens`.
 
     Raises `MissingExtraError` without the extra `local`, `NotFoundError` for a model that is not
-    installed, and `DataError` if its file is gone, damaged or changed.
+    installed, and `DataError` if its file is gone, damaged or changed, or its adapter is for another model.
     """
     if importlib.util.find_spec("xllamacpp") is None:
         raise MissingExtraError("running local models", "local")
     shelf = ModelShelf(models_home(environ))
     model = await asyncio.to_thread(shelf.find, offer.model, root=root)
+    adapter = await asyncio.to_thread(find_adapter, offer.adapter, model, root=root)
     chosen = settings or LocalSettings()
     if chosen.context_tokens is None:
         chosen = replace(chosen, context_tokens=offer.context_tokens)
-    provider = LocalProvider(offer, model, chosen.fitted(model), measure_ttft=measure_ttft, largest=largest)
+    provider = LocalProvider(
+        offer, model, chosen.fitted(model), measure_ttft=measure_ttft, largest=largest, adapter=adapter
+    )
     try:
         yield provider
     finally:

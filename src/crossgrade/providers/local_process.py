@@ -15,6 +15,7 @@ from typing import IO, Self
 import msgspec
 
 from crossgrade.errors import ProviderError
+from crossgrade.providers.adapters import AdapterFile
 from crossgrade.providers.models import InstalledModel
 
 _DEFAULT_CONTEXT_TOKENS = 4096
@@ -103,15 +104,17 @@ async def start_process(
     alias: str,
     port: int = 0,
     api_key: str | None = None,
+    adapter: AdapterFile | None = None,
 ) -> LocalProcess:
-    """Start a child for a model, and wait until it has loaded the model.
+    """Start a child for a model, and wait until it has loaded the model and its adapter.
 
     By default it has a free port and a new key. Raises `ProviderError` with the engine's message if the
     model cannot be loaded, or not within `settings.startup_s`.
     """
     api_key = api_key or secrets.token_urlsafe(24)
-    order = {
+    order: dict[str, object] = {
         "path": model.path,
+        "adapter": None if adapter is None else adapter.path,
         "api_key": api_key,
         "alias": alias,
         "port": port,

@@ -31,13 +31,15 @@ def main() -> None:
 def start_server(order: dict[str, Any]) -> Any:
     """Load the model and listen on 127.0.0.1. Port 0 is a port of the server's choice.
 
-    `order` has `path`, `api_key`, `alias`, `port`, `threads`, `slots`, `context_tokens` (of each slot) and
-    `cache_prompt`. Raises `RuntimeError` if the engine refuses the file.
+    `order` has `path`, `adapter` (None: the model alone), `api_key`, `alias`, `port`, `threads`, `slots`,
+    `context_tokens` (of each slot) and `cache_prompt`. Raises `RuntimeError` if the engine refuses the file.
     """
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = order["path"]
+    if order["adapter"] is not None:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(order["adapter"], 1.0)]
     params.model_alias = {order["alias"]}
     params.hostnames = ["127.0.0.1"]
     params.port = order["port"]

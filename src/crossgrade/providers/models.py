@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crossgrade.errors import NotFoundError, StoreError, closest
-from crossgrade.providers._gguf import GgufHeader, read_gguf_header
+from crossgrade.providers._gguf import GgufHeader, read_gguf_header, read_gguf_tensors
 from crossgrade.providers._shelf import (
     InstalledModel,
     KnownModel,
@@ -44,6 +44,7 @@ __all__ = [
     "known_models",
     "models_home",
     "read_gguf_header",
+    "read_gguf_tensors",
 ]
 
 _BLOCK = 4 * 2**20

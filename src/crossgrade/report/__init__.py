@@ -28,6 +28,7 @@ from crossgrade.report._text import (
     render_markdown,
     render_text,
 )
+from crossgrade.report._tuning import render_tuning, trial_rows
 from crossgrade.report._view import Table, VerdictView, policy_words, standing, view
 from crossgrade.workloads.files import is_step_summary, whole_file
 
@@ -53,12 +54,14 @@ __all__ = [
     "render_probe",
     "render_scan",
     "render_text",
+    "render_tuning",
     "report_form",
     "scan_rows",
     "scan_totals",
     "standing",
     "stylesheet",
     "tokens_words",
+    "trial_rows",
     "view",
     "write_json",
     "write_report",

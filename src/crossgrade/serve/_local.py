@@ -10,6 +10,7 @@ from crossgrade.domain import Offer
 from crossgrade.errors import CrossgradeError, MissingExtraError
 
 if TYPE_CHECKING:
+    from crossgrade.providers.adapters import AdapterFile
     from crossgrade.providers.local_process import LocalProcess
     from crossgrade.providers.models import InstalledModel
 
@@ -41,6 +42,7 @@ class LocalServers:
         self._on_event = on_event
         self._ports = {name: _free_port() for name in self._offers}
         self._models: dict[str, InstalledModel] = {}
+        self._adapters: dict[str, AdapterFile | None] = {}
         self._processes: dict[str, LocalProcess] = {}
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -53,7 +55,7 @@ class LocalServers:
         """Find every model and load it.
 
         Raises MissingExtraError without the extra `local`, NotFoundError for a model that is not installed,
-        ProviderError for one that cannot be loaded.
+        DataError for an adapter of another model, ProviderError for one that cannot be loaded.
         """
         if not self._offers:
             return
@@ -61,11 +63,16 @@ class LocalServers:
 
         if importlib.util.find_spec("xllamacpp") is None:
             raise MissingExtraError("serving local models", "local")
+        from crossgrade.providers.adapters import find_adapter
         from crossgrade.providers.models import ModelShelf, models_home
 
         shelf = ModelShelf(models_home(self._environ))
         for name, offer in self._offers.items():
-            self._models[name] = await asyncio.to_thread(shelf.find, offer.model, root=self._root)
+            model = await asyncio.to_thread(shelf.find, offer.model, root=self._root)
+            self._models[name] = model
+            self._adapters[name] = await asyncio.to_thread(
+                find_adapter, offer.adapter, model, root=self._root
+            )
         await asyncio.gather(*(self._load(name) for name in self._offers))
         self._keeping = [asyncio.create_task(self._keep(name)) for name in self._offers]
 
@@ -89,7 +96,12 @@ class LocalServers:
         )
         model = self._models[name]
         self._processes[name] = await start_process(
-            model, settings.fitted(model), alias=offer.model, port=self._ports[name], api_key=self._api_key
+            model,
+            settings.fitted(model),
+            alias=offer.model,
+            port=self._ports[name],
+            api_key=self._api_key,
+            adapter=self._adapters[name],
         )
         self._on_event(f"local model {name} is loaded ({self.urls[name]}, pid {self._processes[name].pid})")
 

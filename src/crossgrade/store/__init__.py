@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from crossgrade.store._routes import Routes, Step
     from crossgrade.store._served_runs import ServedRun, ServedRuns
     from crossgrade.store._store import Store
+    from crossgrade.store._tunings import Tuning, Tunings, TuningStep, TuningStepKind
     from crossgrade.store._verdicts import StoredVerdict
 
 __all__ = [
@@ -123,6 +124,10 @@ __all__ = [
     "Store",
     "StoredDossier",
     "StoredVerdict",
+    "Tuning",
+    "TuningStep",
+    "TuningStepKind",
+    "Tunings",
     "WaitingPair",
     "WatchState",
     "label_item_id",
@@ -154,6 +159,7 @@ _LATE = {
     "Step": "_routes",
     "Store": "_store",
     "StoredVerdict": "_verdicts",
+    **dict.fromkeys(("Tuning", "Tunings", "TuningStep", "TuningStepKind"), "_tunings"),
     "write_private": "_published",
 }
 

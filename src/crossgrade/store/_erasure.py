@@ -1,4 +1,4 @@
-"""Erases the texts of some samples, of their answers and of raters' notes. Scores are kept as numbers."""
+"""Erases the texts of some samples, of their answers, prompts and raters' notes. Scores stay as numbers."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -57,6 +57,7 @@ def erase_samples(
                     t.responses.c.request_digest.in_(part), t.responses.c.id.not_in(used)
                 )
             )
+        _blank_prompts(connection, workload, frozenset(samples))
         verdicts, digests = _blank_verdicts(connection, workload, frozenset(samples))
         ledger.record(connection, _events(workload, len(samples), answers, digests))
     return Erased(answers=answers, verdicts=verdicts)
@@ -93,6 +94,21 @@ def _blank_notes(connection: Connection, run: str, of_samples: ColumnElement[boo
     for part in _parts(items):
         of_items = and_(t.label_actions.c.subject == f"run:{run}", t.label_actions.c.item.in_(part))
         connection.execute(update(t.label_actions).where(of_items).values(note=""))
+
+
+def _blank_prompts(connection: Connection, workload: str, samples: frozenset[str]) -> None:
+    """Remove the texts of recorded prompts that show some of the samples as examples."""
+    steps = t.tuning_steps.c
+    query = select(steps.id, steps.detail).join(t.tunings, steps.tuning_id == t.tunings.c.id)
+    for row in connection.execute(query.where(t.tunings.c.workload == workload)).all():
+        detail = msgspec.json.decode(row.detail)
+        if samples.isdisjoint(detail.get("examples") or ()):
+            continue
+        for variant in (detail.get("candidate"), detail.get("incumbent")):
+            if variant is not None:
+                variant["prompt"] |= {"user": "", "system": None}
+        text = msgspec.json.encode(detail, order="deterministic").decode()
+        connection.execute(update(t.tuning_steps).where(steps.id == row.id).values(detail=text))
 
 
 def _blank_verdicts(

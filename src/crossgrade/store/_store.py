@@ -23,6 +23,7 @@ from crossgrade.store._raters import Raters
 from crossgrade.store._routes import Routes, SharedRoutes, Step
 from crossgrade.store._runs import Runs
 from crossgrade.store._served_runs import ServedRuns
+from crossgrade.store._tunings import Tunings
 from crossgrade.store._verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Store:
         self.baselines = Baselines(database, folder)
         self.compatibility = Compatibility(database)
         self.dossiers = DossierRecords(database, folder)
+        self.tunings = Tunings(database, folder)
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, folder: Path | None = None) -> Self:

@@ -532,3 +532,26 @@ dossiers = Table(
     Column("dossier", Text, nullable=False),
     Column("at", String, nullable=False),
 )
+
+tunings = Table(
+    "tunings",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workload", String, nullable=False, index=True),
+    Column("candidate", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("settings_digest", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+tuning_steps = Table(
+    "tuning_steps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("tuning_id", String, ForeignKey("tunings.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)

@@ -21,6 +21,7 @@ from crossgrade.workloads._labelling import (
     with_labels,
     write_labels,
 )
+from crossgrade.workloads._near_copies import SIMILAR, near_copies, sample_texts, telling_fields
 from crossgrade.workloads._pairing import pair
 from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
@@ -37,6 +38,7 @@ __all__ = [
     "IMPORTERS",
     "MOST_LABEL_ROWS",
     "NO_ANSWER",
+    "SIMILAR",
     "AgentTask",
     "BadCellError",
     "Columns",
@@ -60,6 +62,7 @@ __all__ = [
     "files_digest",
     "mean_usage",
     "names_by_spacy",
+    "near_copies",
     "pair",
     "read_dataset",
     "read_labels",
@@ -74,10 +77,12 @@ __all__ = [
     "revealed",
     "runs_of_agent",
     "sample_digest",
+    "sample_texts",
     "samples_before",
     "seal_from",
     "select_runs",
     "task_names",
+    "telling_fields",
     "trimmed_name",
     "with_labels",
     "with_prices",

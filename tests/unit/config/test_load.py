@@ -19,6 +19,7 @@ from crossgrade.domain import (
     PromptTemplate,
     Requirements,
     ScorerSpec,
+    TeachingRight,
     Team,
     Workload,
 )
@@ -179,6 +180,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         "dropped",
         "baseline",
         "suite",
+        "tuning",
     }
     assert set(schema["WorkloadSection"]["properties"]) == of_workload | {"prompt", "settings", "kind"}
 
@@ -250,6 +252,7 @@ def test_rules_of_a_workload(tmp_path: Path, line: str, message: tuple[str, ...]
         ("{provider: opnai, model: x}", ("provider-undefined", "opnai")),
         ("{provider: openai-compatible, model: x}", ("base-url-missing", "base_url")),
         ("{provider: local, model: x, batch: true}", ("batch-unsupported", "local")),
+        ("{provider: openai, model: x, adapter: x.gguf}", ("adapter-not-local", "openai", "adapter")),
         ("{provider: openai, model: x, base_url: ftp://x}", ("value-invalid", "base_url")),
         ("{provider: openai, model: x, api_key_env: not a name}", ("value-invalid", "api_key_env")),
         ("{provider: openai, model: x, retires_on: soon}", ("value-invalid", "retires_on")),
@@ -347,6 +350,7 @@ team:
   permitted: [{model: new, clause: retention-above, because: our agreement of 3 May}]
   contracts:
     - {provider: openai, discount: 0.15, minimum_usd_per_month: 5000, spend_usd_per_month: 7000, until: 2027-03-31}
+  teachers: [{model: old, status: permitted, source: "contract 7, clause 3", stated_on: 2026-11-02}]
 """
 
 
@@ -368,6 +372,11 @@ def test_the_team_reaches_the_domain(tmp_path: Path) -> None:
                 until=date(2027, 3, 31),
             ),
         ),
+        teachers=(
+            TeachingRight(
+                model="old", status="permitted", source="contract 7, clause 3", stated_on=date(2026, 11, 2)
+            ),
+        ),
     )
     assert not load(tmp_path, "models: {old: {provider: openai, model: a}}\n").team.is_stated
 
@@ -384,6 +393,8 @@ def test_the_team_reaches_the_domain(tmp_path: Path) -> None:
         ("- {provider: openai,", "- {provider: opnai,", "provider-undefined", "openai"),
         ("  contracts:\n", "  contracts:\n    - {provider: openai}\n", "contract-repeated", "openai"),
         ("discount: 0.15", "discount: 15", "value-out-of-range", "discount"),
+        ("teachers: [{model: old,", "teachers: [{model: odl,", "model-undefined", "old"),
+        ("status: permitted", "status: perhaps", "value-unknown", "status"),
         ("  regions: [eu]", "  region: eu", "key-not-allowed", "region"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from crossgrade.decide import Evidence, Loss, ModelColumns, evidence_digest
-from crossgrade.store import Store
+from crossgrade.store import Store, Tuning, TuningStep
 from crossgrade.store._verdicts import encode_verdict
 from tests.unit.store.conftest import answered, make_run, scored
 from tests.unit.store.test_verdicts import make_verdict
@@ -103,3 +103,18 @@ def test_what_is_erased_is_not_left_in_the_file(path: Path) -> None:
     for each in path.parent.rglob("crossgrade.db*"):
         assert b"text of 1" not in each.read_bytes()
         assert b"Jane" not in each.read_bytes()
+
+
+def test_prompts_that_show_a_sample_go_and_others_stay(any_store: Store) -> None:
+    tuning = Tuning(workload="support", candidate="llama", kind="port", settings={}, settings_digest="d")
+    any_store.tunings.append(tuning)
+    for number, examples in enumerate((["1", "2"], ["2"], []), 1):
+        prompt = {"user": f"Jane asks {number}", "system": "Be brief."}
+        detail = {"examples": examples, "candidate": {"prompt": prompt, "settings": {}}, "score": 0.5}
+        step = TuningStep(tuning_id=tuning.id, kind="trial", number=number, detail=detail)
+        any_store.tunings.append_step(step)
+    any_store.forget("another", ["1"])
+    any_store.forget("support", ["1"])
+    details = [step.detail for step in any_store.tunings.steps(tuning.id)]
+    assert [each["candidate"]["prompt"]["user"] for each in details] == ["", "Jane asks 2", "Jane asks 3"]
+    assert [each["score"] for each in details] == [0.5] * 3

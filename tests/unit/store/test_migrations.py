@@ -81,6 +81,9 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert (mixed is not None and mixed.is_mixed) is (dump.stem >= "0016")
             assert len(store.pairs.waiting("chat", "s")) == (1 if "0001" < dump.stem < "0016" else 0)
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
+            tunings = store.tunings.recent("support")
+            assert [each.candidate for each in tunings] == ([] if dump.stem < "0017" else ["llama"])
+            assert [len(store.tunings.steps(each.id)) for each in tunings] == [1] * len(tunings)
 
 
 def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:

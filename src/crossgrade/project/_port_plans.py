@@ -1,0 +1,197 @@
+"""What porting a prompt tries and what it will ask, planned before it asks anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from crossgrade.domain import JSON, Sample, Variant
+from crossgrade.project._opened import OpenProject
+from crossgrade.project._tunings import TuningBasis
+
+if TYPE_CHECKING:
+    from crossgrade.evaluate import RunEstimate
+    from crossgrade.tuning import PromptSpace
+
+Dollars = tuple[Decimal, Decimal]
+"""The least and the most."""
+
+_FEW = 5
+"""Items whose requests stand for all when a cost is estimated."""
+
+_POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortOptions:
+    """What a port tries.
+
+    `variants` is the most prompts that are compared for a model, and `development` the number of items that
+    they are compared on. With `both` the incumbent's prompt is tuned with the same budget. `segments` are the
+    only ones that are tuned and tested (empty: all). `instructions` are tried beside the usual ones.
+    `reflection` names the offer of a model that writes an instruction after `reflection_answers` answers at
+    most (None: none does).
+    """
+
+    variants: int = 20
+    development: int = 100
+    both: bool = False
+    segments: tuple[str, ...] = ()
+    instructions: tuple[str, ...] = ()
+    reflection: str | None = None
+    reflection_answers: int = 200
+
+    def as_json(self) -> dict[str, JSON]:
+        """Return what a tuning depends on, as plain JSON."""
+        return {
+            "variants": self.variants,
+            "both": self.both,
+            "instructions": list(self.instructions),
+            "reflection": self.reflection,
+            "reflection_answers": self.reflection_answers if self.reflection else 0,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPlan:
+    """What a port will ask, before it asks anything.
+
+    `calls` is the most that the search makes for all models, and `test_calls` what the test of the proposal
+    makes, both without what was paid for before. `cost_usd` is (low, high), None if a price is unknown.
+    `certifiable` is the smallest retention that the test certifies with a power of 80 % (None: none, or not
+    known).
+    """
+
+    basis: TuningBasis
+    options: PortOptions
+    first: tuple[str, ...]
+    pool: int
+    scored: int
+    calls: int
+    test_calls: int
+    cost_usd: tuple[Decimal, Decimal] | None
+    certifiable: float | None
+
+
+def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) -> PortPlan:
+    """Say what a port will ask. Asks no model."""
+    from crossgrade.tuning import check_reflection, most_calls
+
+    pool, scored = development_of(basis)
+    spaces = [space_of(basis, basis.candidate, pool, scored, options)]
+    if options.both:
+        spaces.append(space_of(basis, basis.workload.incumbent, pool, scored, options))
+    each_calls = most_calls(len(scored), options.variants)
+    if options.reflection is not None:
+        check_reflection()
+        project.offer(options.reflection)
+        each_calls += options.reflection_answers
+    test = _test_estimate(project, basis)
+    first = [space.first() for space in spaces]
+    search = [
+        _search_usd(project, basis, [each.variant for each in tried], scored[:_FEW], each_calls)
+        for tried in first
+    ]
+    return PortPlan(
+        basis=basis,
+        options=options,
+        first=tuple(each.name for each in first[0]),
+        pool=len(spaces[0].pool),
+        scored=len(scored),
+        calls=each_calls * len(spaces),
+        test_calls=test.calls[1],
+        cost_usd=_sum_usd([_whole_usd(test), *search]),
+        certifiable=_certifiable(basis),
+    )
+
+
+def development_of(basis: TuningBasis) -> tuple[list[Sample], list[Sample]]:
+    """Return the development items that may stand in prompts as examples, and those that are scored."""
+    from crossgrade.tuning import divide_development
+
+    by_id = {sample.id: sample for sample in basis.dataset.samples}
+    items = [by_id[each] for each in basis.split.development if each in by_id]
+    return divide_development(items, basis.workload)
+
+
+def space_of(
+    basis: TuningBasis,
+    variant: Variant,
+    pool: Sequence[Sample],
+    scored: Sequence[Sample],
+    options: PortOptions,
+) -> "PromptSpace":
+    """Return the variants of a model's prompt that are tried."""
+    from crossgrade.tuning import PromptSpace
+    from crossgrade.workloads import telling_fields
+
+    items = [*pool, *scored]
+    return PromptSpace.of(
+        variant,
+        telling_fields(items, basis.workload),
+        scorer=basis.workload.scorer,
+        targets=[each.target for each in items if each.target is not None],
+        pool=pool,
+        instructions=options.instructions,
+        most=options.variants,
+    )
+
+
+def _certifiable(basis: TuningBasis) -> float | None:
+    """Return the smallest retention that the test certifies with a power of 80 %, as far as is usual."""
+    from crossgrade.evaluate import ACCURACY, CORRELATION
+    from crossgrade.stats import least_certified, plan
+
+    workload, n = basis.workload, len(basis.split.certification)
+    parts = len({each.segment for each in basis.dataset.samples}) if workload.segment else 1
+    parts = len(basis.segments) or parts
+    rate = basis.rate / parts if workload.splits_only or basis.segments else basis.rate
+    planned = plan(ACCURACY, CORRELATION, 1.0, workload.floor, rate, _POWER)
+    return least_certified(planned, rate, n // parts)
+
+
+def _test_estimate(project: OpenProject, basis: TuningBasis) -> "RunEstimate":
+    """Estimate the test of the proposal, as far as the prompt as it was tells."""
+    from crossgrade.evaluate import estimate_run
+
+    workload = replace(basis.workload, candidates=(basis.candidate,), planned=None, mode="fixed")
+    chosen = frozenset(basis.split.certification)
+    items = tuple(each for each in basis.dataset.samples if each.id in chosen)
+    offers = {each.name: each.offer for each in (workload.incumbent, basis.candidate)}
+    prices = {name: project.price_of(offer) for name, offer in offers.items()}
+    dataset = replace(basis.dataset, samples=items)
+    return estimate_run(workload, dataset, prices=prices, store=project.store)
+
+
+def _whole_usd(test: "RunEstimate") -> Dollars | None:
+    costs = [each.cost_usd for each in test.models]
+    return _sum_usd(costs)
+
+
+def _search_usd(
+    project: OpenProject, basis: TuningBasis, variants: Sequence[Variant], few: Sequence[Sample], calls: int
+) -> Dollars | None:
+    """Return the least and the most that so many calls cost: of the cheapest and the dearest variant."""
+    from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS
+    from crossgrade.evaluate import request_about, request_usage, total_usd
+
+    price = project.price_of(variants[0].offer)
+    ends: list[list[Decimal]] = [[], []]
+    for variant in variants:
+        asking = replace(basis.workload, incumbent=variant)
+        most = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
+        requests = [request_about(asking, each) for each in few]
+        for end, tokens in ((0, 1), (1, most)):
+            usages = [request_usage(each, end=end, output_tokens=tokens) for each in requests]
+            cost = total_usd(usages, price, batch=variant.offer.batch)
+            if cost is None:
+                return None
+            ends[end].append(cost / len(few))
+    return min(ends[0]) * calls, max(ends[1]) * calls
+
+
+def _sum_usd(costs: Sequence[Dollars | None]) -> Dollars | None:
+    known = [each for each in costs if each is not None]
+    if len(known) < len(costs):
+        return None
+    return sum((low for low, _ in known), Decimal(0)), sum((high for _, high in known), Decimal(0))

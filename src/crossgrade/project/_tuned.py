@@ -1,0 +1,265 @@
+"""Tuned candidates: on which items they are tested once, in which round, and how their runs are read again.
+
+A tuned candidate is a variant of a configured one, under the same name. Its test is a run of the workload
+that asks items which nothing has touched, at the error rate of its round, and decides on them at the end.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from crossgrade.domain import (
+    JSON,
+    GenerationSettings,
+    PromptTemplate,
+    Sample,
+    TuningTest,
+    Variant,
+    Workload,
+    round_alpha,
+)
+from crossgrade.errors import NotFoundError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from crossgrade.decide import RunDesign
+    from crossgrade.store import Run, Store, Tuning
+    from crossgrade.tuning import TuningSplit
+    from crossgrade.workloads import Dataset
+
+
+def variant_tree(variant: Variant) -> dict[str, JSON]:
+    """Return a variant's prompt, settings and adapter as plain JSON, under which a tuning records it."""
+    tree: dict[str, JSON] = msgspec.to_builtins(
+        {"prompt": asdict(variant.prompt), "settings": asdict(variant.settings)}
+    )
+    return tree if variant.offer.adapter is None else {**tree, "adapter": variant.offer.adapter}
+
+
+def variant_of(tree: Any, variant: Variant) -> Variant:
+    """Return a variant as it was recorded by `variant_tree`. Raises `StoreError` for what is none."""
+    try:
+        settings = {**tree["settings"], "stop": tuple(tree["settings"]["stop"])}
+        return replace(
+            variant,
+            offer=replace(variant.offer, adapter=tree.get("adapter")),
+            prompt=PromptTemplate(**tree["prompt"]),
+            settings=GenerationSettings(**settings),
+        )
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"a recorded variant of {variant.name} cannot be read: {error}",
+            code="tuning-unreadable",
+            hint="restore the store from a copy",
+        ) from error
+
+
+def as_read(tree: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return a tree as the store gives it back, so that the two can be compared."""
+    found: dict[str, JSON] = msgspec.json.decode(msgspec.json.encode(tree))
+    return found
+
+
+def touched_samples(store: "Store", workload: str) -> frozenset[str]:
+    """Return the ids of samples that no tuned candidate of a workload can be tested on any more.
+
+    They are those that any run with candidates asked, and those that an earlier tuning used.
+    """
+    found: set[str] = set()
+    for run in store.runs.recent(workload):
+        if run.settings["candidates"]:
+            found |= store.answers.samples_of_run(run.id)
+    for tuning in store.tunings.recent(workload):
+        found |= _development(tuning)
+    return frozenset(found)
+
+
+def next_round(store: "Store", workload: Workload, tuning_id: str | None = None) -> int:
+    """Return the number of the round in which the next tuned candidate is tested, or that of a tuning.
+
+    The first round is the decision on the workload as it is configured, made or not. Each test of a tuned
+    candidate is another, once it has begun. Raises `UsageError` if no round is left, and if a run of the
+    first round was tested at more than its part of the error rate.
+    """
+    tested: dict[str, int] = {}
+    for run in reversed(store.runs.recent(workload.name)):
+        test: Any = run.settings.get("tuning")
+        if test and test["number"] is not None:
+            tested.setdefault(str(test["tuning_id"]), int(test["number"]))
+        elif not test and run.settings["candidates"] and not run.settings.get("baseline"):
+            _check_first(workload, run)
+    if tuning_id in tested:
+        return tested[tuning_id]
+    number = 2 + len(tested)
+    if number > workload.rounds:
+        spent = workload.alpha_of_rounds
+        rounds = max(3, number)
+        raise UsageError(
+            f"`{workload.name}` planned {workload.rounds} round{'s' if workload.rounds > 1 else ''}, which "
+            f"had all of its error rate of {spent:g}: round {number} has nothing left",
+            code="rounds-spent",
+            hint=f"say what you accept over all rounds: `alpha: {2 * spent:g}` and `rounds: {rounds}` leave "
+            f"the first decision its {round_alpha(1, rounds=rounds, alpha=2 * spent):g}; or seal a baseline "
+            f"of fresh rows with `crossgrade freeze {workload.name}`"
+            if workload.rounds == 1
+            else f"seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
+        )
+    return number
+
+
+def _check_first(workload: Workload, run: "Run") -> None:
+    spent = float(str(run.settings["alpha"]))
+    if workload.rounds > 1 and spent > workload.alpha * (1 + 1e-9):
+        raise UsageError(
+            f"run {run.id} was tested at {spent:g}, and the first of {workload.rounds} rounds of "
+            f"`{workload.name}` has {workload.alpha:g}: all rounds together would spend more than "
+            f"{workload.alpha_of_rounds:g}",
+            code="round-overspent",
+            hint=f"say what you accept over all rounds: `alpha: {2 * spent:g}` leaves the first decision the "
+            "rate that it was made at",
+        )
+
+
+def tuned_workload(
+    workload: Workload, variant: Variant, test: TuningTest, *, incumbent: Variant | None = None
+) -> Workload:
+    """Return the workload whose only candidate is the tuned one, as its test runs and decides.
+
+    `incumbent` is given where its prompt was tuned too. The test is made once, at the end: what a candidate
+    spends of the error rate is gone either way, and items are what it is short of. Below 0.005 only bets
+    decide, as against a baseline. With `segments` only these are tested, and stand for their own traffic.
+    """
+    from crossgrade.stats import BETS_BELOW
+
+    rate = workload.alpha if test.rate is None else test.rate
+    monthly = workload.requests_per_month
+    return replace(
+        workload,
+        incumbent=incumbent or workload.incumbent,
+        candidates=(variant,),
+        across=tuple(each for each in workload.across if each == variant.name),
+        alpha=rate,
+        family_alpha=None if test.number else workload.family_alpha,
+        mode="anytime" if rate < BETS_BELOW else "fixed",
+        planned=None,
+        splits_only=workload.splits_only or bool(test.segments),
+        requests_per_month=None if monthly is None else max(1, round(monthly * test.share)),
+        tuning=test,
+    )
+
+
+def tuned_design(workload: Workload, dataset: "Dataset", split: "TuningSplit") -> "RunDesign":
+    """Return how a tuned candidate is tested: on the certification items, shuffled by the seed."""
+    from crossgrade.decide import RunDesign
+    from crossgrade.evaluate import shuffled_samples
+
+    chosen = frozenset(split.certification)
+    items = replace(dataset, samples=tuple(each for each in dataset.samples if each.id in chosen))
+    order = tuple(each.id for each in shuffled_samples(workload, items))
+    return RunDesign(samples=len(order), first_samples=len(order), order=order)
+
+
+def as_tuned(store: "Store", workload: Workload, run: "Run") -> Workload:
+    """Return a workload as a run tested its tuned candidate, unchanged for any other run.
+
+    Raises `UsageError` if the workload does not have that candidate any more.
+    """
+    recorded = run.settings.get("tuning")
+    if not recorded:
+        return workload
+    test = msgspec.convert(recorded, TuningTest)
+    tuning = store.tunings.get(test.tuning_id)
+    candidate = next((each for each in workload.candidates if each.name == test.candidate), None)
+    if candidate is None:
+        raise UsageError(
+            f"run {run.id} tested a tuned {test.candidate}, which `{workload.name}` does not have as a "
+            "candidate any more",
+            code="tuned-candidate-gone",
+            hint=f"add `{test.candidate}` to its `candidates` again",
+        )
+    found = proposal(store, tuning)
+    ours = found.get("incumbent")
+    return tuned_workload(
+        workload,
+        variant_of(found["candidate"], candidate),
+        test,
+        incumbent=None if ours is None else variant_of(ours, workload.incumbent),
+    )
+
+
+def proposal(store: "Store", tuning: "Tuning") -> Mapping[str, JSON]:
+    """Return what a tuning proposed. Raises `NotFoundError` if it has proposed nothing yet."""
+    steps = store.tunings.steps(tuning.id, "proposed")
+    if not steps:
+        raise NotFoundError(
+            f"tuning {tuning.id} of {tuning.candidate} has proposed nothing yet",
+            code="tuning-unfinished",
+            hint=f"go on with it: `crossgrade {tuning.kind} {tuning.workload} --candidate "
+            f"{tuning.candidate}`",
+        )
+    return steps[-1].detail
+
+
+def run_of_tuning(store: "Store", tuning: "Tuning") -> "Run | None":
+    """Return the run in which a tuning's candidate is tested, None before it has begun."""
+    for run in store.runs.recent(tuning.workload):
+        test: Any = run.settings.get("tuning")
+        if test and test["tuning_id"] == tuning.id:
+            return run
+    return None
+
+
+def tuned_requests(store: "Store", workload: Workload, samples: Sequence[Sample]) -> list[str]:
+    """Return the digests of what tunings of a workload asked hosted models about some samples."""
+    from crossgrade.evaluate import request_digests
+
+    found: dict[str, None] = {}
+    for tuning in store.tunings.recent(workload.name):
+        for step in store.tunings.steps(tuning.id, "trial", "proposed"):
+            detail: Any = step.detail
+            asking = _with_variants(workload, tuning.candidate, detail)
+            found |= dict.fromkeys(each for sample in samples for each in request_digests(asking, sample))
+    return list(found)
+
+
+def _with_variants(workload: Workload, candidate: str, detail: Any) -> Workload:
+    """Return a workload with the variants that a step recorded in the place of its own."""
+    ours, theirs = detail.get("incumbent"), detail.get("candidate")
+    own = [each for each in workload.candidates if each.name == candidate]
+    return replace(
+        workload,
+        incumbent=workload.incumbent if ours is None else variant_of(ours, workload.incumbent),
+        candidates=tuple(own if theirs is None else (variant_of(theirs, each) for each in own)),
+    )
+
+
+def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> None:
+    """Raise `UsageError` for a candidate that was tuned on samples of the dataset.
+
+    A test on them would choose the luckiest prompt and then believe its luck.
+    """
+    tunings = store.tunings.recent(workload.name)
+    if not tunings:
+        return
+    here = {sample.id for sample in dataset.samples}
+    for tuning in tunings:
+        candidate = next((each for each in workload.candidates if each.name == tuning.candidate), None)
+        if candidate is None or here.isdisjoint(_development(tuning)):
+            continue
+        own: Any = tuning.settings.get("candidate")
+        tried: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed")
+        tree = as_read(variant_tree(candidate))
+        if tree != own and any(each.detail.get("candidate") == tree for each in tried):
+            raise UsageError(
+                f"{candidate.name} was tuned on {len(here & _development(tuning)):,} samples of "
+                f"`{workload.name}`, which say nothing about it any more",
+                code="candidate-tuned",
+                hint=f"`crossgrade decide {workload.name}` decides on its test; a new test needs a dataset "
+                "of fresh rows",
+            )
+
+
+def _development(tuning: "Tuning") -> frozenset[str]:
+    split: Any = tuning.settings.get("split") or {}
+    return frozenset(map(str, split.get("development", ())))

@@ -1,0 +1,332 @@
+"""The common steps of tuning a candidate: divide the samples, begin or go on, test once, decide."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import msgspec
+
+from crossgrade.domain import (
+    JSON,
+    Lineage,
+    Offer,
+    Sample,
+    TuningKind,
+    TuningTest,
+    Variant,
+    Workload,
+    round_alpha,
+)
+from crossgrade.errors import NotFoundError, UsageError, closest
+from crossgrade.project._baselines import BaselineComparison, in_force
+from crossgrade.project._evaluating import open_judge
+from crossgrade.project._opened import OpenProject, run_to_end
+from crossgrade.project._tuned import (
+    as_read,
+    next_round,
+    run_of_tuning,
+    touched_samples,
+    tuned_design,
+    tuned_workload,
+    variant_tree,
+)
+
+if TYPE_CHECKING:
+    from crossgrade.evaluate import Progress
+    from crossgrade.project._evaluating import Evaluation
+    from crossgrade.store import StoredVerdict, Tuning
+    from crossgrade.tuning import DevelopmentAsker, TuningSplit
+    from crossgrade.workloads import Dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningBasis:
+    """What the tuning of a candidate rests on: its items, the round of its test and that round's error rate.
+
+    `options` are what the kind of tuning was asked to do, as plain JSON. `begun` is the tuning that goes on,
+    if one began with the same. `number` is None where a sealed baseline gives the error rate; `rate` is then
+    what it gives this candidate at most. `segments` are those that are tuned (empty: the whole workload),
+    with `share` of its traffic.
+    """
+
+    kind: TuningKind
+    options: Mapping[str, JSON]
+    workload: Workload
+    dataset: "Dataset"
+    candidate: Variant
+    begun: "Tuning | None"
+    split: "TuningSplit"
+    number: int | None
+    rate: float
+    segments: tuple[str, ...] = ()
+    share: float = 1.0
+
+    @property
+    def settings(self) -> dict[str, JSON]:
+        """Everything that the tuning depends on, as plain JSON."""
+        return {
+            **_what_is_tuned(self.kind, self.options, self.dataset, self.workload, self.candidate),
+            "segments": list(self.segments),
+            "split": msgspec.to_builtins(self.split),
+        }
+
+    def test(
+        self,
+        tuning: "Tuning",
+        lineage: Lineage,
+        *,
+        before: float | None = None,
+        after: float | None = None,
+    ) -> TuningTest:
+        """Return the test of what a tuning proposed; `before` and `after` are retentions on development."""
+        return TuningTest(
+            tuning_id=tuning.id,
+            kind=self.kind,
+            candidate=self.candidate.name,
+            number=self.number,
+            rounds=self.workload.rounds,
+            alpha=self.workload.alpha_of_rounds,
+            development=len(self.split.development),
+            certification=len(self.split.certification),
+            touched=self.split.touched,
+            lineage=lineage,
+            segments=self.segments,
+            share=self.share,
+            retention_before=before,
+            retention_after=after,
+        )
+
+
+class TuningSteps(TypedDict):
+    """What tuning takes of a project: what a run needs, tests against a baseline, decisions on runs."""
+
+    evaluation: "Callable[[Workload], Evaluation]"
+    compared: Callable[[Workload], BaselineComparison]
+    decide: "Callable[[str, str], StoredVerdict]"
+
+
+class ProjectTunings:
+    """What porting a prompt and distilling a model have in common."""
+
+    def __init__(self, project: OpenProject, **steps: Unpack[TuningSteps]) -> None:
+        self.project = project
+        self._evaluation = steps["evaluation"]
+        self._compared = steps["compared"]
+        self._decide = steps["decide"]
+
+    def basis(
+        self,
+        kind: TuningKind,
+        name: str,
+        candidate: str,
+        *,
+        segments: Sequence[str] = (),
+        development: int | None = 100,
+        options: Mapping[str, JSON] | None = None,
+    ) -> TuningBasis:
+        """Return what tuning a candidate of a workload rests on. Asks no model.
+
+        `development` is how many items may tune it (None: all that earlier runs asked). If the newest tuning
+        began with the same `options` and has not ended, it goes on with its items and in its round.
+        Raises NotFoundError for a model that is no candidate, UsageError if no round is left, and DataError
+        for too few items.
+        """
+        project = self.project
+        workload = project.workload(name)
+        variant = next((each for each in workload.candidates if each.name == candidate), None)
+        if variant is None:
+            names = [each.name for each in workload.candidates]
+            raise NotFoundError(
+                f"{candidate!r} is no candidate of `{name}`; there are {', '.join(names)}"
+                f"{closest(candidate, names)}",
+                code="candidate-unknown",
+                hint="name one of them, or add the model to its `candidates`",
+            )
+        project.check_allowed(candidate)
+        dataset, store = project.dataset(workload), project.store
+        samples = _in_segments(workload, dataset, segments)
+        baseline = in_force(store, name)
+        if baseline is not None and segments:
+            raise UsageError(
+                f"`{name}` has a sealed baseline, which is tested as a whole",
+                code="segment-with-baseline",
+                hint="leave out `--segment`",
+            )
+        wanted = {**(options or {}), "development": development}
+        begun = self._begun(_what_is_tuned(kind, wanted, dataset, workload, variant), segments)
+        number = (
+            None if baseline is not None else next_round(store, workload, None if begun is None else begun.id)
+        )
+        split = self._split(
+            workload,
+            samples,
+            begun,
+            sealed=None if baseline is None else {each.id for each in baseline.samples},
+            development=development,
+            rounds_left=1 if number is None else workload.rounds - number + 1,
+        )
+        total = sum(each.weight for each in dataset.samples)
+        return TuningBasis(
+            kind=kind,
+            options=wanted,
+            begun=begun,
+            workload=workload,
+            dataset=dataset,
+            candidate=variant,
+            split=split,
+            number=number,
+            rate=workload.alpha
+            if number is None
+            else round_alpha(number, rounds=workload.rounds, alpha=workload.alpha_of_rounds),
+            segments=tuple(segments),
+            share=sum(each.weight for each in samples) / total,
+        )
+
+    def begin(self, basis: TuningBasis) -> "Tuning":
+        """Record the begin of a tuning, or return the one that goes on."""
+        from crossgrade.calls import digest
+        from crossgrade.store import Tuning
+
+        if basis.begun is not None:
+            return basis.begun
+        tuning = Tuning(
+            workload=basis.workload.name,
+            candidate=basis.candidate.name,
+            kind=basis.kind,
+            settings=basis.settings,
+            settings_digest=digest(basis.settings),
+        )
+        self.project.store.tunings.append(tuning)
+        return tuning
+
+    def test(
+        self,
+        basis: TuningBasis,
+        tuning: "Tuning",
+        test: TuningTest,
+        variant: Variant,
+        *,
+        incumbent: Variant | None = None,
+        max_cost_usd: Decimal | None = None,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> "StoredVerdict":
+        """Ask the certification items, decide on them, and record the verdict; an interrupted test goes on.
+
+        The proposal must be recorded. Raises what `Project.evaluate` and `Project.decide` raise.
+        """
+        from crossgrade.store import RunStatus, TuningStep
+
+        store = self.project.store
+        workload = tuned_workload(basis.workload, variant, test, incumbent=incumbent)
+        workload = replace(workload, max_cost_usd=max_cost_usd or workload.max_cost_usd)
+        run = run_of_tuning(store, tuning)
+        if run is None or store.runs.status(run.id) is not RunStatus.FINISHED:
+            compared = self._compared(workload)
+            evaluation = self._evaluation(compared.workload)
+            design = None if test.number is None else tuned_design(workload, basis.dataset, basis.split)
+            result = run_to_end(
+                evaluation.run,
+                None if run is None else run.id,
+                True,
+                on_progress,
+                design,
+                lambda: compared.spend(store),
+            )
+            run = store.runs.get(result.run_id)
+        verdict = self._decide(basis.workload.name, run.id)
+        detail: dict[str, JSON] = {"verdict_id": verdict.id, "name": verdict.verdict.name, "run_id": run.id}
+        store.tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=detail))
+        return verdict
+
+    @asynccontextmanager
+    async def asking(
+        self,
+        workload: Workload,
+        samples: Sequence[Sample],
+        offers: "Mapping[str, tuple[Offer, bool]]",
+        max_cost_usd: Decimal | None,
+    ) -> "AsyncIterator[DevelopmentAsker]":
+        """Open what asks about development items: models, each with whether it is asked, and the judge.
+
+        Models that are not asked only give answers that were paid for before, and need no key.
+        """
+        from crossgrade.calls import Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
+        from crossgrade.tuning import DevelopmentAsker
+
+        project = self.project
+        prices = {name: project.price_of(offer) for name, (offer, _) in offers.items()}
+        check_prices([name for name, (_, asked) in offers.items() if asked], prices, max_cost_usd)
+        limiters, budget = CallLimiters(), Budget(max_cost_usd)
+        async with AsyncExitStack() as stack:
+            models = {}
+            for name, (offer, asked) in offers.items():
+                opening = project.open_provider(offer, environ=project.environ, key_needed=asked)
+                provider = await stack.enter_async_context(opening)
+                models[name] = OpenModel.of(offer, provider, limiters, prices[name])
+            judge = open_judge(project, project.judge(workload), limiters=limiters)
+            judges = await stack.enter_async_context(judge)
+            journal = Journal(project.store)
+            yield DevelopmentAsker(
+                workload=workload,
+                samples=samples,
+                models=models,
+                calls=Calls(journal, budget),
+                budget=budget,
+                journal=journal,
+                scorer=project.scorer(workload, judges),
+            )
+
+    def _split(
+        self, workload: Workload, samples: Sequence[Sample], begun: "Tuning | None", **options: Any
+    ) -> "TuningSplit":
+        from crossgrade.tuning import TuningSplit, split_samples
+
+        if begun is not None:
+            return msgspec.convert(begun.settings["split"], TuningSplit)
+        return split_samples(
+            samples, workload, touched=touched_samples(self.project.store, workload.name), **options
+        )
+
+    def _begun(self, wanted: Mapping[str, JSON], segments: Sequence[str]) -> "Tuning | None":
+        """Return the newest tuning if it began with what is wanted now and has not ended."""
+        store = self.project.store
+        newest: Tuning | None = next(iter(store.tunings.recent(str(wanted["workload"]))), None)
+        if newest is None or store.tunings.steps(newest.id, "ended"):
+            return None
+        begun = {**newest.settings, "split": None}
+        same = as_read({**wanted, "segments": list(segments), "split": None})
+        return newest if begun == same else None
+
+
+def _what_is_tuned(
+    kind: TuningKind,
+    options: Mapping[str, JSON],
+    dataset: "Dataset",
+    workload: Workload,
+    candidate: Variant,
+) -> dict[str, JSON]:
+    return {
+        "kind": kind,
+        "workload": workload.name,
+        "options": dict(options),
+        "dataset_digest": dataset.digest,
+        "model": candidate.name,
+        "candidate": variant_tree(candidate),
+        "incumbent": variant_tree(workload.incumbent),
+    }
+
+
+def _in_segments(workload: Workload, dataset: "Dataset", segments: Sequence[str]) -> list[Sample]:
+    known = {each.segment for each in dataset.samples}
+    for name in segments:
+        if name not in known:
+            names = sorted(each for each in known if each)
+            raise NotFoundError(
+                f"`{workload.name}` has no segment {name!r}; it has {', '.join(names[:20]) or 'none'}"
+                f"{closest(name, names)}",
+                code="segment-unknown",
+                hint="name a segment of the dataset",
+            )
+    return [each for each in dataset.samples if not segments or each.segment in segments]

@@ -1,0 +1,65 @@
+"""Tuning a candidate: its prompt (`port`) and its weights (`distil`), on items that never certify it."""
+
+from crossgrade.tuning._asking import DevelopmentAsker
+from crossgrade.tuning._base_model import (
+    BaseModel,
+    TrainingEstimate,
+    TrainingSettings,
+    check_memory,
+    estimate_training,
+    free_memory_bytes,
+    read_base,
+)
+from crossgrade.tuning._changes import PromptSpace, Tried
+from crossgrade.tuning._race import Race, most_calls
+from crossgrade.tuning._reflection import Reflection, check_reflection
+from crossgrade.tuning._search import SearchResult, retention_on, search_prompt
+from crossgrade.tuning._split import (
+    LEAST_CERTIFICATION,
+    LEAST_DEVELOPMENT,
+    TuningSplit,
+    divide_development,
+    split_samples,
+)
+from crossgrade.tuning._training import TrainedAdapter, Training, TrainingProgress, check_installed
+from crossgrade.tuning._training_set import (
+    TrainingExample,
+    TrainingSet,
+    check_no_leak,
+    label_text,
+    training_set,
+)
+
+__all__ = [
+    "LEAST_CERTIFICATION",
+    "LEAST_DEVELOPMENT",
+    "BaseModel",
+    "DevelopmentAsker",
+    "PromptSpace",
+    "Race",
+    "Reflection",
+    "SearchResult",
+    "TrainedAdapter",
+    "Training",
+    "TrainingEstimate",
+    "TrainingExample",
+    "TrainingProgress",
+    "TrainingSet",
+    "TrainingSettings",
+    "Tried",
+    "TuningSplit",
+    "check_installed",
+    "check_memory",
+    "check_no_leak",
+    "check_reflection",
+    "divide_development",
+    "estimate_training",
+    "free_memory_bytes",
+    "label_text",
+    "most_calls",
+    "read_base",
+    "retention_on",
+    "search_prompt",
+    "split_samples",
+    "training_set",
+]

@@ -1,0 +1,259 @@
+"""`crossgrade port`: a prompt is searched on development items and tested once on items nothing touched."""
+
+import json
+import re
+from decimal import Decimal
+
+import pytest
+
+from crossgrade.project import Project as Opened
+from crossgrade.testing import Fault, ReceivedRequest, Reply
+from tests.codes import noted, said
+from tests.e2e.driving import CommandLine, Project, Script
+
+WORDS = "Give only the answer"
+REFLECTED = "Say nothing but the number"
+
+
+def wordy(request: ReceivedRequest) -> Reply | Fault:
+    """Answer right; as the candidate in a sentence six times in ten, unless told not to."""
+    n = int(re.findall(r"\d+", request.prompt)[-1])
+    is_told = WORDS in json.dumps(request.json)
+    return Reply(str(n) if is_told or n % 10 < 4 else f"I think that it is {n} or {n + 1}")
+
+
+@pytest.fixture
+def failed(cli: CommandLine, project: Project, script: dict[str, Script]) -> Project:
+    """A project whose candidate failed on the first 60 of 400 samples; three rounds are planned."""
+    script["new-model"] = wordy
+    project.dataset(400)
+    project.change("    requests_per_month", "    planned: 60\n    rounds: 3\n    requests_per_month")
+    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    assert verdict["name"] == "keep"
+    assert verdict["alpha"] == 0.025
+    project.fake.requests.clear()
+    return project
+
+
+def test_a_prompt_is_ported_tested_once_and_certified(cli: CommandLine, failed: Project) -> None:
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json")
+    found = json.loads(ran.out)
+    verdict = found["verdict"]
+    assert verdict["name"] == "switch"
+    assert verdict["alpha"] == 0.0125
+    test = verdict["settings"]["tuning"]
+    assert (test["number"], test["rounds"], test["alpha"]) == (2, 3, 0.05)
+    assert WORDS in json.dumps(found["proposed"])
+    assert 0.2 < found["retention_before"] < 0.6
+    assert found["retention_after"] == 1
+    for code in ("tuned-candidate", "tuning-lineage", "gain-held"):
+        assert said(verdict["reasons"], code)
+    cli.succeeds("decide", "--verify", found["verdict_id"])
+    cli.succeeds("decide", "echo")
+    with Opened.open(failed.config) as opened:
+        first, test_run = reversed(opened.store.runs.recent("echo"))
+        asked = opened.store.answers.samples_of_run(test_run.id)
+        (tuning,) = opened.store.tunings.recent("echo")
+        split = tuning.settings["split"]
+        assert asked == set(split["certification"])
+        assert asked.isdisjoint(split["development"])
+        assert asked.isdisjoint(opened.store.answers.samples_of_run(first.id))
+        assert set(split["development"]) >= opened.store.answers.samples_of_run(first.id)
+    assert noted(ran.err, "port-plan")
+
+
+def test_the_proposal_is_written_and_cannot_be_tested_on_its_own_items(
+    cli: CommandLine, failed: Project
+) -> None:
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--apply")
+    assert noted(ran.err, "candidate-written")
+    assert WORDS in failed.config.read_text()
+    assert WORDS in ran.out
+    cli.succeeds("decide", "echo")
+    cli.fails("evaluate", "echo", "--yes", error=("candidate-tuned", "new"))
+    cli.succeeds("report", "echo", "--output", "report.md")
+
+
+def test_without_a_gain_nothing_is_tested_and_no_round_is_spent(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = lambda request: Reply("4" if wordy(request).text == "4" else "no")
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert (found["verdict"], found["proposed"]) == (None, None)
+    assert {each["number"] for each in found["trials"]} >= {0, 1, 2}
+    with Opened.open(failed.config) as opened:
+        assert len(opened.store.runs.recent("echo")) == 1
+    script["new-model"] = wordy
+    plan = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json").out)["plan"]
+    assert (plan["round"], plan["alpha"]) == (2, 0.0125)
+
+
+def test_a_dry_run_asks_nobody(cli: CommandLine, failed: Project) -> None:
+    plan = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json").out)["plan"]
+    assert not failed.fake.requests
+    with Opened.open(failed.config) as opened:
+        (run,) = opened.store.runs.recent("echo")
+        touched = len(opened.store.answers.samples_of_run(run.id))
+    assert plan["touched"] == touched <= 60
+    assert plan["certification"] == plan["reserved"]
+    assert plan["development"] + 20 == 100
+    assert plan["calls"] > 0
+    with Opened.open(failed.config) as opened:
+        assert opened.store.tunings.recent("echo") == []
+
+
+def test_a_spent_budget_goes_on_and_pays_nothing_twice(cli: CommandLine, failed: Project) -> None:
+    cli.fails("port", "echo", "--candidate", "new", "--max-cost", "0.01", code=3, error="budget-exceeded")
+    spent = len(failed.fake.requests)
+    assert spent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert found["reused"] >= spent
+    asked = [(request.model, json.dumps(request.json)) for request in failed.fake.requests]
+    assert len(asked) == len(set(asked))
+    assert Decimal(found["spent_usd"]) > 0
+    with Opened.open(failed.config) as opened:
+        assert len(opened.store.tunings.recent("echo")) == 1
+
+
+def test_an_interrupted_test_goes_on_with_its_proposal(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda _: Fault("bad_key")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", code=3, error="auth")
+    with Opened.open(failed.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        assert opened.store.tunings.steps(tuning.id, "proposed")
+    before = len(failed.fake.requests)
+    script["old-model"] = wordy_incumbent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    assert found["tuning_id"] == tuning.id
+    assert found["verdict"]["name"] == "switch"
+    assert len(failed.fake.requests) - before <= 300
+
+
+def wordy_incumbent(request: ReceivedRequest) -> Reply:
+    """Answer right and alone."""
+    return Reply(re.findall(r"\d+", request.prompt)[-1])
+
+
+def test_a_variant_that_the_provider_refuses_is_out(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    def picky(request: ReceivedRequest) -> Reply | Fault:
+        return Fault("unknown_model") if request.json.get("stop") else wordy(request)
+
+    script["new-model"] = picky
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    out = [each for each in found["trials"] if each["settings"]["stop"]]
+    assert all(each["refused"] or each["failed"] for each in out)
+    assert found["verdict"]["name"] == "switch"
+
+
+def test_the_incumbent_may_be_tuned_with_the_same_budget(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = wordy_incumbent
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--both", "--yes", "--json").out)
+    assert {each["model"] for each in found["trials"]} == {"old", "new"}
+    assert found["verdict"]["name"] == "switch"
+
+
+def test_rounds_end(cli: CommandLine, failed: Project) -> None:
+    failed.change("rounds: 3", "rounds: 1")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("rounds-spent", "echo"))
+    failed.change("rounds: 1", "rounds: 3\n    alpha: 0.01")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("round-overspent", "0.025"))
+
+
+def test_what_cannot_be_tuned_is_refused(cli: CommandLine, failed: Project) -> None:
+    cli.fails("port", "echo", "--candidate", "nobody", "--yes", error=("candidate-unknown", "nobody"))
+    cli.fails("port", "echo", "--candidate", "new", "--segment", "x", "--yes", error=("segment-unknown", "x"))
+    failed.dataset(70)
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error=("certification-too-few", "echo"))
+    assert not failed.fake.requests
+
+
+def test_a_reflection_model_writes_an_instruction(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    def stubborn(request: ReceivedRequest) -> Reply | Fault:
+        """Answer in a sentence unless told by the reflection model's own words."""
+        n = int(re.findall(r"\d+", request.prompt)[-1])
+        is_told = REFLECTED in json.dumps(request.json)
+        return Reply(str(n) if is_told or n % 10 < 4 else f"I think that it is {n} or {n + 1}")
+
+    script["new-model"] = stubborn
+    script["thinker-model"] = lambda _: Reply(f"Here it is.\n```\n{REFLECTED} of {{input}}.\n```")
+    failed.change(
+        "workloads:\n",
+        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
+        f"    base_url: {failed.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
+        "    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n",
+    )
+    ran = cli.succeeds(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--reflection-answers", "200",
+        "--yes", "--json",
+    )  # fmt: skip
+    found = json.loads(ran.out)
+    best = next(each for each in found["trials"] if each["is_best"])
+    assert "by reflection" in best["name"]
+    assert f"{REFLECTED} of (input)" in json.dumps(found["proposed"])
+    assert found["verdict"]["name"] == "switch"
+    asked = [json.dumps(each.json) for each in failed.fake.requests if each.model == "new-model"]
+    assert len(asked) == len(set(asked))
+
+
+def test_a_reflection_model_must_be_configured(cli: CommandLine, failed: Project) -> None:
+    cli.fails(
+        "port",
+        "echo",
+        "--candidate",
+        "new",
+        "--reflection",
+        "nobody",
+        "--yes",
+        error=("model-unknown", "nobody"),
+    )
+
+
+def test_a_sealed_baseline_tests_the_ported_prompt_as_its_next_candidate(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"], script["old-model"] = wordy, wordy_incumbent
+    project.dataset(300)
+    cli.succeeds("freeze", "echo", "--samples", "120", "--yes")
+    script["old-model"] = lambda _: Fault("unknown_model")
+    assert json.loads(cli("evaluate", "echo", "--yes", "--json").out)["name"] == "keep"
+    found = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    verdict = found["verdict"]
+    assert verdict["name"] == "switch"
+    assert verdict["settings"]["tuning"]["number"] is None
+    assert verdict["settings"]["baseline"]["numbers"] == {"new": 2}
+    with Opened.open(project.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        sealed = {each.id for each in opened.store.baselines.recent("echo")[0].samples}
+        assert sealed.isdisjoint(tuning.settings["split"]["development"])
+    cli.succeeds("decide", "--verify", found["verdict_id"])
+    cli.succeeds("decide", "echo")
+    cli.fails("port", "echo", "--candidate", "new", "--segment", "x", "--yes", error="segment-unknown")
+
+
+def test_one_segment_is_tuned_and_tested_alone(
+    cli: CommandLine, project: Project, script: dict[str, Script]
+) -> None:
+    script["new-model"] = wordy
+    project.dataset(600, kind=lambda at: "odd" if at % 2 else "even")
+    project.change(
+        "    requests_per_month",
+        "    segment_field: kind\n    splits_only: true\n    planned: 120\n    rounds: 2\n    requests_per_month",
+    )
+    cli.succeeds("evaluate", "echo", "--yes")
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--segment", "odd", "--yes", "--json")
+    verdict = json.loads(ran.out)["verdict"]
+    assert verdict["name"] == "split"
+    assert verdict["policy"]["segments"] == ["odd"]
+    tested = {one["segment"]: one["certified"] for one in verdict["certificates"] if one["tested"]}
+    assert tested == {"odd": True}
+    assert verdict["settings"]["requests_per_month"] == 50_000
+    assert verdict["settings"]["tuning"]["share"] == 0.5
+    cli.succeeds("decide", "echo")
