@@ -99,6 +99,8 @@ _ROWS = (
     Metric(name="crossgrade.gateway.shadow.skipped", kind="counter",
            labels=("crossgrade.route", "crossgrade.reason"),
            help="Requests picked for shadowing but left out."),
+    Metric(name="crossgrade.gateway.mixed_runs", kind="counter",
+           labels=("crossgrade.route",), help="Runs of agents that more than one model may have answered."),
     Metric(name="crossgrade.gateway.reloads", kind="counter",
            labels=("crossgrade.file", "crossgrade.outcome"), help="Reloads of route tables and keys."),
     Metric(name="crossgrade.gateway.connections", kind="gauge",

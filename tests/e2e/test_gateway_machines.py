@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.gateway._served import Served, command, serving
 from crossgrade.project import Project
-from crossgrade.routing import Policy, Route, RouteTable
+from crossgrade.routing import Policy, Route, RouteTable, route_table_digest
 from crossgrade.testing import FakeProvider, Reply
 from tests.e2e.certified import ask
 from tests.unit.serve.running import redis as running_redis
@@ -69,7 +69,8 @@ def machines(folder: Path, shared: dict[str, str]) -> Iterator[list[Served]]:
         config = {
             "models": {"old": model, "new": model},
             "workloads": {"work": work},
-            "routes": {"counted": {"incumbent": "old"}, "dear": {"incumbent": "old"}, "moved": {"workload": "work"}},
+            "routes": {"counted": {"incumbent": "old"}, "dear": {"incumbent": "old"}, "moved": {"workload": "work"},
+                       "agent": {"workload": "work", "sticky": "run"}},
             "serve": {"limits": limits},
         }  # fmt: skip
         with contextlib.ExitStack() as stack:
@@ -130,3 +131,41 @@ def test_keys_and_routes_are_common(tmp_path: Path) -> None:
         until(lambda: ask(other, "moved", key=one.key).target == "new")
         command(other.folder, "route", "abort", "moved", environ=environ)
         until(lambda: ask(one, "moved", key=one.key).target == "old")
+
+
+@pytest.mark.needs("postgresql")
+def test_a_run_goes_on_at_another_machine(tmp_path: Path) -> None:
+    with postgresql() as environ, machines(tmp_path, environ) as (one, other):
+        until(lambda: ask(other, "moved", key=one.key).status == 200)
+        route = Route(
+            name="agent",
+            policy=Policy(kind="switch", incumbent="old", candidate="new"),
+            targets={"old": "old", "new": "new"},
+            valid_until=datetime.now(UTC) + timedelta(days=1),
+            verdict_id="v",
+        )
+        with _environment(environ), Project.open(one.folder / "crossgrade.yaml") as project:
+            project.store.publish_route(RouteTable(version=1, routes=(route,)), None)
+        later = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+        def turn(machine: Served, run: str, **fields: Any) -> str:
+            path = f"/run/{run}/v1/chat/completions"
+            return ask(machine, "agent", key=one.key, path=path, **fields).target
+
+        def new_runs_get(model: str) -> None:
+            for machine in (one, other):
+                until(lambda machine=machine: turn(machine, uuid4().hex) == model)
+
+        new_runs_get("new")
+        assert [turn(one, "r"), turn(other, "r", messages=later), turn(other, "s")] == ["new"] * 3
+        command(other.folder, "route", "abort", "agent", environ=environ)
+        new_runs_get("old")
+        assert turn(other, "r", messages=later) == "old"
+        with _environment(environ), Project.open(one.folder / "crossgrade.yaml") as project:
+            table = project.store.routes.current()
+            assert table is not None
+            digest = route_table_digest(table)
+            project.store.publish_route(table.replacing(route, previous=digest), digest)
+        new_runs_get("new")
+        assert [turn(each, "r", messages=later) for each in (one, other)] == ["old"] * 2
+        assert turn(one, "s", messages=later) == "new"

@@ -127,7 +127,7 @@ COMMANDS = (
     Entry("route", "Serve", "Show, apply, promote, abort and export routes."),
     Entry("keys", "Serve", "Make, list, rotate and revoke the gateway's keys."),
     Entry("access", "Serve", "Test access rules; suspend and restore callers."),
-    Entry("records", "Serve", "Export the gateway's request records to Parquet or ClickHouse."),
+    Entry("records", "Serve", "Export the gateway's request records, or show those of a run."),
     Entry("watch", "Serve", "Check live pairs against certificates; step routes back on alarm."),
     Entry("safety", "Trust", "Measure how often models do what they should not."),
     Entry("audit", "Trust", "Verify, prove and export the ledger of decisions and requests."),

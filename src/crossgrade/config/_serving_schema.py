@@ -61,7 +61,9 @@ class RouteSection(Section):
         "certifies nothing.",
     )
     sticky: StickyUnit = Field(
-        default="conversation", description="The unit that never changes model in the middle of a canary."
+        default="conversation",
+        description="The unit that never changes model in the middle of a canary. A `run` of an agent keeps "
+        "the model that its first request got, until the route steps down.",
     )
     tiers: Annotated[list[Name], Field(max_length=64)] = Field(
         default=[], description="Tiers that may use the route. Empty allows all."

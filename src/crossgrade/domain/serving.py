@@ -9,7 +9,7 @@ REDIS_URL_ENV = "CROSSGRADE_REDIS_URL"
 
 LimitScope = Literal["key", "team", "route"]
 LimitUnit = Literal["usd", "tokens", "requests", "parallel"]
-StickyUnit = Literal["none", "user", "conversation", "key"]
+StickyUnit = Literal["none", "user", "conversation", "key", "run"]
 LedgerMode = Literal["off", "queue", "require"]
 """Whether requests are entered into the ledger: never, without waiting for it, or before they are sent."""
 
@@ -66,8 +66,8 @@ class RouteSpec:
     under which clients may ask for it, besides its own. `fallbacks` are offers tried, in order, when the
     picked one fails before its first byte; the incumbent is always the last. `successor` is the offer that
     takes the incumbent's place from the day on which that ends (None: nobody does); no certificate stands
-    behind it. `sticky` is what a canary and a
-    conversation stay with. `tiers` and `teams` may use the route (empty: all). `canary_steps` are the rising
+    behind it. `sticky` is the unit of traffic that a canary keeps together; a "run" also keeps the model that
+    its first request got. `tiers` and `teams` may use the route (empty: all). `canary_steps` are the rising
     shares of `route promote`. An offer is not asked with more than its `max_body_bytes`. `outcome` names the
     feedback that says how an answer turned out. `unsupported` says what becomes of parameters that another
     API does not have: "refuse" sends the request to a model of the client's own API, "drop" leaves them out.

@@ -17,6 +17,7 @@ from crossgrade.gateway._limits import WAIT_S, Limits
 from crossgrade.gateway._messages import (
     Ack,
     Ask,
+    BeginRun,
     Collect,
     Collected,
     Deny,
@@ -30,6 +31,7 @@ from crossgrade.gateway._messages import (
     Inscribe,
     Keep,
     LeaseId,
+    MixRun,
     Outcome,
     Recall,
     Remember,
@@ -120,6 +122,7 @@ class BrokerLink(asyncio.Protocol):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._transport: asyncio.Transport | None = None
         self._ready = False
+        self._lost_at = time.monotonic()
         self._closing = False
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -136,6 +139,7 @@ class BrokerLink(asyncio.Protocol):
         self._asked = _Waiting()
         self._entries = _Waiting()
         self._written = asyncio.Event()
+        self.on_mixed: Callable[[MixRun], None] = lambda _: None
         self._handlers: dict[type, Callable[[Any], None]] = {
             Welcome: self._welcome,
             Ack: self._wrote,
@@ -144,6 +148,7 @@ class BrokerLink(asyncio.Protocol):
             Recall: self._recall,
             Collect: self._collect,
             Done: self._done,
+            MixRun: self._mixed,
         }
 
     def start(self) -> None:
@@ -158,6 +163,11 @@ class BrokerLink(asyncio.Protocol):
     def connected(self) -> bool:
         """Whether the broker is connected."""
         return self._ready
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the broker has not been connected for so long that it is not worth waiting for."""
+        return not self._ready and time.monotonic() - self._lost_at > WAIT_S
 
     def record(self, record: RequestRecord) -> None:
         """Take a request record; it is written within a fraction of a second."""
@@ -252,6 +262,14 @@ class BrokerLink(asyncio.Protocol):
         self._request(number, message(number), on_done)
         self._loop.call_later(WAIT_S, self._asked.answer, number, None)
 
+    def tell_run(self, message: Callable[[int], BeginRun | MixRun], on_done: OnDone) -> None:
+        """Hand over what is asked or told of a run; `message` makes it with its number.
+
+        `on_done` receives the answer, however late it comes, or None if there is no room for the message.
+        """
+        number = self._next()
+        self._request(number, message(number), on_done)
+
     def inscribe(self, message: Callable[[int], Inscribe], on_done: OnDone) -> bool:
         """Hand over an entry for the ledger; `message` makes it with its number.
 
@@ -313,6 +331,7 @@ class BrokerLink(asyncio.Protocol):
         """Start to look for a new broker."""
         self._transport = None
         self._ready = False
+        self._lost_at = time.monotonic()
         self._written.set()
         if not self._closing and self._loop is not None:
             self._connecting = self._loop.create_task(self._connect())
@@ -356,6 +375,9 @@ class BrokerLink(asyncio.Protocol):
         self._asked.answer(message.number, message)
         self._entries.answer(message.number, message)
         self._written.set()
+
+    def _mixed(self, message: MixRun) -> None:
+        self.on_mixed(message)
 
     # Sending.
 

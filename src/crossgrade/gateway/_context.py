@@ -15,7 +15,9 @@ from crossgrade.gateway._leases import LimitRefusal
 from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._metrics import Metrics
-from crossgrade.gateway._routes import Permit, ServedRoute, ServedRoutes
+from crossgrade.gateway._route_set import ServedRoutes
+from crossgrade.gateway._routes import Permit, ServedRoute
+from crossgrade.gateway._runs import KnownRuns
 from crossgrade.gateway._shadow import Shadows
 from crossgrade.gateway._targets import TargetState
 from crossgrade.identity import AccessRules, Dossiers, Principal, check_route
@@ -68,6 +70,7 @@ class WorkerContext:
         self.unpriced = unpriced
         self.earlier = earlier
         self.inscriber = inscriber
+        self.runs = KnownRuns(loop, broker)
         self.is_ready = False
 
     def permit(self, principal: Principal, route: ServedRoute) -> Permit:

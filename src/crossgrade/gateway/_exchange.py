@@ -35,6 +35,7 @@ from crossgrade.gateway._problems import (
     unknown_model,
 )
 from crossgrade.gateway._routes import Permit, ServedRoute
+from crossgrade.gateway._runs import RunRoute
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._settle import (
     NO_HEADERS,
@@ -96,17 +97,16 @@ class Exchange(RequestState):
         """Find the route, reserve from the limits, and send the request."""
         self.payload = payload
         context = self._context
-        route = context.routes.find(path_route, payload.fields.model)
+        route = context.routes.find_plain(path_route, payload.fields.model)
         if route is None:
-            self.refuse(unknown_model(path_route, payload.fields.model))
-            return
+            route = self._find_run(path_route, payload)
+            if route is None:
+                return
         self.route = route
         permit = route.permits.get(self.principal.id)
         if permit is None or permit.principal is not self.principal:
-            try:
-                permit = context.permit(self.principal, route)
-            except AccessError as error:
-                self._deny(access_problem(error))
+            permit = self._new_permit(route)
+            if permit is None:
                 return
         self.permit = permit
         payload.drops = route.spec.unsupported == "drop"
@@ -126,6 +126,28 @@ class Exchange(RequestState):
             self._attempt()
         else:
             self._enter(permit, route)
+
+    def _new_permit(self, route: ServedRoute) -> Permit | None:
+        """Return a permit for the caller on the route; None if the request is refused."""
+        try:
+            return self._context.permit(self.principal, route)
+        except AccessError as error:
+            self._deny(access_problem(error))
+            return None
+
+    def _find_run(self, path_route: str | None, payload: Payload) -> RunRoute | None:
+        """Return the route that keeps runs together which is asked for; None if refused or waiting."""
+        routes, runs, model = self._context.routes, self._context.runs, payload.fields.model
+        route = routes.find(path_route, model)
+        if not isinstance(route, RunRoute):
+            self.refuse(unknown_model(path_route, model))
+            return None
+        self.route = route
+        if runs.knows(self, route, routes.version):
+            return route
+        if self._new_permit(route) is not None:
+            runs.ask(self, route, routes.version, payload, partial(self.begin, payload, path_route))
+        return None
 
     def _deny(self, problem: Problem) -> None:
         """Refuse a caller who may not use the route or any of its models, and enter that."""

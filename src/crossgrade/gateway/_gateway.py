@@ -12,7 +12,7 @@ from crossgrade.gateway._large import MOST_SPOOLED_BYTES, LargePayload, Spool
 from crossgrade.gateway._messages import RequestRecord
 from crossgrade.gateway._pages import Pages
 from crossgrade.gateway._payload import ParsedPayload, read_payload
-from crossgrade.gateway._problems import Problem, access_problem
+from crossgrade.gateway._problems import INTERNAL_ERROR, Problem, access_problem
 from crossgrade.gateway._server import ClientConnection
 from crossgrade.gateway._who import LOCAL, Callers
 from crossgrade.gateway.settings import GatewaySettings
@@ -54,8 +54,7 @@ class Gateway:
     def _failed(self, client: ClientConnection, error: Exception) -> None:
         context = {"message": "a request could not be handled", "exception": error}
         self.context.loop.call_exception_handler(context)
-        message = "The gateway failed: its log says why."
-        client.refuse(Problem(status=500, message=message, code="internal_error"))
+        client.refuse(INTERNAL_ERROR)
 
     def _handle(self, client: ClientConnection, request: Request) -> None:
         place = locate(request.target)

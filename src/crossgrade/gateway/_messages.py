@@ -7,6 +7,7 @@ unchanged. Amounts of limits are integers: dollars count in billionths, so that 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +31,8 @@ Reason = Literal[
     "too_long",
     "not_plain",
     "not_carried",
+    "run",
+    "run_unknown",
     "region",
     "terms",
     "direct",
@@ -50,7 +53,8 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     is that of all which were answered, and target, model and tokens are those of the last. `added_ms` is the
     time that the gateway itself took. `response_id` is the `id` in the answer's body. `side`, `verdict_id`
     and `probability` (with which `side` was picked) tie feedback to a certificate. `shadow` marks the copy
-    that a shadow sent, which is part of no `run`: the run of an agent that the request named.
+    that a shadow sent, which is part of no `run`: the run of an agent that the request named. `mixed` says
+    that more than one model may have answered this run by then.
     """
 
     id: str
@@ -88,6 +92,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     side: Literal["incumbent", "candidate"] | None = None
     probability: float | None = None
     run: str | None = None
+    mixed: bool = False
     prompt: str | None = None
 
 
@@ -116,8 +121,9 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `request` is the body as the client sent it to `endpoint` (`/v1/chat/completions`). With `store_text`
     false only measurements are stored, without texts. `conversation` is a digest of the client's name for it,
-    on a growing route of what is drawn together. `score` is the router's. `missed` is the code of the reason
-    why a drawn request has no two answers; it has no texts then.
+    on a growing route of what is drawn together. `run` is the id of a run as `run_digest` makes it, `score`
+    the router's. `missed` is the code of the reason why a drawn request has no two answers; it has no texts
+    then.
     """
 
     route: str
@@ -134,6 +140,7 @@ class ShadowPair(msgspec.Struct, kw_only=True, omit_defaults=True):
     conversation: str | None = None
     score: float | None = None
     missed: str | None = None
+    run: str | None = None
     store_text: bool = True
 
 
@@ -326,6 +333,63 @@ class Inscribe(msgspec.Struct, tag="inscribe", omit_defaults=True):
     is_awaited: bool = False
 
 
+class FirstPick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was picked for the first request of a run, and stays picked for the others.
+
+    `offer` answers the run, and is the candidate's if it was `moved`. The reason, the probability and the
+    certificate are those of that request, and so are the facts that a policy picks by.
+    """
+
+    offer: str
+    moved: bool = False
+    reason: Reason = "run_unknown"
+    probability: float = 1.0
+    verdict_id: str | None = None
+    segment: str | None = None
+    modality: str | None = None
+    score: float | None = None
+
+
+class KnownRun(msgspec.Struct, omit_defaults=True):
+    """A run of an agent.
+
+    `is_mixed` says that more than one model may have answered it, `is_down` that it began with the candidate
+    and is the incumbent's since.
+    """
+
+    id: str
+    first: FirstPick
+    is_mixed: bool = False
+    is_down: bool = False
+
+
+def run_digest(route: str, key: str, run: str) -> str:
+    """Return the id of a caller's run on a route, as the broker and the store know it."""
+    return blake2b("\0".join((route, key, run)).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+class BeginRun(msgspec.Struct, tag="begin_run"):
+    """Ask how a run on a route began. If the broker does not know it, it remembers it as it is given here.
+
+    Answered by `Done` with a `KnownRun`.
+    """
+
+    number: int
+    route: str
+    run: KnownRun
+
+
+class MixRun(msgspec.Struct, tag="mix_run", omit_defaults=True):
+    """Remember that a run is mixed, or also that it stepped down; answered by `Done`.
+
+    The broker sends it on to all workers.
+    """
+
+    number: int
+    id: str
+    is_down: bool = False
+
+
 class Survey(msgspec.Struct, tag="survey"):
     """Ask for the state of workers and limits; answered by `Done` with JSON."""
 
@@ -408,8 +472,10 @@ FromWorker: TypeAlias = (
     | Remember
     | Find
     | Inscribe
+    | BeginRun
+    | MixRun
 )
-FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done
+FromBroker: TypeAlias = Welcome | Ack | Grant | Deny | Recall | Collect | Done | MixRun
 
 
 _LONGEST_BYTES = 107

@@ -42,6 +42,9 @@ def bad_request(message: str, code: str = "invalid_request") -> Problem:
     return Problem(status=400, message=message, code=code)
 
 
+INTERNAL_ERROR = Problem(status=500, message="The gateway failed: its log says why.", code="internal_error")
+
+
 def limit_problem(refusal: LimitRefusal) -> Problem:
     """Return the problem of a request that a budget or rate refuses."""
     status = 503 if refusal.kind == "limits_unavailable" else 429

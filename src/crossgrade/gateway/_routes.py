@@ -1,22 +1,20 @@
 """Routes as they are served now, the facts by which a policy picks, and the targets of a request."""
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from crossgrade.domain import LedgerMode, RouteSpec, StickyUnit
-from crossgrade.errors import ConfigError
+from crossgrade.domain import RouteSpec, StickyUnit
 from crossgrade.gateway._gates import RouteGate
 from crossgrade.gateway._head import Request
 from crossgrade.gateway._leases import OF_OUTPUT, Counter
-from crossgrade.gateway._messages import Reason, RequestRecord
+from crossgrade.gateway._messages import KnownRun, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._targets import RetryBudget, TargetState
-from crossgrade.identity import AccessRules, DossierMark, Dossiers, ModelEvidence, Principal, evidence_of
-from crossgrade.routing import RequestFacts, Route, RouteTable, by_weight, route_table_digest, succeeded
+from crossgrade.identity import AccessRules, Dossiers, ModelEvidence, Principal, evidence_of
+from crossgrade.routing import RequestFacts, Route, by_weight, succeeded
 
 
 class Permit:
@@ -65,7 +63,9 @@ class Permit:
 
 Side = Literal["incumbent", "candidate"]
 
-_NEVER_MOVED = frozenset({"too_long", "not_plain", "not_carried", "region", "terms", "expired", "direct"})
+_NEVER_MOVED = frozenset(
+    {"too_long", "not_plain", "not_carried", "region", "terms", "expired", "direct", "run_unknown"}
+)
 
 
 Group: TypeAlias = tuple[TargetState, ...]
@@ -143,8 +143,46 @@ class Size:
             self._count = self._largest = 0
 
 
-_NO_RULES = AccessRules(())
-_NO_DOSSIERS = Dossiers()
+class RunHere:
+    """A run as one worker has known it since the route table of this `version`; see `KnownRun`."""
+
+    __slots__ = ("_tell", "first", "id", "is_down", "is_mixed", "version")
+
+    def __init__(self, known: KnownRun, version: int, tell: Callable[["RunHere"], None]) -> None:
+        self.id = known.id
+        self.first = known.first
+        self.is_mixed = known.is_mixed
+        self.is_down = known.is_down
+        self.version = version
+        self._tell = tell
+
+    def mix(self) -> None:
+        """Remember, and let the broker remember, that more than one model may have answered the run."""
+        if not self.is_mixed:
+            self.is_mixed = True
+            self._tell(self)
+
+    def step_down(self) -> None:
+        """Remember, and let the broker remember, that the incumbent answers the run from now on."""
+        self.is_mixed = self.is_down = True
+        self._tell(self)
+
+
+class Asking(Protocol):
+    """What a route reads of a request to pick for it, and notes."""
+
+    principal: Principal
+    request: Request
+    segment: str | None
+    score: float | None
+    known_run: RunHere | None
+
+    def unit_on(self, route: "ServedRoute", payload: Payload) -> str:
+        """Return the unit of traffic that the request belongs to."""
+
+
+NO_RULES = AccessRules(())
+NO_DOSSIERS = Dossiers()
 
 
 class ServedRoute:
@@ -195,8 +233,8 @@ class ServedRoute:
         *,
         is_direct: bool = False,
         ended: Collection[str] = (),
-        rules: AccessRules = _NO_RULES,
-        dossiers: Dossiers = _NO_DOSSIERS,
+        rules: AccessRules = NO_RULES,
+        dossiers: Dossiers = NO_DOSSIERS,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -280,11 +318,27 @@ class ServedRoute:
             plain=payload.plain if asks_plain else None,
             score=None if router is None else router.score(payload.opening_text(), segment),
         )
-        candidate = self.candidate
+        return self.as_carried(facts, payload)
+
+    def as_carried(self, facts: RequestFacts, payload: Payload) -> RequestFacts:
+        """Return the facts of a request with whether the candidate's API can carry it, if that matters."""
+        table_route, candidate = self.table_route, self.candidate
         if table_route is None or candidate is None:
             return facts
         stays = table_route.policy.pick(facts) == table_route.policy.incumbent
         return facts if stays or payload.carried(candidate) else replace(facts, carried=False)
+
+    def pick_for(self, asked: Asking, payload: Payload, wall: Callable[[], float]) -> Choice:
+        """Pick the targets of a request by its facts, and note its segment and score.
+
+        `wall` returns the time since 1970 in seconds.
+        """
+        facts = self.facts(asked.principal, segment_of(asked.principal, asked.request), payload)
+        asked.segment = self.part_of(facts)
+        if facts.score is not None:
+            asked.score = facts.score
+        unit = asked.unit_on(self, payload) if self.is_canary else ""
+        return self.choose(facts, datetime.fromtimestamp(wall(), UTC), unit)
 
     def part_of(self, facts: RequestFacts) -> str | None:
         """Return the part of the certificate that a request belongs to, as `watch` tests it.
@@ -374,169 +428,10 @@ class ServedRoute:
         return self._choices[route.targets[model]].plain[0]
 
 
-class ServedRoutes:
-    """All routes at one moment, by the names under which clients ask for them.
-
-    They go on with the retries and sizes of the routes `before`. `ends_at` has by offer the moment at which
-    it ends, `at` is the moment now, both in seconds since 1970. From `until` on, the next of them has ended
-    and other routes hold (`later`). `rules` are the access rules of gated routes, which may ask for
-    `dossiers`.
-    """
-
-    def __init__(
-        self,
-        specs: Iterable[RouteSpec],
-        targets: Mapping[str, TargetState],
-        table: RouteTable | None = None,
-        before: "ServedRoutes | None" = None,
-        *,
-        ends_at: Mapping[str, float],
-        at: float,
-        rules: AccessRules = _NO_RULES,
-        dossiers: Dossiers = _NO_DOSSIERS,
-    ) -> None:
-        self._table, self._specs, self._targets, self._ends_at = table, tuple(specs), targets, ends_at
-        self._rules = rules
-        self._dossiers = dossiers
-        ended = _ended(ends_at, at)
-        self.until = min((moment for moment in ends_at.values() if moment > at), default=math.inf)
-        self.version = 0 if table is None else table.version
-        self.digest = "" if table is None else route_table_digest(table)
-        short = self.digest.removeprefix("sha256:")[:12]
-        stamp = "" if table is None else f"{table.version}-{short}"
-        groups = {name: _group(state, targets) for name, state in targets.items()}
-        self.all = tuple(
-            ServedRoute(
-                spec,
-                None if table is None else table.route(spec.name),
-                groups,
-                stamp,
-                ended=ended,
-                rules=rules,
-                dossiers=dossiers,
-            )
-            for spec in self._specs
-        )
-        self.by_name = {route.name: route for route in self.all}
-        self._by_model = {name: _direct(name, groups) for name in targets}
-        in_turn = sorted(self.all, key=lambda route: route.gate is not None)
-        self._uses = {
-            name: tuple(route for route in in_turn if route.uses(state)) for name, state in targets.items()
-        }
-        gated = tuple(route for route in self.all if route.gate is not None)
-        self._has_gate_inscribed = any(route.ledger != "off" for route in gated)
-        for name, route in self._by_model.items():
-            # Access rules decide on a model that no route uses, too, so it is entered as gated routes are.
-            like = self._uses[name] or gated
-            route.ledger = max((each.ledger for each in like), key=_STRICTNESS.index, default="off")
-            if gated and not self._uses[name]:
-                route.gate = RouteGate(rules)
-        self.direct = frozenset(self._by_model.values())
-        self._by_model |= {model: route for route in self.all for model in route.spec.models}
-        self._by_model |= self.by_name
-        for name, route in self._by_model.items():
-            earlier = None if before is None else before.find(None, name)
-            if earlier is not None:
-                route.retries, route.sizes = earlier.retries, earlier.sizes
-
-    def is_gate_inscribed(self, path_route: str | None) -> bool:
-        """Return whether a request may be for a gated route with entries in the ledger, by its path alone."""
-        if path_route is None:
-            return self._has_gate_inscribed  # strangers can send many, so no route is looked at
-        route = self.find(path_route, None)
-        return route is not None and route.gate is not None and route.ledger != "off"
-
-    def later(self, at: float) -> "ServedRoutes":
-        """Return the same routes as they are from a later moment on, when more offers may have ended."""
-        return self._next(self._table, at)
-
-    def under(self, table: RouteTable, at: float) -> "ServedRoutes":
-        """Return the same routes under another route table, as they are from a later moment on.
-
-        Raises ConfigError as `check_offers` does.
-        """
-        check_offers(table, self._specs, self._targets, _ended(self._ends_at, at))
-        return self._next(table, at)
-
-    def with_dossiers(self, marks: Iterable[DossierMark], at: float) -> "ServedRoutes":
-        """Return the same routes with other dossiers, as they are from a later moment on."""
-        return self._next(self._table, at, self._dossiers.replaced(marks))
-
-    def _next(self, table: RouteTable | None, at: float, dossiers: Dossiers | None = None) -> "ServedRoutes":
-        return ServedRoutes(
-            self._specs,
-            self._targets,
-            table,
-            self,
-            ends_at=self._ends_at,
-            at=at,
-            rules=self._rules,
-            dossiers=dossiers or self._dossiers,
-        )
-
-    def find(self, path_route: str | None, model: str | None) -> ServedRoute | None:
-        """Return the route that the path names, else the one that the model names; None if there is none."""
-        if path_route is not None:
-            return self.by_name.get(path_route)
-        return None if model is None else self._by_model.get(model)
-
-    def around(self, route: ServedRoute) -> tuple[ServedRoute, ...]:
-        """Return the routes that use the target of a direct route, gated ones last.
-
-        There are none for a configured route.
-        """
-        return self._uses[route.name] if route in self.direct else ()
-
-    def names(self) -> list[str]:
-        """Return every name that a request can ask for."""
-        return sorted(self._by_model)
-
-
-_STRICTNESS: Sequence[LedgerMode] = ("off", "queue", "require")
-
-
-def _ended(ends_at: Mapping[str, float], at: float) -> frozenset[str]:
-    """Return the offers that have ended at a moment."""
-    return frozenset(name for name, moment in ends_at.items() if moment <= at)
-
-
-def _group(state: TargetState, targets: Mapping[str, TargetState]) -> Group:
-    """Return a target and its replicas; a replica that is asked for by its own name is alone."""
-    others = (each for each in targets.values() if each.offer == state.name and each is not state)
-    return (state, *others)
-
-
 def _heir(spec: RouteSpec, groups: Mapping[str, Group], ended: Collection[str]) -> str | None:
     """Return the offer in whose place an incumbent was that has ended; None if all of them have ended."""
     named = (spec.incumbent, spec.successor)
     return next((name for name in named if name in groups and name not in ended), None)
-
-
-def _direct(name: str, groups: Mapping[str, Group]) -> ServedRoute:
-    """Return the route of requests that ask for a target by its name: no policy, no fallback."""
-    return ServedRoute(RouteSpec(name=name, incumbent=name), None, groups, "", is_direct=True)
-
-
-def check_offers(
-    table: RouteTable,
-    specs: Iterable[RouteSpec],
-    targets: Mapping[str, TargetState],
-    ended: Collection[str] = (),
-) -> None:
-    """Raise ConfigError if the table sends a configured route to an offer that is not configured.
-
-    An incumbent that has `ended` gets no requests and may be missing.
-    """
-    names = {spec.name for spec in specs}
-    for route in table.routes:
-        for model, offer in route.targets.items() if route.name in names else ():
-            is_gone = model == route.policy.incumbent and offer in ended
-            if offer not in targets and not is_gone:
-                raise ConfigError(
-                    f"route `{route.name}` of the table goes to offer `{offer}`, which is not configured",
-                    code="route-offer-missing",
-                    hint="restart `crossgrade serve`, which reads the configuration again",
-                )
 
 
 _LONGEST_FACT = 200

@@ -16,7 +16,7 @@ from crossgrade.gateway._limits import Limits
 from crossgrade.gateway._messages import NANO, CostOrigin, Reason, RequestRecord
 from crossgrade.gateway._payload import Payload
 from crossgrade.gateway._problems import Problem, access_problem, provider_problem, unpriced_model
-from crossgrade.gateway._routes import Choice, Permit, ServedRoute, Size, segment_of, unit_of
+from crossgrade.gateway._routes import Choice, Permit, RunHere, ServedRoute, Size, unit_of
 from crossgrade.gateway._targets import Attempts, TargetState
 from crossgrade.identity import PROGRAMME_HEADER, Principal
 from crossgrade.pricing import Prices, Tokens
@@ -97,7 +97,7 @@ class RequestState:
     happened). `added_s` is the time that the gateway itself took. `score` is that of the route's router.
     `wasted` is the charge of earlier attempts whose answers could not be used. `headers` are those of the
     provider's answer. `admission` is what the access rules of a gated route said, and None on any other.
-    `done` says that it has ended.
+    `known_run` is the run of an agent, on a route that keeps runs together. `done` says that it has ended.
     """
 
     # Defaults on the class: most of a request's life does not touch most of them.
@@ -120,6 +120,7 @@ class RequestState:
     wasted: Charge | None = None
     headers: Mapping[bytes, bytes] = NO_HEADERS
     admission: Admission | None = None
+    known_run: RunHere | None = None
     first_at = sent_at = added_s = 0.0
     done = False
 
@@ -132,16 +133,10 @@ class RequestState:
         """
         choice = route.fixed
         if choice is None:
-            self.segment = segment_of(self.principal, self.request)
-            facts = route.facts(self.principal, self.segment, payload)
-            self.segment = route.part_of(facts)
-            if facts.score is not None:
-                self.score = facts.score
-            unit = self._unit(route, payload) if route.is_canary else ""
-            choice = route.choose(facts, datetime.fromtimestamp(wall(), UTC), unit)
+            choice = route.pick_for(self, payload, wall)
         self.choice = choice
         self.reason = choice.reason
-        return choice.targets if choice.order is None else choice.order.drawn(self._unit(route, payload))
+        return choice.targets if choice.order is None else choice.order.drawn(self.unit_on(route, payload))
 
     def admit(
         self, gate: RouteGate, targets: tuple[TargetState, ...], now: float
@@ -161,8 +156,31 @@ class RequestState:
             self.reason = "access"
         return allowed
 
-    def _unit(self, route: ServedRoute, payload: Payload) -> str:
+    def unit_on(self, route: ServedRoute, payload: Payload) -> str:
+        """Return the unit of traffic that the request belongs to, which a canary keeps together."""
+        if self.known_run is not None:
+            return self.known_run.id
         return unit_of(route.spec.sticky, self.principal, self.request, payload, self.id)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether more than one model, or more than one certificate, may stand behind the request's run.
+
+        The model that answers this request counts. Of a run on a route that does not keep runs together, only
+        this request is known.
+        """
+        known, target, route = self.known_run, self.target, self.route
+        if known is None or target is None or route is None:
+            return self.reason == "fallback"
+        first = known.first
+        return known.is_mixed or (target.offer, route.verdict_id) != (first.offer, first.verdict_id)
+
+    def note_mix(self) -> bool:
+        """Return whether the run is mixed, and have that remembered."""
+        is_mixed = self.is_mixed
+        if is_mixed and self.known_run is not None:
+            self.known_run.mix()
+        return is_mixed
 
     def whole_charge(self, charge: Charge) -> Charge:
         """Return the charge of all attempts, of which the last has this one."""
@@ -263,6 +281,8 @@ def _alike(request: RequestState, record: RequestRecord, attempts: int) -> Reque
         record.attempts = attempts
         record.target = target.name
         record.model = target.target.model
+        if record.run is not None:
+            record.mixed = request.note_mix()
     return record
 
 

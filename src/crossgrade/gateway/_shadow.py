@@ -69,7 +69,7 @@ class Shadows:
         unwanted = _unwanted(asked, shadow)
         if unwanted is not None:
             self.skip(route.name, unwanted)
-        elif choice.reason in {"too_long", "not_plain", "not_carried"}:
+        elif choice.reason in {"too_long", "not_plain", "not_carried", "run_unknown"}:
             self.skip(route.name, choice.reason)  # the certificate does not cover these
         elif route.other(choice) is not None:
             named = conversation_of(asked.request, payload)
@@ -195,6 +195,8 @@ def _unwanted(asked: RequestState, shadow: Shadow) -> Missed | None:
         return "opt_out"
     if shadow.tiers and asked.principal.tier not in shadow.tiers:
         return "tier"
+    if asked.is_mixed:
+        return "mixed_run"
     return None if _may_copy(asked) else "access"
 
 

@@ -12,7 +12,7 @@ ANSWER_BYTES = 1 << 20
 
 Missed = Literal[
     "too_large", "opt_out", "tier", "access", "failed", "region", "terms", "parallel", "unavailable",
-    "forbidden_field", "unpriced", "budget", "not_kept", "stopped",
+    "forbidden_field", "unpriced", "budget", "not_kept", "stopped", "mixed_run",
 ]  # fmt: skip
 """Why a sampled request has no two answers; on a growing route it is recorded with this reason."""
 
@@ -41,11 +41,12 @@ class KeptAnswer:
 class Copy(KeptAnswer):
     """What is kept of a sampled request, with the bytes of its answer.
 
-    `path` is where the client sent it, `conversation` a digest of the conversation, `score` the router's. If
-    `missed` is not None, the other model will not be asked.
+    `path` is where the client sent it, `conversation` a digest of the conversation, `run` the id of its run
+    on a route that keeps runs together, `score` the router's. If `missed` is not None, the other model will
+    not be asked.
     """
 
-    __slots__ = ("choice", "conversation", "missed", "path", "payload", "route", "score")
+    __slots__ = ("choice", "conversation", "missed", "path", "payload", "route", "run", "score")
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Copy(KeptAnswer):
         self.payload = payload
         self.path = f"/v1{asked.endpoint.path}"
         self.score = asked.score
+        self.run = None if asked.known_run is None else asked.known_run.id
         self.conversation = conversation
         self.missed: Missed | None = missed
 
@@ -100,5 +102,6 @@ def pair_of(
         conversation=copy.conversation,
         score=copy.score,
         missed=missed,
+        run=copy.run,
         store_text=shadow.store_text,
     )

@@ -90,6 +90,18 @@ class Route:
             model = policy.incumbent
         return self.targets[model]
 
+    def keeps(self, facts: RequestFacts, *, now: datetime) -> bool:
+        """Return whether the candidate still answers at `now` a unit of traffic that began with it.
+
+        A share takes nothing back unless it is 0: the share is of units that begin.
+        """
+        return (
+            self.share > 0
+            and not self.is_held
+            and (self.valid_until is None or now < self.valid_until)
+            and self.policy.pick(facts) != self.policy.incumbent
+        )
+
     @property
     def certified(self) -> frozenset[str]:
         """The offers of the models that the certificate covers, unless it has expired; none without one.

@@ -10,7 +10,7 @@ import msgspec
 from crossgrade.dialects import DIALECTS, SseReader
 from crossgrade.domain import ModelAnswer, ModelRequest
 from crossgrade.errors import AccessError, ProviderError
-from crossgrade.gateway import ADMIN, Outcome, RequestRecord, ShadowAnswer, ShadowPair
+from crossgrade.gateway import ADMIN, Outcome, RequestRecord, ShadowAnswer, ShadowPair, run_digest
 from crossgrade.store import Feedback, Pair, PairAnswer
 from crossgrade.workloads import redact_body, redact_text
 
@@ -32,6 +32,7 @@ def stored_pair(identifier: str, pair: ShadowPair) -> Pair:
         conversation=pair.conversation,
         score=pair.score,
         missed=pair.missed,
+        run=pair.run,
         at=datetime.fromtimestamp(pair.at, UTC),
     )
 
@@ -50,6 +51,7 @@ def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None
         raise AccessError("the response is another caller's", reason="feedback_denied", status=403)
     if record is None:
         return Feedback(response_id="", name=outcome.name, value=outcome.value, at=at)
+    counts = not record.mixed  # of a run that several models answered, no side is known
     return Feedback(
         response_id=record.response_id or outcome.response_id,
         name=outcome.name,
@@ -57,8 +59,9 @@ def stored_feedback(outcome: Outcome, find: Callable[[str], RequestRecord | None
         route=record.route or None,
         verdict_id=record.verdict_id,
         segment=record.segment,
-        side=record.side,
-        probability=record.probability,
+        side=record.side if counts else None,
+        probability=record.probability if counts else None,
+        run=None if record.run is None else run_digest(record.route, record.key, record.run),
         at=at,
     )
 

@@ -1,8 +1,9 @@
 """The broker: `python -m crossgrade.serve.broker SETTINGS`, one process beside the workers.
 
 It lends limits to workers and writes the request log. Every few seconds it commits spends, together with how
-far the log is counted. It brings shadow pairs, feedback and entries of the ledger into the store. Workers can
-do without it for a while. Restarted after a `kill -9`, it counts what it had written.
+far the log is counted. It brings shadow pairs, feedback and entries of the ledger into the store, and
+remembers there how runs of agents began. Workers can do without it for a while. Restarted after a `kill -9`,
+it counts what it had written.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -30,6 +31,7 @@ from crossgrade.gateway import (
     UNKNOWN_RESPONSE,
     Ack,
     Ask,
+    BeginRun,
     Collect,
     Collected,
     Deny,
@@ -44,6 +46,7 @@ from crossgrade.gateway import (
     Inscribe,
     Keep,
     LeaseId,
+    MixRun,
     Recall,
     Remember,
     Report,
@@ -62,8 +65,12 @@ from crossgrade.serve._following import follow_store
 from crossgrade.serve._kept import KeptResponses
 from crossgrade.serve._ledger import LedgerWriter, StoredLedger
 from crossgrade.serve._records import RecordFiles, Settled
+from crossgrade.serve._run_memory import RunMemory
 from crossgrade.serve._state_files import KeySetFetcher, restore_keys
 from crossgrade.telemetry import Meter, log_line
+
+if TYPE_CHECKING:
+    from crossgrade.store import ServedRuns
 
 GRACE_S = 1.0
 """How long a new broker waits for workers to report what they hold before it lends anything."""
@@ -109,6 +116,9 @@ class Broker:
         self._meter = Meter()
         self._ledger = LedgerWriter(
             StoredLedger(url, Path(settings.state)), meter=self._meter, warn=partial(self._warn, "ledger")
+        )
+        self._runs = RunMemory(
+            self._open_runs, meter=self._meter, warn=partial(self._warn, "runs"), tell=self._send_to_all
         )
         self._writers: dict[int, _Writer] = {}
         self._pids: dict[int, int] = {}
@@ -160,12 +170,18 @@ class Broker:
         for writer in list(self._writers.values()):
             writer.close()
         await self._ledger.close()
+        await self._runs.close()
         if self._sent is not None:
             await self._commit(is_due=True)
         await self._commit(is_due=True)
         self._files.close()
         await self._in_thread(self._counting.close)
         self._archive.close()
+
+    def _open_runs(self) -> "ServedRuns":
+        from crossgrade.store import ServedRuns
+
+        return ServedRuns.open(self._url)
 
     async def _cosigned(self, state: Path) -> None:
         """Ask witnesses for cosignatures of the ledger from time to time."""
@@ -182,6 +198,10 @@ class Broker:
         """Send a message to a worker."""
         writer = self._writers.get(worker)
         if writer is not None:
+            _send(writer, message)
+
+    def _send_to_all(self, message: MixRun) -> None:
+        for writer in self._writers.values():
             _send(writer, message)
 
     def _fund(self, lease: LeaseId, cap: int, need: int) -> None:
@@ -217,6 +237,8 @@ class Broker:
                     self._collected(worker, message.number)
                 elif isinstance(message, Inscribe):
                     self._ledger.add(message, partial(_send, writer))
+                elif isinstance(message, BeginRun | MixRun):
+                    self._runs.take(message, partial(_send, writer))
                 else:
                     self._handle(worker, message, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -434,6 +456,8 @@ class Broker:
                 await self._settle(self._sent)
             if self._kept_responses is not None and self._ticks % TIDY_TICKS == 0:
                 self._kept_responses.forget()
+            if self._ticks % TIDY_TICKS == 0:
+                self._spawn(self._runs.tidy())
             if begun and self._ticks % TIDY_TICKS == 0:
                 self._unsure = True  # a call whose answer was lost can have come late
                 await self._in_thread(self._counting.tidy)

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from crossgrade.store._onboarding import OnboardingKind, OnboardingStep
     from crossgrade.store._published import write_private
     from crossgrade.store._routes import Routes, Step
+    from crossgrade.store._served_runs import ServedRun, ServedRuns
     from crossgrade.store._store import Store
     from crossgrade.store._verdicts import StoredVerdict
 
@@ -114,6 +115,8 @@ __all__ = [
     "RunTotals",
     "SealedAnswer",
     "SealedSample",
+    "ServedRun",
+    "ServedRuns",
     "Side",
     "Stamps",
     "Step",
@@ -147,6 +150,7 @@ _LATE = {
     "OnboardingStep": "_onboarding",
     **dict.fromkeys(("Budgets", "CountedPosition", "LimitWindow", "Loan"), "_budgets"),
     "Routes": "_routes",
+    **dict.fromkeys(("ServedRun", "ServedRuns"), "_served_runs"),
     "Step": "_routes",
     "Store": "_store",
     "StoredVerdict": "_verdicts",

@@ -15,6 +15,7 @@ from crossgrade.store._ledger import LedgerLog
 from crossgrade.store._ledger_events import decision, document_digest
 from crossgrade.store._live import Alarm, Feedback, WatchState
 from crossgrade.store._records import utc_now
+from crossgrade.store._served_runs import unmixed
 
 
 class FeedbackLog:
@@ -47,7 +48,7 @@ class FeedbackLog:
         """Return outcomes of a route under a certificate that are not audited yet, oldest first.
 
         Only the first outcome of each response is returned. Outcomes without a known model and probability
-        are left out.
+        are left out, and those of mixed runs.
         """
         f = t.feedback.c
         audited = and_(t.audits.c.source_id == f.response_id, t.audits.c.scorer_digest == scorer_digest)
@@ -55,7 +56,7 @@ class FeedbackLog:
             select(t.feedback)
             .join(t.audits, audited, isouter=True)
             .where(f.route == route, f.name == name, f.verdict_id == verdict_id)
-            .where(f.side.is_not(None), f.probability.is_not(None), t.audits.c.id.is_(None))
+            .where(f.side.is_not(None), f.probability.is_not(None), t.audits.c.id.is_(None), unmixed(f.run))
             .order_by(f.at, f.id)
             .limit(limit)
         )

@@ -47,8 +47,9 @@ class Pair:
     probability with which the request was picked for shadowing. `verdict_id` is the route's certificate at
     the time, the only one that the pair is evidence about. `conversation` identifies the conversation that
     the client named, None if it named none; on a growing route it identifies what was drawn together, and is
-    always there. `score` is that of the route's router. `missed` is the code of the reason why a request that
-    was drawn has no two answers (`request` and both answers are None then); otherwise it is None.
+    always there. `run` identifies the run of an agent, on a route that keeps runs together. `score` is the
+    router's. `missed` is the code of the reason why a request that was drawn has no two answers
+    (`request` and both answers are None then); otherwise it is None.
     """
 
     route: str
@@ -64,6 +65,7 @@ class Pair:
     conversation: str | None = None
     score: float | None = None
     missed: str | None = None
+    run: str | None = None
     id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=utc_now)
 
@@ -92,8 +94,8 @@ class Feedback:
     """A delayed outcome of one response: a `value` from 0 (worthless) to 1, under the user's own `name`.
 
     The other fields are the gateway's facts of the response, None if unknown: its route, certificate and
-    segment, the side that answered, and the `probability` with which that side was picked (a canary's share,
-    or 1 minus it).
+    segment, the side that answered, the `probability` with which that side was picked (a canary's share, or
+    1 minus it), and the `run` of an agent, as a pair has it.
     """
 
     response_id: str
@@ -104,6 +106,7 @@ class Feedback:
     segment: str | None = None
     side: Side | None = None
     probability: float | None = None
+    run: str | None = None
     id: str = field(default_factory=new_id)
     at: datetime = field(default_factory=utc_now)
 

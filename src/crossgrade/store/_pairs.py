@@ -15,9 +15,12 @@ from crossgrade.store import _tables as t
 from crossgrade.store._answers import answer_row, as_written, model_answer, money, money_text, storable
 from crossgrade.store._database import Database
 from crossgrade.store._live import Audit, Draw, Pair, PairAnswer, Side, WaitingPair
+from crossgrade.store._served_runs import unmixed
 
 _Row: TypeAlias = dict[str, object]
 _SIDES: tuple[Side, Side] = ("incumbent", "candidate")
+_MIXED_RUN = "mixed_run"
+"""Why a draw does not count although it may have two answers: more than one model answered its run."""
 
 
 class LivePairs:
@@ -46,12 +49,14 @@ class LivePairs:
     def newest(self, routes: Sequence[str], *, since: datetime, limit: int) -> list[Pair]:
         """Return pairs of some routes asked at or after `since`, newest first.
 
-        Left out are pairs whose text is gone or was not kept, and those that a router's score had a part in.
+        Left out are pairs whose text is gone or was not kept, those that a router's score had a part in, and
+        those of mixed runs.
         """
         p = t.pairs.c
         query = (
             select(p.id)
             .where(p.route.in_(routes), p.at >= _utc(since), p.request.is_not(None), p.score.is_(None))
+            .where(unmixed(p.run))
             .order_by(p.id.desc())
             .limit(limit)
         )
@@ -68,7 +73,7 @@ class LivePairs:
     ) -> list[Pair]:
         """Return pairs of a route that a scorer has not audited yet and that are `wanted`, oldest first.
 
-        Missed ones are left out.
+        Missed ones are left out, and those of mixed runs.
         """
         found = filter(wanted, self.waiting(route, scorer_digest, verdict_id=verdict_id))
         return self._read([each.id for each in islice(found, limit)])
@@ -80,7 +85,7 @@ class LivePairs:
         query = (
             select(p.id, p.segment, p.at, p.request.is_not(None).label("has_text"))
             .join(t.audits, audited, isouter=True)
-            .where(p.route == route, p.missed.is_(None), a.id.is_(None))
+            .where(p.route == route, p.missed.is_(None), a.id.is_(None), unmixed(p.run))
         )
         query = _under(query, t.pairs, verdict_id).order_by(p.id)
         with self._database.reading() as connection:
@@ -100,13 +105,14 @@ class LivePairs:
         """Return what was drawn on a route under a certificate, with a scorer's audits, by the pairs' ids.
 
         These are the pairs asked at or after `since` with ids above `after`, missed ones too. A pair may be
-        committed after another one with a higher id, if the store was away.
+        committed after another one with a higher id, if the store was away. One of a mixed run counts as
+        missed.
         """
         p, a = t.pairs.c, t.audits.c
         audited = and_(a.source_id == p.id, a.scorer_digest == scorer_digest)
         query = (
             select(p.id, p.at, p.score, p.probability, p.conversation, p.missed)
-            .add_columns(a.id.label("audit"), a.incumbent, a.candidate)
+            .add_columns(a.id.label("audit"), a.incumbent, a.candidate, unmixed(p.run).label("counts"))
             .join_from(t.pairs, t.audits, audited, isouter=True)
             .where(*_asked(route, verdict_id, since, None), p.id > after)
             .order_by(p.id)
@@ -119,10 +125,10 @@ class LivePairs:
                     score=row.score,
                     probability=row.probability,
                     conversation=row.conversation,
-                    missed=row.missed,
+                    missed=row.missed if row.counts else _MIXED_RUN,
                     is_audited=row.audit is not None,
-                    incumbent=row.incumbent,
-                    candidate=row.candidate,
+                    incumbent=row.incumbent if row.counts else None,
+                    candidate=row.candidate if row.counts else None,
                 )
                 for row in connection.execute(query)
             ]
@@ -272,7 +278,7 @@ def _under(query: Any, table: Any, verdict_id: str | None) -> Any:
 
 def _pair_row(pair: Pair) -> _Row:
     names = ("id", "route", "verdict_id", "request_id", "segment", "endpoint", "request", "served_by")
-    row: _Row = {name: getattr(pair, name) for name in (*names, "conversation", "score", "missed")}
+    row: _Row = {name: getattr(pair, name) for name in (*names, "conversation", "score", "missed", "run")}
     return storable({**row, "probability": pair.probability, "at": pair.at.isoformat()})
 
 
@@ -311,6 +317,7 @@ def _pair_of(row: Row[Any], answers: dict[str, Row[Any]]) -> Pair:
         conversation=row.conversation,
         score=row.score,
         missed=row.missed,
+        run=row.run,
         incumbent=_pair_answer(answers["incumbent"]),
         candidate=_pair_answer(answers["candidate"]),
         at=datetime.fromisoformat(row.at),

@@ -22,6 +22,7 @@ from crossgrade.store._pairs import LivePairs
 from crossgrade.store._raters import Raters
 from crossgrade.store._routes import Routes, SharedRoutes, Step
 from crossgrade.store._runs import Runs
+from crossgrade.store._served_runs import ServedRuns
 from crossgrade.store._verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Store:
         self.labels = LabelRecords(database)
         self.raters = Raters(database)
         self.feedback = FeedbackLog(database)
+        self.served_runs = ServedRuns(database)
         self.alarms = Alarms(database, self.ledger)
         self.keys = Keys(database, folder)
         self.onboardings = Onboardings(database, self.ledger)

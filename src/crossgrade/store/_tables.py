@@ -1,9 +1,9 @@
 """Defines the tables as they are after all `migrations/`; a test compares the two.
 
 Times are RFC 3339 text in UTC. Money is decimal text, which is exact and the same on SQLite and PostgreSQL.
-Structures are JSON text. Rows are never updated or deleted, except for the counters of limits, the texts of
-old live pairs and the notes on them, the samples that `_erasure.py` erases, and the ledger's head,
-checkpoints and erased payloads.
+Structures are JSON text. Rows are never updated or deleted, except for the counters of limits, the runs that
+the gateway remembers, the texts of old live pairs and the notes on them, the samples that `_erasure.py`
+erases, and the ledger's head, checkpoints and erased payloads.
 """
 
 from sqlalchemy import (
@@ -191,6 +191,7 @@ pairs = Table(
     Column("conversation", String),
     Column("score", Float),
     Column("missed", String),
+    Column("run", String, index=True),
 )
 
 pair_answers = Table(
@@ -230,6 +231,18 @@ feedback = Table(
     Column("side", String),
     Column("probability", Float),
     Column("at", String, nullable=False),
+    Column("run", String, index=True),
+)
+
+served_runs = Table(
+    "served_runs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("route", String, nullable=False),
+    Column("start", Text, nullable=False),
+    Column("is_mixed", Boolean, nullable=False),
+    Column("is_down", Boolean, nullable=False),
+    Column("at", String, nullable=False, index=True),
 )
 
 audits = Table(

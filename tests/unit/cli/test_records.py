@@ -1,4 +1,4 @@
-"""`crossgrade records export`: once, or again and again; what is told of it."""
+"""`crossgrade records`: an export once, or again and again; the calls of one run of an agent."""
 
 import json
 from pathlib import Path
@@ -83,3 +83,38 @@ def test_json_is_of_one_export(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_destination_that_is_none_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["records", "export", "--to", "https://example.com/x"]) == 2
     assert shown_codes(capsys.readouterr().err) == ["records-destination-invalid"]
+
+
+def test_the_calls_of_a_run_are_shown_with_what_they_took(
+    log: Log, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.flush(1)
+    call = {"run": "r-1", "target": "big", "attempts": 1, "output_tokens": 5, "latency_ms": 1500.0}
+    log.flush(2, **call, prompt="a secret")
+    log.flush(1, **call | {"target": "small", "output_tokens": None}, mixed=True)
+    log.flush(1, run="r-1", status=400, cost_usd=None)
+    assert run(["records", "run", "r-1", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in shown.pop("records")] == log.ids[1:]
+    assert shown == {
+        "schema_version": 1,
+        "run": "r-1",
+        "calls": 4,
+        "models": {"big": 2, "small": 1},
+        "mixed": True,
+        "input_tokens": 30,
+        "output_tokens": None,
+        "cache_read_input_tokens": None,
+        "cost_usd": 1.5,
+        "seconds": 3.5,
+    }
+    assert run(["records", "run", "r-1", "--json"]) == 0
+    assert "a secret" not in capsys.readouterr().out
+    assert run(["records", "run", "r-1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 4 + 10
+
+
+def test_a_run_without_calls_is_said(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
+    log.flush(1)
+    assert run(["records", "run", "r-1"]) == 2
+    assert shown_codes(capsys.readouterr().err) == ["run-without-records"]

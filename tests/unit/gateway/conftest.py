@@ -14,7 +14,17 @@ import msgspec
 import pytest
 
 from crossgrade.domain import AccessRule, LedgerSpec, RouteSpec, Serving, StoredResponses
-from crossgrade.gateway._messages import TOO_LARGE, Done, Find, Inscribe, Remember, RequestRecord
+from crossgrade.gateway._messages import (
+    TOO_LARGE,
+    BeginRun,
+    Done,
+    Find,
+    Inscribe,
+    KnownRun,
+    MixRun,
+    Remember,
+    RequestRecord,
+)
 from crossgrade.gateway._worker import Worker, _listen
 from crossgrade.gateway.settings import GatewaySettings, Target
 from crossgrade.identity import keyring_bytes
@@ -35,7 +45,11 @@ class MemoryBroker:
         self.pairs: list[Any] = []
         self.fetches: list[str] = []
         self.connected = True
+        self.is_away = False
         self.kept = KeptResponses(StoredResponses())
+        self.runs: dict[str, KnownRun] = {}
+        self.asked_runs = 0
+        self.answers_runs: Callable[[Callable[[], None]], None] = lambda answer: answer()
 
     def remember(self, message: Callable[[int], Remember], on_kept: Callable[[], None]) -> None:
         self.kept.keep(msgspec.json.decode(msgspec.json.encode(message(1)), type=Remember))
@@ -45,6 +59,18 @@ class MemoryBroker:
         found = self.kept.find(message(1), 10_000)
         error = TOO_LARGE if found is None else None
         on_done(Done(1, text=msgspec.json.encode(found).decode(), error=error))
+
+    def tell_run(self, message: Callable[[int], BeginRun | MixRun], on_done: Any) -> None:
+        """Remember runs; `answers_runs` may hold an answer back, or give none."""
+        told = msgspec.json.decode(msgspec.json.encode(message(1)), type=BeginRun | MixRun)
+        if isinstance(told, MixRun):
+            run = self.runs[told.id]
+            run.is_mixed, run.is_down = True, run.is_down or told.is_down
+            return
+        self.asked_runs += 1
+        text = msgspec.json.encode(self.runs.setdefault(told.run.id, told.run)).decode()
+        loop = asyncio.get_running_loop()
+        self.answers_runs(lambda: loop.call_soon_threadsafe(on_done, Done(1, text=text)) and None)
 
     def inscribe(self, message: Callable[[int], Inscribe], on_done: Callable[[Done | None], None]) -> bool:
         """Answer with the error that `ledger` returns; an answer that is `held` comes when a test calls it."""
@@ -273,6 +299,7 @@ def running(
         worker.context.broker = broker
         worker.context.shadows.broker = broker
         worker.context.inscriber.broker = broker
+        worker.context.runs.broker = broker
         worker.gateway.callers.broker = broker
         if worker.context.earlier is not None:
             worker.context.earlier.broker = broker

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from crossgrade.domain import RouteSpec, Shadow
-from crossgrade.gateway._routes import check_offers
+from crossgrade.gateway._route_set import check_offers
 from crossgrade.routing import Policy, Route, RouteTable, route_table_bytes
 from crossgrade.testing import FakeProvider, Fault, Reply
 from tests.codes import names, raises_code

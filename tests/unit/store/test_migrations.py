@@ -77,6 +77,9 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             ]
             dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
             assert dossiers == ([] if dump.stem < "0015" else ["missing"])
+            mixed = store.served_runs.get("f00d")
+            assert (mixed is not None and mixed.is_mixed) is (dump.stem >= "0016")
+            assert len(store.pairs.waiting("chat", "s")) == (1 if "0001" < dump.stem < "0016" else 0)
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
 
 

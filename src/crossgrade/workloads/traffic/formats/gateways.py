@@ -92,6 +92,7 @@ def own_record(row: Mapping[str, Any], *, texts: bool) -> LoggedRequest | None: 
         reasoning=count(row.get("reasoning_output_tokens")),
         cost_usd=dollars(row.get("cost_usd")),
         route=first_text(row.get("route"), row.get("team"), row.get("key")),
+        session=text(row.get("run")),
     )
 
 
