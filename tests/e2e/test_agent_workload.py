@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crossgrade.evaluate import read_trial
 from crossgrade.project import Project as Opened
 from crossgrade.testing import Fault, ReceivedRequest, Reply
 from tests.e2e.driving import CommandLine, Gate, Project, Script
@@ -109,6 +110,50 @@ def test_calls_that_fail_are_no_failure_of_the_agent(
     failed = [each for each in answers if each.model == "new"]
     assert failed
     assert all(str(each.error).startswith("api:call_failed: ") for each in failed)
+
+
+ODD = """\
+import json, os, urllib.error, urllib.request
+
+def post(path, **body):
+    request = urllib.request.Request(
+        os.environ["OPENAI_BASE_URL"] + path,
+        json.dumps(body).encode() if body else b"not JSON",
+        {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
+    )
+    try:
+        return urllib.request.urlopen(request, timeout=20).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+ask = {"messages": [{"role": "user", "content": "Say something."}]}
+print(post("/chat/completions", model="any-name-at-all", **ask))
+print(post("/telemetry", a=1), post("/chat/completions"), post("/messages/count_tokens", model="x", **ask))
+open("done.txt", "w").close()
+print(post("/chat/completions", model="x", messages=[{"role": "user", "content": "Wait."}]))
+"""
+
+
+def test_calls_that_are_odd_or_cut_off_are_recorded_too(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    for name in NAMES:
+        if name != "make-file":
+            shutil.rmtree(agents.folder / "tasks" / name)
+    (agents.folder / "agent" / "agent.py").write_text(ODD)
+    agents.change("epochs: 2", "epochs: 1")
+    agents.change("seconds: 60, calls: 4", "seconds: 4, calls: 9")
+    script |= dict.fromkeys(
+        ("old-model", "new-model"),
+        lambda request: Fault("hang") if request.prompt == "Wait." else Reply("something"),
+    )
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide")
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        answers = _answers(opened, run)
+    trials = [read_trial(each.output or "") for each in answers]
+    assert [(each.reward, each.failure) for each in trials if each] == [(1.0, "agent:AgentTimeoutError")] * 2
+    assert {each.calls for each in trials if each} == {2}, "what is turned down is no call of a model"
 
 
 def test_a_run_stops_once_the_verdict_is_certain(

@@ -6,6 +6,8 @@ body, is refused.
 """
 
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 _MOST_HEAD_BYTES = 64 << 10
@@ -37,12 +39,22 @@ class _RefusedError(Exception):
         self.code = code
 
 
+@dataclass(slots=True)
+class _Pair:
+    """A connection from the sandbox and its one to the gateway, and whether a call waits for its answer."""
+
+    client: ByteStream
+    upstream: ByteStream
+    awaits_answer: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class TrialRelay:
     """The relay of one trial to a gateway at a host and port, for paths that begin with `prefix`.
 
-    `calls` were passed on, at most `most_calls` (None: any number). Once `closed` names a limit that is
-    spent, further calls are refused, and `refused` counts them.
+    `calls` were passed on, at most `most_calls` (None: any number). Of these, `rejected` were turned down by
+    the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
+    that is spent, further calls are refused, and `refused` counts them.
     """
 
     run_id: str
@@ -51,6 +63,7 @@ class TrialRelay:
     port: int
     most_calls: int | None = None
     calls: int = 0
+    rejected: int = 0
     refused: int = 0
     closed: str = ""
 
@@ -69,30 +82,54 @@ class TrialRelay:
         async with client:
             with suppress(*_BREAKS):
                 upstream = await anyio.connect_tcp(self.host, self.port)
+                # A closed connection is reset: a gateway goes on for a client that only ended its own side.
+                connected = upstream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 async with upstream, anyio.create_task_group() as group:
-                    group.start_soon(_answer, upstream, client, group.cancel_scope)
+                    pair = _Pair(client, upstream)
+                    group.start_soon(self._answer, pair, group.cancel_scope)
                     try:
-                        await self._pass_requests(BufferedByteReceiveStream(client), upstream)
+                        await self._pass_requests(pair)
                     except _RefusedError as refused:
-                        # Answers to earlier requests of the connection may still be on their way.
                         await client.send(_refusal(refused))
                         group.cancel_scope.cancel()
                     except _BREAKS:
                         with suppress(*_BREAKS):
                             await upstream.send_eof()
 
-    async def _pass_requests(self, client: BufferedByteReceiveStream, upstream: ByteStream) -> None:
+    async def _answer(self, pair: "_Pair", scope: anyio.CancelScope) -> None:
+        """Pass everything that the gateway answers on, until it ends the connection."""
+        with suppress(*_BREAKS):
+            while True:
+                data = await pair.upstream.receive()
+                status = data[9:12]
+                if pair.awaits_answer and not status.startswith(b"1"):
+                    pair.awaits_answer = False
+                    self.rejected += status.startswith(b"4") and status != b"429"
+                await pair.client.send(data)
+        scope.cancel()
+
+    async def _pass_requests(self, pair: "_Pair") -> None:
+        client, upstream = BufferedByteReceiveStream(pair.client), pair.upstream
         while True:
             try:
                 head = await client.receive_until(b"\r\n\r\n", _MOST_HEAD_BYTES)
             except anyio.DelimiterNotFound:
                 raise _RefusedError(431, "head-too-long", "the head of the request is too long") from None
             length = self._admitted(head)
-            await upstream.send(head + b"\r\n\r\n")
-            if length is None:
-                await _pass_chunks(client, upstream)
-            else:
-                await _pass_bytes(client, upstream, length)
+            is_call, is_whole = head.startswith(b"POST "), False
+            pair.awaits_answer = is_call
+            try:
+                await upstream.send(head + b"\r\n\r\n")
+                if length is None:
+                    await _pass_chunks(client, upstream)
+                else:
+                    await _pass_bytes(client, upstream, length)
+                is_whole = True
+            finally:
+                if is_call and not is_whole and pair.awaits_answer:
+                    pair.awaits_answer = False
+                    self.rejected += 1
 
     def _admitted(self, head: bytes) -> int | None:
         """Count a request and return the length of its body, None if it comes in chunks."""
@@ -159,14 +196,6 @@ async def _pass_chunks(client: BufferedByteReceiveStream, upstream: ByteStream) 
         if end != b"\r\n":
             raise _RefusedError(400, "chunk-malformed", "a chunk of the body is malformed")
         await upstream.send(end)
-
-
-async def _answer(upstream: ByteStream, client: ByteStream, scope: anyio.CancelScope) -> None:
-    """Pass everything that the gateway answers on, until it ends the connection."""
-    with suppress(*_BREAKS):
-        while True:
-            await client.send(await upstream.receive())
-    scope.cancel()
 
 
 def _refusal(refused: _RefusedError) -> bytes:

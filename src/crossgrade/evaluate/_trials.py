@@ -52,7 +52,9 @@ _TOKENS = (
 )
 _USD_DIGITS = 12  # which a float still has of a dollar amount
 _TOO_MANY = 429
+_CUT_OFF = 499
 _SERVER_ERRORS = 500
+_API_ERRORS = {401, 402, 403, 404, 408, _TOO_MANY}
 _STOPS = {
     "timeout": "AgentTimeoutError",
     "memory": "memory_limit",
@@ -82,7 +84,12 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_failure_of_api(self) -> bool:
         """Whether the API failed the caller, which another time it may not."""
-        return self.status == _TOO_MANY or not 0 < self.status < _SERVER_ERRORS
+        return self.status in _API_ERRORS or not 0 < self.status < _SERVER_ERRORS
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the call was turned down for what it asks, so that it costs nothing. 499 was cut off."""
+        return 400 <= self.status < _CUT_OFF and self.status != _TOO_MANY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +180,7 @@ class _RunningTrial:
             run=self.relay.run_id,
             reward=reward,
             failure=self._failure(worked),
-            calls=len(calls),
+            calls=sum(not each.is_rejected for each in calls),
             agent_seconds=worked.seconds,
             verifier_seconds=0.0 if tested is None else tested.seconds,
             log=worked.log[-_LOG_CHARS:],
@@ -233,14 +240,20 @@ class _RunningTrial:
             elif limits.tokens is not None and tokens > limits.tokens:
                 self.relay.closed = "tokens"
 
+    @property
+    def _missing(self) -> int:
+        """How many calls have no record, of those that were not turned down."""
+        recorded = sum(not each.is_rejected for each in self.gateway.calls(self.relay.run_id))
+        return max(self.relay.calls - self.relay.rejected - recorded, 0)
+
     async def _calls(self) -> Sequence[TrialCall]:
         """Return the records of all calls. Raises `TrialError` if some do not arrive."""
         with anyio.move_on_after(RECORDS_S):
-            while len(self.gateway.calls(self.relay.run_id)) < self.relay.calls:  # noqa: ASYNC110
+            while self._missing:  # noqa: ASYNC110
                 await anyio.sleep(_LOOK_S)  # another process writes them
         calls = self.gateway.calls(self.relay.run_id)
-        if len(calls) < self.relay.calls:
-            what = f"the gateway recorded {len(calls)} of {self.relay.calls} calls of run {self.relay.run_id}"
+        if missing := self._missing:
+            what = f"the gateway has no record of {missing} calls of run {self.relay.run_id}"
             self._fail("environment", "records_missing", what, calls, known=False)
         return calls
 

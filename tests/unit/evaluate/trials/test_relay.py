@@ -33,7 +33,7 @@ class _Echo(BaseHTTPRequestHandler):
         else:
             size = len(self.rfile.read(int(self.headers.get("content-length", 0))))
         body = json.dumps({"path": self.path, "size": size}).encode()
-        self.send_response(200)
+        self.send_response(404 if self.path.endswith("unknown") else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -130,6 +130,13 @@ async def test_no_more_calls_pass_than_the_trial_may_make(tmp_path: Path) -> Non
     assert said.count(b"200 OK") == 2
     assert b"trial-limit-spent" in said
     assert (relay.calls, relay.refused, relay.closed) == (2, 1, "calls")
+
+
+async def test_what_the_gateway_turned_down_is_no_call_of_a_model(tmp_path: Path) -> None:
+    relay, said = await _said(tmp_path, _post(path=f"/run/{RUN}/unknown"), _post())
+    assert b" 404 " in said
+    assert b" 200 " in said
+    assert (relay.calls, relay.rejected) == (2, 1)
 
 
 async def test_a_closed_relay_refuses(tmp_path: Path) -> None:
