@@ -115,6 +115,7 @@ COMMANDS = (
     Entry("freeze", "Measure", "Seal the incumbent's answers for comparisons after it is gone."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, on documents of your own."),
+    Entry("conform", "Measure", "Check that OFFER is the model that it is said to be."),
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("catalog", "Price", "Look up dated prices, what changed and what looks wrong."),
     Entry("cost", "Price", "Say what traffic costs, hosted or on your own GPUs."),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossgrade.config import Config
-from crossgrade.domain import JSON, Contract, Offer, PluginUse, Price, ScoredAnswer, Workload
+from crossgrade.domain import JSON, Contract, Fingerprint, Offer, PluginUse, Price, ScoredAnswer, Workload
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._growing import growing_routes
 from crossgrade.project._lengths import length_limits, with_limits
@@ -276,12 +276,13 @@ def decision_settings(
     *,
     safety: "Mapping[str, tuple[SafetyRate, ...]]",
     trials: "Mapping[str, AgentTrials]" = MappingProxyType({}),
+    fingerprints: "Mapping[str, Fingerprint]" = MappingProxyType({}),
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
     have a minimum, and `safety` the models' rates on the suites that the workload requires, by name. `trials`
-    are what runs of the team's agent say of each candidate.
+    are what runs of the team's agent say of each candidate, and `fingerprints` what conformity checks saw.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -296,7 +297,10 @@ def decision_settings(
         mode=workload.mode,
         requirements=workload.requirements,
         facts=tuple(
-            _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name))
+            replace(
+                _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name)),
+                fingerprint=fingerprints.get(name),
+            )
             for name, offer in offers_of(workload).items()
         ),
         requests_per_month=workload.requests_per_month,

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         RunResult,
     )
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._conforming import ProjectConformity
     from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
     from crossgrade.project._exporting import VerdictExport
@@ -312,6 +313,7 @@ class Project(OpenProject):
                 self._contracts(offers_of(workload)),
                 safety=self.safety.facts(workload),
                 trials=agent_trials(workload, importers=self.plugins.importers, now=datetime.now(UTC)),
+                fingerprints=self.conformity.fingerprints(workload),
             ),
             seed=run.seed,
             changed_since_run=tuple(
@@ -482,6 +484,13 @@ class Project(OpenProject):
         from crossgrade.project._live import ProjectLive
 
         return ProjectLive(self)
+
+    @property
+    def conformity(self) -> "ProjectConformity":
+        """Conformity checks of the project's models."""
+        from crossgrade.project._conforming import ProjectConformity
+
+        return ProjectConformity(self)
 
     def apply(self, verdict_id: str, *, canary: bool = False) -> "RouteTable":
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""

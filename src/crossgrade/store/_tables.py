@@ -98,6 +98,7 @@ responses = Table(
     Column("ttft_ms", Float),
     Column("vector", LargeBinary),
     Column("at", String, nullable=False),
+    Column("logprobs", Text),
 )
 
 answers = Table(
@@ -517,5 +518,25 @@ dossiers = Table(
     Column("made_at", String, nullable=False),
     Column("valid_until", String, nullable=False),
     Column("dossier", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+conform_checks = Table(
+    "conform_checks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("offer", String, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_conform_checks_offer", "offer", "at"),
+)
+
+conform_days = Table(
+    "conform_days",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("check_id", String, nullable=False, index=True),
+    Column("offer", String, nullable=False),
+    Column("record", Text, nullable=False),
     Column("at", String, nullable=False),
 )
