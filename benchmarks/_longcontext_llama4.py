@@ -52,11 +52,11 @@ def _off(row: dict[str, Any]) -> tuple[int, float]:
 
     model, n = read_architecture(row["config"], name="small"), row["tokens"]
     per_token = 2 * model.kv_heads * model.head_width
-    # transformers keeps one token less than a chunk; n^2 / 2 stands for the n (n + 1) / 2 pairs of a causal mask.
+    # transformers keeps one token less than a chunk.
     counts = (
         parameters(model).total - row["parameters"],
         kv_values(model, n) - row["cached_values"] - model.local_layers * per_token,
-        row["visible_pairs"] - float(prefill_pairs(model, np.array([float(n)]))[0]) - model.layers * n / 2,
+        row["visible_pairs"] - float(prefill_pairs(model, np.array([float(n)]))[0]),
     )
     factors = [attention_temperature(model, int(at)) - factor for at, factor in row["temperature"].items()]
     return sum(bool(count) for count in counts), max(map(abs, factors))

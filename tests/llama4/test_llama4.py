@@ -5,9 +5,11 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossgrade.domain import GenerationSettings, ModelRequest, Offer
+from crossgrade.providers.checkpoints import read_checkpoint
 from crossgrade.providers.local import open_local
 from crossgrade.reference import greedy_tokens, next_token_logprobs
 
@@ -67,3 +69,22 @@ def test_tokens_and_log_probabilities_agree(tmp_path, experts):
     tiny.assert_close(logprobs, next_token_logprobs(weights, shape, prompt))
     other = next_token_logprobs(weights, replace(shape, qk_norm=not shape.qk_norm), prompt)
     assert max(abs(other[token] - value) for token, value in logprobs.items()) > 0.5
+
+
+def test_a_file_in_which_positions_turn_slower_is_read_and_agrees(tmp_path):
+    path = tmp_path / "tiny.gguf"
+    factors = np.linspace(1, 8, tiny.SHAPE.head_width // 2).astype(np.float32)
+    tiny.write_gguf(path, {**tiny.random_weights(seed=6), "rope_freqs.weight": factors})
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.shape.rope_factors == tuple(factors.tolist())
+    prompt = tiny.encode(PROMPT)
+
+    async def ask():
+        async with tiny.engine(path) as complete:
+            return await complete(prompt, 16)
+
+    tokens, logprobs = asyncio.run(ask())
+    assert tokens == greedy_tokens(checkpoint.weights, checkpoint.shape, prompt, 16)
+    tiny.assert_close(logprobs, next_token_logprobs(checkpoint.weights, checkpoint.shape, prompt))
+    unscaled = next_token_logprobs(checkpoint.weights, tiny.SHAPE, prompt)
+    assert max(abs(unscaled[token] - value) for token, value in logprobs.items()) > 0.06

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import urllib.request
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -64,9 +65,13 @@ def random_weights(seed: int, shape: Llama4Shape = SHAPE, experts: int = EXPERTS
 
 
 def write_gguf(
-    path: Path, weights: dict[str, np.ndarray], shape: Llama4Shape = SHAPE, experts: int = EXPERTS
+    path: Path,
+    weights: dict[str, np.ndarray],
+    shape: Llama4Shape = SHAPE,
+    experts: int = EXPERTS,
+    kinds: Mapping[str, int] | None = None,
 ) -> None:
-    """Write the model as llama.cpp reads the architecture `llama4`."""
+    """Write the model as llama.cpp reads the architecture `llama4`; `kinds` are ggml's types of packed weights."""
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama4")
@@ -96,7 +101,7 @@ def write_gguf(
     writer.add_eos_token_id(EOS)
     writer.add_add_bos_token(True)
     for name, weight in weights.items():
-        writer.add_tensor(name, weight)
+        writer.add_tensor(name, weight, raw_dtype=(kinds or {}).get(name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

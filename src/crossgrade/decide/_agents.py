@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from crossgrade.decide._agent_records import AgentComparison, AgentPlan, AgentReading
+from crossgrade.decide._costs import kept_share
 from crossgrade.decide._evidence import Evidence, FloatColumn, ModelColumns
 from crossgrade.decide._view import View
 from crossgrade.decide._words import listed
@@ -123,17 +124,7 @@ def _readings(view: View, models: tuple[ModelColumns, ModelColumns]) -> Iterator
                 reason=difference.reason,
                 reason_code=difference.reason_code,
             ),
-            retention=Estimate(
-                value=kept.value,
-                low=kept.low,
-                high=kept.high,
-                level=kept.low_confidence + kept.high_confidence - 1,
-                n=kept.n,
-                unit="share",
-                method=kept.method,
-                reason=kept.reason,
-                reason_code=kept.reason_code,
-            ),
+            retention=kept_share(kept),
         )
 
 

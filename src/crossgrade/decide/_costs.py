@@ -246,6 +246,11 @@ def policy_retention(view: View, policy: Policy, certificates: Sequence[Certific
         found = next(mine).retention
     else:
         found = _kept_in_all(view, policy)
+    return kept_share(found)
+
+
+def kept_share(found: Retention) -> Estimate:
+    """Return a retention as an estimate, with the level of its two-sided interval."""
     return Estimate(
         value=found.value,
         low=found.low,

@@ -25,6 +25,7 @@ from crossgrade.hosting._cycle import (
 )
 from crossgrade.hosting._fit import fit_constants, predict_points
 from crossgrade.hosting._hardware import ENGINES, PRECISIONS, Deployment, Gpu, GpuPrice, default_precision
+from crossgrade.hosting._llama4_json import read_llama4_shape
 from crossgrade.hosting._measured import MeasuredLevel, TimedCall, measured_level
 from crossgrade.hosting._memory import MemoryFit, memory_fit, smallest_deployment
 from crossgrade.hosting._packaged import (
@@ -132,6 +133,7 @@ __all__ = [
     "prompt_costs",
     "prompt_seconds",
     "read_architecture",
+    "read_llama4_shape",
     "read_measurements",
     "refit_serving",
     "require_fit",

@@ -1,6 +1,6 @@
 """Read the sizes of a model from a Hugging Face `config.json`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from crossgrade.domain import JSON, Architecture, LatentAttention, LinearAttention
@@ -18,7 +18,7 @@ def read_architecture(config: JSON, *, name: str, file: str | None = None) -> Ar
     Raises `DataError` if the architecture is not one of those understood, or a key that it needs
     is missing, no integer, or absurd: a figure computed from a guess would look like any other.
     """
-    reader = _Reader(config, name=name, file=file)
+    reader = ConfigReader(config, name=name, file=file)
     kind = reader.kind()
     read = _READERS.get(kind)
     if read is None:
@@ -55,7 +55,7 @@ def _check(model: Architecture, file: str | None) -> None:
     )
 
 
-class _Reader:
+class ConfigReader:
     """A configuration, with `text_config` of a multimodal model laid over the whole."""
 
     def __init__(self, config: JSON, *, name: str, file: str | None) -> None:
@@ -90,13 +90,13 @@ class _Reader:
             raise self.wrong(keys[0], None, "an integer")
         return default
 
-    def number(self, key: str, *, default: float) -> float:
-        """Return a number from 0 to 1,000."""
+    def number(self, key: str, *, default: float | None, most: float = 1000) -> float:
+        """Return a number from 0 to `most`; without a default it must be there."""
         value = self._config.get(key)
-        if value is None:
+        if value is None and default is not None:
             return default
-        if not isinstance(value, int | float) or not 0 <= value <= 1000:
-            raise self.wrong(key, value, "a number from 0 to 1,000")
+        if not isinstance(value, int | float) or not 0 <= value <= most:
+            raise self.wrong(key, value, f"a number from 0 to {most:,}")
         return float(value)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
@@ -120,8 +120,25 @@ class _Reader:
 
     def items(self, key: str) -> int:
         """Return the length of a list, 0 without it."""
+        return len(self.entries(key))
+
+    def entries(self, key: str) -> Sequence[JSON]:
+        """Return a list, empty without it."""
         value = self._config.get(key)
-        return len(value) if isinstance(value, list | tuple) else 0
+        return value if isinstance(value, list | tuple) else ()
+
+    def inside(self, *keys: str) -> "ConfigReader":
+        """Return a reader of the first of `keys` that holds an object, or of nothing."""
+        found = (value for key in keys if isinstance(value := self._config.get(key), Mapping))
+        return ConfigReader(next(found, {}), name=self.name, file=self.file)
+
+    def text(self, *keys: str, default: str) -> str:
+        """Return the first of `keys` that is a text."""
+        return next((value for key in keys if isinstance(value := self._config.get(key), str)), default)
+
+    def holds(self, key: str) -> bool:
+        """Return whether a key has a value."""
+        return self._config.get(key) is not None
 
     def precision(self) -> str:
         """Return the width in which the weights are published."""
@@ -135,9 +152,9 @@ class _Reader:
             return "int4" if found.get("bits") == 4 else "int8"
         return method if method in {"fp8", "mxfp4"} else "bf16"
 
-    def over(self, defaults: Mapping[str, JSON]) -> "_Reader":
+    def over(self, defaults: Mapping[str, JSON]) -> "ConfigReader":
         """Return a reader in which `defaults` stand for what the configuration leaves out."""
-        return _Reader({**defaults, **self._config}, name=self.name, file=self.file)
+        return ConfigReader({**defaults, **self._config}, name=self.name, file=self.file)
 
     def wrong(self, key: str, seen: object, wanted: str) -> DataError:
         """Return the error that a key is not what it should be."""
@@ -163,7 +180,7 @@ def _compressed(found: _Config) -> str:
     return "bf16"
 
 
-def _plain(reader: _Reader) -> Architecture:
+def _plain(reader: ConfigReader) -> Architecture:
     """Read what nearly all have in common: a dense model with grouped-query attention."""
     hidden, heads = reader.size("hidden_size"), reader.size("num_attention_heads")
     layers = reader.size("num_hidden_layers")
@@ -183,7 +200,7 @@ def _plain(reader: _Reader) -> Architecture:
     )
 
 
-def _dense(reader: _Reader) -> Architecture:
+def _dense(reader: ConfigReader) -> Architecture:
     plain = _plain(reader)
     biased = reader.flag("attention_bias", default=reader.kind() == "qwen2")
     # Qwen2 has biases on queries, keys and values; Qwen3 norms of queries and keys instead.
@@ -194,7 +211,7 @@ def _dense(reader: _Reader) -> Architecture:
     return _with_sliding(reader, plain)
 
 
-def _with_sliding(reader: _Reader, plain: Architecture) -> Architecture:
+def _with_sliding(reader: ConfigReader, plain: Architecture) -> Architecture:
     """Add local layers where the configuration lists them, or says that all slide (Mistral, Phi-3)."""
     listed = reader.count("layer_types", "sliding_attention")
     if listed is not None:
@@ -212,18 +229,18 @@ _GEMMA: _Config = {
 """What published files of Gemma leave out, as the format's own defaults have it."""
 
 
-def _gemma2(reader: _Reader) -> Architecture:
+def _gemma2(reader: ConfigReader) -> Architecture:
     return _gemma(reader.over(_GEMMA), every=2)
 
 
-def _gemma3(reader: _Reader) -> Architecture:
+def _gemma3(reader: ConfigReader) -> Architecture:
     newer: _Config = {"vocab_size": 262_208, "max_position_embeddings": 131_072}
     reader = reader.over({**_GEMMA, **newer})
     found = _gemma(reader, every=reader.size("sliding_window_pattern", default=6))
     return replace(found, attention_extras=found.attention_extras + 2 * found.head_width)
 
 
-def _gemma(reader: _Reader, *, every: int) -> Architecture:
+def _gemma(reader: ConfigReader, *, every: int) -> Architecture:
     """Read Gemma 2 and 3: all layers slide but one in `every`, and each has four norms."""
     plain = _plain(reader)
     listed = reader.count("layer_types", "sliding_attention")
@@ -237,13 +254,13 @@ def _gemma(reader: _Reader, *, every: int) -> Architecture:
     )
 
 
-def _olmo2(reader: _Reader) -> Architecture:
+def _olmo2(reader: ConfigReader) -> Architecture:
     plain = _dense(reader)
     # The norms of queries and keys are as wide as all heads.
     return replace(plain, attention_extras=(plain.heads + plain.kv_heads) * plain.head_width)
 
 
-def _mixtral(reader: _Reader) -> Architecture:
+def _mixtral(reader: ConfigReader) -> Architecture:
     plain = _with_sliding(reader, _plain(reader))
     return replace(
         plain,
@@ -255,14 +272,14 @@ def _mixtral(reader: _Reader) -> Architecture:
     )
 
 
-def _minimax_m2(reader: _Reader) -> Architecture:
+def _minimax_m2(reader: ConfigReader) -> Architecture:
     plain = _mixtral(reader)
     # The norms of queries and keys are as wide as all heads; the router has a bias of its own.
     extras = (plain.heads + plain.kv_heads) * plain.head_width if reader.flag("use_qk_norm") else 0
     return replace(plain, attention_extras=extras, expert_extras=plain.experts)
 
 
-def _minimax(reader: _Reader) -> Architecture:
+def _minimax(reader: ConfigReader) -> Architecture:
     """Read MiniMax-Text-01 and M1: seven layers of lightning attention to one of softmax."""
     plain = _mixtral(reader)
     softmax = reader.count("attn_type_list", 1)
@@ -279,7 +296,7 @@ def _minimax(reader: _Reader) -> Architecture:
     return replace(plain, linear=linear)
 
 
-def _gpt_oss(reader: _Reader) -> Architecture:
+def _gpt_oss(reader: ConfigReader) -> Architecture:
     plain = _mixtral(reader)
     wide = plain.heads * plain.head_width
     biases = wide + 2 * plain.kv_heads * plain.head_width + plain.hidden
@@ -291,7 +308,7 @@ def _gpt_oss(reader: _Reader) -> Architecture:
     )
 
 
-def _qwen_experts(reader: _Reader) -> Architecture:
+def _qwen_experts(reader: ConfigReader) -> Architecture:
     plain = _plain(reader)
     step = reader.size("decoder_sparse_step", default=1)
     sparse = plain.layers // step - reader.items("mlp_only_layers")
@@ -309,7 +326,7 @@ def _qwen_experts(reader: _Reader) -> Architecture:
     )
 
 
-def _qwen_hybrid(reader: _Reader) -> Architecture:
+def _qwen_hybrid(reader: ConfigReader) -> Architecture:
     """Read Qwen3-Next and Qwen3.5: three gated delta networks to one layer of gated softmax attention."""
     plain = _qwen_experts(reader) if reader.size("num_experts", default=0, least=0) else _dense(reader)
     every = reader.size("full_attention_interval", default=4)
@@ -329,7 +346,7 @@ def _qwen_hybrid(reader: _Reader) -> Architecture:
     return replace(plain, linear=linear, output_gate=reader.flag("attn_output_gate", default=True))
 
 
-def _llama4(reader: _Reader) -> Architecture:
+def _llama4(reader: ConfigReader) -> Architecture:
     plain = _plain(reader)
     step = reader.size("interleave_moe_layer_step")
     sparse = reader.items("moe_layers") or plain.layers // step
@@ -355,7 +372,7 @@ def _llama4(reader: _Reader) -> Architecture:
     )
 
 
-def _deepseek_experts(reader: _Reader) -> Architecture:
+def _deepseek_experts(reader: ConfigReader) -> Architecture:
     """Read the experts as DeepSeek V3, Kimi K2 and GLM name them, over grouped-query attention."""
     plain = _plain(reader)
     experts, width = reader.size("n_routed_experts"), reader.size("moe_intermediate_size")
@@ -370,14 +387,14 @@ def _deepseek_experts(reader: _Reader) -> Architecture:
     )
 
 
-def _glm4_moe(reader: _Reader) -> Architecture:
+def _glm4_moe(reader: ConfigReader) -> Architecture:
     plain = _deepseek_experts(reader)
     biases = (plain.heads + 2 * plain.kv_heads) * plain.head_width if reader.flag("attention_bias") else 0
     norms = 2 * plain.head_width if reader.flag("use_qk_norm") else 0
     return replace(plain, attention_extras=biases + norms)
 
 
-def _latent(reader: _Reader) -> Architecture:
+def _latent(reader: ConfigReader) -> Architecture:
     latent = LatentAttention(
         query_rank=reader.size("q_lora_rank", default=0, least=0),
         kv_rank=reader.size("kv_lora_rank"),
@@ -392,7 +409,7 @@ def _latent(reader: _Reader) -> Architecture:
     return replace(plain, latent=latent, head_width=latent.nope_width + latent.rope_width)
 
 
-_READERS: Mapping[str, Callable[[_Reader], Architecture]] = {
+_READERS: Mapping[str, Callable[[ConfigReader], Architecture]] = {
     "deepseek_v3": _latent,
     "deepseek_v32": _latent,
     "gemma2": _gemma2,

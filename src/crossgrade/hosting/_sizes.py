@@ -108,19 +108,19 @@ def kv_bytes_per_token(
 
 
 def local_span(model: Architecture, context: _Array) -> _Array:
-    """Mean number of tokens that a local layer sees from position `context`.
+    """Mean number of tokens that a local layer's query sees, the `context`-th of a sequence; itself included.
 
-    Chunks start anew: beyond the first the mean over positions is half a chunk.
+    Chunks start anew: beyond the first the mean over a chunk's queries stands for each of them.
     """
     if not model.local_layers:
         return np.zeros_like(context)
     if model.local_kind == "chunked":
-        return np.where(context < model.window, context, model.window / 2)
+        return np.where(context <= model.window, context, (model.window + 1) / 2)
     return np.minimum(context, model.window)
 
 
 def seen_tokens(model: Architecture, context: _Array) -> _Array:
-    """Tokens that one query reads, summed over layers."""
+    """Tokens that the query of a sequence's `context`-th token reads, itself included, summed over layers."""
     whole = context
     if model.latent and model.latent.sparse_top:
         whole = np.minimum(context, model.latent.sparse_top)
@@ -128,16 +128,34 @@ def seen_tokens(model: Architecture, context: _Array) -> _Array:
 
 
 def prefill_pairs(model: Architecture, tokens: _Array) -> _Array:
-    """Pairs of query and key of a prompt of `tokens` tokens, summed over layers; causal."""
-    whole = tokens * tokens / 2
+    """Pairs of query and key of a prompt of `tokens` tokens, summed over layers; causal, itself included."""
+    whole = _causal_pairs(tokens)
     if model.latent and model.latent.sparse_top:
-        top = float(model.latent.sparse_top)
-        whole = np.where(tokens > top, top * top / 2 + (tokens - top) * top, whole)
-    span = np.minimum(tokens, model.window) if model.local_layers else np.zeros_like(tokens)
-    local = tokens * span / 2
+        whole = _sliding_pairs(tokens, model.latent.sparse_top)
+    if not model.local_layers:
+        return np.asarray(model.global_layers * whole)
     if model.local_kind == "sliding":
-        local = span * span / 2 + (tokens - span) * span
-    return model.global_layers * whole + model.local_layers * local
+        local = _sliding_pairs(tokens, model.window)
+    else:
+        chunks = np.floor(tokens / model.window)
+        rest = tokens - chunks * model.window
+        local = chunks * _causal_pairs(float(model.window)) + _causal_pairs(rest)
+    return np.asarray(model.global_layers * whole + model.local_layers * local)
+
+
+@overload
+def _causal_pairs(tokens: float) -> float: ...
+@overload
+def _causal_pairs(tokens: _Array) -> _Array: ...
+def _causal_pairs(tokens: float | _Array) -> float | _Array:
+    """Pairs of query and key where each token sees itself and all before it."""
+    return tokens * (tokens + 1) / 2
+
+
+def _sliding_pairs(tokens: _Array, window: int) -> _Array:
+    """Pairs of query and key where each token sees the last `window`, itself included."""
+    begun = np.minimum(tokens, window)
+    return _causal_pairs(begun) + (tokens - begun) * window
 
 
 def attention_flops_per_pair(model: Architecture, *, decoding: bool) -> float:
@@ -175,7 +193,7 @@ def indexer_flops_per_pair(model: Architecture) -> float:
 
 def indexer_flops(model: Architecture, tokens: _Array) -> _Array:
     """Multiplications and additions of the indexer over a prompt of `tokens` tokens, over all layers."""
-    return model.global_layers * tokens * tokens / 2 * indexer_flops_per_pair(model)
+    return model.global_layers * _causal_pairs(tokens) * indexer_flops_per_pair(model)
 
 
 def flops_per_token(model: Architecture) -> float:

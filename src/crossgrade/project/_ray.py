@@ -13,11 +13,12 @@ import shutil
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
+from threading import Lock
 from time import monotonic, sleep, time
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,7 +26,8 @@ from urllib.parse import urlsplit
 from crossgrade._version import __version__
 from crossgrade.domain import Offer
 from crossgrade.errors import CrossgradeError, MissingExtraError, UsageError, said_by, unreadable
-from crossgrade.project._ray_models import Call, Desk, DeskLostError, Place, at_node, open_on_nodes
+from crossgrade.project._ray_desk import Desk
+from crossgrade.project._ray_models import Call, DeskLostError, Place, at_node, open_on_nodes
 from crossgrade.providers import LocalSettings, Provider, usable_cores
 from crossgrade.providers.models import ModelShelf
 from crossgrade.workloads.files import is_local
@@ -69,6 +71,8 @@ class RayCluster:
     def __init__(self, ray: Any) -> None:
         self._ray = ray
         self._applied = ray.remote(num_cpus=1, max_retries=_RETRIES)(_applied)
+        self._desks: dict[str, Place] = {}
+        self._placing = Lock()
 
     def run(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Apply a function to items on the nodes, and yield the results in order, as `map` does.
@@ -129,26 +133,31 @@ class RayCluster:
         return open_on_nodes(
             offer,
             self._place_desks,
-            self._remove_desks,
             measure_ttft=measure_ttft,
             root=root,
             local=local,
             key_needed=key_needed,
         )
 
-    def _place_desks(self, offer: Offer, options: Mapping[str, Any]) -> list[Place]:
-        """Put a desk on every node that is alive. Ray starts one again whose process is lost."""
+    def _place_desks(self) -> list[Place]:
+        """Return the desks of all nodes that are alive. Ray starts one again whose process is lost."""
         make = self._ray.remote(num_cpus=0, max_restarts=_RETRIES, max_task_retries=0)(Desk)
-        placed = []
-        for node in self._ray.nodes():
-            if node["Alive"]:
-                desk = make.options(**_only_on(node)).remote(offer, dict(options))
-                placed.append(Place(node=node["NodeManagerHostname"], call=_caller(desk), handle=desk))
-        return placed
+        with self._placing:
+            alive = {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
+            self._desks = {
+                name: place for name, place in self._desks.items() if name in alive and not place.is_lost
+            }
+            for name, node in alive.items():
+                if name not in self._desks:
+                    desk = make.options(**_only_on(node)).remote()
+                    self._desks[name] = Place(
+                        node=node["NodeManagerHostname"], call=_caller(desk), handle=desk
+                    )
+            return list(self._desks.values())
 
-    def _remove_desks(self, placed: Sequence[Place]) -> None:
+    def close(self) -> None:
         """End the desks. A child process that runs a model ends with its desk."""
-        for each in placed:
+        for each in self._desks.values():
             with suppress(Exception):  # a lost cluster has none, see `_is_loss`
                 self._ray.kill(each.handle)
 
@@ -270,7 +279,8 @@ def on_ray(address: str, *, only_look: bool = False, folder: Path | None = None)
         cluster = RayCluster(ray)
         if not only_look:
             _check_versions(cluster.nodes())
-        yield cluster
+        with closing(cluster):
+            yield cluster
     except Exception as error:
         if not _is_loss(error):
             raise
@@ -392,14 +402,13 @@ def _only_on(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _caller(desk: Any) -> Call:
-    """Return what calls a method of a desk: it raises what the method raises, and `DeskLostError`."""
+    """Return what calls a desk's method with an argument: it raises as the method, and `DeskLostError`."""
     from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
-    methods = {name: getattr(desk, name).remote for name in ("facts", "exchange", "embed")}
+    methods = {name: getattr(desk, name).remote for name in ("facts", "exchange", "embed", "close")}
 
     async def call(method: str, argument: Any) -> Any:
-        arguments = () if argument is None else (argument,)
-        answer = methods[method](*arguments).future()
+        answer = methods[method](argument).future()
         answer.cancel = lambda: False  # Ray sets its result even so, and prints the traceback of that
         try:
             return await asyncio.wrap_future(answer)

@@ -1,7 +1,8 @@
 """Reads facts of a model from the header of its GGUF file, without loading the model.
 
-Format: little-endian magic, version, tensor count, key-value count, then the pairs (the GGUF
-specification in ggml's `docs/gguf.md`). The file is not trusted: counts and lengths are bounded.
+Format: little-endian magic, version, tensor count, key-value count, then the pairs, then the table of the
+tensors (the GGUF specification in ggml's `docs/gguf.md`). The file is not trusted: counts and lengths are
+bounded.
 """
 
 import struct
@@ -11,8 +12,11 @@ from typing import BinaryIO
 
 from crossgrade.domain import JSON
 from crossgrade.errors import DataError, unreadable
+from crossgrade.providers._tensors import StoredTensor
 
 _MAX_PAIRS = 4096
+_MAX_TENSORS = 65_536
+_MAX_DIMENSIONS = 4
 _MAX_STRING_BYTES = 4 * 2**20
 _MAX_ARRAY = 4 * 2**20
 _MAX_HEADER_BYTES = 256 * 2**20
@@ -54,9 +58,67 @@ def read_gguf_header(path: Path) -> GgufHeader:
     """
     try:
         with path.open("rb") as file:
-            metadata = _read_metadata(file, path)
+            metadata, _ = _read_metadata(_Reader(file, path), path)
     except OSError as error:
         raise unreadable(path, error, hint="check the path and its permissions") from error
+    architecture = _architecture(metadata, path)
+    context = metadata.get(f"{architecture}.context_length")
+    return GgufHeader(
+        architecture=architecture,
+        name=_text(metadata.get("general.name")),
+        licence=_text(metadata.get("general.license")),
+        context_tokens=context if isinstance(context, int) else None,
+        chat="tokenizer.chat_template" in metadata,
+    )
+
+
+def read_gguf_tensors(path: Path) -> tuple[dict[str, JSON], dict[str, StoredTensor]]:
+    """Read the metadata of a GGUF file, arrays left out, and where its tensors lie.
+
+    Raises as `read_gguf_header` does. A tensor has NumPy's order of dimensions; `load_tensor` sees whether it
+    lies inside the file.
+    """
+    try:
+        with path.open("rb") as file:
+            reader = _Reader(file, path)
+            metadata, count = _read_metadata(reader, path)
+            _architecture(metadata, path)
+            table = [reader.tensor() for _ in range(count)]
+            alignment = metadata.get("general.alignment", 32)
+            if not isinstance(alignment, int) or not 1 <= alignment <= 2**20:
+                raise _broken(path, f"aligns its tensors to {alignment!r} bytes")
+            start = -(-file.tell() // alignment) * alignment
+    except OSError as error:
+        raise unreadable(path, error, hint="check the path and its permissions") from error
+    found = {
+        name: StoredTensor(file=path, offset=start + offset, shape=shape, kind=kind)
+        for name, shape, kind, offset in table
+    }
+    if len(found) < len(table):
+        raise _broken(path, "names a tensor twice")
+    return metadata, found
+
+
+def _read_metadata(reader: "_Reader", path: Path) -> tuple[dict[str, JSON], int]:
+    """Return the metadata and how many tensors follow."""
+    magic = reader.magic()
+    if magic != b"GGUF":
+        seen = "an empty file" if not magic else f"it starts with {magic!r}, not b'GGUF'"
+        raise _broken(path, f"is no GGUF file: {seen}")
+    version = reader.scalar("<I")
+    if version not in (2, 3):
+        raise _broken(path, f"has GGUF version {version}; versions 2 and 3 are read")
+    tensors = reader.count(_MAX_TENSORS, "tensors")
+    pairs = reader.count(_MAX_PAIRS, "metadata pairs")
+    metadata: dict[str, JSON] = {}
+    for _ in range(pairs):
+        key = reader.string()
+        metadata[key] = reader.value(int(reader.scalar("<I")))
+    return metadata, tensors
+
+
+def _architecture(metadata: dict[str, JSON], path: Path) -> str:
+    """Return the architecture of a whole model."""
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise _broken(path, "names no `general.architecture`")
@@ -68,32 +130,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
             file=path,
             hint="join the shards first: llama-gguf-split --merge FIRST_SHARD OUTPUT",
         )
-    context = metadata.get(f"{architecture}.context_length")
-    return GgufHeader(
-        architecture=architecture,
-        name=_text(metadata.get("general.name")),
-        licence=_text(metadata.get("general.license")),
-        context_tokens=context if isinstance(context, int) else None,
-        chat="tokenizer.chat_template" in metadata,
-    )
-
-
-def _read_metadata(file: BinaryIO, path: Path) -> dict[str, JSON]:
-    magic = file.read(4)
-    if magic != b"GGUF":
-        seen = "an empty file" if not magic else f"it starts with {magic!r}, not b'GGUF'"
-        raise _broken(path, f"is no GGUF file: {seen}")
-    reader = _Reader(file, path)
-    version = reader.scalar("<I")
-    if version not in (2, 3):
-        raise _broken(path, f"has GGUF version {version}; versions 2 and 3 are read")
-    reader.scalar("<Q")
-    pairs = reader.count(_MAX_PAIRS, "metadata pairs")
-    metadata: dict[str, JSON] = {}
-    for _ in range(pairs):
-        key = reader.string()
-        metadata[key] = reader.value(int(reader.scalar("<I")))
-    return metadata
+    return architecture
 
 
 class _Reader:
@@ -102,6 +139,18 @@ class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
+
+    def magic(self) -> bytes:
+        return self._file.read(4)
+
+    def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """Return a tensor's name, dimensions in NumPy's order, ggml's number of its type, and its offset."""
+        name = self.string()
+        dimensions = int(self.scalar("<I"))
+        if not 1 <= dimensions <= _MAX_DIMENSIONS:
+            raise _broken(self._path, f"holds a tensor of {dimensions} dimensions")
+        shape = tuple(self.count(_MAX_ARRAY, "numbers in a row") for _ in range(dimensions))
+        return name, shape[::-1], int(self.scalar("<I")), int(self.scalar("<Q"))
 
     def bytes(self, size: int) -> bytes:
         data = self._file.read(size)

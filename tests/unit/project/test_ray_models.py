@@ -1,8 +1,9 @@
 """Models on the nodes of a cluster, whose desks are plain objects here; tests/e2e/test_ray.py has a real cluster."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +15,8 @@ from crossgrade.domain import ModelAnswer, ModelRequest, Offer, Usage
 from crossgrade.errors import AuthError, CrossgradeError, UpstreamError
 from crossgrade.project import Project
 from crossgrade.project._ray import _caller, _sizes
-from crossgrade.project._ray_models import (
-    Desk,
-    DeskFacts,
-    DeskLostError,
-    Mailbox,
-    ModelOnNodes,
-    Place,
-    open_on_nodes,
-)
+from crossgrade.project._ray_desk import Desk, DeskFacts, OpenModel
+from crossgrade.project._ray_models import DeskLostError, Mailbox, ModelOnNodes, Place, open_on_nodes
 from crossgrade.testing import FakeProvider
 from tests.codes import raises_code
 
@@ -34,16 +28,16 @@ FACTS = DeskFacts(account="a", base_url="http://host/v1", identity=None, places=
 class Node:
     """A node with a desk, whose model says the node's name once the `gate` is open.
 
-    Each error of `fails` is raised by one call.
+    Each error of `fails` is raised by one call. `closed` are the keys of models that were closed there.
     """
 
     def __init__(self, name: str, facts: DeskFacts | Exception = FACTS) -> None:
         self.name, self.facts = name, facts
         self.fails: list[Exception] = []
         self.asked: list[int] = []
+        self.closed: list[int] = []
         self.gate: asyncio.Event | None = None
-        self.desk = Desk(OFFER, {})
-        self.desk._provider = self  # type: ignore[assignment]  # of a provider only `ask` is called here
+        self.desk = Desk()
 
     async def ask(self, _request: ModelRequest) -> ModelAnswer:
         if self.gate is not None:
@@ -55,38 +49,38 @@ class Node:
         return self.facts.places if isinstance(self.facts, DeskFacts) else None
 
     async def call(self, method: str, argument: Any) -> Any:
-        if method == "facts" and not self.asked:
-            if isinstance(self.facts, Exception):
-                raise self.facts
-            return self.facts
+        if method == "close":
+            self.closed.append(argument)
+            return await self.desk.close(argument)
         if self.fails:
             raise self.fails.pop(0)
-        if method == "facts":
-            return self.facts
-        self.asked.append(len(argument))
-        return await self.desk.exchange(argument)
+        if method == "exchange":
+            self.asked.append(len(argument))
+            return await self.desk.exchange(argument)
+        if isinstance(self.facts, Exception):
+            raise self.facts
+        opened = OpenModel(OFFER, {})
+        opened._provider = self  # type: ignore[assignment]  # of a provider only `ask` is called here
+        self.desk._models[argument[0]] = opened
+        return self.facts
 
 
-def on(nodes: Sequence[Node], use: Callable[[ModelOnNodes], Any]) -> list[str]:
-    """Open the offer on these nodes and use it; return the nodes whose desks were removed at the end."""
-    removed: list[str] = []
+def on(nodes: Sequence[Node], use: Callable[..., Any], *, models: int = 1) -> None:
+    """Open the offer on these nodes, as often as there are to be models, and use these."""
 
-    def place(_offer: Offer, _options: Mapping[str, Any]) -> list[Place]:
-        return [Place(node=node.name, call=node.call, handle=node) for node in nodes]
-
-    def remove(placed: Sequence[Place]) -> None:
-        removed.extend(each.node for each in placed)
+    def place() -> list[Place]:
+        return placed
 
     async def main() -> None:
-        async with open_on_nodes(OFFER, place, remove) as model:
-            assert isinstance(model, ModelOnNodes)
-            await use(model)
+        async with AsyncExitStack() as opened:
+            use_these = [await opened.enter_async_context(open_on_nodes(OFFER, place)) for _ in range(models)]
+            await use(*use_these)
 
+    placed = [Place(node=node.name, call=node.call, handle=node) for node in nodes]
     try:
         anyio.run(main)
     finally:
-        assert removed == [node.name for node in nodes]
-    return removed
+        assert all(len(node.closed) in {1, models} for node in nodes)
 
 
 async def nothing(_model: ModelOnNodes) -> None:
@@ -118,6 +112,46 @@ def test_requests_and_answers_travel_in_groups() -> None:
 
     on([only], use)
     assert only.asked == [30]
+
+
+def test_models_of_a_run_share_a_message() -> None:
+    only = Node("one")
+
+    async def use(*models: ModelOnNodes) -> None:
+        answers = await asyncio.gather(*(model.ask(REQUEST) for model in models for _ in range(10)))
+        assert [each.text for each in answers] == ["one"] * 30
+
+    on([only], use, models=3)
+    assert only.asked == [30]
+
+
+def test_a_local_models_request_does_not_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would leave one of the model's places empty meanwhile."""
+    for module in ("_ray_desk", "_ray_models"):
+        monkeypatch.setattr(f"crossgrade.project.{module}.GATHER_S", 3_600)
+    only = Node("one", DeskFacts(account="local m", base_url=None, identity="sha256:1", places=2))
+
+    async def use(model: ModelOnNodes) -> None:
+        for _ in range(3):
+            await model.ask(REQUEST)
+
+    on([only], use)
+    assert only.asked == [1] * 3
+
+
+def test_a_model_of_a_desk_that_was_started_again_is_opened_there_again() -> None:
+    """Whoever had no request under way learns of a new process only from its answer."""
+    only = Node("one")
+
+    async def use(model: ModelOnNodes) -> None:
+        await model.ask(REQUEST)
+        only.desk = Desk()
+        with pytest.raises(UpstreamError) as lost:
+            await model.ask(REQUEST)
+        assert (lost.value.code, lost.value.retryable) == ("node-lost", True)
+        assert (await model.ask(REQUEST)).text == "one"
+
+    on([only], use)
 
 
 def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
@@ -207,10 +241,9 @@ def test_two_exchanges_that_come_back_at_once_leave_nobody_waiting() -> None:
 
     async def main() -> None:
         mailbox = Mailbox(call)
-        mailbox.gather_s = 0.0
-        slow = asyncio.create_task(mailbox.ask(REQUEST))
+        slow = asyncio.create_task(mailbox.ask(1, REQUEST, is_pressing=True))
         await called(1)
-        fast = asyncio.create_task(mailbox.ask(REQUEST))
+        fast = asyncio.create_task(mailbox.ask(1, REQUEST, is_pressing=True))
         await called(2)
         out[0].set_result([])
         out[1].set_result([(2, ModelAnswer(text="fast"))])
@@ -287,13 +320,19 @@ def test_a_desk_asks_where_it_is_with_the_keys_of_there(monkeypatch: pytest.Monk
                 name="new", provider="openai-compatible", model="fake-model", base_url=fake.base_url,
                 api_key_env="NODE_KEY",
             )  # fmt: skip
-            desk = Desk(offer, {})
-            facts = await desk.facts()
+            desk = Desk()
+            facts = await desk.facts((3, offer, {}))
             assert (facts.base_url, facts.places, facts.identity) == (fake.base_url, None, None)
-            ((number, answer),) = await desk.exchange([(7, ModelRequest(model="fake-model", text="x"))])
+            request = ModelRequest(model="fake-model", text="x")
+            ((number, answer),) = await desk.exchange([(7, 3, request)])
             assert isinstance(answer, ModelAnswer)
             assert (number, answer.text) == (7, "yes")
-            assert (await desk.embed(["x"])).vectors
+            embedded = await desk.embed((3, ["x"]))
+            assert embedded is not None
+            assert embedded.vectors
+            await desk.close(3)
+            assert await desk.embed((3, ["x"])) is None
+            assert await desk.exchange([(8, 3, request)]) == [(8, None)]
 
     anyio.run(main)
 
@@ -302,7 +341,7 @@ def test_an_address_of_the_node_itself_at_which_nothing_listens_is_not_there() -
     async def main() -> None:
         offer = Offer(name="new", provider="openai-compatible", model="m", base_url="http://127.0.0.1:9/v1")
         with raises_code("connect-failed", "127.0.0.1:9"):
-            await Desk(offer, {}).facts()
+            await Desk().facts((1, offer, {}))
 
     anyio.run(main)
 
@@ -320,11 +359,11 @@ def test_errors_of_ours_travel() -> None:
 def test_an_answer_may_come_after_nobody_waits_for_it_any_more() -> None:
     pytest.importorskip("ray")
     answer: Future[int] = Future()
-    method = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: answer))
+    method = SimpleNamespace(remote=lambda _argument: SimpleNamespace(future=lambda: answer))
 
     async def ask_and_leave() -> None:
         asking = asyncio.ensure_future(
-            _caller(SimpleNamespace(facts=method, exchange=method, embed=method))("facts", None)
+            _caller(SimpleNamespace(facts=method, exchange=method, embed=method, close=method))("facts", 1)
         )
         await asyncio.sleep(0)
         asking.cancel()
@@ -339,12 +378,14 @@ def test_the_project_is_at_the_same_place_on_every_node() -> None:
     """Processes of Ray have working folders of their own."""
     roots: list[Any] = []
 
-    def place(_offer: Offer, options: Mapping[str, Any]) -> list[Place]:
-        roots.append(options["root"])
-        return [Place(node="a", call=Node("a").call, handle=None)]
+    async def call(method: str, argument: Any) -> Any:
+        if method == "facts":
+            roots.append(argument[2]["root"])
+        return FACTS
 
     async def main() -> None:
-        async with open_on_nodes(OFFER, place, lambda _placed: None, root=Path("models")):
+        place = Place(node="a", call=call, handle=None)
+        async with open_on_nodes(OFFER, lambda: [place], root=Path("models")):
             pass
 
     anyio.run(main)
