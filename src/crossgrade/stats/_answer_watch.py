@@ -45,7 +45,7 @@ MOST_DAILY_ANSWERS, DAILY_ANSWER_TOKENS, BASELINE_ANSWERS = 50, 64, 300
 POWERS: FloatArray = np.array([0.05, 0.1, 0.2, 0.35, 0.6])
 """The exponents k of the bets k p^(k - 1), weighed alike."""
 
-LEVELS = 32
+LEVELS = 16
 """Surprises are rounded to this many levels, so that the distribution of their sums is exact and small."""
 
 FIRST_SPREAD, SPREAD_DAYS = 1.5, 5.0
@@ -218,7 +218,7 @@ def two_sided(distributions: Sequence[FloatArray], found: int) -> float:
     """Return twice the smaller tail at `found` of the sum of independent whole numbers, at most 1."""
     distribution = np.ones(1)
     for each in distributions:
-        distribution = np.convolve(distribution, each)
+        distribution = np.convolve(distribution, each[: int(each.nonzero()[0][-1]) + 1])
     tails = float(distribution[found:].sum()), float(distribution[: found + 1].sum())
     return min(1.0, max(2 * min(tails), _LEAST_P))
 
