@@ -12,6 +12,11 @@ of successive days are independent, because a day's p-value tells nothing of how
 conformal (V. Vovk, A. Gammerman and G. Shafer, Algorithmic Learning in a Random World, 2nd ed., 2022, chapter
 8).
 
+Real days are not quite alike: a host is busier on some, or has machines of two kinds. So the watch learns a
+tolerance from the days it accepted. A p-value is turned into the normal deviate z that has it, and z is
+divided by the root mean square of those of past days, at least 1, which starts at `FIRST_SPREAD`. This never
+makes a p-value smaller, so what is said below holds with it.
+
 Bets on small p-values, k p^(k - 1), have a mean of at most 1 on each day (V. Vovk and R. Wang, Ann. Statist.
 49 (2021) 1736-1754). They are started afresh each day and added up by the rule of `ChangeDetector`: the sum
 minus the number of days is a supermartingale, so n healthy days give at most n / threshold alarms in
@@ -40,8 +45,11 @@ MOST_DAILY_ANSWERS, DAILY_ANSWER_TOKENS, BASELINE_ANSWERS = 50, 64, 300
 POWERS: FloatArray = np.array([0.05, 0.1, 0.2, 0.35, 0.6])
 """The exponents k of the bets k p^(k - 1), weighed alike."""
 
-LEVELS = 32
+LEVELS = 16
 """Surprises are rounded to this many levels, so that the distribution of their sums is exact and small."""
+
+FIRST_SPREAD, SPREAD_DAYS = 1.5, 5.0
+"""The spread of days that is assumed at first, and how many days that assumption counts for."""
 
 _MOST_LISTED = 5
 _LEAST_P = 1e-300
@@ -51,12 +59,14 @@ _LEAST_P = 1e-300
 class DayLook:
     """What one day's answers say.
 
-    `p_value` is that of the day alone, `e_value` the sum of all bets since the start. `differing` are the
-    questions whose answers are the least like the past ones, at most 5.
+    `p_value` is that of the day alone, and `tolerated` the one that is left of it after the tolerance.
+    `e_value` is the sum of all bets since the start. `differing` are the questions whose answers are the
+    least like the past ones, at most 5.
     """
 
     day: int
     p_value: float
+    tolerated: float
     e_value: float
     threshold: float
     alarm: bool
@@ -85,6 +95,7 @@ class AnswerWatch:
         self.threshold = float(threshold)
         self.n = 0
         self._sums = np.zeros(len(POWERS))
+        self._squares = 0.0
         self._bags = {key: list(texts) for key, texts in baseline.items() if texts}
         if not self._bags:
             raise _too_few("the fingerprint has no answer")
@@ -107,11 +118,13 @@ class AnswerWatch:
         surprises = [surprise(answer_likeness(self._bags[key] + texts)) for key, texts in asked.items()]
         counts = [len(texts) for texts in asked.values()]
         p_value = day_p_value(surprises, counts)
+        kept, square = tolerated(p_value, self._squares, self.n)
         self.n += 1
-        self._sums = (self._sums + 1) * POWERS * p_value ** (POWERS - 1)
+        self._sums = (self._sums + 1) * POWERS * kept ** (POWERS - 1)
         e_value = self.e_value
         alarm = e_value >= self.threshold
         if not alarm:
+            self._squares += square
             for key, texts in asked.items():
                 self._bags[key] += texts
         excess = {
@@ -121,6 +134,7 @@ class AnswerWatch:
         return DayLook(
             day=self.n,
             p_value=p_value,
+            tolerated=kept,
             e_value=e_value,
             threshold=self.threshold,
             alarm=alarm,
@@ -130,32 +144,45 @@ class AnswerWatch:
 
     def state(self) -> State:
         """Return what `restore` needs to go on from here, without the answers, as plain JSON."""
-        return {"n": self.n, "sums": self._sums.tolist()}
+        return {"n": self.n, "sums": self._sums.tolist(), "squares": self._squares}
 
     def restore(self, state: Mapping[str, object], accepted: Sequence[Answers]) -> Self:
         """Go on from where a watch of the same fingerprint stood, with the answers of its days without alarm.
 
         Raises `UsageError` for another monitor's state.
         """
-        n, sums = state.get("n"), state.get("sums")
+        n, sums, squares = state.get("n"), state.get("sums"), state.get("squares")
         if not (
             type(n) is int
             and n >= 0
             and isinstance(sums, list)
             and len(sums) == len(POWERS)
-            and all(isinstance(number, int | float) and math.isfinite(number) for number in sums)
+            and all(isinstance(number, int | float) and math.isfinite(number) for number in [*sums, squares])
         ):
             raise UsageError(
-                f"this is not the state of a daily watch: it lacks `n` or {len(POWERS)} finite `sums`",
+                f"this is not the state of a daily watch: it lacks `n`, `squares` or {len(POWERS)} `sums`",
                 code="state-invalid",
                 hint="compute the state again from the fingerprint and the days",
             )
         self.n, self._sums = n, np.array(sums, dtype=np.float64)
+        self._squares = float(str(squares))
         for day in accepted:
             for key, texts in day.items():
                 if key in self._bags:
                     self._bags[key] += texts
         return self
+
+
+def tolerated(p_value: float, squares: float, days: int) -> tuple[float, float]:
+    """Return what is left of a p-value, and the square of its deviate.
+
+    `squares` is the sum of those squares over so many past days.
+    """
+    from scipy.special import ndtr, ndtri
+
+    deviate = -float(ndtri(p_value / 2))
+    known = (SPREAD_DAYS * FIRST_SPREAD**2 + squares) / (SPREAD_DAYS + days)
+    return max(2 * float(ndtr(-deviate / max(1.0, math.sqrt(known)))), _LEAST_P), deviate**2
 
 
 def surprise(likeness: FloatArray) -> FloatArray:
@@ -191,7 +218,7 @@ def two_sided(distributions: Sequence[FloatArray], found: int) -> float:
     """Return twice the smaller tail at `found` of the sum of independent whole numbers, at most 1."""
     distribution = np.ones(1)
     for each in distributions:
-        distribution = np.convolve(distribution, each)
+        distribution = np.convolve(distribution, each[: int(each.nonzero()[0][-1]) + 1])
     tails = float(distribution[found:].sum()), float(distribution[: found + 1].sum())
     return min(1.0, max(2 * min(tails), _LEAST_P))
 

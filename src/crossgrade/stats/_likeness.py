@@ -17,8 +17,6 @@ from crossgrade.stats._pairs import FloatArray
 MOST_CHARACTERS = 1_000
 """What is compared of an answer, from its beginning."""
 
-_MOST_CELLS = 20_000_000  # of one block of the comparison by place, a byte each
-
 
 def shared_beginnings(texts: Sequence[str]) -> FloatArray:
     """Return for each two texts the length of their common beginning over the longer one's, in [0, 1].
@@ -52,13 +50,10 @@ def common_beginnings(texts: Sequence[str]) -> FloatArray:
 def equal_places(texts: Sequence[str]) -> FloatArray:
     """Return for each two texts the share of places with the same character, of the longer one's places."""
     codes = _codes(texts)
-    n, length = codes.shape
-    lengths = (codes >= 0).sum(axis=1).astype(np.float64)
-    equal = np.empty((n, n))
-    rows = max(1, _MOST_CELLS // max(1, n * length))
-    for start in range(0, n, rows):
-        block = codes[start : start + rows, None, :]
-        equal[start : start + rows] = ((block == codes[None]) & (block >= 0)).sum(axis=-1)
+    lengths = (codes >= 0).sum(axis=0).astype(np.float64)
+    equal = np.zeros((len(texts), len(texts)), dtype=np.int16)
+    for place in codes:
+        equal += (place[:, None] == place[None]) & (place >= 0)
     longer = np.maximum.outer(lengths, lengths)
     share: FloatArray = np.divide(equal, longer, out=np.ones_like(longer), where=longer > 0)
     return share
@@ -90,13 +85,15 @@ def _common(first: str, second: str) -> int:
     return low
 
 
-def _codes(texts: Sequence[str]) -> NDArray[np.int32]:
-    """Return the characters' code points, -1 after a text's end, shape (texts, longest)."""
+def _codes(texts: Sequence[str]) -> NDArray[np.signedinteger]:
+    """Return a number for each character, -1 after a text's end, shape (longest, texts)."""
     cut = [text[:MOST_CHARACTERS] for text in texts]
-    codes = np.full((len(cut), max(map(len, cut), default=0)), -1, dtype=np.int32)
+    points = np.full((len(cut), max(map(len, cut), default=0)), -1, dtype=np.int32)
     for row, text in enumerate(cut):
-        codes[row, : len(text)] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.int32)
-    return codes
+        points[row, : len(text)] = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.int32)
+    known = np.unique(points[points >= 0])
+    codes = np.where(points < 0, -1, np.searchsorted(known, points))
+    return np.ascontiguousarray(codes.T.astype(np.int16 if len(known) < 2**15 else np.int32))
 
 
 def answer_likeness(texts: Sequence[str]) -> FloatArray:

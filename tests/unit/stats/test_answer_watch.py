@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossgrade.stats import DAILY_THRESHOLD, AnswerWatch
-from crossgrade.stats._answer_watch import POWERS, day_p_value, sum_of_draws, surprise
+from crossgrade.stats._answer_watch import POWERS, day_p_value, sum_of_draws, surprise, tolerated
 from tests.codes import raises_code
 
 
@@ -57,13 +57,24 @@ def test_the_bets_add_up_as_the_detectors_do() -> None:
     p_values = []
     for count in range(1, 6):
         look = watch.take(day(rng, 0.8))
-        p_values.append(look.p_value)
+        p_values.append(look.tolerated)
+        assert look.p_value <= look.tolerated
         assert (look.day, look.answers, look.threshold) == (count, 30, DAILY_THRESHOLD)
     total = 0.0
     for power in POWERS.tolist():
         for start in range(5):
             total += np.prod([power * p ** (power - 1) for p in p_values[start:]])
     assert look.e_value == watch.e_value == pytest.approx(total / len(POWERS))
+
+
+@given(st.floats(1e-300, 1.0), st.floats(0, 1e6), st.integers(0, 10_000))
+def test_the_tolerance_never_makes_a_p_value_smaller(p_value: float, squares: float, days: int) -> None:
+    kept, _ = tolerated(p_value, squares, days)
+    assert p_value * (1 - 1e-9) <= kept <= 1
+
+
+def test_a_host_whose_days_vary_more_is_given_more_tolerance() -> None:
+    assert tolerated(1e-4, 40 * 9.0, 40)[0] > 0.05 > tolerated(1e-4, 40 * 1.0, 40)[0]
 
 
 def test_a_swapped_host_alarms_and_its_answers_do_not_join_the_reference() -> None:
@@ -126,11 +137,7 @@ def test_bad_arguments() -> None:
         AnswerWatch({"a": ["x"]}).take({"b": ["x"]})
     with raises_code("threshold-invalid"):
         AnswerWatch({"a": ["x"]}, threshold=0.5)
-    for state in (
-        {},
-        {"n": -1, "sums": [0.0] * 5},
-        {"n": 1, "sums": [0.0]},
-        {"n": 1, "sums": [float("nan")] * 5},
-    ):
+    fine = {"n": 1, "sums": [0.0] * len(POWERS), "squares": 1.0}
+    for wrong in ({"n": -1}, {"sums": [0.0]}, {"sums": [float("nan")] * len(POWERS)}, {"squares": None}):
         with raises_code("state-invalid"):
-            AnswerWatch({"a": ["x"]}).restore(state, [])
+            AnswerWatch({"a": ["x"]}).restore({**fine, **wrong}, [])
