@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import _conform_reference
+from benchmarks import _conform_faults, _conform_reference
 from benchmarks._table import Row, measure_parts
 
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "reference": _conform_reference.rows,
+    "faults": _conform_faults.rows,
 }
 
 

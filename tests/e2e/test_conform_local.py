@@ -16,9 +16,8 @@ QUICK = ("--prompts", "4", "--lengths", "256", "--yes", "--json")
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Return the addresses of two servers of a Q8 copy and one of a Q4 copy of SmolLM2."""
-    from benchmarks._conform_models import installed, quantised_copy
-
     from benchmarks._conform_hosts import FaultyHost, local_host, proxied
+    from benchmarks._conform_models import installed, quantised_copy
 
     folder = tmp_path_factory.mktemp("weights")
     with ExitStack() as stack:
