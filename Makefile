@@ -7,7 +7,7 @@ EXTRAS ?= clickhouse,duckdb,excel,local,long-context,objects,parquet,postgres,ra
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-probe test clients check verify versions docs bench-agents bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
+.PHONY: help demo demo-probe test clients check verify versions docs bench-agents bench-conform bench-economics bench-evaluation bench-gateway bench-label bench-longcontext bench-routing bench-scale bench-structure bench-traffic bench-trust clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ docs: $(VENV)/.installed ## regenerate the generated reference pages
 
 bench-agents: $(VENV)/.installed ## figures of docs/benchmarks/agents.md
 	@$(BIN)/python -m benchmarks.agents
+
+bench-conform: $(VENV)/.installed ## figures of docs/benchmarks/conform.md; MODEL_EQUALITY_TESTING names a Python that has the package
+	@$(BIN)/python -m benchmarks.conform
 
 bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; Transformers counts weights beside ours
 	@$(BIN)/python -m benchmarks.economics
