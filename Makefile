@@ -87,7 +87,7 @@ docs: $(VENV)/.installed ## regenerate the generated reference pages
 bench-agents: $(VENV)/.installed ## figures of docs/benchmarks/agents.md
 	@$(BIN)/python -m benchmarks.agents
 
-bench-conform: $(VENV)/.installed ## figures of docs/benchmarks/conform.md; Transformers computes beside the reference
+bench-conform: $(VENV)/.installed ## figures of docs/benchmarks/conform.md; Transformers beside the reference, MODEL_EQUALITY_TESTING names a Python with that package
 	@$(BIN)/python -m benchmarks.conform
 
 bench-economics: $(VENV)/.installed ## figures of docs/benchmarks/economics.md; Transformers counts weights beside ours

@@ -111,6 +111,7 @@ SECTIONS = {
     "StatementSection": "`dossier.statements[]`",
     "NotApplicableSection": "`dossier.not_applicable[]`",
     "WatchSection": "`watch`",
+    "ConformWatchSection": "`watch.conform`",
     "SealedWatchSection": "`watch.sealed`",
     "RenewSection": "`watch.renew`",
     "TeamSection": "`team`",

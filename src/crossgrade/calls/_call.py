@@ -92,16 +92,29 @@ class OpenModel:
 
         It counts the whole output that the settings allow or, after some calls, the longest output so far.
         """
-        if self.price is None:
-            return Decimal(0)
-        if self.most_usd is not None:
+        if self.price is not None and self.most_usd is not None:
             return self.most_usd
-        input_tokens = WRAPPING_TOKENS + prompt_bytes(request) // _FEW_BYTES_PER_TOKEN
-        output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
+        most = None
         if self._answers_seen >= _SEEN_ENOUGH:
-            output_tokens = min(output_tokens, self._most_output_tokens)
-        usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, images=request.images)
-        return cost_usd(usage, self.price) or Decimal(0)
+            most = self._most_output_tokens
+        return most_cost_usd(request, self.price, most) or Decimal(0)
+
+
+def most_cost_usd(
+    request: ModelRequest, price: Price | None, most_output: int | None = None
+) -> Decimal | None:
+    """Return the most that a request can cost, None without a price.
+
+    The whole output that its settings allow counts, or the `most_output` tokens that are known to be enough.
+    """
+    if price is None:
+        return None
+    input_tokens = WRAPPING_TOKENS + prompt_bytes(request) // _FEW_BYTES_PER_TOKEN
+    output_tokens = request.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
+    if most_output is not None:
+        output_tokens = min(output_tokens, most_output)
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens, images=request.images)
+    return cost_usd(usage, price)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -51,7 +51,7 @@ _TEXT = (
 )
 _PLAIN = f"Copy the last sentence of this text, word for word:\n\n{_TEXT}"
 _ORDER, _CODE = "A-7413", "QX-5809"
-_TOOL = Tool(
+ORDER_TOOL = Tool(
     name="find_order",
     description="Finds an order by its number and returns its tracking code.",
     parameters={
@@ -61,10 +61,12 @@ _TOOL = Tool(
         "additionalProperties": False,
     },
 )
+"""The tool that finds the order which a question names by its number."""
+
 _ASK_ORDER = Message(role="user", content=f"Use the tool to find the tracking code of order {_ORDER}.")
 _CITY = "Lisbon lies on the coast and has 567131 inhabitants. Describe the city."
 _KEYS = " Answer in JSON with the keys city (string), inhabitants (integer) and coastal (boolean)."
-_SCHEMA: JSON = {
+CITY_SCHEMA: JSON = {
     "type": "object",
     "properties": {
         "city": {"type": "string"},
@@ -74,6 +76,7 @@ _SCHEMA: JSON = {
     "required": ["city", "inhabitants", "coastal"],
     "additionalProperties": False,
 }
+"""The schema of the answers about cities."""
 
 _BYTES_PER_TOKEN = (2, 8)
 """The fewest and most bytes a token of English has in any tokenizer that is in use, with room."""
@@ -277,11 +280,11 @@ class LiveChecks:
 
     async def _tools(self) -> LiveCheck:
         """Let the model call a tool, and answer from the tool's result."""
-        asked = replace(self._request(_ASK_ORDER), tools=(_TOOL,))
+        asked = replace(self._request(_ASK_ORDER), tools=(ORDER_TOOL,))
         first = await self._ask(asked)
         if first.answer is None:
             return first.check("tools")
-        wrong = _wrong_call(first.answer)
+        wrong = wrong_call(first.answer)
         if wrong is not None:
             return first.check("tools", *wrong)
         call = first.answer.tool_calls[0]
@@ -308,18 +311,15 @@ class LiveChecks:
         """Ask for JSON of a schema; only hosts that take no schema hear its keys in the prompt too."""
         is_loose = host_named(self.model.offer.provider).schema == "object"
         message = Message(role="user", content=_CITY + (_KEYS if is_loose else ""))
-        tried = await self._ask(replace(self._request(message), response_schema=_SCHEMA))
+        tried = await self._ask(replace(self._request(message), response_schema=CITY_SCHEMA))
         if tried.answer is None:
             return tried.check("schema")
         if ended_at_limit(tried.answer.finish_reason):
             return tried.check("schema", _CUT, "unknown")
-        try:
-            msgspec.json.decode(tried.answer.text, type=_City)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        broken = wrong_city(tried.answer)
+        if broken is not None:
             said = excerpt(tried.answer.text, longest=80) or "nothing"
-            return tried.check(
-                "schema", f"the answer breaks the schema ({excerpt(str(error))}): {said}", "fails"
-            )
+            return tried.check("schema", f"the answer breaks the schema ({excerpt(broken)}): {said}", "fails")
         asked = "JSON as the prompt asks; the provider takes no schema" if is_loose else "as asked"
         return tried.check("schema", asked)
 
@@ -386,7 +386,7 @@ def _odd_counts(usage: Usage, given: int, said: int) -> str | None:
     return None
 
 
-def _wrong_call(answer: ModelAnswer) -> tuple[str, LiveStatus] | None:
+def wrong_call(answer: ModelAnswer) -> tuple[str, LiveStatus] | None:
     """Return what is wrong with the call of the tool, None if nothing is."""
     if not answer.tool_calls:
         if ended_at_limit(answer.finish_reason):
@@ -394,12 +394,21 @@ def _wrong_call(answer: ModelAnswer) -> tuple[str, LiveStatus] | None:
         said = excerpt(answer.text, longest=80) or "nothing"
         return f"it answers without calling the tool: {said}", "fails"
     call = answer.tool_calls[0]
-    if call.name != _TOOL.name:
+    if call.name != ORDER_TOOL.name:
         return f"it calls {excerpt(call.name, longest=80)!r}, a tool that there is not", "fails"
     try:
         msgspec.json.decode(call.arguments, type=_Number)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return f"the arguments break their schema: {excerpt(call.arguments, longest=80)}", "fails"
+    return None
+
+
+def wrong_city(answer: ModelAnswer) -> str | None:
+    """Return how an answer breaks `CITY_SCHEMA`, None if it does not."""
+    try:
+        msgspec.json.decode(answer.text, type=_City)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        return str(error)
     return None
 
 

@@ -33,7 +33,8 @@ class OfferBill:
     tokens were billed: those measured for the offer, or the traffic's. `per_solved_usd` is the cost per
     point of score in dollars, None if it was not measured. `too_long` is the number of calls that do
     not fit the offer's context, None if its context is unknown. `doubts` are the warnings about its
-    price, in words.
+    price, in words. `conformity` says whether the offer was shown to be the model that it is said to be
+    (None: no project has it), and `differs` whether it was shown not to be.
     """
 
     offer: str
@@ -47,11 +48,13 @@ class OfferBill:
     per_solved_usd: Estimate | None = None
     too_long: int | None = None
     doubts: tuple[str, ...] = ()
+    conformity: str | None = None
+    differs: bool = False
 
     @property
     def may_be_chosen(self) -> bool:
         """Return whether the offer can be recommended: on sale, beyond doubt, long enough, of known cost."""
-        fits = self.can_be_bought and not self.doubts and not self.too_long
+        fits = self.can_be_bought and not self.doubts and not self.too_long and not self.differs
         return fits and self.bill.per_call_usd.value is not None
 
     @property

@@ -36,6 +36,7 @@ def offer_row(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> dic
         "batch": None if row.batch is None else usd(row.batch.usd_per_month),
         "saves": usd(saving_of(bills, row, commitment)),
         "tokens": row.tokens,
+        **({} if all(each.conformity is None for each in bills.offers) else {"conforms": row.conformity}),
         "to know": "; ".join(_to_know(row)) or None,
     }
 
@@ -61,6 +62,7 @@ def offer_record(bills: "Bills", row: "OfferBill", commitment: "Commitment") -> 
         "facts": row.facts,
         "calls_too_long": row.too_long,
         "doubts": row.doubts,
+        "conformity": row.conformity,
     }
 
 

@@ -117,6 +117,7 @@ COMMANDS = (
     Entry("import", "Measure", "Turn results of other tools into one table."),
     Entry("probe", "Measure", "Measure how long a context holds, or where a model leaves an agent's runs."),
     Entry("distil", "Measure", "Train a candidate on the workload, and test it once."),
+    Entry("conform", "Measure", "Check that OFFER is the model that it is said to be."),
     Entry("runs", "Measure", "List the runs in the project's store."),
     Entry("catalog", "Price", "Look up dated prices, what changed and what looks wrong."),
     Entry("cost", "Price", "Say what traffic costs, hosted or on your own GPUs."),

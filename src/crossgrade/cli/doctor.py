@@ -280,6 +280,7 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
     with Project(config, environ) as project:
         found = [each.words for each in project.outdated_routes()]
         unmeasured = project.baselines.unmeasured(datetime.now(UTC).date())
+        pairs = project.pairs()
     hint = "decide again on today's samples, or `crossgrade route abort` until then"
     checks = [Check(name="routes", status="warn", seen=each, hint=hint) for each in found]
     hint = "see `watch.sealed`; without it the certificate runs until it expires"
@@ -288,6 +289,15 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         *(
             Check(name="routes", status="warn", seen=f"{why.text} [{why.code}]", hint=hint)
             for why in unmeasured
+        ),
+        *(
+            Check(
+                name="replicas",
+                status="warn" if each.differs else "ok" if each.record else "none",
+                seen=each.words,
+                hint="take it out of the replicas and fallbacks" * each.differs,
+            )
+            for each in pairs
         ),
     ]
 

@@ -124,6 +124,7 @@ def command(  # noqa: PLR0917 -- click passes them by name
             formats=formats,
             run=run,
         )
+    scan = scan.knowing(_conformity(config_path))
     if scan.problems and not scan.rows:
         _note_problems(scan)
         raise DataError(
@@ -187,6 +188,19 @@ def known_of_logs(config_path: str) -> "tuple[Catalog, Mapping[str, LogFormat]]"
 
     with Project.open(config_path) as project:
         return project.catalog, project.plugins.log_formats
+
+
+def _conformity(config_path: str) -> dict[tuple[str, str], str]:
+    """Return what is known of the project's offers, by provider and id; nothing without a project."""
+    if not Path(config_path).is_file():
+        return {}
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        return {
+            (offer.provider, offer.model): project.conformity_of(offer).words
+            for offer in project.config.offers.values()
+        }
 
 
 def _save(scan: "Scan", path: Path) -> None:
@@ -283,8 +297,8 @@ def _print_details(number: int, row: "ScanRow") -> None:
             **({"  agent": row.agent} if row.agent else {}),
             **{f"  before a move, {at}": words for at, words in enumerate(row.thrifts, start=1)},
             **{
-                f"  move to {move[0]}": f"saves {move[1]}; a test costs {move[2]}; price from {move[3]}"
-                for move in row.moves
+                f"  move to {name}": f"saves {saved}; a test costs {test}; price from {source}; {conforms}"
+                for name, saved, test, source, conforms in row.moves
             },
             "  public evidence": row.evidence,
             "  net value": row.net_value_why,

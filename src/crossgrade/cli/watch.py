@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crossgrade.domain import Reason
     from crossgrade.project import Project
     from crossgrade.store import Alarm
-    from crossgrade.watch import Ending, Look, OfferLook, SealedStanding, ThresholdEvidence
+    from crossgrade.watch import ConformStanding, Ending, Look, OfferLook, SealedStanding, ThresholdEvidence
 
 EXIT_ALARM = 1
 _SEEN = "retention (no error rate)"
@@ -31,6 +31,17 @@ _SEALED_HEADERS = (
     "cost", "next round",
 )  # fmt: skip
 _SEALED_NUMBERS = ("rounds", "asked", "of", "floor", _SEEN, "e_claim", "e_change", "waiting", "cost")
+_CONFORM_HEADERS = (
+    "model",
+    "routes",
+    "is what was measured",
+    "days",
+    "e-value",
+    "cost",
+    "next look",
+    "reason",
+)
+_CONFORM_NUMBERS = ("days", "e-value", "cost")
 _GROWTH_HEADERS = ("route", "score from", "of traffic", "e-value", "of", "n", "state", "saves a month")
 _GROWTH_WORDS = {
     "growing": "growing",
@@ -66,7 +77,8 @@ def command(
 
     Scores the pairs that the gateway's shadow left in the store, and looks at dates, prices and
     versions, every `watch.interval_s` seconds. Once an incumbent has ended, it asks the candidate
-    about sealed samples, where `watch.sealed` is set. An alarm takes the traffic back to the incumbent,
+    about sealed samples, where `watch.sealed` is set. With `watch.conform` it asks the models each day
+    whether they are still what `crossgrade conform` saw. An alarm takes the traffic back to the incumbent,
     is recorded, and is posted to `watch.webhook_url`.
 
     The evidence is in `e_claim` and `e_change`, each beside the e-value that raises an alarm. The
@@ -156,6 +168,8 @@ def _print(found: "Look") -> None:
     sealed = [_sealed_row(each) for each in found.sealed if each.baseline_id is not None]
     if sealed:
         print_table(_SEALED_HEADERS, sealed, right=_SEALED_NUMBERS)
+    if found.conform:
+        print_table(_CONFORM_HEADERS, [_conform_row(each) for each in found.conform], right=_CONFORM_NUMBERS)
     if any(each.steps for each in found.growth):
         steps = [_growth_row(each.route, step) for each in found.growth for step in each.steps]
         print_table(_GROWTH_HEADERS, steps, right=_GROWTH_NUMBERS)
@@ -177,6 +191,21 @@ def _sealed_row(each: "SealedStanding") -> list[object]:
         each.waiting,
         "unknown" if each.cost_usd is None else f"${each.cost_usd:,.4f}",
         None if each.next_round_at is None else each.next_round_at.isoformat(timespec="minutes"),
+    ]
+    return [_shown(cell) for cell in cells]
+
+
+def _conform_row(each: "ConformStanding") -> list[object]:
+    """Return how a model stands beside what was measured."""
+    cells = [
+        each.model,
+        ", ".join(each.routes),
+        each.status,
+        each.days,
+        _evidence(each.e_value, each.threshold),
+        "unknown" if each.cost_usd is None else f"${each.cost_usd:,.4f}",
+        None if each.next_at is None else each.next_at.isoformat(timespec="minutes"),
+        each.reason,
     ]
     return [_shown(cell) for cell in cells]
 
@@ -316,5 +345,7 @@ def _sentence(alarm: "Alarm") -> str:
         "price": "{model} costs {per_mtok_usd_now} dollars per million tokens, not {per_mtok_usd_then}",
         "retired": "{model} retires on {retires_on}",
         "version": "{model} is served as {served}; {measured} was measured",
+        "fingerprint": "{model} no longer answers as it did when it was measured: e-value {e_value:.3g} of "
+        "{threshold:,.0f}, day {day}",
     }
     return f"{alarm.kind}, route {where}: {words[alarm.kind].format(**seen)}"

@@ -20,6 +20,7 @@ from crossgrade.config._serving_schema import (
 )
 from crossgrade.domain import (
     WINDOWS_S,
+    ConformWatching,
     LedgerSpec,
     LedgerWitness,
     Limit,
@@ -121,8 +122,9 @@ class ServingResolver(SectionResolver):
                     code="webhook-unsigned",
                 )
         sealed = None if section.sealed is None else SealedWatching(**values(section.sealed))
+        conform = None if section.conform is None else ConformWatching(**values(section.conform))
         renew = Renewal(**values(section.renew))
-        return Watching(**{**values(section), "sealed": sealed, "renew": renew})
+        return Watching(**{**values(section), "sealed": sealed, "conform": conform, "renew": renew})
 
     def ledger(self, section: LedgerSection) -> LedgerSpec:
         """Return who cosigns the ledger, and what it keeps. The project checks their keys."""

@@ -286,6 +286,18 @@ class SealedWatchSection(Section):
     )
 
 
+class ConformWatchSection(Section):
+    """How the models behind certificates are asked again each day. Each call costs money."""
+
+    every_hours: Annotated[float, Field(ge=0.001, le=8_760)] = Field(
+        default=24.0, description="Hours between two looks at a model: up to 50 answers of 64 tokens each."
+    )
+    max_usd_per_day: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        default=None,
+        description="Maximum dollars per day for these answers of all models. Null means no limit.",
+    )
+
+
 class RenewSection(Section):
     """Which new offers are proposed for a test, and what follows from one that is certified."""
 
@@ -329,6 +341,11 @@ class WatchSection(Section):
         default=None,
         description="Ask the candidates of routes whose incumbent has ended about samples of the sealed "
         "baseline. By default nothing is asked, and nothing measures these claims.",
+    )
+    conform: ConformWatchSection | None = Field(
+        default=None,
+        description="Ask the models behind certificates each day whether they are still what `crossgrade "
+        "conform` saw. By default nothing is asked, and only the versions of live answers are compared.",
     )
     renew: RenewSection = Field(
         default=RenewSection(), description="Rules for new offers: what is proposed, and what is applied."

@@ -20,6 +20,7 @@ from crossgrade.domain import (
     Clause,
     Contract,
     Estimate,
+    Fingerprint,
     IncumbentEnd,
     LoggedTraffic,
     PluginUse,
@@ -41,7 +42,8 @@ class ModelFacts:
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
     which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
     data. `safety` has its rates on safety suites, at most one for each, and `trials` what runs of the team's
-    agent with it say beside those with the incumbent. `trial_cost` is what one such run costs.
+    agent with it say beside those with the incumbent. `trial_cost` is what one such run costs. `fingerprint`
+    is what the offer was seen to be at its newest conformity check, None if there was none.
     """
 
     model: str
@@ -56,6 +58,7 @@ class ModelFacts:
     safety: tuple[SafetyRate, ...] = ()
     trials: AgentTrials | None = None
     trial_cost: TrialCost | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

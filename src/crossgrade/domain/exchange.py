@@ -93,6 +93,26 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogprobRequest(ModelRequest):
+    """A request that also asks for log-probabilities: those of the `top` likeliest tokens at each place.
+
+    It is a class of its own, so that other requests, under whose digest answers are kept, stay as they were.
+    APIs that have no log-probabilities are asked without them.
+    """
+
+    top: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """A token of an answer with its natural log-probability, and those of the likeliest tokens by token."""
+
+    token: str
+    logprob: float
+    top: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAnswer:
     """What a provider answered, with the usage it billed and the times we measured.
 
@@ -100,6 +120,7 @@ class ModelAnswer:
     `model` is the version the provider says it served; `runtime` names a local engine and
     its build. `ttft_ms` is known only for streamed calls. `vector` is what an embedding model answers.
     `cost_usd` is given of an answer that took many calls, which were priced one by one.
+    `logprobs` are those of the answer's tokens, where they were asked for and given.
     """
 
     text: str
@@ -112,6 +133,7 @@ class ModelAnswer:
     ttft_ms: float | None = None
     vector: tuple[float, ...] | None = None
     cost_usd: Decimal | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 _AT_LIMIT = {"length", "max_output_tokens", "max_tokens", "model_context_window_exceeded", "model_length"}

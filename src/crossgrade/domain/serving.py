@@ -208,6 +208,18 @@ class SealedWatching:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConformWatching:
+    """How often the models behind certificates are asked again whether they are still what was measured.
+
+    At most 50 answers of 64 tokens are asked of each every `every_hours`. `max_usd_per_day` bounds what those
+    of all models cost (None: no bound).
+    """
+
+    every_hours: float = 24.0
+    max_usd_per_day: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
     """What new offers must promise to be proposed, and whether one that is certified starts a canary.
 
@@ -226,7 +238,8 @@ class Watching:
     `label_share` of the pairs are put before people; `max_usd_per_day` bounds what judges cost
     (None: no bound). A price that rose by the share `price_rise` and a retirement within
     `retirement_days` are alarms. Texts of pairs are erased after `keep_text_days`. Without `sealed` no model
-    is asked about sealed samples. `renew` is the rule for new offers.
+    is asked about sealed samples, and without `conform` none whether it is still what was measured. `renew`
+    is the rule for new offers.
     """
 
     interval_s: float = 60.0
@@ -238,6 +251,7 @@ class Watching:
     retirement_days: int = 14
     keep_text_days: int = 30
     sealed: SealedWatching | None = None
+    conform: ConformWatching | None = None
     renew: Renewal = field(default_factory=Renewal)
 
 

@@ -1,7 +1,11 @@
-"""Evidence for those who audit: a dossier of a workload, its crosswalk to controls, its CycloneDX form."""
+"""Evidence for those who audit: a workload's dossier with its crosswalk to controls, and conformity.
+
+A conformity check says whether an offer is the model that it is said to be: questions in, a table out.
+"""
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from crossgrade._version import __version__
 from crossgrade.domain import Dossier, DossierFact, DossierField
@@ -22,9 +26,38 @@ from crossgrade.evidence._input import (
     field_of,
 )
 
+if TYPE_CHECKING:
+    from crossgrade.evidence._conform_asking import ConformAsker, ConformSide
+    from crossgrade.evidence._conform_days import daily_look
+    from crossgrade.evidence._conform_questions import (
+        ANSWER_TOKENS,
+        SUBJECTS,
+        ConformQuestion,
+        ConformSettings,
+        check_conform_settings,
+        conform_questions,
+        daily_questions,
+    )
+    from crossgrade.evidence._conform_table import (
+        CHECKS,
+        ConformInput,
+        answer_stages,
+        answers_so_far,
+        conform_table,
+        fingerprint_of,
+    )
+
 __all__ = [
+    "ANSWER_TOKENS",
+    "CHECKS",
+    "SUBJECTS",
     "AccessFacts",
     "Approval",
+    "ConformAsker",
+    "ConformInput",
+    "ConformQuestion",
+    "ConformSettings",
+    "ConformSide",
     "ControlRow",
     "Crosswalk",
     "DatedDuty",
@@ -35,12 +68,20 @@ __all__ = [
     "OperationFacts",
     "RegisteredModel",
     "SafetyFacts",
+    "answer_stages",
+    "answers_so_far",
     "basis_changes",
     "build_dossier",
     "check_bom",
+    "check_conform_settings",
+    "conform_questions",
+    "conform_table",
     "controls_of",
     "crosswalks",
+    "daily_look",
+    "daily_questions",
     "dossier_bom",
+    "fingerprint_of",
 ]
 
 _FIRST = (
@@ -100,3 +141,34 @@ def _mapping(given: DossierInput, statuses: list[str]) -> DossierField:
         DossierFact(label="what it says", text="which evidence there is, and nothing of conformity"),
     ]
     return field_of(17, given, measured=facts)
+
+
+_LATE = {
+    **dict.fromkeys(("ConformAsker", "ConformSide"), "_conform_asking"),
+    "daily_look": "_conform_days",
+    **dict.fromkeys(
+        (
+            "ANSWER_TOKENS",
+            "SUBJECTS",
+            "ConformQuestion",
+            "ConformSettings",
+            "check_conform_settings",
+            "conform_questions",
+            "daily_questions",
+        ),
+        "_conform_questions",
+    ),
+    **dict.fromkeys(
+        ("CHECKS", "ConformInput", "answer_stages", "answers_so_far", "conform_table", "fingerprint_of"),
+        "_conform_table",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what asks models when first asked for: dossiers need neither `calls` nor NumPy."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from crossgrade.project._access import CaseResult, ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._bills import OfferMove, cheapest_move, measure_server, saving_of
+    from crossgrade.project._conforming import ConformPlan, OnConformProgress, ProjectConformity
     from crossgrade.project._creating import Created, create_workload, read_definition
     from crossgrade.project._distil_plans import DistilOptions, DistilPlan
     from crossgrade.project._distilling import Checked, Distilled, DistilProgress, ProjectDistil
     from crossgrade.project._dossier_basis import gateway_basis, needs_dossiers
     from crossgrade.project._dossiers import DossierCheck, ProjectDossiers
     from crossgrade.project._drift import RecentLog, live_request
+    from crossgrade.project._equality import OfferConformity, OfferPair
     from crossgrade.project._evaluating import open_judge
     from crossgrade.project._exporting import ExportCheck, VerdictExport, VersionDifference, verify_export
     from crossgrade.project._freeze_plans import FreezeOptions, FreezePlan
@@ -69,6 +71,7 @@ __all__ = [
     "BaselineCheck",
     "CaseResult",
     "Checked",
+    "ConformPlan",
     "Created",
     "DistilOptions",
     "DistilPlan",
@@ -93,7 +96,10 @@ __all__ = [
     "LiveResult",
     "ModelSafety",
     "NodeFacts",
+    "OfferConformity",
     "OfferMove",
+    "OfferPair",
+    "OnConformProgress",
     "OnLiveCheck",
     "OnPort",
     "OnProbeProgress",
@@ -109,6 +115,7 @@ __all__ = [
     "Project",
     "ProjectAccess",
     "ProjectBaselines",
+    "ProjectConformity",
     "ProjectDistil",
     "ProjectDossiers",
     "ProjectLabelling",
@@ -173,12 +180,14 @@ _LATE = {
     "ProjectLedger": "_auditing",
     **dict.fromkeys(("export_log", "read_note_file", "verify_ledger_folder"), "_log_folder"),
     **dict.fromkeys(("OfferMove", "cheapest_move", "measure_server", "saving_of"), "_bills"),
+    **dict.fromkeys(("ConformPlan", "OnConformProgress", "ProjectConformity"), "_conforming"),
     **dict.fromkeys(("Created", "create_workload", "read_definition"), "_creating"),
     **dict.fromkeys(("DistilOptions", "DistilPlan"), "_distil_plans"),
     **dict.fromkeys(("Checked", "DistilProgress", "Distilled", "ProjectDistil"), "_distilling"),
     **dict.fromkeys(("gateway_basis", "needs_dossiers"), "_dossier_basis"),
     **dict.fromkeys(("DossierCheck", "ProjectDossiers"), "_dossiers"),
     **dict.fromkeys(("RecentLog", "live_request"), "_drift"),
+    **dict.fromkeys(("OfferConformity", "OfferPair"), "_equality"),
     "open_judge": "_evaluating",
     **dict.fromkeys(("ExportCheck", "VerdictExport", "VersionDifference", "verify_export"), "_exporting"),
     **dict.fromkeys(("FreezeOptions", "FreezePlan"), "_freeze_plans"),

@@ -61,7 +61,7 @@ class ProjectLive:
             offers=offers,
             most_usd=sum((cost for cost in costs.values() if cost is not None), Decimal(0)),
             unpriced=tuple(
-                each.name for each in offers if costs[each.name] is None and not self._is_own(each)
+                each.name for each in offers if costs[each.name] is None and not is_own(each, project.environ)
             ),
         )
 
@@ -202,9 +202,10 @@ class ProjectLive:
             and workload.logged_traffic.peak_tokens_per_minute is not None
         }
 
-    def _is_own(self, offer: Offer) -> bool:
-        """Return whether an offer needs no key and has none."""
-        try:
-            return key_variable(offer, self._project.environ) is None
-        except CrossgradeError:
-            return False
+
+def is_own(offer: Offer, environ: Mapping[str, str]) -> bool:
+    """Return whether an offer needs no key and has none: a server of one's own, which sends no bill."""
+    try:
+        return key_variable(offer, environ) is None
+    except CrossgradeError:
+        return False

@@ -15,6 +15,7 @@ from crossgrade.domain import (
     JSON,
     AgentSetup,
     Contract,
+    Fingerprint,
     Offer,
     PluginUse,
     Price,
@@ -319,12 +320,14 @@ def decision_settings(
     safety: "Mapping[str, tuple[SafetyRate, ...]]",
     trials: "Mapping[str, AgentTrials]" = MappingProxyType({}),
     trial_costs: "Mapping[str, TrialCost]" = MappingProxyType({}),
+    fingerprints: "Mapping[str, Fingerprint]" = MappingProxyType({}),
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
     have a minimum, and `safety` the models' rates on the suites that the workload requires, by name. `trials`
-    are what runs of the team's agent say of each candidate, and `trial_costs` what one costs with each model.
+    are what runs of the team's agent say of each candidate, `trial_costs` what one costs with each model, and
+    `fingerprints` what conformity checks saw.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -342,6 +345,7 @@ def decision_settings(
             replace(
                 _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name)),
                 trial_cost=trial_costs.get(name),
+                fingerprint=fingerprints.get(name),
             )
             for name, offer in offers_of(workload).items()
         ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 from crossgrade.config import Config
 from crossgrade.dialects import speaks_another_api
 from crossgrade.domain import Clause, Contract, Offer, Price, RouteSpec, Workload
-from crossgrade.errors import ConfigError, DataError, NotFoundError, UsageError, closest
+from crossgrade.errors import ConfigError, DataError, NotFoundError, StoreError, UsageError, closest
 from crossgrade.project._plugins import find_plugins, read_config
 from crossgrade.project._suites import find_suite, suite_workload
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls, TrialProvider
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
+    from crossgrade.project._equality import OfferConformity, OfferPair
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
@@ -199,12 +200,34 @@ class OpenProject:
         ]
         return replace(facts, clauses=tuple(dict.fromkeys((*facts.clauses, *more))))
 
+    def pairs(self) -> "list[OfferPair]":
+        """Return the offers that answer in each other's place, with the newest check that compared them."""
+        from crossgrade.project._equality import replaced_pairs
+
+        return list(replaced_pairs(self.store, self.config.offers, self.config.routes.values()))
+
+    def conformity_of(self, offer: Offer) -> "OfferConformity":
+        """Return what checks and daily looks say of an offer: conforms, differs, or not checked.
+
+        No store is made for that, and what one that cannot be read has is not known.
+        """
+        from crossgrade.project._equality import OfferConformity, offer_conformity
+
+        if "://" not in self.config.store and not Path(self.config.store).exists():
+            return OfferConformity()
+        try:
+            return offer_conformity(self.store, offer)
+        except StoreError:
+            return OfferConformity()
+
     @property
     def routing(self) -> "Routing":
         """The project's routes: apply a verdict, promote, abort."""
         from crossgrade.project._routing import Routing
 
-        return Routing(self.config, self.store, self.clauses_of, self.plugins, self.succession)
+        return Routing(
+            self.config, self.store, self.clauses_of, self.plugins, self.succession, pairs=self.pairs
+        )
 
     @property
     def access(self) -> "ProjectAccess":

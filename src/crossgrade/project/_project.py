@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from crossgrade.decide import Sibling, Verdict
     from crossgrade.evaluate import ExpectedUse, Progress, RunEstimate, RunResult
     from crossgrade.pricing.usage import Traffic
+    from crossgrade.project._conforming import ProjectConformity
     from crossgrade.project._distilling import ProjectDistil
     from crossgrade.project._dossiers import ProjectDossiers
     from crossgrade.project._drift import RecentLog
@@ -299,6 +300,7 @@ class Project(OpenProject):
                 safety=self.safety.facts(workload),
                 trials=trials,
                 trial_costs=costs,
+                fingerprints=self.conformity.fingerprints(workload),
             ),
             seed=run.seed,
             changed_since_run=tuple(
@@ -493,6 +495,13 @@ class Project(OpenProject):
         from crossgrade.project._live import ProjectLive
 
         return ProjectLive(self)
+
+    @property
+    def conformity(self) -> "ProjectConformity":
+        """Conformity checks of the project's models."""
+        from crossgrade.project._conforming import ProjectConformity
+
+        return ProjectConformity(self)
 
     def apply(self, verdict_id: str, *, canary: bool = False) -> "RouteTable":
         """Put a recorded verdict's policy into the route table in force; see `Routing.apply`."""

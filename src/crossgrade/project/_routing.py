@@ -11,6 +11,7 @@ from crossgrade.config import Config
 from crossgrade.domain import Clause, RouteSpec
 from crossgrade.errors import NotFoundError, UsageError, closest
 from crossgrade.identity import ModelEvidence, evidence_of
+from crossgrade.project._equality import OfferPair
 from crossgrade.project._growing import refuse_growth
 from crossgrade.project._plugins import Plugins
 from crossgrade.project._succession import Succession
@@ -145,12 +146,15 @@ class Routing:
         clauses_of: Callable[[str], tuple[Clause, ...]],
         plugins: Plugins,
         succession_of: Callable[..., Succession],
+        *,
+        pairs: Callable[[], list[OfferPair]],
     ) -> None:
         self._config = config
         self._store = store
         self._clauses_of = clauses_of
         self._plugins = plugins
         self._succession_of = succession_of
+        self._pairs = pairs
 
     def states(self) -> list[RouteState]:
         """Return every route that is configured or in the table, by name."""
@@ -358,7 +362,7 @@ class Routing:
         """Raise UsageError unless the team may use each model that the route may ask beside its incumbent.
 
         These are the candidate, which must be in the workload's regions too, the fallbacks, and who takes the
-        incumbent's place.
+        incumbent's place. None may stand in for one that it was shown to differ from.
         """
         from crossgrade.catalog import refuse_forbidden
 
@@ -367,6 +371,14 @@ class Routing:
         heirs = () if spec is None or spec.successor is None else (spec.successor,)
         for model in (*candidate, *(() if spec is None else spec.fallbacks), *heirs):
             refuse_forbidden(self._clauses_of(model), unknown=True)
+        asked = set(route.targets.values())
+        for pair in self._pairs():
+            if pair.differs and pair.model in asked:
+                raise UsageError(
+                    f"{pair.words}, and route {route.name!r} would ask either for the other",
+                    code="offers-differ",
+                    hint=f"take {pair.other} out of the replicas and fallbacks, or check again",
+                )
         offer = self._outside(route.name, route)
         if offer is not None and spec is not None:
             region = self._config.offers[offer].region if offer in self._config.offers else None

@@ -57,7 +57,7 @@ class ScanRow:
     sessions: str
     agent: str | None
     thrifts: tuple[str, ...]
-    moves: tuple[tuple[str, str, str, str], ...]
+    moves: tuple[tuple[str, str, str, str, str], ...]
     evidence: str
     saves: str
     share: str
@@ -272,7 +272,7 @@ def _sums(sums: Sums) -> str:
     )
 
 
-def _move(move: Move) -> tuple[str, str, str, str]:
+def _move(move: Move) -> tuple[str, str, str, str, str]:
     kind = {True: "open", False: "proprietary", None: "openness unknown"}[move.open_weights]
     saved = move.saving_per_month_usd
     shown = _dollars(saved)
@@ -285,6 +285,7 @@ def _move(move: Move) -> tuple[str, str, str, str]:
         shown,
         money(move.test_cost_usd),
         f"{move.price_source}, {move.price_on}",
+        move.conformity,
     )
 
 

@@ -16,6 +16,7 @@ from crossgrade.decide import (
     sentences,
     shown_first,
 )
+from crossgrade.domain import Fingerprint
 from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
 from crossgrade.report._agents import HEAD, agent_lines, agent_rows
@@ -434,6 +435,15 @@ def _methods(verdict: Verdict) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def fingerprint_words(seen: Fingerprint) -> str:
+    """Return the host and version on which a model was measured, and the fingerprint of its answers."""
+    version = "no version named" if seen.version is None else f"version {seen.version}"
+    return (
+        f"{seen.offer}: {seen.model} at {seen.host or seen.provider}, {version}, "
+        f"fingerprint {seen.digest[:19]} of {seen.at:%Y-%m-%d}"
+    )
+
+
 def _provenance(verdict: Verdict) -> tuple[tuple[str, str], ...]:
     rows = [
         ("evidence", verdict.evidence_digest),
@@ -443,6 +453,8 @@ def _provenance(verdict: Verdict) -> tuple[tuple[str, str], ...]:
         ("decided at", verdict.decided_at.isoformat(timespec="seconds")),
     ]
     rows += [("price", source) for source in verdict.price_sources]
+    seen = [each.fingerprint for each in verdict.settings.facts if each.fingerprint is not None]
+    rows += [("measured on", fingerprint_words(each)) for each in seen]
     shared = {each.workload: each.run_id or "no results yet" for each in verdict.settings.siblings}
     rows += [("shares the error rate", f"{workload}: {run}") for workload, run in shared.items()]
     return tuple(rows)

@@ -1,6 +1,6 @@
 """From the project's configuration to the settings of workers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from crossgrade.domain import REDIS_URL_ENV, Clause, Offer, Price, heads_of
 from crossgrade.errors import ConfigError, CrossgradeError, MissingExtraError
 from crossgrade.gateway import GatewaySettings, Target
 from crossgrade.identity import DossierBasis, Dossiers, needless_rules, ungiven_tiers
-from crossgrade.project import Project, ends_at, gateway_basis, needs_dossiers
+from crossgrade.project import OfferPair, Project, ends_at, gateway_basis, needs_dossiers
 from crossgrade.routing import Route
 from crossgrade.serve._local import LOCAL_KEY_ENV
 
@@ -88,11 +88,14 @@ def compile_settings(
         warnings.append(f"the price of {', '.join(unpriced)} is unknown: budgets in dollars {what}")
     folder, basis = state_folder(project), _dossier_basis(project)
     blocking = {name: clause for name in config.offers if (clause := _blocking(project, name)) is not None}
+    pairs = project.pairs()
+    unlike = {(each.model, each.other) for each in pairs if each.differs}
     warnings += [
         *lacks,
         *_unsigned(project),
         *_stepped_back(project),
         *_not_allowed(project, blocking),
+        *_unlike(pairs),
         *_closed(project),
         *_ungiven(project),
         *_undocumented(project, basis),
@@ -102,7 +105,11 @@ def compile_settings(
         routes=tuple(
             replace(
                 route,
-                fallbacks=tuple(name for name in route.fallbacks if name not in blocking),
+                fallbacks=tuple(
+                    name
+                    for name in route.fallbacks
+                    if name not in blocking and (route.incumbent, name) not in unlike
+                ),
                 successor=None if route.successor in blocking else route.successor,
             )
             for route in config.routes.values()
@@ -110,6 +117,7 @@ def compile_settings(
         targets=tuple(
             _held_to(replace(target, replica_of=heads.get(target.name)), blocking.get(target.name))
             for target in targets
+            if (heads.get(target.name), target.name) not in unlike
         ),
         state=str(folder),
         broker=str(folder / "serve" / "broker.sock"),
@@ -271,6 +279,16 @@ def _not_allowed(project: Project, blocking: Mapping[str, Clause]) -> list[str]:
         for name, model, effect in asked
         if (clause := blocking.get(model)) is not None
     ]
+
+
+def _unlike(pairs: Iterable[OfferPair]) -> Iterator[str]:
+    """Yield a warning for each replica or fallback that differs from its model or was not compared."""
+    for pair in pairs:
+        what = "replica" if pair.is_replica else "fallback"
+        if pair.differs:
+            yield f"{pair.words}, so {pair.other} is no {what} of {pair.model}: it gets none of its requests"
+        elif pair.record is None:
+            yield pair.words
 
 
 def _closed(project: Project) -> list[str]:

@@ -1,6 +1,15 @@
 """The retention test and its relatives: plan, test, correct, adjust, watch."""
 
 from crossgrade.stats._agreement import krippendorff_alpha
+from crossgrade.stats._answer_watch import (
+    BASELINE_ANSWERS,
+    DAILY_ANSWER_TOKENS,
+    DAILY_THRESHOLD,
+    MOST_DAILY_ANSWERS,
+    AnswerWatch,
+    DayLook,
+)
+from crossgrade.stats._answers import AnswerDifference, Answers, QuestionDifference, answers_differ
 from crossgrade.stats._calibrated import (
     LEAST_RATE_LABELS,
     CalibratedRate,
@@ -19,6 +28,13 @@ from crossgrade.stats._intervals import (
 from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._label_draws import LEAST_PILOT, PILOT_SHARE, draw_labels, label_probabilities
 from crossgrade.stats._label_sizing import labels_needed, least_labelled
+from crossgrade.stats._logprobs import (
+    TOLERANCE_NATS,
+    LogprobDifference,
+    TokenLogprobs,
+    logprob_gap,
+    logprobs_differ,
+)
 from crossgrade.stats._monitors import ChangeDetector, ClaimProcess, Detection, audit_loss
 from crossgrade.stats._multiplicity import BETS_BELOW, holm, holm_levels, shared_alpha
 from crossgrade.stats._pairs import LEAST_FLOOR, Pairs, read_floor, read_pairs
@@ -40,35 +56,48 @@ from crossgrade.stats._trials import ALIKE, TASK_CORRELATION, TrialSpread, plann
 
 __all__ = [
     "ALIKE",
+    "BASELINE_ANSWERS",
     "BETS_BELOW",
+    "DAILY_ANSWER_TOKENS",
+    "DAILY_THRESHOLD",
     "GROWTH_HORIZONS",
     "LEAST_FLOOR",
     "LEAST_LABELS",
     "LEAST_PILOT",
     "LEAST_RATE_LABELS",
     "METHOD_VERSION",
+    "MOST_DAILY_ANSWERS",
     "MOST_NEEDED",
     "PILOT_SHARE",
     "TASK_CORRELATION",
+    "TOLERANCE_NATS",
+    "AnswerDifference",
+    "AnswerWatch",
+    "Answers",
     "CalibratedDifference",
     "CalibratedRate",
     "ChangeDetector",
     "ClaimProcess",
+    "DayLook",
     "Detection",
     "EValues",
     "FixedRetention",
     "GrowthProcess",
     "Interval",
     "JudgedLoss",
+    "LogprobDifference",
     "Outcome",
     "Pairs",
     "Plan",
     "Proportion",
+    "QuestionDifference",
     "Retention",
     "SequentialRetention",
     "Strata",
     "Stratum",
+    "TokenLogprobs",
     "TrialSpread",
+    "answers_differ",
     "audit_loss",
     "calibrated_difference",
     "calibrated_rate",
@@ -86,6 +115,8 @@ __all__ = [
     "least_certified",
     "least_difference",
     "least_labelled",
+    "logprob_gap",
+    "logprobs_differ",
     "mean_interval",
     "pairs_to_certify",
     "plan",

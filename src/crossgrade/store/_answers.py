@@ -11,7 +11,15 @@ from typing import Any, TypeAlias
 import msgspec
 from sqlalchemy import Connection, Row, Select, Table, and_, insert, select
 
-from crossgrade.domain import ModelAnswer, Score, ScoredAnswer, ToolCall, Usage, ended_at_limit
+from crossgrade.domain import (
+    ModelAnswer,
+    Score,
+    ScoredAnswer,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+    ended_at_limit,
+)
 from crossgrade.errors import StoreError, kind_of
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
@@ -174,7 +182,7 @@ def _response(row: Row[Any], *, cost: str | None = None) -> Response:
             id=row.id,
             request_digest=row.request_digest,
             offer=row.offer,
-            answer=replace(model_answer(row), vector=_vector(row.vector)),
+            answer=replace(model_answer(row), vector=_vector(row.vector), logprobs=_logprobs(row.logprobs)),
             cost_usd=money(text),
             at=datetime.fromisoformat(row.at),
         )
@@ -214,6 +222,10 @@ def check_types(row: Row[Any]) -> None:
 
 def _vector(packed: bytes | None) -> tuple[float, ...] | None:
     return None if packed is None else struct.unpack(f"<{len(packed) // 8}d", packed)
+
+
+def _logprobs(text: str | None) -> tuple[TokenLogprob, ...]:
+    return () if text is None else msgspec.json.decode(text, type=tuple[TokenLogprob, ...])
 
 
 def _usage(row: Row[Any]) -> Usage:
@@ -305,6 +317,9 @@ def _response_row(response: Response) -> _Row:
         "offer": response.offer,
         **answer_row(response.answer),
         "vector": None if vector is None else struct.pack(f"<{len(vector)}d", *vector),
+        "logprobs": msgspec.json.encode(response.answer.logprobs).decode()
+        if response.answer.logprobs
+        else None,
         "cost_usd": money_text(response.cost_usd),
         "at": response.at.isoformat(),
     }

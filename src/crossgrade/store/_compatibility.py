@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy import func, insert, select
 
 from crossgrade.dialects.stated import StatedLimits
-from crossgrade.domain import Offer, sum_usd
+from crossgrade.domain import Offer, host_of, sum_usd
 from crossgrade.store import _tables as t
 from crossgrade.store._database import Database
 from crossgrade.store._records import utc_now
@@ -65,7 +64,7 @@ class CompatibilityRecord:
             offer=offer.name,
             provider=offer.provider,
             model=offer.model,
-            host=_host_of(offer),
+            host=host_of(offer),
             checks=checks,
             limits=limits,
             served_model=served_model,
@@ -88,12 +87,7 @@ class CompatibilityRecord:
 
     def is_of(self, offer: Offer) -> bool:
         """Return whether the offer is still the model at the address that was asked."""
-        return (self.provider, self.model, self.host) == (offer.provider, offer.model, _host_of(offer))
-
-
-def _host_of(offer: Offer) -> str | None:
-    """Return host and port of the address that an offer names, None if it names none."""
-    return None if offer.base_url is None else urlsplit(offer.base_url).netloc.rpartition("@")[2]
+        return (self.provider, self.model, self.host) == (offer.provider, offer.model, host_of(offer))
 
 
 class Compatibility:

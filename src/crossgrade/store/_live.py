@@ -18,7 +18,9 @@ Side: TypeAlias = Literal["incumbent", "candidate"]
 AuditSource: TypeAlias = Literal["pair", "label", "feedback", "sealed"]
 """The source of an audit's scores: a scorer, a person, a delayed outcome, or a scorer on a sealed sample."""
 
-AlarmKind: TypeAlias = Literal["claim", "change", "sealed", "expired", "price", "retired", "version"]
+AlarmKind: TypeAlias = Literal[
+    "claim", "change", "sealed", "expired", "price", "retired", "version", "fingerprint"
+]
 """The reason of an alarm: the monitors of live and of sealed samples, then a certificate's conditions."""
 
 

@@ -12,6 +12,7 @@ from crossgrade.store._alarms import Alarms, FeedbackLog
 from crossgrade.store._answers import Answers
 from crossgrade.store._baselines import Baselines
 from crossgrade.store._compatibility import Compatibility
+from crossgrade.store._conformity import ConformRecords
 from crossgrade.store._database import Database, open_database, process_lock
 from crossgrade.store._dossiers import DossierRecords
 from crossgrade.store._keys import Keys
@@ -57,6 +58,7 @@ class Store:
         self.onboardings = Onboardings(database, self.ledger)
         self.baselines = Baselines(database, folder)
         self.compatibility = Compatibility(database)
+        self.conformity = ConformRecords(database)
         self.dossiers = DossierRecords(database, folder)
         self.tunings = Tunings(database, folder)
 

@@ -98,6 +98,7 @@ responses = Table(
     Column("ttft_ms", Float),
     Column("vector", LargeBinary),
     Column("at", String, nullable=False),
+    Column("logprobs", Text),
 )
 
 answers = Table(
@@ -553,5 +554,25 @@ tuning_steps = Table(
     Column("kind", String, nullable=False),
     Column("number", Integer, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+conform_checks = Table(
+    "conform_checks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("offer", String, nullable=False),
+    Column("record", Text, nullable=False),
+    Column("at", String, nullable=False),
+    Index("ix_conform_checks_offer", "offer", "at"),
+)
+
+conform_days = Table(
+    "conform_days",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("check_id", String, nullable=False, index=True),
+    Column("offer", String, nullable=False),
+    Column("record", Text, nullable=False),
     Column("at", String, nullable=False),
 )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from crossgrade.testing._builders import evidence, samples
+from crossgrade.testing._model import FakeModel
 from crossgrade.testing._script import Fault, ReceivedRequest, Reply, Script
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FakeClock",
+    "FakeModel",
     "FakeProvider",
     "Fault",
     "ReceivedRequest",

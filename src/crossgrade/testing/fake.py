@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from crossgrade.domain import Offer
 from crossgrade.testing import _render
 from crossgrade.testing._answers import Sending, answer, error_body, json_answer
 from crossgrade.testing._batches import FakeBatches
+from crossgrade.testing._model import FakeModel
 from crossgrade.testing._script import Player, ReceivedRequest, Reply, Script
 from crossgrade.testing._server import ServerConnection
 
@@ -164,15 +166,17 @@ class FakeProvider:
 
 
 def main() -> None:
-    """Serve one fixed reply until interrupted; prints the base URL on the first line."""
+    """Serve one fixed reply, or a made-up model, until interrupted; prints the base URL on the first line."""
     parser = argparse.ArgumentParser(prog="python -m crossgrade.testing.fake", description=main.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--text", default="ok", help="the answer")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="before every answer")
+    parser.add_argument("--as-model", type=Path, help="answer as a made-up model of this file's text instead")
     parser.add_argument("--api-key", help="refuse any other key")
     given = parser.parse_args()
     reply = Reply(given.text, delay_s=given.delay_ms / 1000)
-    with FakeProvider(reply, port=given.port, api_key=given.api_key, keep=1) as fake:
+    script: Script = reply if given.as_model is None else FakeModel(given.as_model)
+    with FakeProvider(script, port=given.port, api_key=given.api_key, keep=1) as fake:
         print(fake.base_url, flush=True)  # the command's output
         try:
             threading.Event().wait()

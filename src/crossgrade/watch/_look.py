@@ -18,6 +18,7 @@ from crossgrade.routing import Growth, Route
 from crossgrade.store import Alarm, LabelScale, Pair, Store
 from crossgrade.watch._claims import By, ClaimSignal, LiveClaim, Status, claims_of, people_signal
 from crossgrade.watch._conditions import Broken, Ending, broken_conditions, changed_version, endings
+from crossgrade.watch._conformity import ConformStanding, look_at_conformity
 from crossgrade.watch._growth import GrowthStanding, RouteGrowth
 from crossgrade.watch._labels import awaited, open_desk, read_labels, record_labels, take_labels, write_labels
 from crossgrade.watch._monitor import Monitor
@@ -71,14 +72,16 @@ class Look:
 
     `labels` is the number of people's scores that were recorded, and `waiting` the number of pairs that were
     written for people. `growth` is how far routes that grow have come, and `grown` names those that moved
-    more just now. `sealed` is how claims stand on sealed samples whose incumbent has ended. `endings` are the
-    models that routes ask and that end within 90 days.
+    more just now. `sealed` is how claims stand on sealed samples whose incumbent has ended, and `conform`
+    how models stand beside what was measured. `endings` are the models that routes ask and that end within 90
+    days.
     """
 
     at: datetime
     standings: list[Standing] = field(default_factory=list)
     growth: list[GrowthStanding] = field(default_factory=list)
     sealed: list[SealedStanding] = field(default_factory=list)
+    conform: list[ConformStanding] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
     problems: list[Reason] = field(default_factory=list)
@@ -118,6 +121,7 @@ def look(
             _exchange_labels(project, label_file, asked, found)
         for each in asked:
             found.labels += take_labels(store, each.route.name, _waiting(project, each), now=now)
+        _look_at_models(project, watched, found)
         for each in watched:
             try:
                 _RouteLook(project, each, found).look()
@@ -130,6 +134,34 @@ def look(
         except CrossgradeError as error:
             found.problems.append(Reason(error.code, error.message))
     return found
+
+
+def _look_at_models(project: Project, watched: Sequence["_Watched"], found: Look) -> None:
+    """Ask models whether they are still what was measured; suspend the certificates of those that are not."""
+    routes = [(each.route, each.verdict) for each in watched]
+    for finding in look_at_conformity(project, routes, now=found.at):
+        found.conform.append(finding.standing)
+        if finding.problem is not None:
+            found.problems.append(finding.problem)
+        if finding.broken is None:
+            continue
+        for each in watched:
+            if each.route.name in finding.standing.routes:
+                _raise(project.store, each.route, finding.broken, None, found)
+
+
+def _raise(store: Store, route: Route, broken: Broken, segment: str | None, found: Look) -> None:
+    """Record an alarm unless it is known, and step the route back."""
+    alarm = Alarm(
+        route=route.name,
+        kind=broken.kind,
+        detail=broken.detail,
+        verdict_id=route.verdict_id,
+        segment=segment,
+        at=found.at,
+    )
+    if raise_alarm(store, alarm):
+        found.alarms.append(alarm)
 
 
 def _step_back_again(store: Store, found: Look) -> None:
@@ -404,17 +436,7 @@ class _RouteLook:
             )
 
     def _raise(self, broken: Broken, segment: str | None) -> None:
-        route = self._watched.route
-        alarm = Alarm(
-            route=route.name,
-            kind=broken.kind,
-            detail=broken.detail,
-            verdict_id=route.verdict_id,
-            segment=segment,
-            at=self._found.at,
-        )
-        if raise_alarm(self._project.store, alarm):
-            self._found.alarms.append(alarm)
+        _raise(self._project.store, self._watched.route, broken, segment, self._found)
 
     def _stand(self, status: Status, why: Reason | None = None, *, segment: str | None = None) -> None:
         route = self._watched.route

@@ -10,6 +10,7 @@ import pytest
 
 from crossgrade.config import Config, InvalidConfigError, config_schema, load_config
 from crossgrade.domain import (
+    ConformWatching,
     LedgerSpec,
     LedgerWitness,
     Limit,
@@ -171,6 +172,7 @@ def test_keys_of_the_file_cover_the_fields_of_the_domain() -> None:
         ("IssuerSection", TokenIssuer, set()),
         ("TierRuleSection", TierRule, set()),
         ("WatchSection", Watching, set()),
+        ("ConformWatchSection", ConformWatching, set()),
         ("SealedWatchSection", SealedWatching, set()),
     ]
     for section, kind, elsewhere in pairs:

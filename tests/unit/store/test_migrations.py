@@ -75,6 +75,9 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert [draw.items for draw in store.labels.draws(f"run:{run.id}")] == [
                 (each.item,) for each in actions
             ]
+            checks = store.conformity.recent("llama")
+            assert [each.conformity for each in checks] == ([] if dump.stem < "0018" else ["conforms"])
+            assert [len(store.conformity.days(each.id)) for each in checks] == [1] * len(checks)
             dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
             assert dossiers == ([] if dump.stem < "0015" else ["missing"])
             mixed = store.served_runs.get("f00d")

@@ -4,6 +4,7 @@ A request with raw `text` goes to `/completions`, one with `messages` to `/chat/
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -34,8 +35,21 @@ from crossgrade.dialects.deltas import (
 )
 from crossgrade.dialects.hosts import ANY_OBJECT, Host
 from crossgrade.dialects.openai_chat.usage import openai_usage
-from crossgrade.domain import JSON, Image, Message, ModelAnswer, ModelRequest, Part, Tool
+from crossgrade.domain import (
+    JSON,
+    Image,
+    LogprobRequest,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    Part,
+    TokenLogprob,
+    Tool,
+)
 from crossgrade.errors import UpstreamError
+
+MOST_LIKELY = 20
+"""How many log-probabilities are read at each place of an answer."""
 
 _FINISH_REASONS = {
     "function_call": "tool_calls",
@@ -75,6 +89,8 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
             body["tool_choice"] = tool_choice_to_wire(request.tool_choice)
         if request.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = request.parallel_tool_calls
+    if isinstance(request, LogprobRequest):
+        body |= {"logprobs": request.top} if request.text is not None else _logprob_fields(request.top)
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema, host)
     if stream:
@@ -82,6 +98,10 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
         if host.stream_usage:
             body["stream_options"] = {"include_usage": True}
     return WireRequest(path, body)
+
+
+def _logprob_fields(top: int) -> dict[str, Any]:
+    return {"logprobs": True, "top_logprobs": top}
 
 
 def known_effort(effort: str | None) -> str | None:
@@ -181,6 +201,7 @@ class _Choice(msgspec.Struct):
     delta: _Message | None = None
     text: str | None = None
     finish_reason: str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Completion(msgspec.Struct):
@@ -210,7 +231,64 @@ def decode(body: bytes, request: ModelRequest) -> ModelAnswer:
     reader = ChatReader(request)
     collector = Collector(reader)
     collector.take(reader.completion(completion))
-    return collector.so_far()
+    answer = collector.so_far()
+    if isinstance(request, LogprobRequest):
+        return replace(answer, logprobs=_logprobs(choice.logprobs, request))
+    return answer
+
+
+class _Likely(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Place(_Likely):
+    top_logprobs: list[_Likely] = []
+
+
+class _ChatLogprobs(msgspec.Struct):
+    content: list[_Place] | None = None
+
+
+class _TextLogprobs(msgspec.Struct):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+def _logprobs(given: msgspec.Raw, request: LogprobRequest) -> tuple[TokenLogprob, ...]:
+    """Read log-probabilities in any of the API's shapes; what is in none of them was not given."""
+    try:
+        found = _chat_logprobs(given)
+        if not found and request.text is not None:
+            found = _text_logprobs(given)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return ()
+    return tuple(found[: request.settings.max_output_tokens])
+
+
+def _chat_logprobs(given: msgspec.Raw) -> list[TokenLogprob]:
+    read = msgspec.json.decode(given, type=_ChatLogprobs | None)
+    return [
+        TokenLogprob(
+            token=place.token,
+            logprob=place.logprob,
+            top={each.token: each.logprob for each in place.top_logprobs[:MOST_LIKELY]},
+        )
+        for place in (read and read.content) or ()
+    ]
+
+
+def _text_logprobs(given: msgspec.Raw) -> list[TokenLogprob]:
+    read = msgspec.json.decode(given, type=_TextLogprobs | None)
+    if read is None:
+        return []
+    tops = read.top_logprobs or [None] * len(read.tokens)
+    return [
+        TokenLogprob(token=token, logprob=logprob, top=top or {})
+        for token, logprob, top in zip(read.tokens, read.token_logprobs, tops, strict=False)
+        if logprob is not None
+    ]
 
 
 def flat_text(content: Any) -> str:

@@ -29,7 +29,8 @@ class Move:
 
     `saving_per_month_usd` is of the mean request, whose interval is over the `n` requests of which
     both costs are known. `beyond_thrift_usd` is the saving a month over the best way to pay less with
-    today's model (None: none is known).
+    today's model (None: none is known). `conformity` says in words whether the host was shown to serve the
+    model that it names.
     """
 
     offer: str
@@ -45,6 +46,7 @@ class Move:
     n: int
     test_cost_usd: float | None
     beyond_thrift_usd: float | None = None
+    conformity: str = "not checked"
 
     @property
     def counted_usd(self) -> float | None:
@@ -169,6 +171,15 @@ class Scan:
         ends = {one.name: min(one.ends.values(), default=date.max) for one in self.findings}
         order = sorted(self.findings, key=lambda one: (ends[one.name], -(one.spend_usd or 0)))
         return replace(self, findings=tuple(order))
+
+    def knowing(self, conformity: Mapping[tuple[str, str], str]) -> Self:
+        """Return the scan with what is known of hosts, in words by provider and the provider's own id."""
+
+        def known(move: Move) -> Move:
+            return replace(move, conformity=conformity.get((move.provider, move.model), move.conformity))
+
+        findings = (replace(each, moves=tuple(known(move) for move in each.moves)) for each in self.findings)
+        return replace(self, findings=tuple(findings))
 
     def most_of_spend(self, share: float = 0.8) -> frozenset[int]:
         """Return the places of the fewest findings that hold this share of the spend; none if unknown."""

@@ -1,0 +1,163 @@
+"""Asks one offer the questions of a conformity check, through `calls` and within its budget."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+import anyio
+
+from crossgrade.calls import Budget, Call, Calls, Journal, OpenModel, is_of_the_request
+from crossgrade.domain import ModelAnswer, sum_usd
+from crossgrade.errors import AuthError, BadRequestError, ProviderError, RateLimitedError
+from crossgrade.evidence._conform_questions import ConformQuestion
+
+REFUSED = "refused"
+"""The finish reason of a prompt that was refused for its length, in place of an answer."""
+
+_AT_ONCE = 8
+
+
+@dataclass(slots=True, kw_only=True)
+class ConformSide:
+    """What one side of a comparison answered, by (check, key) in the order of the draws.
+
+    A draw without an answer is missing. `gaps` say why a check, or (under "") all that is left, was not
+    answered.
+    """
+
+    name: str
+    answers: dict[tuple[str, str], list[ModelAnswer]] = field(default_factory=dict)
+    gaps: dict[str, str] = field(default_factory=dict)
+    calls: int = 0
+    costs_usd: list[Decimal | None] = field(default_factory=list)
+
+    def of(self, check: str) -> dict[str, list[ModelAnswer]]:
+        """Return the answers that are evidence of a check, by key."""
+        return {key: found for (name, key), found in self.answers.items() if name == check}
+
+    def gap(self, check: str) -> str:
+        """Return why a check has no answers."""
+        return self.gaps.get(check) or self.gaps.get("") or "there was no answer"
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the answers cost, those of an earlier part of the check included; None if unknown."""
+        return sum_usd(self.costs_usd)
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions that the provider reported, in the order of their first answer."""
+        return list(
+            dict.fromkeys(each.model for found in self.answers.values() for each in found if each.model)
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class ConformAsker:
+    """Asks one model, several requests at once, and pays each only once.
+
+    `on_answer` is called after each answer with the side.
+    """
+
+    model: OpenModel
+    calls: Calls
+    budget: Budget
+    journal: Journal
+    side: ConformSide
+    on_answer: Callable[[ConformSide], None] = lambda _: None
+
+    async def ask(self, questions: Sequence[ConformQuestion]) -> None:
+        """Ask questions, and keep the answers in the side.
+
+        A host that refuses a kind of request leaves a gap in the table, and one that is rate-limited for long
+        leaves all that follows out. Raises `BudgetExceededError` before a call that might exceed the budget,
+        `AuthError`, and a `ProviderError` of a model that answers nothing.
+        """
+        wanted = [
+            (question, draw)
+            for question in questions
+            for draw in range(question.first, question.first + question.draws)
+        ]
+        found: dict[tuple[str, str], dict[int, ModelAnswer]] = {}
+        places = self.model.provider.places or min(_AT_ONCE, self.model.offer.max_concurrency)
+        numbered = iter(wanted)
+        try:
+            async with anyio.create_task_group() as group:
+                for _ in range(min(places, len(wanted))):
+                    group.start_soon(self._work, numbered, found)
+        except ExceptionGroup as errors:
+            raise _first(errors) from None
+        finally:
+            for question, _ in wanted:
+                place = (question.check, question.key)
+                draws = found.pop(place, {})
+                if draws:
+                    self.side.answers.setdefault(place, []).extend(draws[at] for at in sorted(draws))
+
+    async def _work(
+        self,
+        numbered: Iterator[tuple[ConformQuestion, int]],
+        found: dict[tuple[str, str], dict[int, ModelAnswer]],
+    ) -> None:
+        for question, draw in numbered:
+            if question.check in self.side.gaps or "" in self.side.gaps:
+                continue
+            answer = await self._answer(question, draw)
+            if answer is not None:
+                found.setdefault((question.check, question.key), {})[draw] = answer
+
+    async def _answer(self, question: ConformQuestion, draw: int) -> ModelAnswer | None:
+        model = self.model
+        request = replace(question.request, model=model.offer.model)
+        call = Call(model=model, request=request, digest=model.digest(request, draw))
+        paid = (await self.calls.look_up([call])).get(call.digest)
+        if paid is not None:
+            self.calls.take(call, paid)
+            self.budget.pay(paid.cost_usd, reserved_usd=model.reserve_usd(request))
+        else:
+            await self._ask(call, question)
+        if call.response is None:
+            return None
+        self.side.calls += 1
+        self.side.costs_usd.append(call.response.cost_usd)
+        self.on_answer(self.side)
+        return call.response.answer
+
+    async def _ask(self, call: Call, question: ConformQuestion) -> None:
+        budget = self.budget
+        call.reserved_usd = call.model.reserve_usd(call.request)
+        if not budget.has_room_for(call.reserved_usd):
+            raise budget.exceeded(call.reserved_usd)
+        budget.reserve(call.reserved_usd)
+        try:
+            await self.calls.ask(call)
+        except AuthError:
+            raise
+        except RateLimitedError as error:
+            self.side.gaps[""] = f"not asked: {error.message}"
+        except ProviderError as error:
+            if not self.side.answers and not call.model.has_answered:
+                raise
+            self.side.gaps[question.check] = error.message
+        finally:
+            budget.release(call.reserved_usd)
+        await self.journal.committed()
+        self._note(call, question)
+
+    def _note(self, call: Call, question: ConformQuestion) -> None:
+        """Leave a gap where the host refuses the kind of request, which it would refuse again."""
+        error = call.error
+        if error is None or not (isinstance(error, BadRequestError) or is_of_the_request(error.default_code)):
+            return
+        if question.check == "context":
+            refused = ModelAnswer(text="", finish_reason=REFUSED)
+            self.side.answers.setdefault((question.check, question.key), []).append(refused)
+        else:
+            self.side.gaps.setdefault(question.check, f"refused: {error.message}")
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,130 @@
+"""Whether two hosts give the same log-probabilities, within a tolerance.
+
+Two healthy hosts of the same weights never agree to the last bit: batches, kernels and number formats round
+differently. So the question is not whether their log-probabilities differ but by how much. A gap is the mean
+absolute difference of one prompt, in nats, capped at `CAP` times the tolerance, so that one prompt does not
+decide.
+
+Prompts are drawn alike and in random order, and bets are made against "the mean gap is at most the tolerance"
+and against "it is at least the tolerance" (I. Waudby-Smith and A. Ramdas, J. R. Statist. Soc. B 86 (2024)
+1-27). Their capitals may be read after each prompt: each is wrong with probability of at most alpha, however
+long one looks on.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossgrade.errors import UsageError
+from crossgrade.stats._bets import GRID
+from crossgrade.stats._pairs import FloatArray, read_numbers, read_rate
+
+TokenLogprobs: TypeAlias = Sequence[tuple[str, Mapping[str, float]]]
+"""One answer: for each position the token taken, and the log-probabilities that are given there, in nats."""
+
+TOLERANCE_NATS = 0.05
+CAP = 5.0
+"""A gap counts for at most this many tolerances."""
+
+_HALVINGS = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogprobDifference:
+    """What the gaps of n prompts say about the mean gap, capped, in nats.
+
+    `differs`: it was shown to be above the tolerance, wrongly with probability of at most `alpha`. `alike`:
+    it was shown to be below, with the same error rate. `open`: neither. `low` and `high` hold at each n at
+    once, with probability of at least 1 - 2 `alpha`.
+    """
+
+    outcome: Literal["differs", "alike", "open"]
+    mean_gap: float
+    low: float
+    high: float
+    e_value: float
+    n: int
+    alpha: float
+    tolerance_nats: float
+    method: str = "betting on the mean of capped gaps"
+
+
+def logprob_gap(reference: TokenLogprobs, checked: TokenLogprobs) -> float | None:
+    """Return the mean absolute difference of two answers' log-probabilities in nats.
+
+    Positions count up to the first at which the answers took different tokens, and of each position the
+    tokens that both sides list. None if none can be compared. Log-probabilities that are not finite are left
+    out.
+    """
+    gaps: list[float] = []
+    for (token, ours), (other, theirs) in zip(reference, checked, strict=False):
+        differences = [abs(ours[name] - theirs[name]) for name in ours.keys() & theirs.keys()]
+        gaps += [gap for gap in differences if math.isfinite(gap)]
+        if token != other:
+            break
+    return math.fsum(gaps) / len(gaps) if gaps else None
+
+
+def logprobs_differ(
+    gaps: Sequence[float], *, alpha: float = 0.01, tolerance_nats: float = TOLERANCE_NATS
+) -> LogprobDifference:
+    """Test whether the mean gap is above or below the tolerance, from one gap a prompt in the order asked.
+
+    The outcome is the first that was reached. Raises `UsageError` without a gap, and for gaps that are
+    negative or not finite, a tolerance that is not positive and an alpha outside (0, 1).
+    """
+    read_rate("alpha", alpha)
+    values = read_numbers("gaps", list(gaps))
+    if not len(values) or values.min() < 0:
+        raise UsageError(
+            "gaps are needed, none of them negative",
+            code="gaps-invalid",
+            hint="leave out prompts for which `logprob_gap` gives None",
+        )
+    if not 0.0 < tolerance_nats < math.inf:
+        raise UsageError(
+            f"tolerance_nats is {tolerance_nats}; a positive number is expected",
+            code="tolerance-invalid",
+            hint="0.05 nats are usual for healthy hosts",
+        )
+    shares = np.minimum(values / (CAP * tolerance_nats), 1.0)
+    above, below = _capital(shares, 1 / CAP), _capital(1 - shares, 1 - 1 / CAP)
+    first = [
+        int(np.argmax(side >= 1 / alpha)) if (side >= 1 / alpha).any() else len(values)
+        for side in (above, below)
+    ]
+    outcome: Literal["differs", "alike", "open"] = "open"
+    if min(first) < len(values):
+        outcome = "differs" if first[0] <= first[1] else "alike"
+    scale = CAP * tolerance_nats
+    return LogprobDifference(
+        outcome=outcome,
+        mean_gap=float(shares.mean()) * scale,
+        low=_least_mean(shares, alpha) * scale,
+        high=(1 - _least_mean(1 - shares, alpha)) * scale,
+        e_value=float(above.max()),
+        n=len(values),
+        alpha=alpha,
+        tolerance_nats=tolerance_nats,
+    )
+
+
+def _capital(shares: FloatArray, mean: float) -> NDArray[np.float64]:
+    """Return the capital of bets against "the mean is at most `mean`" after each of the shares in [0, 1]."""
+    logs = np.log1p(GRID[:, None] * (shares / mean - 1)).cumsum(axis=1)
+    capital: FloatArray = np.exp(np.minimum(logs, 700.0)).mean(axis=0)
+    return capital
+
+
+def _least_mean(shares: FloatArray, alpha: float) -> float:
+    """Return the largest mean that the shares rule out at their last, 0 if none."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        ruled_out = bool(_capital(shares, middle)[-1] >= 1 / alpha)
+        low, high = (middle, high) if ruled_out else (low, middle)
+    return low
