@@ -15,7 +15,7 @@ from crossgrade.catalog._listed import model_name, provider_name
 from crossgrade.catalog._litellm import new_rates
 from crossgrade.catalog._rates import Rate, rates_to_csv, read_rates
 from crossgrade.catalog._successors import Successor, incumbent_end, successor
-from crossgrade.catalog._teaching import TeachingTerms
+from crossgrade.catalog._terms import TeachingTerms
 
 __all__ = [
     "SOON_DAYS",

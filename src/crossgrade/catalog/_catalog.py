@@ -9,8 +9,7 @@ from typing import Literal, TypeVar
 from crossgrade.catalog._clauses import clauses
 from crossgrade.catalog._listed import base_context, base_listings, base_price, model_name, provider_name
 from crossgrade.catalog._rates import Rate, packaged_rates
-from crossgrade.catalog._teaching import TeachingTerms, teaching_terms
-from crossgrade.catalog._terms import terms_of
+from crossgrade.catalog._terms import TeachingTerms, teaching_terms, terms_of
 from crossgrade.dialects import HOSTS
 from crossgrade.domain import Clause, Contract, Offer, Price, Team
 from crossgrade.pricing.commitment import Commitment, discounted

@@ -6,7 +6,7 @@ unknown, and unknown is never allowed.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from fnmatch import fnmatchcase
@@ -15,8 +15,8 @@ from importlib.resources import files
 
 from crossgrade.catalog._listed import MAKERS, model_name, provider_name
 from crossgrade.dialects import HOSTS
-from crossgrade.domain import Offer
-from crossgrade.errors import DataError
+from crossgrade.domain import Offer, TeachingRight
+from crossgrade.errors import DataError, UsageError
 
 _FACTS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"licence", "maker", "withheld"}),
@@ -148,3 +148,52 @@ def _model_terms(model: str) -> Mapping[str, Term]:
 @lru_cache(maxsize=256)
 def _of(kind: str, name: str) -> Mapping[str, Term]:
     return {term.fact: term for term in packaged_terms() if term.kind == kind and term.names == name}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachingTerms:
+    """The ground on which a model may teach, and the duties that come with it."""
+
+    ground: str
+    duties: tuple[str, ...] = ()
+
+
+def teaching_terms(model: str, terms: Terms, stated: Sequence[TeachingRight]) -> TeachingTerms:
+    """Return why a model's answers may be trained on.
+
+    What the team states of the model counts most. Without it an open licence must be known to allow it, and
+    a host must not forbid it. Raises `UsageError` if it is forbidden, and if that is not known.
+    """
+    outputs = terms.of_model.get("outputs") if terms.has_licence else None
+    duties = () if outputs is None else (f"{terms.licence}: {outputs.value}",)
+    right = next((each for each in stated if each.model == model), None)
+    if right is not None:
+        said = f"stated by the team on {right.stated_on.isoformat()}: {right.source}"
+        if right.status == "forbidden":
+            raise UsageError(
+                f"no model may be trained on the answers of {model}, as {said}",
+                code="teacher-forbidden",
+                hint="name another teacher, or train on labels alone",
+            )
+        return TeachingTerms(ground=said, duties=duties)
+    state = f"{{model: {model}, status: permitted, source: …, stated_on: YYYY-MM-DD}}"
+    host = terms.of_host.get("outputs")
+    if host is not None:
+        raise UsageError(
+            f"no model may be trained on the answers of {model}, as far as is known: {host.value} "
+            f"({host.source}, read on {host.read_on.isoformat()})",
+            code="teacher-forbidden",
+            hint=f"if a contract of yours allows it, record that under `team.teachers`: {state}",
+        )
+    if terms.has_licence and (outputs is not None or _is_permissive(terms)):
+        return TeachingTerms(ground=f"licence {terms.licence}", duties=duties)
+    raise UsageError(
+        f"it is not known whether a model may be trained on the answers of {model}",
+        code="teacher-right-unknown",
+        hint=f"find out, and record it under `team.teachers`: {state}",
+    )
+
+
+def _is_permissive(terms: Terms) -> bool:
+    found = terms.of_model.get("permissive")
+    return found is not None and found.value == "yes"

@@ -105,6 +105,23 @@ CREATE TABLE compatibility (
 	CONSTRAINT pk_compatibility PRIMARY KEY (id)
 );
 INSERT INTO "compatibility" VALUES(1,'gpt','openai','gpt-4.1',NULL,'{"offer":"gpt","provider":"openai","model":"gpt-4.1","checks":[{"name":"answer","status":"works","seen":"answered by gpt-4.1-2026 after 210 ms","calls":1,"cost_usd":"0.00012"},{"name":"tools","status":"fails","seen":"it answers without calling the tool: no","calls":1,"cost_usd":null}],"host":null,"limits":{"requests_per_minute":500,"requests_per_day":null,"tokens_per_minute":30000,"input_tokens_per_minute":null,"output_tokens_per_minute":null},"served_model":"gpt-4.1-2026","at":"2026-11-28T09:00:00Z"}','2026-11-28T09:00:00+00:00');
+CREATE TABLE conform_checks (
+	id VARCHAR NOT NULL, 
+	offer VARCHAR NOT NULL, 
+	record TEXT NOT NULL, 
+	at VARCHAR NOT NULL, 
+	CONSTRAINT pk_conform_checks PRIMARY KEY (id)
+);
+INSERT INTO "conform_checks" VALUES('20261129-120000-ab12','llama','{"id":"20261129-120000-ab12","checks":[{"name":"answers","outcome":"agrees","seen":"0.41","expected":"0.42","p_value":0.5,"answers":6}],"fingerprint":{"offer":"llama","provider":"openai","model":"llama-x","digest":"sha256:00","at":"2026-11-29T12:00:00Z","host":null,"version":"llama-1"},"alpha":0.01,"against":{"offer":"gpt","provider":"openai","model":"gpt-x","digest":"sha256:00","at":"2026-11-29T12:00:00Z","host":null,"version":"gpt-1"},"answers":{"00/t0":["a","a"]},"calls":12,"cost_usd":"0.01"}','2026-11-29T12:00:00+00:00');
+CREATE TABLE conform_days (
+	id INTEGER NOT NULL, 
+	check_id VARCHAR NOT NULL, 
+	offer VARCHAR NOT NULL, 
+	record TEXT NOT NULL, 
+	at VARCHAR NOT NULL, 
+	CONSTRAINT pk_conform_days PRIMARY KEY (id)
+);
+INSERT INTO "conform_days" VALUES(1,'20261129-120000-ab12','llama','{"check_id":"20261129-120000-ab12","offer":"llama","day":1,"outcome":"accepted","at":"2026-11-29T12:00:00Z","reason":null,"answers":{"00/t0":["a"]},"state":{},"version":null,"e_value":0.9,"threshold":7300.0,"differing":[],"calls":1,"cost_usd":"0"}','2026-11-29T12:00:00+00:00');
 CREATE TABLE designs (
 	id INTEGER NOT NULL, 
 	run_id VARCHAR NOT NULL, 
@@ -356,11 +373,11 @@ CREATE TABLE responses (
 	cost_usd VARCHAR, 
 	latency_ms FLOAT, 
 	ttft_ms FLOAT, 
-	at VARCHAR NOT NULL, images INTEGER, vector BLOB, 
+	at VARCHAR NOT NULL, images INTEGER, vector BLOB, logprobs TEXT, 
 	CONSTRAINT pk_responses PRIMARY KEY (id)
 );
-INSERT INTO "responses" VALUES('01a2105f-e971-7ddb-8399-3a1d4e055d19','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.865885+00:00',NULL,NULL);
-INSERT INTO "responses" VALUES('01a2105f-e985-73a8-8b52-75fc59f11353','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.885924+00:00',NULL,NULL);
+INSERT INTO "responses" VALUES('01a2105f-e971-7ddb-8399-3a1d4e055d19','request','gpt','yes','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.865885+00:00',NULL,NULL,NULL);
+INSERT INTO "responses" VALUES('01a2105f-e985-73a8-8b52-75fc59f11353','r2','llama','no','[{"id":"c","name":"look","arguments":"{\"a\": 1}"}]','stop','gpt-2026',NULL,12,3,NULL,NULL,NULL,'0.00012',12.5,NULL,'2026-11-25T01:44:10.885924+00:00',NULL,NULL,NULL);
 CREATE TABLE route_tables (
 	version BIGINT NOT NULL, 
 	digest VARCHAR NOT NULL, 
@@ -432,6 +449,28 @@ CREATE TABLE served_runs (
 	CONSTRAINT pk_served_runs PRIMARY KEY (id)
 );
 INSERT INTO "served_runs" VALUES('f00d','chat','{"offer":"gpt","moved":true}',1,0,'2026-11-29T15:09:11.762669+00:00');
+CREATE TABLE tuning_steps (
+	id INTEGER NOT NULL, 
+	tuning_id VARCHAR NOT NULL, 
+	kind VARCHAR NOT NULL, 
+	number INTEGER NOT NULL, 
+	detail TEXT NOT NULL, 
+	at VARCHAR NOT NULL, 
+	CONSTRAINT pk_tuning_steps PRIMARY KEY (id), 
+	CONSTRAINT fk_tuning_steps_tuning_id FOREIGN KEY(tuning_id) REFERENCES tunings (id)
+);
+INSERT INTO "tuning_steps" VALUES(1,'01a25120-0000-7000-8000-000000000001','trial',1,'{"name":"as it was"}','2026-11-29T15:00:00+00:00');
+CREATE TABLE tunings (
+	id VARCHAR NOT NULL, 
+	workload VARCHAR NOT NULL, 
+	candidate VARCHAR NOT NULL, 
+	kind VARCHAR NOT NULL, 
+	settings TEXT NOT NULL, 
+	settings_digest VARCHAR NOT NULL, 
+	at VARCHAR NOT NULL, 
+	CONSTRAINT pk_tunings PRIMARY KEY (id)
+);
+INSERT INTO "tunings" VALUES('01a25120-0000-7000-8000-000000000001','support','llama','port','{"split":{"certification":[],"development":["7"]}}','0000000000000000000000000000000000000000000000000000000000000000','2026-11-29T15:00:00+00:00');
 CREATE TABLE verdicts (
 	id VARCHAR NOT NULL, 
 	workload VARCHAR NOT NULL, 
@@ -488,4 +527,8 @@ CREATE INDEX ix_dossiers_workload ON dossiers (workload);
 CREATE INDEX ix_served_runs_at ON served_runs (at);
 CREATE INDEX ix_pairs_run ON pairs (run);
 CREATE INDEX ix_feedback_run ON feedback (run);
+CREATE INDEX ix_tunings_workload ON tunings (workload);
+CREATE INDEX ix_tuning_steps_tuning_id ON tuning_steps (tuning_id);
+CREATE INDEX ix_conform_checks_offer ON conform_checks (offer, at);
+CREATE INDEX ix_conform_days_check_id ON conform_days (check_id);
 COMMIT;

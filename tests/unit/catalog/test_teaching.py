@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from crossgrade.catalog import Catalog
-from crossgrade.catalog._teaching import teaching_terms
-from crossgrade.catalog._terms import Term, Terms
+from crossgrade.catalog._terms import Term, Terms, teaching_terms
 from crossgrade.domain import Offer, TeachingRight, Team
 from tests.codes import raises_code
 

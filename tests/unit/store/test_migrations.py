@@ -76,7 +76,7 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
                 (each.item,) for each in actions
             ]
             checks = store.conformity.recent("llama")
-            assert [each.conformity for each in checks] == ([] if dump.stem < "0018" else ["conforms"])
+            assert [each.conformity for each in checks] == ([] if dump.stem < "0016" else ["conforms"])
             assert [len(store.conformity.days(each.id)) for each in checks] == [1] * len(checks)
             dossiers = [each.dossier.fields[0].status for each in store.dossiers.recent("support")]
             assert dossiers == ([] if dump.stem < "0015" else ["missing"])
@@ -85,7 +85,7 @@ def test_a_database_of_every_version_is_still_readable(data_dir: Path, tmp_path:
             assert len(store.pairs.waiting("chat", "s")) == (1 if "0001" < dump.stem < "0016" else 0)
             assert [list(sealed_outcomes(store, each)) for each in baselines] == [[("7", 1)]] * len(baselines)
             tunings = store.tunings.recent("support")
-            assert [each.candidate for each in tunings] == ([] if dump.stem < "0017" else ["llama"])
+            assert [each.candidate for each in tunings] == ([] if dump.stem < "0016" else ["llama"])
             assert [len(store.tunings.steps(each.id)) for each in tunings] == [1] * len(tunings)
 
 
