@@ -48,6 +48,7 @@ def split_samples(
     *,
     touched: Collection[str] = (),
     sealed: Collection[str] | None = None,
+    within: Collection[str] | None = None,
     development: int | None = 100,
     rounds_left: int = 1,
 ) -> TuningSplit:
@@ -57,17 +58,18 @@ def split_samples(
     `development` items (None: as many as are touched), units that nothing has touched are added, at most a
     third of them. What is left is shared equally among this round and the ones after it (`rounds_left`, at
     least 1). With a baseline, its samples (`sealed`) are the certification items, and no development item is
-    in a unit with one of them.
+    in a unit with one of them. With `within` only these samples are divided. The others still mark what they
+    are close to: a twin in another segment may have been tuned on.
 
     Raises `DataError` for too few development or certification items.
     """
     units = _units(samples, workload)
     marked, closed = frozenset(touched), None if sealed is None else frozenset(sealed)
     if closed is None:
-        fresh = [unit for unit in units if marked.isdisjoint(unit)]
-        used = [unit for unit in units if not marked.isdisjoint(unit)]
+        fresh = _within([unit for unit in units if marked.isdisjoint(unit)], within)
+        used = _within([unit for unit in units if not marked.isdisjoint(unit)], within)
     else:
-        fresh, used = [], [unit for unit in units if closed.isdisjoint(unit)]
+        fresh, used = [], _within([unit for unit in units if closed.isdisjoint(unit)], within)
     tuning = [each for unit in used for each in unit]
     wanted = len(tuning) if development is None else development
     spared = len(fresh) // 3
@@ -106,6 +108,13 @@ def divide_development(samples: Sequence[Sample], workload: Workload) -> tuple[l
         chosen = shown if len(shown) + len(unit) <= most else scored
         chosen += [by_id[each] for each in unit]
     return shown, scored
+
+
+def _within(units: Sequence[list[str]], ids: Collection[str] | None) -> list[list[str]]:
+    """Return what units have of some samples (None: of all), without those that have nothing of them."""
+    if ids is None:
+        return list(units)
+    return [kept for unit in units if (kept := [each for each in unit if each in ids])]
 
 
 def _units(samples: Sequence[Sample], workload: Workload) -> list[list[str]]:

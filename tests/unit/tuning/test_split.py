@@ -72,6 +72,16 @@ def test_near_copies_stay_together() -> None:
     assert {each for each in split.certification if int(each[1:]) < 150} == set()
 
 
+def test_a_twin_in_another_segment_that_tuned_keeps_an_item_out_of_the_test() -> None:
+    samples = items(300, copies=2)
+    within = {sample.id for sample in samples[::2]}  # the twins are in the other segment
+    split = split_samples(samples, WORKLOAD, touched={f"s{at}" for at in range(1, 100, 2)}, within=within)
+    testing = {*split.certification, *split.reserved}
+    assert {*testing, *split.development} <= within
+    assert testing.isdisjoint(f"s{at}" for at in range(0, 100, 2))
+    assert len(split.certification) == 100 - max(0, len(split.development) - 50)
+
+
 def test_an_example_in_a_prompt_is_not_scored() -> None:
     shown, scored = divide_development(items(100, copies=2), WORKLOAD)
     ids = [{int(each.id[1:]) // 2 for each in some} for some in (shown, scored)]
