@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from crossgrade.project import PortOptions
 from crossgrade.project import Project as Opened
 from crossgrade.testing import Fault, ReceivedRequest, Reply
-from tests.codes import noted, said
+from tests.codes import noted, raises_code, said
 from tests.e2e.driving import CommandLine, Project, Script
 
 WORDS = "Give only the answer"
@@ -60,6 +61,70 @@ def test_a_prompt_is_ported_tested_once_and_certified(cli: CommandLine, failed: 
         assert asked.isdisjoint(opened.store.answers.samples_of_run(first.id))
         assert set(split["development"]) >= opened.store.answers.samples_of_run(first.id)
     assert noted(ran.err, "port-plan")
+    assert noted(ran.err, "prompt-to-send", "new")
+
+
+def test_the_same_command_again_writes_the_proposal_and_tests_nothing(
+    cli: CommandLine, failed: Project
+) -> None:
+    first = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json").out)
+    failed.fake.requests.clear()
+    ran = cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--json", "--apply")
+    again = json.loads(ran.out)
+    assert (again["tuning_id"], again["verdict_id"]) == (first["tuning_id"], first["verdict_id"])
+    assert again["proposed"] == first["proposed"]
+    assert noted(ran.err, "tuning-ended", "new")
+    assert WORDS in failed.config.read_text()
+    assert not failed.fake.requests
+    with Opened.open(failed.config) as opened:
+        assert len(opened.store.runs.recent("echo")) == 2
+
+
+def test_the_gateway_sends_no_ported_prompt_and_route_apply_says_so(
+    cli: CommandLine, failed: Project
+) -> None:
+    cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--apply")
+    assert noted(cli.succeeds("route", "apply", "echo").err, "prompt-not-served", "new")
+
+
+def test_items_that_another_run_asked_since_are_in_no_test(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["old-model"] = lambda _: Fault("bad_key")
+    failed.change("planned: 60", "planned: 60\n    max_cost_usd: 0.01")
+    cli.fails("port", "echo", "--candidate", "new", code=3, error="budget-exceeded")
+    failed.change("planned: 60\n    max_cost_usd: 0.01", "planned: 400\n    mode: fixed")
+    script["old-model"] = wordy_incumbent
+    with Opened.open(failed.config) as opened:
+        plan = opened.porting.plan("echo", "new")
+        (begun,) = opened.store.tunings.recent("echo")
+        assert plan.basis.begun == begun
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error="certification-too-few")
+    with Opened.open(failed.config) as opened, raises_code("tuning-outdated"):
+        opened.porting.port(plan)
+
+
+def test_a_plan_whose_round_was_spent_meanwhile_tests_nothing(failed: Project) -> None:
+    with Opened.open(failed.config) as opened:
+        waiting = opened.porting.plan("echo", "new", PortOptions(variants=10))
+        assert opened.porting.port(opened.porting.plan("echo", "new")).verdict is not None
+        asked = len(failed.fake.requests)
+        with raises_code("tuning-outdated"):
+            opened.porting.port(waiting)
+        assert len(failed.fake.requests) == asked
+
+
+def test_a_budget_that_the_search_has_spent_leaves_nothing_for_the_test(failed: Project) -> None:
+    with Opened.open(failed.config) as opened:
+        plan = opened.porting.plan("echo", "new")
+        with raises_code("budget-exceeded"):
+            opened.porting.port(plan, max_cost_usd=Decimal("0.01"))
+        found = opened.porting.port(plan, max_cost_usd=Decimal(100))
+        assert found.verdict is not None
+    with Opened.open(failed.config) as opened, raises_code("budget-exceeded"):
+        plan = opened.porting.plan("echo", "new", PortOptions(variants=18))
+        opened.porting.port(plan, max_cost_usd=Decimal(0))
 
 
 def test_the_proposal_is_written_and_cannot_be_tested_on_its_own_items(
@@ -161,7 +226,13 @@ def test_the_incumbent_may_be_tuned_with_the_same_budget(
 def test_rounds_end(cli: CommandLine, failed: Project) -> None:
     failed.change("rounds: 3", "rounds: 1")
     cli.fails("port", "echo", "--candidate", "new", "--yes", error=("rounds-spent", "echo"))
-    failed.change("rounds: 1", "rounds: 3\n    alpha: 0.01")
+    failed.change("rounds: 1", "rounds: 2")
+    cli.succeeds("port", "echo", "--candidate", "new", "--yes")
+    failed.change("rounds: 2", "rounds: 3")  # after a second round that had all that was left
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--variants", "9", "--yes", error=("round-overspent", "echo")
+    )
+    failed.change("rounds: 3", "rounds: 3\n    alpha: 0.01")
     cli.fails("port", "echo", "--candidate", "new", "--yes", error=("round-overspent", "0.025"))
 
 

@@ -15,7 +15,7 @@ from crossgrade.errors import MissingExtraError, UsageError
 if TYPE_CHECKING:
     from crossgrade.domain import Clause
     from crossgrade.evaluate import RunEstimate
-    from crossgrade.project import Project
+    from crossgrade.project import DistilPlan, PortPlan, Project
 
 CONFIRM_ABOVE_USD = Decimal(5)
 """A run that may cost more than this asks first, on a terminal."""
@@ -124,6 +124,17 @@ def consent(why: str, hint: str) -> None:
             f"{why}, so it needs your consent; this is not a terminal", code="cost-unconfirmed", hint=hint
         )
     click.confirm(f"{why[0].upper()}{why[1:]}. Go on?", abort=True, err=True)
+
+
+def tell_ended(plan: "PortPlan | DistilPlan") -> bool:
+    """Return whether a tuning has ended in a verdict, and say on stderr that it does nothing more."""
+    if plan.basis.has_ended:
+        note(
+            f"this tuning of {plan.basis.candidate.name} has ended: its verdict stands, and nothing is "
+            "asked. Other options or fresh rows begin another one, in a round of its own",
+            code="tuning-ended",
+        )
+    return plan.basis.has_ended
 
 
 def tell_clauses(project: "Project", clauses: "Sequence[Clause]") -> None:

@@ -11,7 +11,7 @@ import click
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
-from crossgrade.cli._spending import Dollars, confirm
+from crossgrade.cli._spending import Dollars, confirm, tell_ended
 
 if TYPE_CHECKING:
     from crossgrade.project import Distilled, DistilPlan, DistilProgress, Project
@@ -97,12 +97,12 @@ SCHEMA_VERSION = 1
     "--max-cost",
     type=Dollars(),
     metavar="USD",
-    help="Stop before the answers, or the test, cost more than this.",
+    help="Stop before the answers and the test together cost more than this.",
 )
 @click.option(
     "--yes",
     is_flag=True,
-    help="Do not ask before a test that may cost more than $5; needed where no terminal is.",
+    help="Do not ask before what may cost more than $5; needed where no terminal is.",
 )
 @config_option
 @json_option
@@ -136,9 +136,11 @@ def command(
         if dry_run:
             _show_plan(plan, as_json=as_json)
             return
-        note(plan_words(plan), code="distil-plan")
+        if not tell_ended(plan):
+            note(plan_words(plan), code="distil-plan")
         costly = project.config.offers[plan.basis.workload.incumbent.name].provider != "local"
-        confirm(None, go_on=yes or max_cost is not None, unpriced=_unpriced(project, plan) if costly else ())
+        free = yes or max_cost is not None or plan.basis.has_ended
+        confirm(None, go_on=free, unpriced=_unpriced(project, plan) if costly else ())
         result = _followed(
             plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
         )
@@ -146,6 +148,11 @@ def command(
             project.distil.apply(result, Path(config_path))
             note(f"wrote the adapter of {candidate} into {config_path}", code="candidate-written")
     _show(plan, result, as_json=as_json)
+    if not applies and result.verdict is not None:
+        note(
+            "the same command with `--apply` writes it into crossgrade.yaml, and tests nothing again",
+            code="distil-apply",
+        )
 
 
 def plan_words(plan: "DistilPlan") -> str:

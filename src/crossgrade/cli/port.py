@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crossgrade.cli._frame import cluster_option, config_option, json_option
-from crossgrade.cli._output import note, print_json, print_table, print_verdict
+from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
 from crossgrade.cli._progress import followed
-from crossgrade.cli._spending import Dollars, confirm
+from crossgrade.cli._spending import Dollars, confirm, tell_ended
 
 if TYPE_CHECKING:
     from crossgrade.project import Ported, PortPlan, Project
@@ -109,8 +109,10 @@ def command(
         if dry_run:
             _show_plan(plan, as_json=as_json)
             return
-        note(_plan_words(plan), code="port-plan")
-        confirm(plan.cost_usd and plan.cost_usd[1], go_on=yes or max_cost is not None, what="port")
+        if not tell_ended(plan):
+            note(_plan_words(plan), code="port-plan")
+        free = yes or max_cost is not None or plan.basis.has_ended
+        confirm(plan.cost_usd and plan.cost_usd[1], go_on=free, what="port")
         typed = f"crossgrade port {workload} --candidate {candidate}"
         with project.on_cluster(cluster), followed(workload, typed, by_id=False) as on_progress:
             ported = project.porting.port(
@@ -212,6 +214,18 @@ def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bo
     elif applies:
         project.porting.apply(ported, Path(config_path))
         note(f"wrote the prompt of {ported.candidate} into {config_path}", code="candidate-written")
+    else:
+        note(
+            "the same command with `--apply` writes it into crossgrade.yaml, and tests nothing again",
+            code="port-apply",
+        )
+    if ported.verdict is not None and ported.verdict.verdict.name in ("switch", "split"):
+        warn(
+            "the gateway passes requests on as clients send them, and sends this prompt and these settings "
+            f"for nobody. Let your application send them to {ported.candidate} first, then "
+            f"`crossgrade route apply {ported.workload}`",
+            code="prompt-to-send",
+        )
 
 
 def _print(ported: "Ported", entry: str | None) -> None:

@@ -14,6 +14,7 @@ from crossgrade.cli._params import complete_route, complete_workload
 from crossgrade.errors import NotFoundError, UsageError, closest
 
 if TYPE_CHECKING:
+    from crossgrade.decide import Verdict
     from crossgrade.project import Project, RouteState
     from crossgrade.routing import Policy, Route, RouteTable
     from crossgrade.routing.export import Exporter
@@ -92,15 +93,22 @@ def apply(
         for reason in stored.verdict.reasons:
             if reason.code == "other-api" and reason.candidate == stored.verdict.policy.candidate:
                 note(reason.text, code="not-carried")
-        _warn_of_prompts(project, workload, stored.verdict.policy.candidate)
+        _warn_of_prompts(project, stored.verdict)
 
 
-def _warn_of_prompts(project: "Project", workload: str, candidate: str | None) -> None:
-    """Say that the gateway passes requests on as they are, where a candidate was tested with others."""
-    wanted = project.workload(workload)
+def _warn_of_prompts(project: "Project", verdict: "Verdict") -> None:
+    """Say that the gateway passes requests on as they are, where a candidate was tested with others.
+
+    A ported prompt may stand in the verdict's tuning alone, and not in crossgrade.yaml.
+    """
+    wanted, candidate = project.workload(verdict.workload), verdict.policy.candidate
+    tuning = verdict.settings.tuning
     tested = next((each for each in wanted.candidates if each.name == candidate), None)
     usual = wanted.incumbent
-    if tested is None or (tested.prompt, tested.settings) == (usual.prompt, usual.settings):
+    is_ported = tuning is not None and tuning.kind == "port"
+    if tested is None or (
+        not is_ported and (tested.prompt, tested.settings) == (usual.prompt, usual.settings)
+    ):
         return
     warn(
         f"{candidate} was tested with a prompt or settings of its own, and the gateway passes requests on as "

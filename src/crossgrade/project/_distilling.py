@@ -114,21 +114,24 @@ class ProjectDistil(ProjectTunings):
         """Train an adapter, and test it once if it does better on items that trained nothing.
 
         The same call goes on where it stopped: answers are not paid for twice, and the training goes on from
-        its newest checkpoint. `max_cost_usd` limits each of the three times that models are asked: for
-        training, for the gain, and in the test. Raises UsageError for too few examples or too little memory,
-        DataError for a training set with certification items, and what `Project.evaluate` raises.
+        its newest checkpoint. One that has ended in a verdict asks nothing more. `max_cost_usd` overrides the
+        workload's, and limits the answers for training, for the gain and in the test together.
+
+        Raises UsageError for too few examples or too little memory, DataError for a training set with
+        certification items, and what `Project.evaluate` raises.
         """
         from crossgrade.tuning import check_installed
 
         check_installed()
         heard = progress or DistilProgress()
+        limit = plan.basis.workload.max_cost_usd if max_cost_usd is None else max_cost_usd
         with self.project.store.tunings.tuning(plan.basis.workload.name):
             tuning = self.begin(plan.basis)
-            training_set, taught_usd = self._examples(plan, max_cost_usd, heard.asked)
+            training_set, taught_usd = self._examples(plan, limit, heard.asked)
             trained = self._train(plan, training_set, heard)
             adapter = trained.path.relative_to(self.project.config.root).as_posix()
             tuned = replace(plan.basis.candidate, offer=replace(plan.basis.candidate.offer, adapter=adapter))
-            checked, checked_usd = self._check(plan, tuned, max_cost_usd, heard.asked)
+            checked, checked_usd = self._check(plan, tuned, _left(limit, taught_usd), heard.asked)
             hourly = plan.options.usd_per_hour
             found = Distilled(
                 tuning_id=tuning.id,
@@ -148,9 +151,8 @@ class ProjectDistil(ProjectTunings):
             self._propose(tuning, tuned, found)
             before, after = checked.retention_before, checked.retention_after
             test = plan.basis.test(tuning, found.lineage, before=before, after=after)
-            verdict = self.test(
-                plan.basis, tuning, test, tuned, max_cost_usd=max_cost_usd, on_progress=heard.tested
-            )
+            left = _left(limit, found.answers_usd)
+            verdict = self.test(plan.basis, tuning, test, tuned, max_cost_usd=left, on_progress=heard.tested)
             return replace(found, verdict=verdict)
 
     def apply(self, found: Distilled, path: Path) -> None:
@@ -263,8 +265,10 @@ class ProjectDistil(ProjectTunings):
         """Ask about the items that trained nothing: the incumbent, and the candidate before and after."""
         from crossgrade.tuning import retention_on
 
-        variants = (plan.basis.workload.incumbent, plan.basis.candidate, tuned)
-        found = [self._asked(plan, each, plan.checking, max_cost_usd, on_asked) for each in variants]
+        found: list[Answered] = []
+        for variant in (plan.basis.workload.incumbent, plan.basis.candidate, tuned):
+            left = _left(max_cost_usd, sum_usd(each.new_usd for each in found))
+            found.append(self._asked(plan, variant, plan.checking, left, on_asked))
         incumbent, before, after = found
         weights = [each.weight for each in plan.checking]
         checked = Checked(
@@ -323,6 +327,11 @@ class ProjectDistil(ProjectTunings):
         from crossgrade.store import TuningStep
 
         self.project.store.tunings.append_step(TuningStep(tuning_id=tuning.id, kind=kind, detail=detail))
+
+
+def _left(limit_usd: Decimal | None, spent_usd: Decimal | None) -> Decimal | None:
+    """Return what a limit leaves (None: no limit). With one, every price is known."""
+    return None if limit_usd is None else max(limit_usd - (spent_usd or Decimal(0)), Decimal(0))
 
 
 def _scores(checked: Checked) -> dict[str, JSON]:

@@ -95,11 +95,14 @@ class ProjectPorting(ProjectTunings):
         """Search the prompt, test the proposal once, decide, and record everything.
 
         A port that was interrupted goes on where it was: what was paid for is not asked again, and a proposal
-        stands. Raises `BudgetExceededError`, and what `Project.evaluate` raises.
+        stands. One that has ended in a verdict asks nothing more. `max_cost_usd` overrides the workload's.
+        Raises `BudgetExceededError`, and what `Project.evaluate` raises.
         """
         from crossgrade.calls import in_own_task
 
         basis, store = plan.basis, self.project.store
+        if max_cost_usd is None:
+            max_cost_usd = basis.workload.max_cost_usd
         with store.tunings.tuning(basis.workload.name):
             tuning = self.begin(basis)
             ported = _recorded(store, tuning, basis)

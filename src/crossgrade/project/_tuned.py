@@ -6,7 +6,7 @@ that asks items which nothing has touched, at the error rate of its round, and d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from crossgrade.store import Run, Store, Tuning
     from crossgrade.tuning import TuningSplit
     from crossgrade.workloads import Dataset
+
+
+_ROUNDED = 1e-9
+"""The share by which sums of error rates may differ from what they stand for."""
 
 
 def variant_tree(variant: Variant) -> dict[str, JSON]:
@@ -80,17 +84,18 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
 
     The first round is the decision on the workload as it is configured, made or not. Each test of a tuned
     candidate is another, once it has begun. Raises `UsageError` if no round is left, and if a run of the
-    first round was tested at more than its part of the error rate.
+    first round was tested at more than its part of the error rate, or all rounds so far and this one would
+    spend more than the workload has.
     """
-    tested: dict[str, int] = {}
+    tested: dict[str, TuningTest] = {}
     for run in reversed(store.runs.recent(workload.name)):
         test: Any = run.settings.get("tuning")
         if test and test["number"] is not None:
-            tested.setdefault(str(test["tuning_id"]), int(test["number"]))
+            tested.setdefault(str(test["tuning_id"]), msgspec.convert(test, TuningTest))
         elif not test and run.settings["candidates"] and not run.settings.get("baseline"):
             _check_first(workload, run)
     if tuning_id in tested:
-        return tested[tuning_id]
+        return cast("int", tested[tuning_id].number)
     number = 2 + len(tested)
     if number > workload.rounds:
         spent = workload.alpha_of_rounds
@@ -105,12 +110,32 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
             if workload.rounds == 1
             else f"seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
         )
+    _check_left(workload, number, [each.rate or 0.0 for each in tested.values()])
     return number
+
+
+def _check_left(workload: Workload, number: int, spent: Sequence[float]) -> None:
+    """Raise `UsageError` if the rates of all rounds so far leave too little for this one.
+
+    They do where `rounds` or `alpha` were changed after a test: its rate was what the workload planned then.
+    """
+    whole = workload.alpha_of_rounds
+    rate = round_alpha(number, rounds=workload.rounds, alpha=whole)
+    left = whole - workload.alpha - sum(spent)
+    if rate > left + _ROUNDED * whole:
+        raise UsageError(
+            f"the tests of `{workload.name}` so far leave {max(left, 0.0):.4g} of its error rate of "
+            f"{whole:g}, and round {number} of {workload.rounds} has {rate:g}: `rounds` or "
+            "`alpha` were changed after a test",
+            code="round-overspent",
+            hint="plan the rounds as they were before that test, or seal a baseline of fresh rows with "
+            f"`crossgrade freeze {workload.name}`",
+        )
 
 
 def _check_first(workload: Workload, run: "Run") -> None:
     spent = float(str(run.settings["alpha"]))
-    if workload.rounds > 1 and spent > workload.alpha * (1 + 1e-9):
+    if workload.rounds > 1 and spent > workload.alpha * (1 + _ROUNDED):
         raise UsageError(
             f"run {run.id} was tested at {spent:g}, and the first of {workload.rounds} rounds of "
             f"`{workload.name}` has {workload.alpha:g}: all rounds together would spend more than "

@@ -46,9 +46,9 @@ class TuningBasis:
     """What the tuning of a candidate rests on: its items, the round of its test and that round's error rate.
 
     `options` are what the kind of tuning was asked to do, as plain JSON. `begun` is the tuning that goes on,
-    if one began with the same. `number` is None where a sealed baseline gives the error rate; `rate` is then
-    what it gives this candidate at most. `segments` are those that are tuned (empty: the whole workload),
-    with `share` of its traffic.
+    if one began with the same; where it `has_ended` in a verdict, nothing is asked any more. `number` is None
+    where a sealed baseline gives the error rate; `rate` is then what it gives this candidate at most.
+    `segments` are those that are tuned (empty: the whole workload), with `share` of its traffic.
     """
 
     kind: TuningKind
@@ -62,6 +62,7 @@ class TuningBasis:
     rate: float
     segments: tuple[str, ...] = ()
     share: float = 1.0
+    has_ended: bool = False
 
     @property
     def settings(self) -> dict[str, JSON]:
@@ -129,7 +130,8 @@ class ProjectTunings:
         """Return what tuning a candidate of a workload rests on. Asks no model.
 
         `development` is how many items may tune it (None: all that earlier runs asked). If the newest tuning
-        began with the same `options` and has not ended, it goes on with its items and in its round.
+        began with the same `options`, it goes on with its items and in its round, or its verdict stands. It
+        does not go on if it ended without a gain, or if another run has asked items of its test since.
         Raises NotFoundError for a model that is no candidate, UsageError if no round is left, and DataError
         for too few items.
         """
@@ -155,14 +157,19 @@ class ProjectTunings:
                 hint="leave out `--segment`",
             )
         wanted = {**(options or {}), "development": development}
-        begun = self._begun(_what_is_tuned(kind, wanted, dataset, workload, variant), segments)
+        begun = self._begun(
+            _what_is_tuned(kind, wanted, dataset, workload, variant),
+            segments,
+            is_sealed=baseline is not None,
+        )
         number = (
             None if baseline is not None else next_round(store, workload, None if begun is None else begun.id)
         )
         split = self._split(
             workload,
-            samples,
+            dataset.samples,
             begun,
+            within={each.id for each in samples} if segments else None,
             sealed=None if baseline is None else {each.id for each in baseline.samples},
             development=development,
             rounds_left=1 if number is None else workload.rounds - number + 1,
@@ -182,13 +189,18 @@ class ProjectTunings:
             else round_alpha(number, rounds=workload.rounds, alpha=workload.alpha_of_rounds),
             segments=tuple(segments),
             share=sum(each.weight for each in samples) / total,
+            has_ended=begun is not None and bool(store.tunings.steps(begun.id, "ended")),
         )
 
     def begin(self, basis: TuningBasis) -> "Tuning":
-        """Record the begin of a tuning, or return the one that goes on."""
+        """Record the begin of a tuning, or return the one that goes on.
+
+        Raises `UsageError` if other commands have spent its round or its items since it was planned.
+        """
         from crossgrade.calls import digest
         from crossgrade.store import Tuning
 
+        self._check_current(basis, basis.begun)
         if basis.begun is not None:
             return basis.begun
         tuning = Tuning(
@@ -220,7 +232,10 @@ class ProjectTunings:
 
         store = self.project.store
         workload = tuned_workload(basis.workload, variant, test, incumbent=incumbent)
-        workload = replace(workload, max_cost_usd=max_cost_usd or workload.max_cost_usd)
+        workload = replace(
+            workload, max_cost_usd=workload.max_cost_usd if max_cost_usd is None else max_cost_usd
+        )
+        self._check_current(basis, tuning)
         run = run_of_tuning(store, tuning)
         if run is None or store.runs.status(run.id) is not RunStatus.FINISHED:
             compared = self._compared(workload)
@@ -236,6 +251,8 @@ class ProjectTunings:
             )
             run = store.runs.get(result.run_id)
         verdict = self._decide(basis.workload.name, run.id)
+        if store.tunings.steps(tuning.id, "ended"):
+            return verdict
         detail: dict[str, JSON] = {"verdict_id": verdict.id, "name": verdict.verdict.name, "run_id": run.id}
         store.tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=detail))
         return verdict
@@ -278,6 +295,28 @@ class ProjectTunings:
                 scorer=project.scorer(workload, judges),
             )
 
+    def _check_current(self, basis: TuningBasis, tuning: "Tuning | None") -> None:
+        """Raise `UsageError` if the round or the items of a test are not what they were when it was planned.
+
+        Nobody may have begun a test or asked the items since: not while a question was open, and not while a
+        prompt was searched or a model trained. A test that has begun keeps its round and its items.
+        """
+        store, workload = self.project.store, basis.workload
+        if basis.number is None or (tuning is not None and run_of_tuning(store, tuning) is not None):
+            return
+        number = next_round(store, workload, None if tuning is None else tuning.id)
+        seen = touched_samples(store, workload.name).intersection(basis.split.certification)
+        if number != basis.number or seen:
+            raise UsageError(
+                f"since this was planned, {len(seen):,} items of the test of `{workload.name}` were asked "
+                "by another run"
+                if seen
+                else f"since this was planned, another candidate of `{workload.name}` was tested in round "
+                f"{basis.number}",
+                code="tuning-outdated",
+                hint="the same command again plans anew, with the items and rounds that are left",
+            )
+
     def _split(
         self, workload: Workload, samples: Sequence[Sample], begun: "Tuning | None", **options: Any
     ) -> "TuningSplit":
@@ -289,15 +328,28 @@ class ProjectTunings:
             samples, workload, touched=touched_samples(self.project.store, workload.name), **options
         )
 
-    def _begun(self, wanted: Mapping[str, JSON], segments: Sequence[str]) -> "Tuning | None":
-        """Return the newest tuning if it began with what is wanted now and has not ended."""
-        store = self.project.store
-        newest: Tuning | None = next(iter(store.tunings.recent(str(wanted["workload"]))), None)
-        if newest is None or store.tunings.steps(newest.id, "ended"):
+    def _begun(
+        self, wanted: Mapping[str, JSON], segments: Sequence[str], *, is_sealed: bool
+    ) -> "Tuning | None":
+        """Return the newest tuning if it began with what is wanted now, and has not ended without a test.
+
+        Nor does it go on where another run has asked items of its test before it began: it would be known by
+        then how they are answered. Those of a baseline (`is_sealed`) are asked by every candidate.
+        """
+        store, name = self.project.store, str(wanted["workload"])
+        newest: Tuning | None = next(iter(store.tunings.recent(name)), None)
+        if newest is None:
             return None
         begun = {**newest.settings, "split": None}
-        same = as_read({**wanted, "segments": list(segments), "split": None})
-        return newest if begun == same else None
+        if begun != as_read({**wanted, "segments": list(segments), "split": None}):
+            return None
+        if run_of_tuning(store, newest) is not None:
+            return newest
+        if store.tunings.steps(newest.id, "ended"):
+            return None
+        split: Any = newest.settings["split"]
+        seen = not is_sealed and touched_samples(store, name).intersection(split["certification"])
+        return None if seen else newest
 
 
 def _what_is_tuned(
