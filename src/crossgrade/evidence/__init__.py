@@ -29,6 +29,7 @@ from crossgrade.evidence._input import (
 if TYPE_CHECKING:
     from crossgrade.evidence._conform_asking import ConformAsker, ConformSide
     from crossgrade.evidence._conform_days import daily_look
+    from crossgrade.evidence._conform_oracle import ReferenceAsker, ReferenceModel
     from crossgrade.evidence._conform_questions import (
         ANSWER_TOKENS,
         SUBJECTS,
@@ -66,6 +67,8 @@ __all__ = [
     "LicenceText",
     "LocalWeights",
     "OperationFacts",
+    "ReferenceAsker",
+    "ReferenceModel",
     "RegisteredModel",
     "SafetyFacts",
     "answer_stages",
@@ -146,6 +149,7 @@ def _mapping(given: DossierInput, statuses: list[str]) -> DossierField:
 _LATE = {
     **dict.fromkeys(("ConformAsker", "ConformSide"), "_conform_asking"),
     "daily_look": "_conform_days",
+    **dict.fromkeys(("ReferenceAsker", "ReferenceModel"), "_conform_oracle"),
     **dict.fromkeys(
         (
             "ANSWER_TOKENS",
