@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         answers_so_far,
         conform_table,
         fingerprint_of,
+        is_cached,
     )
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "daily_questions",
     "dossier_bom",
     "fingerprint_of",
+    "is_cached",
 ]
 
 _FIRST = (
@@ -163,7 +165,15 @@ _LATE = {
         "_conform_questions",
     ),
     **dict.fromkeys(
-        ("CHECKS", "ConformInput", "answer_stages", "answers_so_far", "conform_table", "fingerprint_of"),
+        (
+            "CHECKS",
+            "ConformInput",
+            "answer_stages",
+            "answers_so_far",
+            "conform_table",
+            "fingerprint_of",
+            "is_cached",
+        ),
         "_conform_table",
     ),
 }

@@ -416,12 +416,30 @@ def _temperature(given: ConformInput) -> ConformCheck:
     if ours is None:
         return _row("temperature", given.side.gap("answers"), "unchecked")
     seen = "answers at temperature 1 are all the same" if ours else "answers at temperature 1 vary"
+    if is_cached(given.side):
+        seen = "answers at temperature 1 are repeated word for word, as by a cache, which hides a swap"
+        return _row("temperature", seen, "differs", expected="they vary")
     theirs = None if given.other is None else _is_frozen(given.other)
     if ours and not theirs:
         return _row("temperature", seen, "differs", expected="they vary")
     if theirs is None:
         return _row("temperature", seen, "seen")
     return _row("temperature", seen, "agrees" if ours == theirs else "differs")
+
+
+def is_cached(side: ConformSide) -> bool:
+    """Return whether drawn answers are repeated and are not the greedy ones: then each was drawn only once.
+
+    What such a host serves later cannot be seen, so its answers are no fingerprint. A host that ignores the
+    temperature repeats its greedy answers instead.
+    """
+    if not _is_frozen(side):
+        return False
+    found = side.of("answers")
+    pairs = [(found[f"{key[:-1]}0"], each) for key, each in found.items() if f"{key[:-1]}0" in found]
+    drawn = [(greedy, own) for greedy, own in pairs if greedy is not own]
+    apart = sum(own[0].text not in {each.text for each in greedy} for greedy, own in drawn)
+    return apart > len(drawn) / 2
 
 
 def _is_frozen(side: ConformSide) -> bool | None:

@@ -38,6 +38,7 @@ from crossgrade.evidence import (
     daily_look,
     daily_questions,
     fingerprint_of,
+    is_cached,
 )
 from crossgrade.longcontext import synthetic_documents
 from crossgrade.project._live import is_own
@@ -206,14 +207,32 @@ class ProjectConformity:
         """Ask a model the daily questions if a look is due, and keep what was found; None if none is due.
 
         A look that cannot be made is kept too, as unchecked, so that it is not tried again before the next is
-        due. `limit_usd` bounds its cost.
+        due. `limit_usd` bounds its cost. Raises StoreError (`run-locked`) while another process looks.
         """
+        if not self._is_due(record, now, every):
+            return None
+        with self._project.store.runs.lock(f"{record.id}-daily"):
+            return self._look(offer, record, now=now, every=every, limit_usd=limit_usd)
+
+    def _is_due(self, record: ConformRecord, now: datetime, every: timedelta) -> bool:
         days = self._project.store.conformity.days(record.id)
         if days and days[-1].outcome == "alarm":
+            return False
+        return now >= (days[-1].at if days else record.at) + every
+
+    def _look(
+        self,
+        offer: Offer,
+        record: ConformRecord,
+        *,
+        now: datetime,
+        every: timedelta,
+        limit_usd: Decimal | None,
+    ) -> ConformDay | None:
+        if not self._is_due(record, now, every):  # another process may have looked in between
             return None
-        due = record.at + every if not days else days[-1].at + every
-        if now < due:
-            return None
+        days = self._project.store.conformity.days(record.id)
+        due = (days[-1].at if days else record.at) + every
         side = ConformSide(name=offer.name)
         reason = None
         try:
@@ -291,9 +310,9 @@ class ProjectConformity:
             fingerprint=fingerprint_of(plan.offer, side, now),
             against=None if other is None or compared is None else fingerprint_of(compared, other, now),
             alpha=plan.settings.alpha,
-            answers={
-                key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()
-            },
+            answers={}
+            if is_cached(side)
+            else {key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()},
             calls=sum(each.calls for each in sides),
             cost_usd=sum_usd(each.cost_usd for each in sides),
         )
