@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crossgrade.testing import FakeModel, Fault
+from crossgrade.testing import FakeModel, Fault, ReceivedRequest
 from tests.codes import noted
 from tests.e2e.driving import CommandLine, Project, Script
 
@@ -83,6 +83,28 @@ def test_one_host_alone_shows_what_it_does(cli: CommandLine, hosts: dict[str, Fa
     found = json.loads(cli.succeeds("conform", "new", *QUICK, "--json").out)
     assert found["conformity"] == "differs"
     assert {outcomes(found)[name] for name in ("tools", "temperature")} == {"differs"}
+
+
+def test_a_host_that_caches_the_check_is_marked_and_its_answers_are_not_kept(
+    cli: CommandLine, hosts: dict[str, FakeModel], script: dict[str, Script]
+) -> None:
+    replies: dict[bytes, Any] = {}
+    healthy = hosts["new-model"]
+
+    def cached(request: ReceivedRequest) -> Any:
+        if request.body not in replies:
+            replies[request.body] = healthy(request)
+        return replies[request.body]
+
+    script["new-model"] = cached
+    for against in ((), ("--against", "old")):
+        found = json.loads(cli.succeeds("conform", "new", *against, *QUICK, "--json").out)
+        assert outcomes(found)["temperature"] == "differs"
+        assert found["check"]["answers"] == {}
+    healthy.frozen = True
+    script["new-model"] = healthy
+    found = json.loads(cli.succeeds("conform", "new", *QUICK, "--json").out)
+    assert found["check"]["answers"], "a host that ignores the temperature may be watched"
 
 
 def test_another_version_is_seen(cli: CommandLine, hosts: dict[str, FakeModel]) -> None:

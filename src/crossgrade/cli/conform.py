@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,9 +29,16 @@ _QUIET_S = 15.0
 @click.argument("offer", metavar="OFFER", shell_complete=complete_model)
 @click.option(
     "--against",
-    metavar="OFFER|local",
+    metavar="OFFER|local|reference",
     shell_complete=complete_model,
-    help="Model to compare with: another host of the same weights, or the only local model.",
+    help="What to compare with: another host of the same weights, the only local model, or a small "
+    "Llama 4 checkpoint that is computed here.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="PATH",
+    help="Folder or GGUF file of the reference; by default the file of a local OFFER.",
 )
 @click.option(
     "--lengths",
@@ -74,6 +82,7 @@ def command(
     config_path: str,
     *,
     against: str | None,
+    checkpoint: Path | None,
     at_lengths: str,
     prompts: int,
     alpha: float,
@@ -89,7 +98,7 @@ def command(
     OFFER is a model of the configuration. It is asked short questions on its chat template, context, tools,
     JSON, stop texts, seed, temperature and log-probabilities, and 50 open ones whose answers are kept. With
     `--against`, another host of the same weights is asked the same, and the table says what differs by more
-    than chance.
+    than chance. `--against reference` computes a small Llama 4 checkpoint in NumPy instead, slowly.
     """
     from crossgrade.evidence import ConformSettings
     from crossgrade.project import Project
@@ -98,7 +107,7 @@ def command(
         prompts=prompts, lengths=tuple(sorted(lengths(at_lengths))), alpha=alpha, seed=seed
     )
     with Project.open(config_path) as project:
-        plan = project.conformity.plan(offer, against, settings)
+        plan = project.conformity.plan(offer, against, settings, checkpoint=checkpoint)
         if dry_run:
             _show_plan(plan, as_json=as_json)
             return
@@ -203,4 +212,6 @@ def _cost_words(plan: "ConformPlan") -> str:
         words += f", at most {dollars(plan.most_usd)}"
     if plan.unpriced:
         words += f"; the price of {', '.join(plan.unpriced)} is unknown"
+    if plan.checkpoint is not None:
+        words += f"; {plan.checkpoint.name} is computed here"
     return words

@@ -65,7 +65,8 @@ class ConformRecord:
 
     `against` is the fingerprint of the other offer, or has the name `reference` for a checkpoint that was
     computed here; None: the offer was compared with nothing. `alpha` is the probability that at least one
-    row of a healthy offer differs. `answers` are those to the questions that are asked daily, by question.
+    row of a healthy offer differs. `answers` are those to the questions that are asked daily, by question;
+    there are none of a host that answered from a cache.
     """
 
     id: str

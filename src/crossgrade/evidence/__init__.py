@@ -29,6 +29,7 @@ from crossgrade.evidence._input import (
 if TYPE_CHECKING:
     from crossgrade.evidence._conform_asking import ConformAsker, ConformSide
     from crossgrade.evidence._conform_days import daily_look
+    from crossgrade.evidence._conform_oracle import ReferenceAsker, ReferenceModel
     from crossgrade.evidence._conform_questions import (
         ANSWER_TOKENS,
         SUBJECTS,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         answers_so_far,
         conform_table,
         fingerprint_of,
+        is_cached,
     )
 
 __all__ = [
@@ -66,6 +68,8 @@ __all__ = [
     "LicenceText",
     "LocalWeights",
     "OperationFacts",
+    "ReferenceAsker",
+    "ReferenceModel",
     "RegisteredModel",
     "SafetyFacts",
     "answer_stages",
@@ -82,6 +86,7 @@ __all__ = [
     "daily_questions",
     "dossier_bom",
     "fingerprint_of",
+    "is_cached",
 ]
 
 _FIRST = (
@@ -146,6 +151,7 @@ def _mapping(given: DossierInput, statuses: list[str]) -> DossierField:
 _LATE = {
     **dict.fromkeys(("ConformAsker", "ConformSide"), "_conform_asking"),
     "daily_look": "_conform_days",
+    **dict.fromkeys(("ReferenceAsker", "ReferenceModel"), "_conform_oracle"),
     **dict.fromkeys(
         (
             "ANSWER_TOKENS",
@@ -159,7 +165,15 @@ _LATE = {
         "_conform_questions",
     ),
     **dict.fromkeys(
-        ("CHECKS", "ConformInput", "answer_stages", "answers_so_far", "conform_table", "fingerprint_of"),
+        (
+            "CHECKS",
+            "ConformInput",
+            "answer_stages",
+            "answers_so_far",
+            "conform_table",
+            "fingerprint_of",
+            "is_cached",
+        ),
         "_conform_table",
     ),
 }

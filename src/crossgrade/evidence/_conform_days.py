@@ -44,6 +44,8 @@ def daily_look(
     }
     if changed is not None:
         return ConformDay(**common, outcome="alarm", reason="version")  # type: ignore[arg-type]  # by name
+    if not record.answers:
+        reason = "the check kept no answers: the host repeated them from a cache, or gave none"
     if len(answers) < FEWEST * len(record.answers) or not answers:
         why = reason or side.gap("answers")
         return ConformDay(**common, outcome="unchecked", reason=why)  # type: ignore[arg-type]  # by name

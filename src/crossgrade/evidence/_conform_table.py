@@ -45,12 +45,17 @@ CHECKS = (
     "determinism",
     "temperature",
     "log-probabilities",
+    "greedy",
     "answers",
     "latency",
 )
-"""The rows of the table, in their order."""
+"""The rows of the table, in their order; `greedy` is there only beside the reference."""
 
 _TESTED = ("context", "copy", "tools", "schema", "stop", "log-probabilities")
+"""Beside the reference, which computes no tools, `greedy` takes their part."""
+_APART_NATS = 1.0
+"""The gap of two answers without a common token among the likeliest: more than the test counts."""
+
 _COUNT_TOLERANCE = (3, 0.01)
 """Tokens, and the share of a count, by which text may count differently where it touches the template."""
 
@@ -64,6 +69,7 @@ class ConformInput:
 
     `count` counts the tokens of a text by the model's own tokenizer, None without an exact one.
     `last_version` is what the offer was seen to serve at its last check, None if that is not known.
+    `shortfalls` are those of the greedy answers where the other side is the reference, None where it is not.
     """
 
     side: ConformSide
@@ -72,6 +78,7 @@ class ConformInput:
     settings: ConformSettings
     count: Count | None = None
     last_version: str | None = None
+    shortfalls: Mapping[str, float] | None = None
 
 
 def conform_table(given: ConformInput) -> tuple[ConformCheck, ...]:
@@ -90,6 +97,7 @@ def conform_table(given: ConformInput) -> tuple[ConformCheck, ...]:
         _determinism(given),
         _temperature(given),
         _logprobs(given),
+        *_greedy(given),
         _answers(given),
         _latency(side, given.other),
     ]
@@ -396,7 +404,8 @@ def _determinism(given: ConformInput) -> ConformCheck:
     seen = _repeats(_drawn(given.side, "/t0"))
     if not given.side.of("answers"):
         return _row("determinism", given.side.gap("answers"), "unchecked")
-    expected = "" if given.other is None else _repeats(_drawn(given.other, "/t0"))
+    greedy = None if given.other is None else _drawn(given.other, "/t0")
+    expected = _repeats(greedy) if greedy else ""
     outcome: ConformOutcome = "agrees" if seen == expected else "seen"
     return _row("determinism", f"{seen} repeated at temperature 0", outcome, expected=expected)
 
@@ -407,12 +416,30 @@ def _temperature(given: ConformInput) -> ConformCheck:
     if ours is None:
         return _row("temperature", given.side.gap("answers"), "unchecked")
     seen = "answers at temperature 1 are all the same" if ours else "answers at temperature 1 vary"
+    if is_cached(given.side):
+        seen = "answers at temperature 1 are repeated word for word, as by a cache, which hides a swap"
+        return _row("temperature", seen, "differs", expected="they vary")
     theirs = None if given.other is None else _is_frozen(given.other)
     if ours and not theirs:
         return _row("temperature", seen, "differs", expected="they vary")
     if theirs is None:
         return _row("temperature", seen, "seen")
     return _row("temperature", seen, "agrees" if ours == theirs else "differs")
+
+
+def is_cached(side: ConformSide) -> bool:
+    """Return whether drawn answers are repeated and are not the greedy ones: then each was drawn only once.
+
+    What such a host serves later cannot be seen, so its answers are no fingerprint. A host that ignores the
+    temperature repeats its greedy answers instead.
+    """
+    if not _is_frozen(side):
+        return False
+    found = side.of("answers")
+    pairs = [(found[f"{key[:-1]}0"], each) for key, each in found.items() if f"{key[:-1]}0" in found]
+    drawn = [(greedy, own) for greedy, own in pairs if greedy is not own]
+    apart = sum(own[0].text not in {each.text for each in greedy} for greedy, own in drawn)
+    return apart > len(drawn) / 2
 
 
 def _is_frozen(side: ConformSide) -> bool | None:
@@ -441,19 +468,45 @@ def _logprobs(given: ConformInput) -> ConformCheck:
     known = [gap for gap in gaps if gap is not None]
     if not known:
         return _row(name, f"not compared: {given.other.name} gives none", "unchecked")
-    found = logprobs_differ(known, alpha=given.settings.alpha / 2 / len(_TESTED))
+    # Where other answers share tokens, one whose likeliest tokens are all others is as far apart as can be.
+    far = [_APART_NATS if gap is None else gap for gap in gaps]
+    found = logprobs_differ(far, alpha=given.settings.alpha / 2 / len(_TESTED))
     return _row(
         name,
         f"{found.mean_gap:.4f} nats apart on average",
         "differs" if found.outcome == "differs" else "agrees",
         expected=f"at most {found.tolerance_nats:g}",
         p_value=min(1.0, 1 / found.e_value) if found.e_value else None,
-        answers=len(known),
+        answers=len(far),
     )
 
 
 def _as_pairs(places: Sequence[TokenLogprob]) -> list[tuple[str, Mapping[str, float]]]:
     return [(each.token, {**each.top, each.token: each.logprob}) for each in places]
+
+
+def _greedy(given: ConformInput) -> list[ConformCheck]:
+    """Compare greedy answers with the reference, up to the first token that is not the reference's."""
+    name, gaps = "greedy", given.shortfalls
+    if gaps is None:
+        return []
+    if not gaps:
+        return [_row(name, given.side.gap("answers"), "unchecked")]
+    found = logprobs_differ(
+        [gaps[key] for key in sorted(gaps)], alpha=given.settings.alpha / 2 / len(_TESTED)
+    )
+    same = sum(gap == 0 for gap in gaps.values())
+    return [
+        _row(
+            name,
+            f"{same} of {len(gaps)} answers are the reference's; where one leaves it, its token is less "
+            f"likely, {found.mean_gap:.4f} nats on average",
+            "differs" if found.outcome == "differs" else "agrees",
+            expected=f"at most {found.tolerance_nats:g}",
+            p_value=min(1.0, 1 / found.e_value) if found.e_value else None,
+            answers=len(gaps),
+        )
+    ]
 
 
 def _answers(given: ConformInput) -> ConformCheck:

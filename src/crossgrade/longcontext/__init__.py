@@ -1,6 +1,7 @@
 """Measures the prompt length at which a model's quality falls below the floor, on the user's documents."""
 
 from crossgrade.longcontext._asking import Asker, ProbeAnswer, ProbeCalls
+from crossgrade.longcontext._chat_format import ChatFormat, read_chat_format
 from crossgrade.longcontext._documents import Document, read_documents, synthetic_documents
 from crossgrade.longcontext._haystack import HaystackPool, HaystackPrompt
 from crossgrade.longcontext._journal import OldJournal, check_same_settings, digest, read_journal
@@ -29,6 +30,7 @@ __all__ = [
     "KINDS",
     "RULER_TASKS",
     "Asker",
+    "ChatFormat",
     "Document",
     "HaystackPool",
     "HaystackPrompt",
@@ -57,6 +59,7 @@ __all__ = [
     "digest",
     "estimate_probe",
     "ladder",
+    "read_chat_format",
     "read_documents",
     "read_journal",
     "read_pairs",

@@ -32,8 +32,21 @@ _LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _QWEN2 = _LLAMA3.replace("{1,3}", "")
+# Llama 4 cuts words between lower and upper case, as OpenAI's o200k does.
+_LLAMA4 = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 # llama.cpp's names of pre-tokenizers, and their patterns.
-_GGUF_PATTERNS = {"gpt-2": _GPT2, "default": _GPT2, "smollm": _SMOLLM, "llama-bpe": _LLAMA3, "qwen2": _QWEN2}
+_GGUF_PATTERNS = {
+    "gpt-2": _GPT2,
+    "default": _GPT2,
+    "smollm": _SMOLLM,
+    "llama-bpe": _LLAMA3,
+    "qwen2": _QWEN2,
+    "llama4": _LLAMA4,
+}
 _PROOF = (
     "It's 3.14 metres to R\u00f6sti-Caf\u00e9; WE'LL see.\n\n\tdef f(x):  return x ** 2\r\n"
     "Ids: 2024-11-05, #12345678!  "
@@ -65,18 +78,25 @@ def read_tokenizer(path: Path) -> Tokenizer:
     `long-context` extra.
     """
     _require()
+    if path.suffix == ".gguf":
+        try:
+            path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        return _from_gguf(path)
+    data = _bounded_bytes(path)
+    return _from_tiktoken(data, path) if path.suffix == ".tiktoken" else _from_json(data, path)
+
+
+def _bounded_bytes(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if path.suffix == ".gguf":
-            return _from_gguf(path)
-        if size > _LARGEST_BYTES:
+        if path.stat().st_size > _LARGEST_BYTES:
             raise DataError(
                 f"the tokenizer is larger than {_LARGEST_BYTES:,} bytes", code="file-too-large", file=path
             )
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise unreadable(path, error) from error
-    return _from_tiktoken(data, path) if path.suffix == ".tiktoken" else _from_json(data, path)
 
 
 def bytes_tokenizer() -> Tokenizer:
@@ -132,18 +152,8 @@ def _require() -> None:
 
 
 def _from_json(data: bytes, path: Path) -> Tokenizer:
-    from tokenizers import Tokenizer as Reference
-
-    try:
-        tree = msgspec.json.decode(data)
-        reference = Reference.from_buffer(data)
-    except Exception as error:
-        raise DataError(
-            f"this is no tokenizer.json: {str(error)[:200]}",
-            code="tokenizer-invalid",
-            file=path,
-            hint="give the model's tokenizer.json, its GGUF file, or a .tiktoken file",
-        ) from error
+    reference = _reference(data, path)
+    tree = msgspec.json.decode(data)
 
     def check(text: str) -> IntArray:
         return np.asarray(reference.encode(text, add_special_tokens=False).ids, dtype=np.int32)
@@ -170,6 +180,22 @@ def _from_json(data: bytes, path: Path) -> Tokenizer:
         encode_many=encode_batch,
         check=check,
     )
+
+
+def _reference(data: bytes, path: Path) -> Any:
+    """Return a `tokenizer.json` as `tokenizers` reads it."""
+    from tokenizers import Tokenizer as Reference
+
+    try:
+        msgspec.json.decode(data)
+        return Reference.from_buffer(data)
+    except Exception as error:
+        raise DataError(
+            f"this is no tokenizer.json: {str(error)[:200]}",
+            code="tokenizer-invalid",
+            file=path,
+            hint="give the model's tokenizer.json, its GGUF file, or a .tiktoken file",
+        ) from error
 
 
 def _fast_twin(tree: Any, path: Path) -> Tokenizer | None:
@@ -233,23 +259,88 @@ def _ranks(vocabulary: Mapping[str, int]) -> dict[bytes, int]:
     }
 
 
-def _from_gguf(path: Path) -> Tokenizer:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GgufTokens:
+    """The tokenizer of a GGUF file with its special tokens, which `encode` knows and `decode` leaves out."""
+
+    encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    special: Mapping[str, int]
+    vocabulary: int
+    chat_template: str | None
+    bos: int | None
+    eos: int | None
+    eot: int | None
+    adds_bos: bool
+
+
+def gguf_tokens(path: Path) -> GgufTokens:
+    """Read the tokenizer of a GGUF file with its special tokens; raises as `read_tokenizer` does."""
+    _require()
+    import tiktoken
+
+    fields = _gguf_fields(path)
+    pattern, ranks, special = _gguf_vocabulary(fields, path)
+    if any(bytes([byte]) not in ranks for byte in range(256)):
+        raise DataError("the vocabulary lacks bytes", code="tokenizer-too-small", file=path)
+    encoding = tiktoken.Encoding(path.name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+    texts = {rank: word for word, rank in ranks.items()}
+
+    def value(key: str) -> Any:
+        return fields[f"tokenizer.{key}"].contents() if f"tokenizer.{key}" in fields else None
+
+    def token(name: str) -> int | None:
+        found = value(f"ggml.{name}_token_id")
+        return None if found is None else int(found)
+
+    template = value("chat_template")
+    return GgufTokens(
+        encode=lambda text: encoding.encode(text, allowed_special="all"),
+        decode=lambda ids: b"".join(texts.get(each, b"") for each in ids).decode("utf-8", "replace"),
+        special=special,
+        vocabulary=1 + max([*ranks.values(), *special.values()]),
+        chat_template=None if template is None else str(template),
+        bos=token("bos"),
+        eos=token("eos"),
+        eot=token("eot"),
+        adds_bos=bool(value("ggml.add_bos_token")),
+    )
+
+
+def hf_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of a `tokenizer.json` as `tokenizers` reads it, which knows special tokens."""
+    _require()
+    return _reference(_bounded_bytes(path), path)
+
+
+def _gguf_fields(path: Path) -> Any:
     try:
         from gguf import GGUFReader
     except ImportError as cause:
         raise MissingExtraError("reading the tokenizer of a GGUF file", "long-context") from cause
     try:
-        fields = GGUFReader(path).fields
+        return GGUFReader(path).fields
+    except (ValueError, KeyError, IndexError, OSError, OverflowError, AttributeError) as error:
+        raise _no_gguf_tokenizer(path, error) from error
+
+
+def _no_gguf_tokenizer(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"no tokenizer can be read from this GGUF file: {str(error)[:200]}",
+        code="tokenizer-invalid",
+        file=path,
+    )
+
+
+def _gguf_vocabulary(fields: Any, path: Path) -> tuple[str, dict[bytes, int], dict[str, int]]:
+    """Return the pattern, the ranks by each token's bytes, and the special tokens of a GGUF file."""
+    try:
         model = str(fields["tokenizer.ggml.model"].contents())
         pre = str(fields["tokenizer.ggml.pre"].contents()) if "tokenizer.ggml.pre" in fields else "default"
         tokens = list(fields["tokenizer.ggml.tokens"].contents()) if model == "gpt2" else []
         kinds = list(fields["tokenizer.ggml.token_type"].contents()) if model == "gpt2" else []
     except (ValueError, KeyError, IndexError, OSError, OverflowError, AttributeError) as error:
-        raise DataError(
-            f"no tokenizer can be read from this GGUF file: {str(error)[:200]}",
-            code="tokenizer-invalid",
-            file=path,
-        ) from error
+        raise _no_gguf_tokenizer(path, error) from error
     pattern = _GGUF_PATTERNS.get(pre)
     if model != "gpt2" or pattern is None:
         raise DataError(
@@ -259,7 +350,13 @@ def _from_gguf(path: Path) -> Tokenizer:
             hint="give the model's tokenizer.json with `--tokenizer`, or leave it out: usage then calibrates",
         )
     normal = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind == 1}
-    return _engine(path.name, "gguf", pattern, _ranks(normal))
+    special = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds, strict=True)) if kind in (3, 4)}
+    return pattern, _ranks(normal), special
+
+
+def _from_gguf(path: Path) -> Tokenizer:
+    pattern, ranks, _ = _gguf_vocabulary(_gguf_fields(path), path)
+    return _engine(path.name, "gguf", pattern, ranks)
 
 
 def _from_tiktoken(data: bytes, path: Path) -> Tokenizer:

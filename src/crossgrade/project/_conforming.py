@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import anyio
 
@@ -29,18 +30,22 @@ from crossgrade.evidence import (
     ConformQuestion,
     ConformSettings,
     ConformSide,
+    ReferenceAsker,
+    ReferenceModel,
     answers_so_far,
     conform_questions,
     conform_table,
     daily_look,
     daily_questions,
     fingerprint_of,
+    is_cached,
 )
 from crossgrade.longcontext import synthetic_documents
 from crossgrade.project._live import is_own
 from crossgrade.project._measured import offers_of
 from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._probe_plans import own_tokenizer
+from crossgrade.project._references import REFERENCE, checkpoint_of, open_reference, reference_offer
 from crossgrade.store import ProbeStart
 
 LOCAL = "local"
@@ -58,7 +63,8 @@ OnConformProgress = Callable[[str, str, int, Decimal | None], None]
 class ConformPlan:
     """A conformity check that is ready to run: whom it asks what, and what that can cost at most.
 
-    `against` is the offer to compare with (None: none). `unpriced` are offers whose bill is not known; a
+    `against` is the offer to compare with (None: none), and `checkpoint` the model file or folder of the
+    reference to compare with instead (None: none). `unpriced` are offers whose bill is not known; a
     server of one's own without a key sends none.
     """
 
@@ -68,6 +74,7 @@ class ConformPlan:
     questions: tuple[ConformQuestion, ...]
     prices: "dict[str, Price | None]"
     unpriced: tuple[str, ...]
+    checkpoint: Path | None = None
 
     @property
     def offers(self) -> tuple[Offer, ...]:
@@ -93,7 +100,10 @@ class ConformPlan:
     def digest(self) -> str:
         """A digest of everything that must not change before the check is resumed."""
         asked = [(each.provider, each.model, each.base_url) for each in self.offers]
-        return digest(("conform", asked, asdict(self.settings)))[:32]
+        facts: tuple[object, ...] = ("conform", asked, asdict(self.settings))
+        if self.checkpoint is not None:
+            facts = (*facts, str(self.checkpoint.absolute()))
+        return digest(facts)[:32]
 
 
 class ProjectConformity:
@@ -103,16 +113,34 @@ class ProjectConformity:
         self._project = project
 
     def plan(
-        self, offer: str, against: str | None = None, settings: ConformSettings | None = None
+        self,
+        offer: str,
+        against: str | None = None,
+        settings: ConformSettings | None = None,
+        *,
+        checkpoint: Path | None = None,
     ) -> ConformPlan:
         """Return what a check of a model asks, and what it can cost; asks nothing.
 
-        `against` names another model, or is `local` for the only local model. Raises NotFoundError for a
-        model that the configuration does not have, and UsageError for two that are one endpoint.
+        `against` names another model, or is `local` for the only local model, or `reference` for a Llama 4
+        checkpoint: `checkpoint`, by default the file of the model itself if that is local. Raises
+        NotFoundError for a model that the configuration does not have, and UsageError for two that are one
+        endpoint, and for a checkpoint that is needed or not used.
         """
         project, settings = self._project, settings or ConformSettings()
         checked = project.offer(offer)
-        other = None if against is None else self._other(checked, against)
+        is_reference = against == REFERENCE and (
+            checkpoint is not None or REFERENCE not in project.config.offers
+        )
+        if is_reference:
+            checkpoint = checkpoint_of(checked, checkpoint, project.config.root, project.environ)
+        elif checkpoint is not None:
+            raise UsageError(
+                "a checkpoint is given, and nothing is compared with it",
+                code="checkpoint-not-used",
+                hint="add `--against reference`, or leave `--checkpoint` out",
+            )
+        other = None if against is None or is_reference else self._other(checked, against)
         offers = [each for each in (checked, other) if each is not None]
         longest = max(settings.lengths, default=0)
         documents = synthetic_documents(_BYTES_PER_TOKEN * longest + 4_000, settings.seed)
@@ -128,6 +156,7 @@ class ProjectConformity:
                 for each in offers
                 if prices[each.name] is None and not is_own(each, project.environ)
             ),
+            checkpoint=checkpoint,
         )
 
     def run(
@@ -142,15 +171,20 @@ class ProjectConformity:
 
         `resume` is the id of a check that was interrupted: nothing that it paid for is asked again. Raises
         what `ConformAsker.ask` raises, and UsageError if `max_cost_usd` is given and a price is unknown.
+        A checkpoint is read before anything is asked: what `open_reference` raises costs nothing.
         """
         for offer in plan.offers:
             self._project.check_allowed(offer.name)
         if max_cost_usd is not None:
             check_prices(plan.unpriced, dict.fromkeys(plan.unpriced), max_cost_usd)
+        reference = None if plan.checkpoint is None else open_reference(plan.checkpoint)
         with _begun(self._project, plan, resume) as start:
 
             async def check() -> ConformRecord:
-                async with _open_askers(self._project, plan, start, max_cost_usd, on_progress) as askers:
+                opening = _open_askers(
+                    self._project, plan, start, reference, max_cost_usd=max_cost_usd, on_progress=on_progress
+                )
+                async with opening as askers:
                     return await self._check(plan, start, askers)
 
             record = run_to_end(in_own_task, check)
@@ -173,14 +207,32 @@ class ProjectConformity:
         """Ask a model the daily questions if a look is due, and keep what was found; None if none is due.
 
         A look that cannot be made is kept too, as unchecked, so that it is not tried again before the next is
-        due. `limit_usd` bounds its cost.
+        due. `limit_usd` bounds its cost. Raises StoreError (`run-locked`) while another process looks.
         """
+        if not self._is_due(record, now, every):
+            return None
+        with self._project.store.runs.lock(f"{record.id}-daily"):
+            return self._look(offer, record, now=now, every=every, limit_usd=limit_usd)
+
+    def _is_due(self, record: ConformRecord, now: datetime, every: timedelta) -> bool:
         days = self._project.store.conformity.days(record.id)
         if days and days[-1].outcome == "alarm":
+            return False
+        return now >= (days[-1].at if days else record.at) + every
+
+    def _look(
+        self,
+        offer: Offer,
+        record: ConformRecord,
+        *,
+        now: datetime,
+        every: timedelta,
+        limit_usd: Decimal | None,
+    ) -> ConformDay | None:
+        if not self._is_due(record, now, every):  # another process may have looked in between
             return None
-        due = record.at + every if not days else days[-1].at + every
-        if now < due:
-            return None
+        days = self._project.store.conformity.days(record.id)
+        due = (days[-1].at if days else record.at) + every
         side = ConformSide(name=offer.name)
         reason = None
         try:
@@ -221,7 +273,7 @@ class ProjectConformity:
         return self._project.store.conformity.newest(offers)
 
     async def _check(
-        self, plan: ConformPlan, start: ProbeStart, askers: Sequence[ConformAsker]
+        self, plan: ConformPlan, start: ProbeStart, askers: Sequence[ConformAsker | ReferenceAsker]
     ) -> ConformRecord:
         sides = [asker.side for asker in askers]
         side, other = sides[0], sides[1] if len(sides) > 1 else None
@@ -232,6 +284,8 @@ class ProjectConformity:
             found = answers_so_far(side, other, plan.settings)
             if found is not None and found.outcome != "open":
                 break
+        reference = askers[-1] if isinstance(askers[-1], ReferenceAsker) else None
+        shortfalls = None if reference is None else await reference.shortfalls(plan.questions, side)
         project = self._project
         tokenizer = await anyio.to_thread.run_sync(
             own_tokenizer, plan.offer, project.config.root, project.environ
@@ -245,20 +299,20 @@ class ProjectConformity:
                 settings=plan.settings,
                 count=(lambda text: len(tokenizer.encode(text))) if tokenizer.exact else None,
                 last_version=None if last is None else last.fingerprint.version,
+                shortfalls=shortfalls,
             )
         )
         now = datetime.now(UTC)
+        compared = plan.against if plan.checkpoint is None else reference_offer(plan.checkpoint)
         return ConformRecord(
             id=start.id,
             checks=checks,
             fingerprint=fingerprint_of(plan.offer, side, now),
-            against=None
-            if plan.against is None or other is None
-            else fingerprint_of(plan.against, other, now),
+            against=None if other is None or compared is None else fingerprint_of(compared, other, now),
             alpha=plan.settings.alpha,
-            answers={
-                key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()
-            },
+            answers={}
+            if is_cached(side)
+            else {key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()},
             calls=sum(each.calls for each in sides),
             cost_usd=sum_usd(each.cost_usd for each in sides),
         )
@@ -290,12 +344,14 @@ class ProjectConformity:
         return other
 
 
-async def _ask_all(askers: Sequence[ConformAsker], questions: Sequence[ConformQuestion]) -> None:
+async def _ask_all(
+    askers: Sequence[ConformAsker | ReferenceAsker], questions: Sequence[ConformQuestion]
+) -> None:
     """Ask both sides at the same time; an error of one ends both, and is raised as it is."""
     errors: list[BaseException] = []
     async with anyio.create_task_group() as group:
 
-        async def ask(asker: ConformAsker) -> None:
+        async def ask(asker: ConformAsker | ReferenceAsker) -> None:
             try:
                 await asker.ask(questions)
             except Exception as error:  # noqa: BLE001  # raised below, without the group around it
@@ -338,10 +394,12 @@ async def _open_askers(
     project: OpenProject,
     plan: ConformPlan,
     start: ProbeStart,
+    reference: ReferenceModel | None,
+    *,
     max_cost_usd: Decimal | None,
     on_progress: OnConformProgress,
-) -> AsyncIterator[list[ConformAsker]]:
-    """Open the models of a plan; a local one gets a context for the longest prompt."""
+) -> AsyncIterator[list[ConformAsker | ReferenceAsker]]:
+    """Open the models of a plan, then the reference; a local one gets a context for the longest prompt."""
     from crossgrade.providers import LocalSettings, usable_cores
 
     context = max(plan.settings.lengths, default=0) + _ROOM_TOKENS
@@ -354,7 +412,7 @@ async def _open_askers(
         on_progress(start.id, side.name, sum(each.calls for each in sides), budget.spent_usd)
 
     async with AsyncExitStack() as stack:
-        askers = []
+        askers: list[ConformAsker | ReferenceAsker] = []
         for offer, side in zip(plan.offers, sides, strict=True):
             opening = project.open_provider(offer, environ=project.environ, local=local)
             provider = await stack.enter_async_context(opening)
@@ -368,6 +426,9 @@ async def _open_askers(
                     on_answer=tell,
                 )
             )
+        if reference is not None:
+            side = ConformSide(name=REFERENCE)
+            askers.append(ReferenceAsker(model=reference, side=side, seed=plan.settings.seed, on_answer=tell))
         yield askers
 
 

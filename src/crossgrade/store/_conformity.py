@@ -1,6 +1,7 @@
 """Stores conformity checks of offers, and the daily looks that continue them."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import desc, insert, select
@@ -56,6 +57,17 @@ class ConformRecords:
             rows = list(connection.execute(query))
         with as_written(f"a daily look in {self._database.place}"):
             return [msgspec.json.decode(row.record, type=ConformDay) for row in rows]
+
+    def days_since(self, at: datetime) -> list[ConformDay]:
+        """Return the daily looks at all models after a time."""
+        d = t.conform_days.c
+        # The text of a time without a fraction of a second sorts before the others of its second.
+        query = select(d.record).where(d.at >= at.replace(microsecond=0).isoformat()[:19])
+        with self._database.reading() as connection:
+            rows = list(connection.execute(query))
+        with as_written(f"a daily look in {self._database.place}"):
+            days = [msgspec.json.decode(row.record, type=ConformDay) for row in rows]
+        return [each for each in days if each.at > at]
 
 
 def _text(record: ConformRecord | ConformDay) -> str:

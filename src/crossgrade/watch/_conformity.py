@@ -108,9 +108,8 @@ def _record_of(project: Project, offer: Offer, verdicts: list[Verdict]) -> Confo
 
 def _spent_in_a_day(project: Project, now: datetime) -> Decimal:
     """Return what looks at all models cost in the last day; an unknown cost counts as nothing."""
-    records = project.store.conformity.recent()
-    days = [day for record in records for day in project.store.conformity.days(record.id)]
-    return sum((day.cost_usd or Decimal(0) for day in days if day.at > now - DAY), Decimal(0))
+    days = project.store.conformity.days_since(now - DAY)
+    return sum((day.cost_usd or Decimal(0) for day in days), Decimal(0))
 
 
 def _standing(

@@ -9,6 +9,7 @@ from crossgrade.domain import ConformRecord
 from crossgrade.evidence import ConformSettings
 from crossgrade.testing import FakeModel, FakeProvider, Fault
 from crossgrade.watch import Look
+from tests.codes import raises_code
 from tests.unit.watch.conftest import Site
 
 SMALL = ConformSettings(prompts=25, lengths=(256,), stages=(2, 2, 2))
@@ -131,3 +132,27 @@ def test_nothing_is_asked_where_it_is_off(watched: Watched) -> None:
     asked = watched.calls
     assert watched.look(start, 5).conform == []
     assert watched.calls == asked
+
+
+def test_two_processes_do_not_both_pay_for_a_look(watched: Watched) -> None:
+    start = watched.check("gpt", "llama")
+    watched.site.apply()
+    asked = watched.calls
+    record = watched.records["llama"]
+    with watched.site.project() as project, project.store.runs.lock(f"{record.id}-daily"):
+        with watched.site.project() as other, raises_code("run-locked"):
+            other.conformity.look(
+                other.offer("llama"), record, now=start + 2 * DAY, every=DAY, limit_usd=None
+            )
+        assert project.store.conformity.days(record.id) == []
+    assert watched.calls == asked
+
+
+def test_the_looks_of_a_day_are_found_by_their_time(watched: Watched) -> None:
+    start = watched.check("gpt", "llama")
+    watched.site.apply()
+    for day in (1.1, 2.2):
+        watched.look(start, day)
+    with watched.site.project() as project:
+        since = [project.store.conformity.days_since(start + at * DAY) for at in (1.0, 1.1, 1.2, 2.2)]
+    assert [len(each) for each in since] == [4, 2, 2, 0]
