@@ -54,7 +54,8 @@ class TrialRelay:
 
     `calls` were passed on, at most `most_calls` (None: any number). Of these, `rejected` were turned down by
     the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
-    that is spent, further calls are refused, and `refused` counts them.
+    that is spent, further calls are refused, and `refused` counts them. `is_down` says that the gateway did
+    not take the newest connection.
     """
 
     run_id: str
@@ -66,6 +67,7 @@ class TrialRelay:
     rejected: int = 0
     refused: int = 0
     closed: str = ""
+    is_down: bool = False
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -81,7 +83,7 @@ class TrialRelay:
     async def _serve(self, client: SocketStream) -> None:
         async with client:
             with suppress(*_BREAKS):
-                upstream = await anyio.connect_tcp(self.host, self.port)
+                upstream = await self._connected()
                 # A closed connection is reset: a gateway goes on for a client that only ended its own side.
                 connected = upstream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -96,6 +98,15 @@ class TrialRelay:
                     except _BREAKS:
                         with suppress(*_BREAKS):
                             await upstream.send_eof()
+
+    async def _connected(self) -> SocketStream:
+        try:
+            upstream = await anyio.connect_tcp(self.host, self.port)
+        except OSError:
+            self.is_down = True
+            raise
+        self.is_down = False
+        return upstream
 
     async def _answer(self, pair: "_Pair", scope: anyio.CancelScope) -> None:
         """Pass everything that the gateway answers on, until it ends the connection."""
