@@ -48,6 +48,8 @@ _MODEL_FIELDS = (
     "context_tokens",
     "timeout_s",
     "max_concurrency",
+    "caller_fields",
+    "adapter",
 )
 _DIES_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
@@ -63,12 +65,13 @@ async def open_trials(
     root: Path,
     environ: Mapping[str, str],
     price_of: Callable[[Offer], Price | None],
+    price_files: Sequence[Path] = (),
     plugins: Sequence[str] = (),
 ) -> "AsyncIterator[dict[str, TrialProvider]]":
     """Start a gateway for the models of a workload, and yield what runs its trials, by the offer's name.
 
-    `root` is the folder of the project. `price_of` returns today's price of an offer. Raises `ProviderError`
-    if the gateway does not start.
+    `root` is the folder of the project. `price_of` returns today's price of an offer, and `price_files` are
+    the project's. Raises `ProviderError` if the gateway does not start.
     """
     from crossgrade.evaluate import TrialProvider, require_sandbox
     from crossgrade.workloads import read_task, task_names
@@ -86,6 +89,7 @@ async def open_trials(
         "models": models,
         "routes": {name: {"incumbent": name} for name in models},
         "serve": {"port": port, "admin_port": other},
+        "price_files": [str(path.resolve()) for path in price_files],
         "plugins": list(plugins),
     }
     (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
@@ -113,6 +117,8 @@ def model_section(offer: Offer, price: Price | None, root: Path) -> dict[str, An
     section = {name: getattr(offer, name) for name in _MODEL_FIELDS if getattr(offer, name) is not None}
     if offer.provider == "local" and (root / offer.model).is_file():
         section["model"] = str((root / offer.model).resolve())
+    if offer.adapter is not None:
+        section["adapter"] = str((root / offer.adapter).resolve())
     if price is not None and not price.tiers:
         fields = {name: each for name, each in asdict(price).items() if each is not None and name != "tiers"}
         fields.pop("valid_from", None)
@@ -132,12 +138,14 @@ def _keys(folder: Path, models: Mapping[str, object]) -> dict[str, str]:
 
 
 def _weights(offer: Offer, environ: Mapping[str, str], root: Path) -> str | None:
-    """Return the digest of a local model's file, None for a hosted model."""
+    """Return the digests of a local model's file and of its adapter's, None for a hosted model."""
     if offer.provider != "local" or offer.base_url is not None:
         return None
+    from crossgrade.providers.adapters import find_adapter, weights_name
     from crossgrade.providers.models import ModelShelf, models_home
 
-    return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256} in trials"
+    model = ModelShelf(models_home(environ)).find(offer.model, root=root)
+    return f"{weights_name(model, find_adapter(offer.adapter, model, root=root))} in trials"
 
 
 def _free_ports() -> list[int]:

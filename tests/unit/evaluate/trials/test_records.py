@@ -90,3 +90,8 @@ def test_an_offer_is_served_at_the_price_that_was_found(tmp_path: Path) -> None:
     assert section["prices"] == [{"input_per_mtok": "1", "request_usd": "0", "source": "list"}]
     assert section["max_concurrency"] == 3
     assert "prices" not in model_section(offer, None, tmp_path)
+
+
+def test_a_local_model_is_served_with_its_adapter(tmp_path: Path) -> None:
+    offer = Offer(name="m", provider="local", model="tiny", adapter="adapters/own.gguf")
+    assert model_section(offer, None, tmp_path)["adapter"] == str(tmp_path / "adapters" / "own.gguf")
