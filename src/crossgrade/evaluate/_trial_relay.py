@@ -15,8 +15,11 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+
+MOST_CONNECTIONS = 64
+"""The number of connections that a trial may have at once. Further ones wait."""
 
 _MOST_HEAD_BYTES = 64 << 10
 _BLOCK = 64 << 10
@@ -74,13 +77,27 @@ class TrialRelay:
         """Serve connections to a unix socket inside the block."""
         listener = await anyio.create_unix_listener(path)
         async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, self._serve)
+            group.start_soon(self._accept, listener)
             try:
                 yield
             finally:
                 group.cancel_scope.cancel()
 
-    async def _serve(self, client: SocketStream) -> None:
+    async def _accept(self, listener: SocketListener) -> None:
+        """Serve connections. An agent that opens many would take the open files of the whole run."""
+        places = anyio.Semaphore(MOST_CONNECTIONS)
+        async with anyio.create_task_group() as group:
+            while True:
+                await places.acquire()
+                group.start_soon(self._serve, await listener.accept(), places)
+
+    async def _serve(self, client: SocketStream, places: anyio.Semaphore) -> None:
+        try:
+            await self._relay(client)
+        finally:
+            places.release()
+
+    async def _relay(self, client: SocketStream) -> None:
         async with client:
             with suppress(*_BREAKS):
                 upstream = await self._connected()
