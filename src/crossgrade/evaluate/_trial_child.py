@@ -30,6 +30,7 @@ POLL_S = 0.05
 LOG_BYTES = 6_000
 LISTEN_S = 5.0
 MOST_ENTRIES = 50_000
+THREADS_EACH = 16
 MOST_CONNECTIONS = 64
 REWARD_BYTES = 4_096
 _PR_SET_DUMPABLE = 4
@@ -116,8 +117,8 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
     while process.poll() is None:
         if time.monotonic() - began > order["seconds"]:
             return "timeout"
-        count, resident = usage()
-        if count > order["processes"]:
+        count, threads, resident = usage()
+        if count > order["processes"] or threads > THREADS_EACH * order["processes"]:
             return "processes"
         if resident > order["memory_bytes"]:
             return "memory"
@@ -125,19 +126,23 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
     return ""
 
 
-def usage() -> tuple[int, int]:
-    """Return the number of other processes of this sandbox and the memory that they hold, in bytes.
+def usage() -> tuple[int, int, int]:
+    """Return the number of other processes in this sandbox, their threads, and the bytes of memory they hold.
 
     Segments of shared memory that no process has attached hold memory too.
     """
-    count = pages = 0
+    count = threads = pages = 0
     own = ("1", str(os.getpid()))
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and entry.name not in own:
             with contextlib.suppress(OSError, ValueError, IndexError):
-                pages += int((entry / "statm").read_bytes().split()[1])
+                fields = (
+                    (entry / "stat").read_bytes().rpartition(b")")[2].split()
+                )  # from the third, `man 5 proc`
+                threads += int(fields[17])
+                pages += int(fields[21])
                 count += 1
-    return count, pages * resource.getpagesize() + detached_bytes()
+    return count, threads, pages * resource.getpagesize() + detached_bytes()
 
 
 def detached_bytes() -> int:

@@ -45,6 +45,11 @@ for _ in range(4):
     libc.shmdt(ctypes.c_void_p(at))
 time.sleep(60)
 '"""
+THREADS = """python3 -c '
+import threading, time; threading.stack_size(65536)
+for _ in range(200):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+'"""
 CALLS = """python3 -c '
 import os, urllib.request
 urllib.request.urlopen(os.environ["OPENAI_BASE_URL"], b"{}")
@@ -77,13 +82,14 @@ async def test_an_agent_that_writes_the_reward_itself_solves_nothing() -> None:
         (f"{HOLDS} & {HOLDS} & wait", "agent:memory_limit", {"memory_mb": 256}),
         (DETACHES, "agent:memory_limit", {"memory_mb": 256}),
         ("f() { f | f & }; f; sleep 60", "agent:process_limit", {}),
+        (THREADS, "agent:process_limit", {"processes": 8}),
         ("for i in 1 2 3 4 5; do dd if=/dev/zero of=/app/big$i bs=1M count=31; done; sleep 1",
          "agent:workspace_limit", {}),
         ("truncate -s 31M /app/a; truncate -s 31M /app/b", "agent:workspace_limit", {}),
         ("kill -9 $PPID; sleep 60", "agent:sandbox_ended", {}),
         ("exit 3", "agent:NonZeroAgentExitCodeError", {}),
     ],
-    ids=["time", "memory", "segments", "processes", "disk", "sparse", "overseer", "status"],
+    ids=["time", "memory", "segments", "processes", "threads", "disk", "sparse", "overseer", "status"],
 )  # fmt: skip
 async def test_a_hog_is_stopped(command: str, failure: str, limits: dict[str, object]) -> None:
     found = await trial(provider(agent(command, **limits)), "make-file")
