@@ -197,7 +197,7 @@ class Calls:
     def _fail(self, call: Call, error: ProviderError) -> None:
         call.failed, call.error = True, error
         if isinstance(error, TrialError):
-            self._budget.pay(error.cost_usd, reserved_usd=call.reserved_usd)
+            self._budget.lose(error.cost_usd, reserved_usd=call.reserved_usd)
         if is_of_the_request(error.default_code):
             return
         model = call.model

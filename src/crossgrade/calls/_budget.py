@@ -11,12 +11,19 @@ from crossgrade.store import RecordedAnswer
 class Budget:
     """Dollars spent and set aside, under a limit (None: no limit).
 
-    `recorded` is what earlier parts of the run left: it counts as spent.
+    `recorded` is what earlier parts of the run left, and `lost_before_usd` what they spent on calls without
+    an answer: both count as spent. `lost_usd` is what this part spends on such calls.
     """
 
-    def __init__(self, limit_usd: Decimal | None, recorded: Iterable[RecordedAnswer] = ()) -> None:
+    def __init__(
+        self,
+        limit_usd: Decimal | None,
+        recorded: Iterable[RecordedAnswer] = (),
+        lost_before_usd: Decimal = Decimal(0),
+    ) -> None:
         self.limit_usd = limit_usd
-        self.spent_usd = Decimal(0)
+        self.spent_usd = lost_before_usd
+        self.lost_usd = Decimal(0)
         self.unknown_costs = 0
         self._reserved_usd = Decimal(0)
         for answer in recorded:
@@ -42,6 +49,12 @@ class Budget:
         if cost_usd is None:
             self.unknown_costs += 1
         self.spent_usd += reserved_usd if cost_usd is None else cost_usd
+
+    def lose(self, cost_usd: Decimal | None, *, reserved_usd: Decimal) -> None:
+        """Count what a call without an answer cost, as `pay` does."""
+        before_usd = self.spent_usd
+        self.pay(cost_usd, reserved_usd=reserved_usd)
+        self.lost_usd += self.spent_usd - before_usd
 
     def exceeded(self, next_usd: Decimal) -> BudgetExceededError:
         """Return the error that says why the run ends here."""

@@ -156,7 +156,7 @@ async def run_workload(
     with store.runs.lock(run.id), _recorded_end(store, run.id) as end:
         recorded = store.answers.of_run(run.id, scorer.digest)
         journal = Journal(store)
-        budget = Budget(workload.max_cost_usd, recorded.values())
+        budget = Budget(workload.max_cost_usd, recorded.values(), store.runs.lost_usd(run.id))
         own_batches = Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id)
         calls = Calls(journal, budget, batches=own_batches, reuse=reuse, sealed=known)
         flow = Flow(
@@ -173,7 +173,11 @@ async def run_workload(
             on_progress=on_progress,
             judge_usd=judge_usd,
         )
-        await _write_while(journal, flow)
+        try:
+            await _write_while(journal, flow)
+        finally:
+            if budget.lost_usd:
+                end["lost_usd"] = str(budget.lost_usd)
         # A model that never answered was not measured, however certain its zeros look.
         silence = next((each.model.silence for each in plan.variants if each.model.silence), None)
         if failure := flow.failure or journal.error or silence:
@@ -201,8 +205,8 @@ def _recorded_end(store: "Store", run_id: str) -> Iterator[dict[str, JSON]]:
     except BaseException as error:
         # A store that refused an answer may refuse this too: the first error says more.
         with suppress(StoreError):
-            detail = {"error": f"{type(error).__name__}: {error}"}
-            store.runs.append_event(run_id, _status_after(error), detail)
+            end["error"] = f"{type(error).__name__}: {error}"
+            store.runs.append_event(run_id, _status_after(error), end)
         raise
     store.runs.append_event(run_id, RunStatus.FINISHED, end)
 

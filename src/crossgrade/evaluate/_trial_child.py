@@ -28,7 +28,9 @@ from typing import Any
 
 POLL_S = 0.05
 LOG_BYTES = 6_000
+LISTEN_S = 5.0
 MOST_ENTRIES = 50_000
+THREADS_EACH = 16
 MOST_CONNECTIONS = 64
 REWARD_BYTES = 4_096
 _PR_SET_DUMPABLE = 4
@@ -63,7 +65,7 @@ def work(order: dict[str, Any]) -> dict[str, Any]:
         ended = run(order, server)
     try:
         why = pack(order["workspace_fd"], order["most_bytes"])
-    except (OSError, tarfile.TarError):
+    except (OSError, RecursionError, tarfile.TarError):
         why = "workspace"  # the agent made something of its files that cannot be read
     return {**ended, "why": why or ended["why"], "packed": why is None}
 
@@ -98,12 +100,14 @@ def run(order: dict[str, Any], server: socket.socket | None = None) -> dict[str,
     if server is not None:
         threading.Thread(target=forward, args=(server, order["socket"]), daemon=True).start()
     said: collections.deque[bytes] = collections.deque(maxlen=16)
-    threading.Thread(target=listen, args=(reading, said), daemon=True).start()
+    listening = threading.Thread(target=listen, args=(reading, said), daemon=True)
+    listening.start()
     why = oversee(process, order, began)
     seconds = time.monotonic() - began
     with contextlib.suppress(OSError):
         os.kill(-1, signal.SIGKILL)  # all but this one: what an agent left running ends here
     status = process.wait()
+    listening.join(LISTEN_S)  # to what is still in the pipe, which has no writer any more
     log = b"".join(said)[-LOG_BYTES:].decode("utf-8", "replace")
     return {"status": status, "why": why, "seconds": round(seconds, 3), "log": log}
 
@@ -113,8 +117,8 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
     while process.poll() is None:
         if time.monotonic() - began > order["seconds"]:
             return "timeout"
-        count, resident = usage()
-        if count > order["processes"]:
+        count, threads, resident = usage()
+        if count > order["processes"] or threads > THREADS_EACH * order["processes"]:
             return "processes"
         if resident > order["memory_bytes"]:
             return "memory"
@@ -122,16 +126,32 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
     return ""
 
 
-def usage() -> tuple[int, int]:
-    """Return the number of other processes of this sandbox and the memory that they hold, in bytes."""
-    count = pages = 0
+def usage() -> tuple[int, int, int]:
+    """Return the number of other processes in this sandbox, their threads, and the bytes of memory they hold.
+
+    Segments of shared memory that no process has attached hold memory too.
+    """
+    count = threads = pages = 0
     own = ("1", str(os.getpid()))
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and entry.name not in own:
             with contextlib.suppress(OSError, ValueError, IndexError):
-                pages += int((entry / "statm").read_bytes().split()[1])
+                fields = (
+                    (entry / "stat").read_bytes().rpartition(b")")[2].split()
+                )  # from the third, `man 5 proc`
+                threads += int(fields[17])
+                pages += int(fields[21])
                 count += 1
-    return count, pages * resource.getpagesize()
+    return count, threads, pages * resource.getpagesize() + detached_bytes()
+
+
+def detached_bytes() -> int:
+    """Return the memory of the segments of System V shared memory that no process has attached, in bytes."""
+    with contextlib.suppress(OSError):
+        names, *rows = (line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines())
+        attached, resident = names.index("nattch"), names.index("rss")
+        return sum(int(row[resident]) for row in rows if row[attached] == "0")
+    return 0
 
 
 def limit(limits: dict[str, int]) -> None:

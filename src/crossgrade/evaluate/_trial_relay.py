@@ -15,8 +15,11 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+
+MOST_CONNECTIONS = 64
+"""The number of connections that a trial may have at once. Further ones wait."""
 
 _MOST_HEAD_BYTES = 64 << 10
 _BLOCK = 64 << 10
@@ -54,7 +57,8 @@ class TrialRelay:
 
     `calls` were passed on, at most `most_calls` (None: any number). Of these, `rejected` were turned down by
     the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
-    that is spent, further calls are refused, and `refused` counts them.
+    that is spent, further calls are refused, and `refused` counts them. `is_down` says that the gateway did
+    not take the newest connection.
     """
 
     run_id: str
@@ -66,22 +70,37 @@ class TrialRelay:
     rejected: int = 0
     refused: int = 0
     closed: str = ""
+    is_down: bool = False
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
         """Serve connections to a unix socket inside the block."""
         listener = await anyio.create_unix_listener(path)
         async with listener, anyio.create_task_group() as group:
-            group.start_soon(listener.serve, self._serve)
+            group.start_soon(self._accept, listener)
             try:
                 yield
             finally:
                 group.cancel_scope.cancel()
 
-    async def _serve(self, client: SocketStream) -> None:
+    async def _accept(self, listener: SocketListener) -> None:
+        """Serve connections. An agent that opens many would take the open files of the whole run."""
+        places = anyio.Semaphore(MOST_CONNECTIONS)
+        async with anyio.create_task_group() as group:
+            while True:
+                await places.acquire()
+                group.start_soon(self._serve, await listener.accept(), places)
+
+    async def _serve(self, client: SocketStream, places: anyio.Semaphore) -> None:
+        try:
+            await self._relay(client)
+        finally:
+            places.release()
+
+    async def _relay(self, client: SocketStream) -> None:
         async with client:
             with suppress(*_BREAKS):
-                upstream = await anyio.connect_tcp(self.host, self.port)
+                upstream = await self._connected()
                 # A closed connection is reset: a gateway goes on for a client that only ended its own side.
                 connected = upstream.extra(SocketAttribute.raw_socket)  # noqa: S610 - of anyio
                 connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -96,6 +115,15 @@ class TrialRelay:
                     except _BREAKS:
                         with suppress(*_BREAKS):
                             await upstream.send_eof()
+
+    async def _connected(self) -> SocketStream:
+        try:
+            upstream = await anyio.connect_tcp(self.host, self.port)
+        except OSError:
+            self.is_down = True
+            raise
+        self.is_down = False
+        return upstream
 
     async def _answer(self, pair: "_Pair", scope: anyio.CancelScope) -> None:
         """Pass everything that the gateway answers on, until it ends the connection."""

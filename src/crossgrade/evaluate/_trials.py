@@ -258,12 +258,13 @@ class _RunningTrial:
         return calls
 
     def _check(self, worked: PhaseEnd, calls: Sequence[TrialCall]) -> None:
-        """Raise `TrialError` if the API failed the agent: no call was answered, or none of the last ones."""
-        if not calls or not calls[-1].is_failure_of_api:
+        """Raise `TrialError` if the gateway or the API failed the agent, in all its calls or the last."""
+        if worked.status == 0 and any(each.answered for each in calls):
             return
-        if worked.status != 0 or not any(each.answered for each in calls):
-            last = calls[-1]
-            what = f"the last call of the agent ended with {last.error or last.status}"
+        if self.relay.is_down:
+            self._fail("environment", "gateway_down", "the gateway of the trials took no connection", calls)
+        if calls and calls[-1].is_failure_of_api:
+            what = f"the last call of the agent ended with {calls[-1].error or calls[-1].status}"
             self._fail("api", "call_failed", what, calls)
 
     def _reward(self, tested: PhaseEnd, calls: Sequence[TrialCall]) -> float:

@@ -123,6 +123,7 @@ class OpenProject:
             root=self.config.root,
             environ=self.environ,
             price_of=self.price_of,
+            price_files=self.config.price_files,
             plugins=self.config.plugins,
         )
 

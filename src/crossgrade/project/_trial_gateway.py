@@ -1,18 +1,19 @@
 """The gateway of a run of trials: `crossgrade serve` as a child process, with a route for each model.
 
 It has a folder of its own, with settings that are made from the run's offers, keys that end with it, and its
-request log. It ends with its parent, even if that is killed.
+request log. It ends with its parent, even if that is killed. The folders of the newest gateways are kept.
 """
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 START_S = 600.0
 """How long a gateway may take to start, in seconds. Local models are loaded meanwhile."""
 
+MOST_FOLDERS = 10
+"""The number of gateways whose folders are kept. Those of more are removed, the oldest first."""
+
 _STOP_S = 15.0
 _KEY_DAYS = 30
 _MARK = b'{"settled":'
@@ -48,6 +52,8 @@ _MODEL_FIELDS = (
     "context_tokens",
     "timeout_s",
     "max_concurrency",
+    "caller_fields",
+    "adapter",
 )
 _DIES_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); "
@@ -63,12 +69,13 @@ async def open_trials(
     root: Path,
     environ: Mapping[str, str],
     price_of: Callable[[Offer], Price | None],
+    price_files: Sequence[Path] = (),
     plugins: Sequence[str] = (),
 ) -> "AsyncIterator[dict[str, TrialProvider]]":
     """Start a gateway for the models of a workload, and yield what runs its trials, by the offer's name.
 
-    `root` is the folder of the project. `price_of` returns today's price of an offer. Raises `ProviderError`
-    if the gateway does not start.
+    `root` is the folder of the project. `price_of` returns today's price of an offer, and `price_files` are
+    the project's. Raises `ProviderError` if the gateway does not start.
     """
     from crossgrade.evaluate import TrialProvider, require_sandbox
     from crossgrade.workloads import read_task, task_names
@@ -77,32 +84,52 @@ async def open_trials(
     assert workload.agent is not None
     offers = offers_of(workload)
     tasks = {name: read_task(workload.dataset / name) for name in task_names(workload.dataset)}
-    parent = root / ".crossgrade" / "trials"
-    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix="gateway-", dir=parent))
-    port, other = _free_ports()
-    models = {name: model_section(offer, price_of(offer), root) for name, offer in offers.items()}
-    config = {
-        "models": models,
-        "routes": {name: {"incumbent": name} for name in models},
-        "serve": {"port": port, "admin_port": other},
-        "plugins": list(plugins),
-    }
-    (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
-    keys = _keys(folder, models)
-    log = RequestLog(folder / ".crossgrade" / "serve" / "requests")
-    gateway = RunGateway(port=port, keys=keys, log=log)
-    async with _served(folder, environ):
-        yield {
-            name: TrialProvider(
-                name=name,
-                agent=workload.agent,
-                tasks=tasks,
-                gateway=gateway,
-                identity=_weights(offer, environ, root),
-            )
-            for name, offer in offers.items()
+    with gateway_folder(root / ".crossgrade" / "trials") as folder:
+        port, other = _free_ports()
+        models = {name: model_section(offer, price_of(offer), root) for name, offer in offers.items()}
+        config = {
+            "models": models,
+            "routes": {name: {"incumbent": name} for name in models},
+            "serve": {"port": port, "admin_port": other},
+            "price_files": [str(path.resolve()) for path in price_files],
+            "plugins": list(plugins),
         }
+        (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
+        keys = _keys(folder, models)
+        log = RequestLog(folder / ".crossgrade" / "serve" / "requests")
+        gateway = RunGateway(port=port, keys=keys, log=log)
+        async with _served(folder, environ):
+            yield {
+                name: TrialProvider(
+                    name=name,
+                    agent=workload.agent,
+                    tasks=tasks,
+                    gateway=gateway,
+                    identity=_weights(offer, environ, root),
+                )
+                for name, offer in offers.items()
+            }
+
+
+@contextmanager
+def gateway_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder for a gateway in another one, and remove the oldest ones that no gateway uses."""
+    from crossgrade.store import file_lock
+
+    parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own = Path(tempfile.mkdtemp(prefix="gateway-", dir=parent))
+    with file_lock(own / "lock", wait=False):
+        for each in sorted(parent.glob("gateway-*"), key=_made_at, reverse=True)[MOST_FOLDERS:]:
+            with file_lock(each / "lock", wait=False) as is_unused:
+                if is_unused:
+                    shutil.rmtree(each, ignore_errors=True)
+        yield own
+
+
+def _made_at(folder: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):  # another process removes old ones too
+        return folder.stat().st_mtime
+    return 0.0
 
 
 def model_section(offer: Offer, price: Price | None, root: Path) -> dict[str, Any]:
@@ -113,6 +140,8 @@ def model_section(offer: Offer, price: Price | None, root: Path) -> dict[str, An
     section = {name: getattr(offer, name) for name in _MODEL_FIELDS if getattr(offer, name) is not None}
     if offer.provider == "local" and (root / offer.model).is_file():
         section["model"] = str((root / offer.model).resolve())
+    if offer.adapter is not None:
+        section["adapter"] = str((root / offer.adapter).resolve())
     if price is not None and not price.tiers:
         fields = {name: each for name, each in asdict(price).items() if each is not None and name != "tiers"}
         fields.pop("valid_from", None)
@@ -132,12 +161,14 @@ def _keys(folder: Path, models: Mapping[str, object]) -> dict[str, str]:
 
 
 def _weights(offer: Offer, environ: Mapping[str, str], root: Path) -> str | None:
-    """Return the digest of a local model's file, None for a hosted model."""
+    """Return the digests of a local model's file and of its adapter's, None for a hosted model."""
     if offer.provider != "local" or offer.base_url is not None:
         return None
+    from crossgrade.providers.adapters import find_adapter, weights_name
     from crossgrade.providers.models import ModelShelf, models_home
 
-    return f"sha256:{ModelShelf(models_home(environ)).find(offer.model, root=root).sha256} in trials"
+    model = ModelShelf(models_home(environ)).find(offer.model, root=root)
+    return f"{weights_name(model, find_adapter(offer.adapter, model, root=root))} in trials"
 
 
 def _free_ports() -> list[int]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from crossgrade.store._budgets import Budgets, CountedPosition, LimitWindow, Loan
     from crossgrade.store._changes import Changes, Stamps
     from crossgrade.store._compatibility import CompatibilityRecord, LiveCheck, LiveStatus
-    from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD
+    from crossgrade.store._database import BUSY_TIMEOUT_S, HEAD, file_lock
     from crossgrade.store._dossiers import DossierRecords, StoredDossier
     from crossgrade.store._erasure import Erased
     from crossgrade.store._keys import Keys
@@ -130,6 +130,7 @@ __all__ = [
     "Tunings",
     "WaitingPair",
     "WatchState",
+    "file_lock",
     "label_item_id",
     "ledger_damaged",
     "new_id",
@@ -146,7 +147,7 @@ _LATE = {
     **dict.fromkeys(("Changes", "Stamps"), "_changes"),
     **dict.fromkeys(("DossierRecords", "StoredDossier"), "_dossiers"),
     "Erased": "_erasure",
-    **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD"), "_database"),
+    **dict.fromkeys(("BUSY_TIMEOUT_S", "HEAD", "file_lock"), "_database"),
     "Keys": "_keys",
     **dict.fromkeys(("LedgerEvent", "MAX_PAYLOAD_BYTES", "MAX_SEALED_BYTES"), "_ledger_events"),
     **dict.fromkeys(("LedgerLog", "LedgerRow", "ledger_damaged"), "_ledger"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,13 @@ class Runs:
         with self._database.reading() as connection:
             details = [msgspec.json.decode(each) for each in connection.execute(query).scalars()]
         return tuple(str(each["ending"]) for each in details if "ending" in each)
+
+    def lost_usd(self, run_id: str) -> Decimal:
+        """Return what all parts of the run spent on calls without an answer, but for one that was killed."""
+        query = select(t.run_events.c.detail).where(t.run_events.c.run_id == run_id)
+        with self._database.reading() as connection:
+            details = [msgspec.json.decode(each) for each in connection.execute(query).scalars()]
+        return sum((Decimal(str(each["lost_usd"])) for each in details if "lost_usd" in each), Decimal(0))
 
     def status(self, run_id: str) -> RunStatus:
         """Return the run's status, from its last event and, if it has not ended, from its lock."""

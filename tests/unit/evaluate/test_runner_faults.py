@@ -20,6 +20,7 @@ from crossgrade.errors import (
     ProviderTimeoutError,
     RateLimitedError,
     StoreError,
+    TrialError,
     UpstreamError,
 )
 from crossgrade.evaluate import run_workload
@@ -227,6 +228,22 @@ def test_the_budget_ends_the_run_before_it_is_exceeded(store: Store) -> None:
         run(store, gpt, llama, load=more, data=dataset(500), prices=PRICES, resume=run_id)
     assert Decimal("1.5") < store.runs.totals(run_id).spent_usd <= Decimal(2)
     assert max(Counter(gpt.asked).values()) == 1
+
+
+def test_what_a_trial_without_a_verdict_cost_counts_after_a_resume(store: Store) -> None:
+    def script(request: Any, times: int) -> Any:
+        lost = times == 1 and " 3 " in request.messages[0].content
+        return TrialError("environment:lost", cost_usd=Decimal("0.60")) if lost else "yes"
+
+    load, gpt, llama = workload(max_cost_usd=Decimal(1)), Scripted("gpt"), Scripted("llama", script)
+    with pytest.raises(BudgetExceededError):
+        run(store, gpt, llama, load=load, data=dataset(50), prices=PRICES)
+    run_id = store.runs.recent()[0].id
+    assert store.runs.lost_usd(run_id) == Decimal("0.60")
+    asked = len(gpt.asked)
+    with pytest.raises(BudgetExceededError):
+        run(store, gpt, llama, load=load, data=dataset(50), prices=PRICES, resume=run_id)
+    assert len(gpt.asked) == asked
 
 
 def test_a_budget_cannot_be_kept_without_a_price(store: Store) -> None:

@@ -1,6 +1,7 @@
 """What the gateway recorded of a trial: it is waited for, and what is missing leaves no verdict."""
 
 import json
+import os
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,7 @@ from crossgrade.domain import Offer, Price
 from crossgrade.errors import TrialError
 from crossgrade.evaluate import TrialCall, _trials
 from crossgrade.evaluate._trial_relay import TrialRelay
-from crossgrade.project._trial_gateway import RequestLog, model_section
+from crossgrade.project._trial_gateway import MOST_FOLDERS, RequestLog, gateway_folder, model_section
 from tests.unit.evaluate.trials.running import Unreachable, agent, provider
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +91,20 @@ def test_an_offer_is_served_at_the_price_that_was_found(tmp_path: Path) -> None:
     assert section["prices"] == [{"input_per_mtok": "1", "request_usd": "0", "source": "list"}]
     assert section["max_concurrency"] == 3
     assert "prices" not in model_section(offer, None, tmp_path)
+
+
+def test_a_local_model_is_served_with_its_adapter(tmp_path: Path) -> None:
+    offer = Offer(name="m", provider="local", model="tiny", adapter="adapters/own.gguf")
+    assert model_section(offer, None, tmp_path)["adapter"] == str(tmp_path / "adapters" / "own.gguf")
+
+
+def test_the_oldest_folders_of_gateways_are_removed_unless_one_is_used(tmp_path: Path) -> None:
+    with gateway_folder(tmp_path) as used:
+        os.utime(used, (1, 1))
+        left = []
+        for number in range(MOST_FOLDERS + 1):
+            with gateway_folder(tmp_path) as folder:
+                left.append(folder)
+            os.utime(folder, (number + 2, number + 2))
+        assert used.is_dir()
+        assert [each.is_dir() for each in left] == [False, *[True] * MOST_FOLDERS]

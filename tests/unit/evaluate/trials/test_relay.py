@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from crossgrade.evaluate import _trial_relay
 from crossgrade.evaluate._trial_relay import TrialRelay
 
 pytestmark = pytest.mark.anyio
@@ -143,3 +144,29 @@ async def test_a_closed_relay_refuses(tmp_path: Path) -> None:
     relay, said = await _said(tmp_path, _post(), closed="usd")
     assert b" 429 " in said
     assert (relay.calls, relay.refused) == (0, 1)
+
+
+async def test_more_connections_than_a_trial_may_have_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_trial_relay, "MOST_CONNECTIONS", 2)
+    with _upstream() as port:
+        relay = TrialRelay(run_id=RUN, prefix=f"/run/{RUN}/", host="127.0.0.1", port=port)
+        async with relay.listening(tmp_path / "s"):
+            await anyio.to_thread.run_sync(_talk_behind_others, tmp_path / "s")
+    assert relay.calls == 1
+
+
+def _talk_behind_others(path: Path) -> None:
+    idle = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    with socket.socket(socket.AF_UNIX) as client:
+        for each in (*idle, client):
+            each.connect(str(path))
+        client.sendall(_post())
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        for each in idle:
+            each.close()
+        client.settimeout(10)
+        assert b"200 OK" in client.recv(65536)

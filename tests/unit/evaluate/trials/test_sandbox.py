@@ -34,6 +34,27 @@ exit 0
 
 HOLDS = "python3 -c 'import time; x = [bytearray(40 << 20) for _ in range(4)]; time.sleep(60)'"
 
+DETACHES = """python3 -c '
+import ctypes, time
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(4):
+    segment = libc.shmget(0, ctypes.c_size_t(80 << 20), 0o1600)
+    at = libc.shmat(segment, None, 0)
+    ctypes.memset(at, 1, 80 << 20)
+    libc.shmdt(ctypes.c_void_p(at))
+time.sleep(60)
+'"""
+THREADS = """python3 -c '
+import threading, time; threading.stack_size(65536)
+for _ in range(200):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+'"""
+CALLS = """python3 -c '
+import os, urllib.request
+urllib.request.urlopen(os.environ["OPENAI_BASE_URL"], b"{}")
+'"""
+
 
 async def test_the_solutions_solve_every_task(tmp_path: Path) -> None:
     asked = provider(solving(tmp_path / "solutions"))
@@ -59,14 +80,16 @@ async def test_an_agent_that_writes_the_reward_itself_solves_nothing() -> None:
     [
         ("while :; do :; done", "agent:AgentTimeoutError", {"seconds": 1.0}),
         (f"{HOLDS} & {HOLDS} & wait", "agent:memory_limit", {"memory_mb": 256}),
+        (DETACHES, "agent:memory_limit", {"memory_mb": 256}),
         ("f() { f | f & }; f; sleep 60", "agent:process_limit", {}),
+        (THREADS, "agent:process_limit", {"processes": 8}),
         ("for i in 1 2 3 4 5; do dd if=/dev/zero of=/app/big$i bs=1M count=31; done; sleep 1",
          "agent:workspace_limit", {}),
         ("truncate -s 31M /app/a; truncate -s 31M /app/b", "agent:workspace_limit", {}),
         ("kill -9 $PPID; sleep 60", "agent:sandbox_ended", {}),
         ("exit 3", "agent:NonZeroAgentExitCodeError", {}),
     ],
-    ids=["time", "memory", "processes", "disk", "sparse", "overseer", "status"],
+    ids=["time", "memory", "segments", "processes", "threads", "disk", "sparse", "overseer", "status"],
 )  # fmt: skip
 async def test_a_hog_is_stopped(command: str, failure: str, limits: dict[str, object]) -> None:
     found = await trial(provider(agent(command, **limits)), "make-file")
@@ -77,6 +100,11 @@ async def test_one_process_cannot_take_more_memory_than_all_may() -> None:
     command = "python3 -c 'bytearray(3 << 30)' || touch /app/done.txt"
     found = await trial(provider(agent(command)), "make-file")
     assert (found.reward, found.failure) == (1.0, None)
+
+
+async def test_files_in_memory_that_nothing_bounds_cannot_be_made() -> None:
+    command = "python3 -c 'import os; os.memfd_create(str())' || touch /app/done.txt"
+    assert (await trial(provider(agent(command)), "make-file")).reward == 1.0
 
 
 async def test_a_file_cannot_be_larger_than_the_workspace() -> None:
@@ -186,3 +214,9 @@ async def test_an_api_that_answered_nothing_leaves_no_verdict() -> None:
     with pytest.raises(TrialError) as caught:
         await answer(asked, "make-file")
     assert caught.value.message.startswith("api:call_failed: ")
+
+
+async def test_a_gateway_that_is_gone_leaves_no_verdict() -> None:
+    with pytest.raises(TrialError) as caught:
+        await answer(provider(agent(f"{CALLS} || exit 1")), "make-file")
+    assert caught.value.message.startswith("environment:gateway_down: ")
