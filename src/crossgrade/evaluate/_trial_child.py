@@ -1,8 +1,9 @@
 """Runs inside the sandbox of a trial: it oversees an agent, or the tests of what the agent left.
 
 Its source is handed to a fresh interpreter with `-c`, and it imports the standard library only. It reads one
-order from standard input, and reports on what was its standard output in lines of JSON. The processes that it
-starts cannot look into it, though they belong to the same user: it is not dumpable.
+order from standard input, and reports on what was its standard output in lines of JSON, each with the order's
+secret. It is the first process of the sandbox, so none can end it. The processes that it starts cannot look
+into it either, though they belong to the same user: it is not dumpable.
 
 An agent's work is in `/app`, whose size is bounded. When the agent has ended, every process but this one is
 killed, and the files are written to a tar archive behind a descriptor. The tests find what was in it.
@@ -28,6 +29,7 @@ from typing import Any
 
 POLL_S = 0.05
 LOG_BYTES = 6_000
+SHOWN_CHARS = 1_000
 LISTEN_S = 5.0
 MOST_ENTRIES = 50_000
 MOST_CONNECTIONS = 64
@@ -39,14 +41,14 @@ def main() -> None:
     """Carry out one order, and report `started`, then how it ended."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     order = json.loads(sys.stdin.buffer.read())
-    report = os.dup(1)
+    report, secret = os.dup(1), order.pop("secret")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def say(**words: object) -> None:
-        os.write(report, json.dumps(words).encode() + b"\n")
+        os.write(report, json.dumps([secret, words]).encode() + b"\n")
 
     say(word="started")
     try:
@@ -74,8 +76,10 @@ def verify(order: dict[str, Any]) -> dict[str, Any]:
     unpack(order["workspace_fd"])
     Path("/logs/verifier").mkdir(parents=True, exist_ok=True)
     ended = run(order)
-    rewards = {name: read_small(f"/logs/verifier/{name}") for name in ("reward.json", "reward.txt")}
-    return {**ended, "rewards": rewards}
+    # Whatever stands in the place of reward.json, nothing else is the reward then.
+    name = "reward.json" if os.path.lexists("/logs/verifier/reward.json") else "reward.txt"
+    log = ended["log"][-SHOWN_CHARS:]
+    return {**ended, "log": log, "rewards": {name: read_small(f"/logs/verifier/{name}")}}
 
 
 def run(order: dict[str, Any], server: socket.socket | None = None) -> dict[str, Any]:
@@ -114,6 +118,7 @@ def run(order: dict[str, Any], server: socket.socket | None = None) -> dict[str,
 def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: float) -> str:
     """Wait until the command ends; return which limit ended it, or nothing."""
     while process.poll() is None:
+        reap(process.pid)
         if time.monotonic() - began > order["seconds"]:
             return "timeout"
         count, resident = usage()
@@ -123,6 +128,15 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
             return "memory"
         time.sleep(POLL_S)
     return ""
+
+
+def reap(command: int) -> None:
+    """Take the status of what has ended, but the command's: the first process inherits every orphan."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == command:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def usage() -> tuple[int, int]:
