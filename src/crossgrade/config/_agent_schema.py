@@ -47,7 +47,7 @@ class AgentLimitsSection(Section):
         default=256, description="Size of the files in `/app`, in MiB. They are kept in memory."
     )
     processes: Annotated[int, Field(ge=8, le=10_000)] = Field(
-        default=256, description="Number of processes at once."
+        default=256, description="Number of processes at once, with 16 times as many threads."
     )
     calls: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         default=None, description="Calls of the model. Further ones are refused. Null means no limit."

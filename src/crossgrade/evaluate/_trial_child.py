@@ -32,6 +32,7 @@ LOG_BYTES = 6_000
 SHOWN_CHARS = 1_000
 LISTEN_S = 5.0
 MOST_ENTRIES = 50_000
+THREADS_EACH = 16
 MOST_CONNECTIONS = 64
 REWARD_BYTES = 4_096
 _PR_SET_DUMPABLE = 4
@@ -121,8 +122,8 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
         reap(process.pid)
         if time.monotonic() - began > order["seconds"]:
             return "timeout"
-        count, resident = usage()
-        if count > order["processes"]:
+        count, threads, resident = usage()
+        if count > order["processes"] or threads > THREADS_EACH * order["processes"]:
             return "processes"
         if resident > order["memory_bytes"]:
             return "memory"
@@ -139,19 +140,23 @@ def reap(command: int) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def usage() -> tuple[int, int]:
-    """Return the number of other processes of this sandbox and the memory that they hold, in bytes.
+def usage() -> tuple[int, int, int]:
+    """Return the number of other processes in this sandbox, their threads, and the bytes of memory they hold.
 
     Segments of shared memory that no process has attached hold memory too.
     """
-    count = pages = 0
+    count = threads = pages = 0
     own = ("1", str(os.getpid()))
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and entry.name not in own:
             with contextlib.suppress(OSError, ValueError, IndexError):
-                pages += int((entry / "statm").read_bytes().split()[1])
+                fields = (
+                    (entry / "stat").read_bytes().rpartition(b")")[2].split()
+                )  # from the third, `man 5 proc`
+                threads += int(fields[17])
+                pages += int(fields[21])
                 count += 1
-    return count, pages * resource.getpagesize() + detached_bytes()
+    return count, threads, pages * resource.getpagesize() + detached_bytes()
 
 
 def detached_bytes() -> int:
@@ -194,6 +199,7 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
     Only folders, files and links are kept, none of them with the rights of its owner.
     """
     entries, total = [], 0
+    names_of: dict[int, str] = {}  # by inode: a file may have several names, and is kept once
     for parent, folders, names in os.walk("/app"):
         for name in sorted([*folders, *names]):
             path = Path(parent, name)
@@ -201,7 +207,9 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
             if not (stat.S_ISDIR(mode.st_mode) or stat.S_ISREG(mode.st_mode) or stat.S_ISLNK(mode.st_mode)):
                 continue
             entries.append((path, mode))
-            total += mode.st_size if stat.S_ISREG(mode.st_mode) else 0
+            if stat.S_ISREG(mode.st_mode) and mode.st_ino not in names_of:
+                names_of[mode.st_ino] = str(path.relative_to("/app"))
+                total += mode.st_size
             if total > most_bytes or len(entries) > MOST_ENTRIES:
                 return "workspace"
     with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w|") as archive:
@@ -213,6 +221,9 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
                 archive.addfile(entry)
             elif stat.S_ISDIR(mode.st_mode):
                 entry.type, entry.mode = tarfile.DIRTYPE, entry.mode | 0o700
+                archive.addfile(entry)
+            elif names_of[mode.st_ino] != entry.name:
+                entry.type, entry.linkname = tarfile.LNKTYPE, names_of[mode.st_ino]
                 archive.addfile(entry)
             else:
                 path.chmod(entry.mode)  # a file may not be readable for its owner
@@ -234,11 +245,13 @@ def unpack(descriptor: int) -> None:
             if entry.issym():
                 links.append((path, entry.linkname))
                 continue
-            if not (entry.isdir() or entry.isreg()):
+            if not (entry.isdir() or entry.isreg() or entry.islnk()):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if entry.isdir():
                 path.mkdir(exist_ok=True)
+            elif entry.islnk():
+                path.hardlink_to(Path("/app", entry.linkname))  # no symbolic link is there yet
             else:
                 content = archive.extractfile(entry)
                 with path.open("wb") as target:

@@ -57,6 +57,11 @@ for _ in range(4):
     libc.shmdt(ctypes.c_void_p(at))
 time.sleep(60)
 '"""
+THREADS = """python3 -c '
+import threading, time; threading.stack_size(65536)
+for _ in range(200):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+'"""
 CALLS = """python3 -c '
 import os, urllib.request
 urllib.request.urlopen(os.environ["OPENAI_BASE_URL"], b"{}")
@@ -89,13 +94,14 @@ async def test_an_agent_that_writes_the_reward_itself_solves_nothing() -> None:
         (f"{HOLDS} & {HOLDS} & wait", "agent:memory_limit", {"memory_mb": 256}),
         (DETACHES, "agent:memory_limit", {"memory_mb": 256}),
         ("f() { f | f & }; f; sleep 60", "agent:process_limit", {}),
+        (THREADS, "agent:process_limit", {"processes": 8}),
         ("for i in 1 2 3 4 5; do dd if=/dev/zero of=/app/big$i bs=1M count=31; done; sleep 1",
          "agent:workspace_limit", {}),
         ("truncate -s 31M /app/a; truncate -s 31M /app/b", "agent:workspace_limit", {}),
         ("kill -9 $PPID 1; sleep 60", "agent:AgentTimeoutError", {"seconds": 1.0}),
         ("exit 3", "agent:NonZeroAgentExitCodeError", {}),
     ],
-    ids=["time", "memory", "segments", "processes", "disk", "sparse", "overseer", "status"],
+    ids=["time", "memory", "segments", "processes", "threads", "disk", "sparse", "overseer", "status"],
 )  # fmt: skip
 async def test_a_hog_is_stopped(command: str, failure: str, limits: dict[str, object]) -> None:
     found = await trial(provider(agent(command, **limits)), "make-file")
@@ -177,6 +183,18 @@ async def test_links_pipes_and_rights_lead_nowhere(tmp_path: Path) -> None:
     assert secret.read_text() == "17"
 
 
+async def test_a_file_of_several_names_is_kept_once() -> None:
+    many = "head -c 20M /dev/zero > big; for i in 1 2 3 4; do ln big l$i; done; touch done.txt"
+    found = await trial(provider(agent(many)), "make-file")
+    assert (found.reward, found.failure) == (1.0, None)
+
+
+async def test_the_tests_find_every_name_of_a_file(tmp_path: Path) -> None:
+    tests = "cd /app; test $(cat b/two) = x -a one -ef b/two && echo 1 > /logs/verifier/reward.txt"
+    asked = provider(agent("echo x > one; mkdir b; ln one b/two"), known=_with_tests(tmp_path, tests))
+    assert (await trial(asked, "odd")).reward == 1.0
+
+
 async def test_the_variables_say_what_an_agent_needs() -> None:
     command = "env; ls -d /app /agent; cat /proc/1/environ"
     found = await trial(provider(agent(command)), "make-file")
@@ -201,6 +219,7 @@ async def test_the_variables_say_what_an_agent_needs() -> None:
         ("mkfifo /logs/verifier/reward.txt", "verifier:RewardFileNotFoundError"),
         ("cd /logs/verifier; mkdir reward.json; echo 1 > reward.txt", "verifier:RewardFileNotFoundError"),
         ("cd /logs/verifier; ln -s . reward.json; echo 1 > reward.txt", "verifier:RewardFileNotFoundError"),
+        ("python3 -c 'print(10**400)' > /logs/verifier/reward.json", "verifier:reward_invalid"),
         ("sleep 60", "verifier:VerifierTimeoutError"),
     ],
 )
