@@ -5,7 +5,6 @@ of the run. A trial that something around the agent spoiled is an error, as a ca
 """
 
 import json
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -327,7 +326,7 @@ def _number(text: str, *, in_json: bool) -> float | None:
         found = found.get("reward", next(iter(found.values())) if len(found) == 1 else None)
     if isinstance(found, bool) or not isinstance(found, int | float):
         return float(found) if isinstance(found, bool) else None
-    return float(found) if math.isfinite(found) and 0 <= found <= 1 else None
+    return float(found) if 0 <= found <= 1 else None
 
 
 def _usage(calls: Sequence[TrialCall]) -> Usage:
