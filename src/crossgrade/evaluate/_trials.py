@@ -38,6 +38,9 @@ from crossgrade.workloads import AgentTask
 RECORDS_S = 15.0
 """How long the records of a trial's last calls may take to arrive, in seconds."""
 
+MOST_IN_FLIGHT = 16
+"""The number of calls of a trial that are under way at once. Further ones wait."""
+
 _LOOK_S = 0.25
 _WATCH_S = 1.0
 _LOG_CHARS = 2_000
@@ -149,6 +152,7 @@ class TrialProvider:
             most_calls=self.agent.limits.calls,
         )
         running = _RunningTrial(self.agent, task, relay, door, self.gateway)
+        relay.has_room = running.has_room
         return await running.run()
 
 
@@ -161,6 +165,21 @@ class _RunningTrial:
     relay: TrialRelay
     door: GatewayDoor
     gateway: TrialGateway
+
+    def has_room(self) -> bool:
+        """Say whether one more call may begin: if all in flight cost what the dearest did, there is room.
+
+        Until the cost of a first call is known, there is no other beside it.
+        """
+        calls = self.gateway.calls(self.relay.run_id)
+        in_flight = self._in_flight(calls)
+        costs = [each.cost_usd for each in calls if each.cost_usd is not None]
+        if sum(costs) > self.agent.limits.usd:
+            self.relay.closed = self.relay.closed or "usd"
+        if not in_flight:
+            return True
+        left_usd = float(self.agent.limits.usd) - sum(costs)
+        return in_flight < MOST_IN_FLIGHT and bool(costs) and (in_flight + 1) * max(costs) <= left_usd
 
     async def run(self) -> ModelAnswer:
         """Run the agent, then the tests of what it left, and count what it took."""
@@ -242,7 +261,10 @@ class _RunningTrial:
     @property
     def _missing(self) -> int:
         """How many calls have no record, of those that were not turned down."""
-        recorded = sum(not each.is_rejected for each in self.gateway.calls(self.relay.run_id))
+        return self._in_flight(self.gateway.calls(self.relay.run_id))
+
+    def _in_flight(self, calls: Sequence[TrialCall]) -> int:
+        recorded = sum(not each.is_rejected for each in calls)
         return max(self.relay.calls - self.relay.rejected - recorded, 0)
 
     async def _calls(self) -> Sequence[TrialCall]:

@@ -65,6 +65,26 @@ async def test_a_trial_that_spent_its_limit_gets_no_more_calls(
     assert running.relay.closed == closed
 
 
+@pytest.mark.parametrize(
+    ("recorded", "calls", "usd", "room"),
+    [(0, 0, 1.0, True), (0, 1, 1.0, False), (1, 1, 1.0, True), (1, 2, 0.0031, True), (1, 3, 0.0029, False),
+     (1, 16, 1.0, True), (1, 17, 1.0, False)],
+)  # fmt: skip
+def test_calls_begin_while_those_in_flight_leave_room(
+    recorded: int, calls: int, usd: float, room: bool
+) -> None:
+    running = _running(Unreachable([ANSWERED] * recorded), usd=usd)
+    running.relay.calls = calls
+    assert running.has_room() is room
+
+
+def test_a_call_beyond_the_limit_closes_the_way() -> None:
+    running = _running(Unreachable([ANSWERED] * 2), usd=0.0015)
+    running.relay.calls = 2
+    assert running.has_room()
+    assert running.relay.closed == "usd"
+
+
 def _line(**fields: object) -> str:
     return json.dumps({"id": "x", "at": 1.0, "worker": 0, **fields}) + "\n"
 
