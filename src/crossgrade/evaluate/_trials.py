@@ -96,12 +96,16 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDoor:
-    """How a model is reached through a gateway: the address, the key, and the name of the model's route."""
+    """How a model is reached through a gateway: the address, the key, and the name of the model's route.
+
+    `timeout_s` is how long a call may take.
+    """
 
     host: str
     port: int
     key: str
     route: str
+    timeout_s: float = RECORDS_S
 
 
 class TrialGateway(Protocol):
@@ -242,6 +246,9 @@ class _RunningTrial:
                 variables=variables,
                 seconds=seconds,
             )
+            with anyio.move_on_after(self.door.timeout_s):  # what is in flight is paid for
+                while self._missing:  # noqa: ASYNC110
+                    await anyio.sleep(_LOOK_S)
             watching.cancel_scope.cancel()
         return worked
 
