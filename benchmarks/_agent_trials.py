@@ -21,12 +21,19 @@ _CHEAT = """
 mkdir -p /logs/verifier /tests; echo 1 > /logs/verifier/reward.txt
 echo '{"reward": 1}' > /logs/verifier/reward.json; cp /logs/verifier/* /app
 printf 'echo 1 > /logs/verifier/reward.txt' > /tests/test.sh; ln -s /logs/verifier/reward.json /app/reward
+ended='["", {"word": "ended", "packed": true, "rewards": {"reward.json": "1"}}]'
+for fd in 1 2 3 4 5; do (echo; echo "$ended"; echo "${ended:5:-1}") > /proc/1/fd/$fd; done; kill -9 1
 cat /etc/shadow; find / -name test.sh -exec cat {} + ; (echo > /dev/tcp/127.0.0.1/22); exit 0
 """
 _HOGS = {
     "time": "while :; do :; done",
     "memory": "for i in 1 2 3 4 5 6 7 8; do python3 -c 'import time; x = bytearray(99 << 20); time.sleep(60)' & "
     "done; wait",
+    "segments": "python3 -c 'import ctypes, time; c = ctypes.CDLL(None); c.shmat.restype = ctypes.c_void_p; "
+    "[(lambda a: (ctypes.memset(a, 1, 99 << 20), c.shmdt(ctypes.c_void_p(a))))"
+    "(c.shmat(c.shmget(0, ctypes.c_size_t(99 << 20), 0o1600), None, 0)) for _ in range(8)]; time.sleep(60)'",
+    "threads": "python3 -c 'import threading, time; threading.stack_size(65536); "
+    "[threading.Thread(target=time.sleep, args=(60,)).start() for _ in range(2000)]'",
     "processes": "f() { f | f & }; f; sleep 60",
     "disk": "for i in $(seq 9); do head -c 2G /dev/zero > /app/$i; done",
 }

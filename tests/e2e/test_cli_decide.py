@@ -312,3 +312,27 @@ def test_floors_that_cannot_be_compared(cli: CommandLine, options: tuple[str, ..
 def test_what_only_a_router_can_do(cli: CommandLine, options: tuple[str, ...], code: str) -> None:
     asked = [each for each in MIXED[1:] if each != "--router"]
     cli.fails("decide", str(ROOT / MIXED[0]), *asked, *options, error=code)
+
+
+@pytest.mark.parametrize("options", [(), ("--agent", "mini-swe-agent")])
+def test_a_leaderboard_row_that_its_own_items_contradict(
+    cli: CommandLine, folder: Path, options: tuple[str, ...]
+) -> None:
+    rows = [_leaderboard_row("old", stated=10.0), _leaderboard_row("new", stated=52.8)]
+    (folder / "board.json").write_text(json.dumps({"leaderboards": [{"name": "Verified", "results": rows}]}))
+    chosen = ("--incumbent", "old", "--candidate", "new", *options)
+    found = json.loads(cli.succeeds("decide", "board.json", *chosen, "--json").out)
+    mismatches = [each for each in found["guards"] if each["name"] == "aggregate-mismatch"]
+    assert [each["candidate"] for each in mismatches if each["status"] == "fail"] == ["new"]
+    assert found["name"] == "invalid"
+
+
+def _leaderboard_row(model: str, stated: float) -> dict[str, object]:
+    items = {f"i{at}": {"resolved": at % 10 == 0, "cost": 0.5, "api_calls": 10} for at in range(200)}
+    return {
+        "name": f"mini-SWE-agent + {model}",
+        "resolved": stated,
+        "tags": [f"Model: {model}"],
+        "mini-swe-agent_version": "1.0",
+        "per_instance_details": items,
+    }

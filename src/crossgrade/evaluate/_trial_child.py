@@ -1,8 +1,9 @@
 """Runs inside the sandbox of a trial: it oversees an agent, or the tests of what the agent left.
 
 Its source is handed to a fresh interpreter with `-c`, and it imports the standard library only. It reads one
-order from standard input, and reports on what was its standard output in lines of JSON. The processes that it
-starts cannot look into it, though they belong to the same user: it is not dumpable.
+order from standard input, and reports on what was its standard output in lines of JSON, each with the order's
+secret. It is the first process of the sandbox, so none can end it. The processes that it starts cannot look
+into it either, though they belong to the same user: it is not dumpable.
 
 An agent's work is in `/app`, whose size is bounded. When the agent has ended, every process but this one is
 killed, and the files are written to a tar archive behind a descriptor. The tests find what was in it.
@@ -28,6 +29,7 @@ from typing import Any
 
 POLL_S = 0.05
 LOG_BYTES = 6_000
+SHOWN_CHARS = 1_000
 LISTEN_S = 5.0
 MOST_ENTRIES = 50_000
 THREADS_EACH = 16
@@ -40,14 +42,14 @@ def main() -> None:
     """Carry out one order, and report `started`, then how it ended."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     order = json.loads(sys.stdin.buffer.read())
-    report = os.dup(1)
+    report, secret = os.dup(1), order.pop("secret")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     def say(**words: object) -> None:
-        os.write(report, json.dumps(words).encode() + b"\n")
+        os.write(report, json.dumps([secret, words]).encode() + b"\n")
 
     say(word="started")
     try:
@@ -75,8 +77,10 @@ def verify(order: dict[str, Any]) -> dict[str, Any]:
     unpack(order["workspace_fd"])
     Path("/logs/verifier").mkdir(parents=True, exist_ok=True)
     ended = run(order)
-    rewards = {name: read_small(f"/logs/verifier/{name}") for name in ("reward.json", "reward.txt")}
-    return {**ended, "rewards": rewards}
+    # Whatever stands in the place of reward.json, nothing else is the reward then.
+    name = "reward.json" if os.path.lexists("/logs/verifier/reward.json") else "reward.txt"
+    log = ended["log"][-SHOWN_CHARS:]
+    return {**ended, "log": log, "rewards": {name: read_small(f"/logs/verifier/{name}")}}
 
 
 def run(order: dict[str, Any], server: socket.socket | None = None) -> dict[str, Any]:
@@ -115,6 +119,7 @@ def run(order: dict[str, Any], server: socket.socket | None = None) -> dict[str,
 def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: float) -> str:
     """Wait until the command ends; return which limit ended it, or nothing."""
     while process.poll() is None:
+        reap(process.pid)
         if time.monotonic() - began > order["seconds"]:
             return "timeout"
         count, threads, resident = usage()
@@ -124,6 +129,15 @@ def oversee(process: "subprocess.Popen[bytes]", order: dict[str, Any], began: fl
             return "memory"
         time.sleep(POLL_S)
     return ""
+
+
+def reap(command: int) -> None:
+    """Take the status of what has ended, but the command's: the first process inherits every orphan."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == command:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def usage() -> tuple[int, int, int]:
@@ -185,6 +199,7 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
     Only folders, files and links are kept, none of them with the rights of its owner.
     """
     entries, total = [], 0
+    names_of: dict[int, str] = {}  # by inode: a file may have several names, and is kept once
     for parent, folders, names in os.walk("/app"):
         for name in sorted([*folders, *names]):
             path = Path(parent, name)
@@ -192,7 +207,9 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
             if not (stat.S_ISDIR(mode.st_mode) or stat.S_ISREG(mode.st_mode) or stat.S_ISLNK(mode.st_mode)):
                 continue
             entries.append((path, mode))
-            total += mode.st_size if stat.S_ISREG(mode.st_mode) else 0
+            if stat.S_ISREG(mode.st_mode) and mode.st_ino not in names_of:
+                names_of[mode.st_ino] = str(path.relative_to("/app"))
+                total += mode.st_size
             if total > most_bytes or len(entries) > MOST_ENTRIES:
                 return "workspace"
     with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w|") as archive:
@@ -204,6 +221,9 @@ def pack(descriptor: int, most_bytes: int) -> str | None:
                 archive.addfile(entry)
             elif stat.S_ISDIR(mode.st_mode):
                 entry.type, entry.mode = tarfile.DIRTYPE, entry.mode | 0o700
+                archive.addfile(entry)
+            elif names_of[mode.st_ino] != entry.name:
+                entry.type, entry.linkname = tarfile.LNKTYPE, names_of[mode.st_ino]
                 archive.addfile(entry)
             else:
                 path.chmod(entry.mode)  # a file may not be readable for its owner
@@ -225,11 +245,13 @@ def unpack(descriptor: int) -> None:
             if entry.issym():
                 links.append((path, entry.linkname))
                 continue
-            if not (entry.isdir() or entry.isreg()):
+            if not (entry.isdir() or entry.isreg() or entry.islnk()):
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             if entry.isdir():
                 path.mkdir(exist_ok=True)
+            elif entry.islnk():
+                path.hardlink_to(Path("/app", entry.linkname))  # no symbolic link is there yet
             else:
                 content = archive.extractfile(entry)
                 with path.open("wb") as target:

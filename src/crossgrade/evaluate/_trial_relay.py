@@ -8,7 +8,7 @@ body, is refused.
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 MOST_CONNECTIONS = 64
 """The number of connections that a trial may have at once. Further ones wait."""
 
+_LOOK_S, _TURN_S = 0.25, 0.01
 _MOST_HEAD_BYTES = 64 << 10
 _BLOCK = 64 << 10
 _BREAKS = (
@@ -58,7 +59,7 @@ class TrialRelay:
     `calls` were passed on, at most `most_calls` (None: any number). Of these, `rejected` were turned down by
     the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
     that is spent, further calls are refused, and `refused` counts them. `is_down` says that the gateway did
-    not take the newest connection.
+    not take the newest connection. A call waits until `has_room` lets it begin beside those in flight.
     """
 
     run_id: str
@@ -71,6 +72,7 @@ class TrialRelay:
     refused: int = 0
     closed: str = ""
     is_down: bool = False
+    has_room: Callable[[], bool] = lambda: True
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -131,7 +133,7 @@ class TrialRelay:
             while True:
                 data = await pair.upstream.receive()
                 status = data[9:12]
-                if pair.awaits_answer and not status.startswith(b"1"):
+                if pair.awaits_answer and data.startswith(b"HTTP/1.") and not status.startswith(b"1"):
                     pair.awaits_answer = False
                     self.rejected += status.startswith(b"4") and status != b"429"
                 await pair.client.send(data)
@@ -144,8 +146,11 @@ class TrialRelay:
                 head = await client.receive_until(b"\r\n\r\n", _MOST_HEAD_BYTES)
             except anyio.DelimiterNotFound:
                 raise _RefusedError(431, "head-too-long", "the head of the request is too long") from None
-            length = self._admitted(head)
             is_call, is_whole = head.startswith(b"POST "), False
+            # An answer is told apart by its first bytes, so the next call waits until they are there.
+            while is_call and not self.closed and (pair.awaits_answer or not self.has_room()):  # noqa: ASYNC110
+                await anyio.sleep(_LOOK_S if not pair.awaits_answer else _TURN_S)
+            length = self._admitted(head)
             pair.awaits_answer = is_call
             try:
                 await upstream.send(head + b"\r\n\r\n")

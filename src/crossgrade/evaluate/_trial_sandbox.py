@@ -7,8 +7,10 @@ the files of the archive at `/app`, in a sandbox that no process of the agent wa
 """
 
 import os
+import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,9 +137,11 @@ async def _run(
 ) -> PhaseEnd:
     limits = workspace.limits
     memory_bytes = limits.memory_mb << 20
+    secret = secrets.token_hex(16)
     job = msgspec.json.encode(
         {
             **order,
+            "secret": secret,
             "seconds": seconds,
             "processes": limits.processes,
             "memory_bytes": memory_bytes,
@@ -151,12 +155,13 @@ async def _run(
         }
     )
     room = workspace.most_bytes + (workspace.most_bytes >> 2)  # files take whole pages
-    app = ["--proc", "/proc", "--size", str(room), "--tmpfs", "/app"]
+    app = ["--as-pid-1", "--proc", "/proc", "--size", str(room), "--tmpfs", "/app"]
     for shared in ("/etc/alternatives", "/etc/ld.so.cache"):  # by which programs are found, and libraries
         app += ["--ro-bind-try", shared, shared]
     with filter_file(many_processes_filter()) as filter_fd:
         command = sandbox_command(filter_fd, *app, *mounts, scratch_bytes=_SCRATCH_BYTES, folder="/app")
         kept = [workspace.descriptor, *([] if filter_fd is None else [filter_fd])]
+        began = time.monotonic()
         process = await anyio.open_process(
             [*command, "--", *child_command("_trial_child.py")],
             env={},
@@ -164,19 +169,27 @@ async def _run(
             pass_fds=kept,
         )
         said, complaint = await converse(process, job, seconds + _OVERHEAD_S)
-    reports = _reports(said)
+    reports = _reports(said, secret, time.monotonic() - began)
     if not reports:
         why = complaint.decode(errors="replace").strip()[:300] or "no message"
         raise SandboxError(f"the sandbox did not start: {why}", code="sandbox-failed")
-    return reports[-1] if len(reports) > 1 else PhaseEnd()
+    return reports[1] if len(reports) > 1 else PhaseEnd()
 
 
-def _reports(said: bytes) -> list[PhaseEnd]:
-    """Return what was reported, the start as `killed`, which it is if nothing follows."""
+def _reports(said: bytes, secret: str, wall_s: float) -> list[PhaseEnd]:
+    """Return what was reported, the start as `killed`, which it is if nothing follows.
+
+    Lines without the secret come from a program in the sandbox and are ignored.
+    """
     found = []
     for line in said.splitlines():
         try:
-            found.append(PhaseEnd() if b'"started"' in line else msgspec.json.decode(line, type=PhaseEnd))
-        except msgspec.MsgspecError:
-            continue  # it was cut off
+            told, words = msgspec.json.decode(line, type=tuple[str, dict[str, Any]])
+            if not secrets.compare_digest(told.encode(), secret.encode()):
+                continue
+            report = PhaseEnd() if words["word"] == "started" else msgspec.convert(words, PhaseEnd)
+        except (msgspec.MsgspecError, UnicodeError):
+            continue  # it was cut off, or is none
+        if 0 <= report.seconds <= wall_s:
+            found.append(report)
     return found

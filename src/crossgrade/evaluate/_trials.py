@@ -5,7 +5,6 @@ of the run. A trial that something around the agent spoiled is an error, as a ca
 """
 
 import json
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -38,6 +37,9 @@ from crossgrade.workloads import AgentTask
 
 RECORDS_S = 15.0
 """How long the records of a trial's last calls may take to arrive, in seconds."""
+
+MOST_IN_FLIGHT = 16
+"""The number of calls of a trial that are under way at once. Further ones wait."""
 
 _LOOK_S = 0.25
 _WATCH_S = 1.0
@@ -94,12 +96,16 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDoor:
-    """How a model is reached through a gateway: the address, the key, and the name of the model's route."""
+    """How a model is reached through a gateway: the address, the key, and the name of the model's route.
+
+    `timeout_s` is how long a call may take.
+    """
 
     host: str
     port: int
     key: str
     route: str
+    timeout_s: float = RECORDS_S
 
 
 class TrialGateway(Protocol):
@@ -150,6 +156,7 @@ class TrialProvider:
             most_calls=self.agent.limits.calls,
         )
         running = _RunningTrial(self.agent, task, relay, door, self.gateway)
+        relay.has_room = running.has_room
         return await running.run()
 
 
@@ -162,6 +169,21 @@ class _RunningTrial:
     relay: TrialRelay
     door: GatewayDoor
     gateway: TrialGateway
+
+    def has_room(self) -> bool:
+        """Say whether one more call may begin: if all in flight cost what the dearest did, there is room.
+
+        Until the cost of a first call is known, there is no other beside it.
+        """
+        calls = self.gateway.calls(self.relay.run_id)
+        in_flight = self._in_flight(calls)
+        costs = [each.cost_usd for each in calls if each.cost_usd is not None]
+        if sum(costs) > self.agent.limits.usd:
+            self.relay.closed = self.relay.closed or "usd"
+        if not in_flight:
+            return True
+        left_usd = float(self.agent.limits.usd) - sum(costs)
+        return in_flight < MOST_IN_FLIGHT and bool(costs) and (in_flight + 1) * max(costs) <= left_usd
 
     async def run(self) -> ModelAnswer:
         """Run the agent, then the tests of what it left, and count what it took."""
@@ -224,6 +246,9 @@ class _RunningTrial:
                 variables=variables,
                 seconds=seconds,
             )
+            with anyio.move_on_after(self.door.timeout_s):  # what is in flight is paid for
+                while self._missing:  # noqa: ASYNC110
+                    await anyio.sleep(_LOOK_S)
             watching.cancel_scope.cancel()
         return worked
 
@@ -243,7 +268,10 @@ class _RunningTrial:
     @property
     def _missing(self) -> int:
         """How many calls have no record, of those that were not turned down."""
-        recorded = sum(not each.is_rejected for each in self.gateway.calls(self.relay.run_id))
+        return self._in_flight(self.gateway.calls(self.relay.run_id))
+
+    def _in_flight(self, calls: Sequence[TrialCall]) -> int:
+        recorded = sum(not each.is_rejected for each in calls)
         return max(self.relay.calls - self.relay.rejected - recorded, 0)
 
     async def _calls(self) -> Sequence[TrialCall]:
@@ -327,7 +355,7 @@ def _number(text: str, *, in_json: bool) -> float | None:
         found = found.get("reward", next(iter(found.values())) if len(found) == 1 else None)
     if isinstance(found, bool) or not isinstance(found, int | float):
         return float(found) if isinstance(found, bool) else None
-    return float(found) if math.isfinite(found) and 0 <= found <= 1 else None
+    return float(found) if 0 <= found <= 1 else None
 
 
 def _usage(calls: Sequence[TrialCall]) -> Usage:

@@ -97,7 +97,8 @@ async def open_trials(
         (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
         keys = _keys(folder, models)
         log = RequestLog(folder / ".crossgrade" / "serve" / "requests")
-        gateway = RunGateway(port=port, keys=keys, log=log)
+        timeouts = {name: offer.timeout_s for name, offer in offers.items()}
+        gateway = RunGateway(port=port, keys=keys, log=log, timeouts=timeouts)
         async with _served(folder, environ):
             yield {
                 name: TrialProvider(
@@ -277,12 +278,19 @@ class RunGateway:
     port: int
     keys: Mapping[str, str]
     log: RequestLog
+    timeouts: Mapping[str, float]
 
     def door(self, offer: str) -> "GatewayDoor":
         """Return how the model of an offer is reached."""
         from crossgrade.evaluate import GatewayDoor
 
-        return GatewayDoor(host="127.0.0.1", port=self.port, key=self.keys[offer], route=offer)
+        return GatewayDoor(
+            host="127.0.0.1",
+            port=self.port,
+            key=self.keys[offer],
+            route=offer,
+            timeout_s=self.timeouts[offer],
+        )
 
     def calls(self, run_id: str) -> "Sequence[TrialCall]":
         """Return what is recorded of a run so far."""

@@ -134,11 +134,16 @@ class Results:
 
 
 def rows_of(results: Results, rows: Rows) -> Results:
-    """Return some of the rows; means that the source states were of all of them."""
+    """Return some of the rows, each once. A stated mean stays where a model keeps all of its rows."""
 
     def cut(labels: Labels) -> Labels:
         return Labels(labels.codes[rows], labels.names)
 
+    known = results.models.codes >= 0
+    size = len(results.models.names)
+    of_all = np.bincount(results.models.codes[known], minlength=size)
+    kept = np.bincount(results.models.codes[rows][known[rows]], minlength=size)
+    whole = set(results.models.names[(kept == of_all) & (of_all > 0)].tolist())
     return replace(
         results,
         samples=cut(results.samples),
@@ -149,7 +154,7 @@ def rows_of(results: Results, rows: Rows) -> Results:
         labels={name: cut(labels) for name, labels in results.labels.items()},
         amounts={name: values[rows] for name, values in results.amounts.items()},
         texts={name: texts[rows] for name, texts in results.texts.items()},
-        stated_means={},
+        stated_means={name: mean for name, mean in results.stated_means.items() if name in whole},
     )
 
 

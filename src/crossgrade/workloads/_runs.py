@@ -145,7 +145,15 @@ def select_runs(
         theirs = (models == incumbent) & (agents == incumbent_agent)
         chosen = ((models != incumbent) | (np.isin(models, named) & (agents == agent))) & chosen | theirs
         spelt = np.array([f"{m} ({a})" if a else m for m, a in zip(models, agents, strict=True)], object)
-        kept = rows_of(replace(results, models=_labelled(spelt)), np.flatnonzero(chosen))
+        spellings = {model: set(spelt[models == model].tolist()) for model in results.stated_means}
+        means = {
+            str(name): mean
+            for model, mean in results.stated_means.items()
+            for name in spellings[model]
+            if len(spellings[model]) == 1  # a mean of several agents' runs is none of one's
+        }
+        renamed = replace(results, models=_labelled(spelt), stated_means=means)
+        kept = rows_of(renamed, np.flatnonzero(chosen))
         called = [name if agent is None else f"{name} ({agent})" for name in named]
         return _without_others(kept), f"{incumbent} ({incumbent_agent})", called
     compared = {incumbent, *named} if named else set(results.model_names)

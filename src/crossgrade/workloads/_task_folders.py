@@ -4,6 +4,7 @@ A task has `task.toml`, `instruction.md`, `tests/test.sh`, and in `environment/`
 `/app`. A Dockerfile there is understood if it only copies files: then no Docker is needed.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -27,6 +28,14 @@ MOST_TASKS = 5_000
 MOST_FILES = 10_000
 MOST_BYTES = 256 << 20
 _MOST_TEXT_BYTES = 1 << 20
+_MOST_SETTINGS_BYTES = 64 << 10
+_MOST_DOTS = 32
+"""In a line of `task.toml`. The time that a dotted key takes grows with the square of its parts."""
+
+_MOST_INSTRUCTION_BYTES = 120 << 10
+"""An agent gets its instruction as a variable, which the kernel bounds at 128 KiB (`man 2 execve`)."""
+
+_MOST_LEVELS = 64
 _BLOCK = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DEFAULT_S = 900.0
@@ -108,6 +117,9 @@ def read_task(folder: Path) -> AgentTask:
     """
     if _NAME.fullmatch(folder.name) is None:
         raise _invalid(folder, "its name has other characters than letters, digits, `.`, `_` and `-`")
+    for part in ("environment", "tests"):
+        if (folder / part).is_symlink():
+            raise _invalid(folder, f"{part} is a link")
     settings = _settings(folder / "task.toml")
     for needed in (Path("instruction.md"), Path("tests", "test.sh")):
         if not (folder / needed).is_file():
@@ -116,7 +128,7 @@ def read_task(folder: Path) -> AgentTask:
     return AgentTask(
         name=folder.name,
         folder=folder,
-        instruction=_text(folder / "instruction.md").strip(),
+        instruction=_instruction(folder / "instruction.md"),
         digest=files_digest(folder),
         copies=copies,
         agent_s=_seconds(folder, settings, "agent"),
@@ -154,7 +166,7 @@ def files_digest(folder: Path) -> str:
             )
         kind = "link" if path.is_symlink() else "program" if mode.st_mode & stat.S_IXUSR else "file"
         digest.update(canonical([path.relative_to(folder).as_posix(), kind]))
-        digest.update(str(path.readlink()).encode() if path.is_symlink() else _content(path))
+        digest.update(os.fsencode(path.readlink()) if path.is_symlink() else _content(path))
     return digest.hexdigest()
 
 
@@ -172,9 +184,14 @@ def _files(folder: Path) -> Iterator[Path]:
     with file_errors(folder):
         for parent, folders, names in os.walk(folder):
             folders.sort()
+            here = Path(parent).relative_to(folder)
+            if len(here.parts) > _MOST_LEVELS:
+                raise _invalid(folder, f"it has folders in more than {_MOST_LEVELS} levels")
             for name in sorted([*names, *(each for each in folders if (Path(parent) / each).is_symlink())]):
                 path = Path(parent) / name
-                if path.is_symlink() and not path.resolve().is_relative_to(root):
+                if os.fsencode(name).decode(errors="replace") != name:
+                    raise _invalid(folder, f"the name {ascii(name)[:80]} is not UTF-8")
+                if path.is_symlink() and not _resolved(path).is_relative_to(root):
                     raise DataError(
                         f"the link {path.relative_to(folder)} leads out of the folder",
                         code="link-out-of-task",
@@ -186,9 +203,31 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def _resolved(link: Path) -> Path:
+    """Return what a link leads to. Raises `DataError` if it leads to itself."""
     try:
-        return tomllib.loads(_text(path))
+        link.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _invalid(link, "it is a link that leads to itself") from None
+    return link.resolve()
+
+
+def _instruction(path: Path) -> str:
+    text = _text(path).strip()
+    if len(text.encode()) > _MOST_INSTRUCTION_BYTES or "\0" in text:
+        raise _invalid(path, f"it is larger than {_MOST_INSTRUCTION_BYTES >> 10} KiB, or has a zero byte")
+    return text
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    text = _text(path)
+    if len(text) > _MOST_SETTINGS_BYTES or any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+        raise _invalid(
+            path, f"it is larger than {_MOST_SETTINGS_BYTES >> 10} KiB, or a line has too many dots"
+        )
+    try:
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise _invalid(path, f"it is not TOML ({error})") from error
 

@@ -105,6 +105,11 @@ class TestHarbor:
         check_error(failure(job), "run-not-successful", "3 of 10")
         assert len(read_results(job, allow_unfinished=True)) == 10
 
+    def test_a_job_of_which_trials_are_missing(self, job: Path) -> None:
+        shutil.rmtree(job / "csv-total__open-y")
+        check_error(failure(job), "trials-missing", "10 trials", "of 1 are")
+        check_error(failure(job, allow_unfinished=True), "trials-missing")
+
     def test_a_trial_cut_off_in_the_middle(self, job: Path) -> None:
         path = job / "git-restore__open-y" / "result.json"
         path.write_bytes(path.read_bytes()[:400])

@@ -1,6 +1,8 @@
 """Tasks for agents: what is read of a folder, and which are refused."""
 
 import os
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,3 +164,50 @@ def test_a_task_that_is_too_large(tmp_path: Path) -> None:
     os.truncate(task / "environment" / "a.txt", 300 << 20)
     with raises_code("task-too-large"):
         files_digest(task)
+
+
+def _deep(task: Path) -> None:
+    descriptor = os.open(task / "environment", os.O_RDONLY)
+    for _ in range(1_300):
+        os.mkdir("d", dir_fd=descriptor)
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+
+
+def _tests_as_environment(task: Path) -> None:
+    (task / "environment" / "a.txt").unlink()
+    (task / "environment").rmdir()
+    (task / "environment").symlink_to("tests")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda task: (task / "environment" / "loop").symlink_to("loop"),
+        lambda task: (task / "environment" / os.fsdecode(b"\xff")).touch(),
+        _deep,
+        _tests_as_environment,
+        lambda task: (task / "task.toml").write_text("a." * 60_000 + "a = 1"),
+        lambda task: (task / "task.toml").write_text("a." * 5_000 + "a = 1"),
+        lambda task: (task / "instruction.md").write_text("x" * 130_000),
+        lambda task: (task / "instruction.md").write_text("x\0y"),
+    ],
+    ids=["loop", "name", "deep", "tests", "long-key", "many-dots", "instruction", "zero"],
+)
+def test_a_hostile_folder_is_refused(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    task = make(tmp_path)
+    spoil(task)
+    try:
+        with raises_code("task-invalid"):
+            read_task(task)
+    finally:
+        subprocess.run(["rm", "-rf", str(task)], check=True)  # what is too deep for shutil
+
+
+def test_a_link_to_a_name_that_is_not_text_is_part_of_the_digest(tmp_path: Path) -> None:
+    task = make(tmp_path)
+    before = files_digest(task)
+    (task / "environment" / "link").symlink_to(os.fsdecode(b"\xff"))
+    assert files_digest(task) != before

@@ -1,6 +1,6 @@
 """Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,12 +140,13 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
     itself. Tokens that the agent did not report come from its trajectory, unless that is too large to read.
 
     Raises `DataError` for a job that is still running or was cut off, unless unfinished ones are allowed,
-    for a link out of the folder, and for a trial that stands there twice.
+    or of which trials are missing, for a link out of it, and for a trial that stands there twice.
     """
     folder = request.path if request.path.is_dir() else request.path.parent
     trials: list[Trial] = []
     models: set[str] = set()
     jobs: dict[Path, _Job] = {}
+    found: Counter[Path] = Counter()
     evals: defaultdict[tuple[Path, str], list[Trial]] = defaultdict(list)
     for path in files_below(folder, RESULT, levels=_MOST_LEVELS):
         data = read_whole(path, request.limits)
@@ -157,12 +158,15 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
         result = decode_document(data, _Result, path=path)
         models.add(str(_named_model(result)))
         trials.append(_trial(request, path, result))
+        found[path.parent.parent] += 1
         if len((result.verifier_result or _VerifierResult()).rewards or ()) < _SEVERAL:
             evals[path.parent.parent, _eval_key(result)].append(trials[-1])
+    for folder_of_job, job in jobs.items():
+        _check_whole(request, folder_of_job, job, found[folder_of_job])
     request.check_models(models)
     add_trials(request, columns, trials)
-    for (job, key), members in evals.items():
-        mean = _stated_mean(jobs[job].stats.evals.get(key)) if job in jobs else None
+    for (within, key), members in evals.items():
+        mean = _stated_mean(jobs[within].stats.evals.get(key)) if within in jobs else None
         if mean is not None:
             columns.state(members[0].model, mean, len(members))
 
@@ -191,6 +195,19 @@ def _check_finished(request: ImportRequest, path: Path, job: _Job) -> None:
         file=path,
         hint="finish it with `harbor jobs resume`, or allow unfinished runs (--allow-unfinished)",
     )
+
+
+def _check_whole(request: ImportRequest, folder: Path, job: _Job, found: int) -> None:
+    """Raise `DataError` if trials of a job are gone: what is left may be what somebody chose."""
+    done = job.stats.n_completed_trials
+    stated = job.n_total_trials if done is None or not request.allow_unfinished else done
+    if found < stated and not (request.allow_unfinished and done is None):
+        raise DataError(
+            f"the job had {stated} trials, and the results of {stated - found} are not there",
+            code="trials-missing",
+            file=folder / RESULT,
+            hint="copy the whole folder of the job, or run it again",
+        )
 
 
 def _named_model(result: _Result) -> str | None:

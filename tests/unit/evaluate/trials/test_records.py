@@ -11,6 +11,7 @@ from crossgrade.domain import Offer, Price
 from crossgrade.errors import TrialError
 from crossgrade.evaluate import TrialCall, _trials
 from crossgrade.evaluate._trial_relay import TrialRelay
+from crossgrade.evaluate._trial_sandbox import PhaseEnd, open_workspace
 from crossgrade.project._trial_gateway import MOST_FOLDERS, RequestLog, gateway_folder, model_section
 from tests.unit.evaluate.trials.running import Unreachable, agent, provider
 
@@ -65,6 +66,26 @@ async def test_a_trial_that_spent_its_limit_gets_no_more_calls(
     assert running.relay.closed == closed
 
 
+@pytest.mark.parametrize(
+    ("recorded", "calls", "usd", "room"),
+    [(0, 0, 1.0, True), (0, 1, 1.0, False), (1, 1, 1.0, True), (1, 2, 0.0031, True), (1, 3, 0.0029, False),
+     (1, 16, 1.0, True), (1, 17, 1.0, False)],
+)  # fmt: skip
+def test_calls_begin_while_those_in_flight_leave_room(
+    recorded: int, calls: int, usd: float, room: bool
+) -> None:
+    running = _running(Unreachable([ANSWERED] * recorded), usd=usd)
+    running.relay.calls = calls
+    assert running.has_room() is room
+
+
+def test_a_call_beyond_the_limit_closes_the_way() -> None:
+    running = _running(Unreachable([ANSWERED] * 2), usd=0.0015)
+    running.relay.calls = 2
+    assert running.has_room()
+    assert running.relay.closed == "usd"
+
+
 def _line(**fields: object) -> str:
     return json.dumps({"id": "x", "at": 1.0, "worker": 0, **fields}) + "\n"
 
@@ -108,3 +129,20 @@ def test_the_oldest_folders_of_gateways_are_removed_unless_one_is_used(tmp_path:
             os.utime(folder, (number + 2, number + 2))
         assert used.is_dir()
         assert [each.is_dir() for each in left] == [False, *[True] * MOST_FOLDERS]
+
+
+async def test_a_call_in_flight_at_the_end_of_an_agent_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ends_with_a_call_in_flight(*_: object, **__: object) -> PhaseEnd:
+        running.relay.calls = 1
+        group.start_soon(_later, gateway)
+        return PhaseEnd(word="ended")
+
+    monkeypatch.setattr(_trials, "run_agent", ends_with_a_call_in_flight)
+    gateway = Unreachable()
+    running = _running(gateway)
+    with open_workspace(running.agent.limits) as workspace:
+        async with anyio.create_task_group() as group:
+            await running._work(workspace)
+            assert gateway.recorded == [ANSWERED], "the way to the gateway stays open until then"

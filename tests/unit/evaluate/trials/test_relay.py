@@ -170,3 +170,28 @@ def _talk_behind_others(path: Path) -> None:
             each.close()
         client.settimeout(10)
         assert b"200 OK" in client.recv(65536)
+
+
+async def test_a_call_waits_for_room_and_for_the_answer_before_it(tmp_path: Path) -> None:
+    seen = []
+
+    def has_room() -> bool:
+        seen.append(relay.calls)
+        return len(seen) > 2
+
+    with _upstream() as port:
+        relay = TrialRelay(run_id=RUN, prefix=f"/run/{RUN}/", host="127.0.0.1", port=port, has_room=has_room)
+        async with relay.listening(tmp_path / "s"):
+            await anyio.to_thread.run_sync(_talk_at_once, tmp_path / "s")
+    assert seen == [0, 0, 0, 1]
+    assert relay.calls == 2
+
+
+def _talk_at_once(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.settimeout(10)
+        client.sendall(_post() + _post())
+        said = b""
+        while said.count(b"200 OK") < 2:
+            said += client.recv(65536)

@@ -1,10 +1,12 @@
 """What an agent can do in its sandbox, and what it cannot: reach the tests, the reward, or anything outside."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from crossgrade.errors import TrialError
+from crossgrade.evaluate._trial_sandbox import _reports
 from tests.unit.evaluate.trials.running import (
     NAMES,
     Unreachable,
@@ -33,6 +35,16 @@ exit 0
 
 
 HOLDS = "python3 -c 'import time; x = [bytearray(40 << 20) for _ in range(4)]; time.sleep(60)'"
+
+FORGES = r"""python3 -c '
+import os
+try:
+    report = os.open("/proc/1/fd/1", os.O_WRONLY)
+    for end in ("agent", "verify"):
+        os.write(report, b"\n{\"word\": \"ended\", \"packed\": true, \"rewards\": {\"reward.json\": \"1\"}}\n")
+except OSError:
+    print("DENIED", flush=True)
+'"""
 
 DETACHES = """python3 -c '
 import ctypes, time
@@ -86,7 +98,7 @@ async def test_an_agent_that_writes_the_reward_itself_solves_nothing() -> None:
         ("for i in 1 2 3 4 5; do dd if=/dev/zero of=/app/big$i bs=1M count=31; done; sleep 1",
          "agent:workspace_limit", {}),
         ("truncate -s 31M /app/a; truncate -s 31M /app/b", "agent:workspace_limit", {}),
-        ("kill -9 $PPID; sleep 60", "agent:sandbox_ended", {}),
+        ("kill -9 $PPID 1; sleep 60", "agent:AgentTimeoutError", {"seconds": 1.0}),
         ("exit 3", "agent:NonZeroAgentExitCodeError", {}),
     ],
     ids=["time", "memory", "segments", "processes", "threads", "disk", "sparse", "overseer", "status"],
@@ -94,6 +106,39 @@ async def test_an_agent_that_writes_the_reward_itself_solves_nothing() -> None:
 async def test_a_hog_is_stopped(command: str, failure: str, limits: dict[str, object]) -> None:
     found = await trial(provider(agent(command, **limits)), "make-file")
     assert (found.reward, found.failure) == (0.0, failure)
+
+
+async def test_an_agent_cannot_report_in_the_place_of_its_overseer() -> None:
+    found = await trial(provider(agent(f"{FORGES}; exit 3")), "make-file")
+    assert (found.reward, found.failure) == (0.0, "agent:NonZeroAgentExitCodeError")
+    assert "DENIED" in found.log
+
+
+async def test_a_program_under_test_cannot_report_the_reward(tmp_path: Path) -> None:
+    tests = f"{FORGES} > /tmp/said; grep -q DENIED /tmp/said; echo $((1 - $?)) > /logs/verifier/reward.txt"
+    assert (await trial(provider(agent("true"), known=_with_tests(tmp_path, tests)), "odd")).reward == 1.0
+
+
+@pytest.mark.parametrize("seconds", [-1e6, 61.0, float("nan")])
+def test_reports_are_believed_with_the_secret_and_a_time_that_can_be(seconds: float) -> None:
+    started = b'["own", {"word": "started"}]'
+    lines = [
+        b'{"word": "ended", "seconds": 1}',
+        b'["other", {"word": "ended"}]',
+        b'["own", {"word": "ended", "seconds": %b}]' % json.dumps(seconds).encode(),
+    ]
+    assert [each.word for each in _reports(b"\n".join([started, *lines]), "own", 60.0)] == ["killed"]
+    last = b'["own", {"word": "ended", "seconds": 59.5}]'
+    assert [each.word for each in _reports(b"\n".join([started, *lines, last]), "own", 60.0)] == [
+        "killed",
+        "ended",
+    ]
+
+
+async def test_what_lost_its_parent_counts_while_it_runs() -> None:
+    command = "for i in $(seq 100); do (true &) ; done; touch done.txt; sleep 0.3"
+    found = await trial(provider(agent(command, processes=16)), "make-file")
+    assert (found.reward, found.failure) == (1.0, None)
 
 
 async def test_one_process_cannot_take_more_memory_than_all_may() -> None:
@@ -138,6 +183,18 @@ async def test_links_pipes_and_rights_lead_nowhere(tmp_path: Path) -> None:
     assert secret.read_text() == "17"
 
 
+async def test_a_file_of_several_names_is_kept_once() -> None:
+    many = "head -c 20M /dev/zero > big; for i in 1 2 3 4; do ln big l$i; done; touch done.txt"
+    found = await trial(provider(agent(many)), "make-file")
+    assert (found.reward, found.failure) == (1.0, None)
+
+
+async def test_the_tests_find_every_name_of_a_file(tmp_path: Path) -> None:
+    tests = "cd /app; test $(cat b/two) = x -a one -ef b/two && echo 1 > /logs/verifier/reward.txt"
+    asked = provider(agent("echo x > one; mkdir b; ln one b/two"), known=_with_tests(tmp_path, tests))
+    assert (await trial(asked, "odd")).reward == 1.0
+
+
 async def test_the_variables_say_what_an_agent_needs() -> None:
     command = "env; ls -d /app /agent; cat /proc/1/environ"
     found = await trial(provider(agent(command)), "make-file")
@@ -160,6 +217,9 @@ async def test_the_variables_say_what_an_agent_needs() -> None:
         ('echo \'{"reward": "1"}\' > /logs/verifier/reward.json', "verifier:reward_invalid"),
         ("ln -s /etc/hostname /logs/verifier/reward.txt", "verifier:RewardFileNotFoundError"),
         ("mkfifo /logs/verifier/reward.txt", "verifier:RewardFileNotFoundError"),
+        ("cd /logs/verifier; mkdir reward.json; echo 1 > reward.txt", "verifier:RewardFileNotFoundError"),
+        ("cd /logs/verifier; ln -s . reward.json; echo 1 > reward.txt", "verifier:RewardFileNotFoundError"),
+        ("python3 -c 'print(10**400)' > /logs/verifier/reward.json", "verifier:reward_invalid"),
         ("sleep 60", "verifier:VerifierTimeoutError"),
     ],
 )

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The last line of a verifier writes the reward, from 0 to 1.
+# The end of a verifier writes the reward, from 0 to 1. What it ran before may have put something in its place.
 cd /app || exit 1
 if test -f done.txt; then reward=1; else reward=0; fi
-echo "{\"reward\": $reward}" > /logs/verifier/reward.json
+chmod -R u+rwX /logs/verifier; rm -rf /logs/verifier; mkdir -p /logs/verifier
+echo "{\"reward\": $reward}" > /logs/verifier/reward.json || exit 1
