@@ -74,7 +74,9 @@ def _warnings(found: Findings) -> Iterator[Remark]:
         kind = found.view.settings.requirements.evidence
         yield Remark(
             "evidence-missing",
-            f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}. "
+            f"Being {kind}, it stays with {found.incumbent} until there is evidence: "
+            + f"{listed(found.missing)}. "
+            + "".join(f"{each}. " for each in dict.fromkeys(_other_trials(found)))
             + (
                 "Single answers say little about whole runs, and other teams' scores are of other agents."
                 if kind == "agentic"
@@ -104,6 +106,13 @@ def _warnings(found: Findings) -> Iterator[Remark]:
             guard, "guard-failed", f"The guard {place(guard)} failed: {guard.seen}.", guard=guard.name
         )
     yield from _rests(found)
+
+
+def _other_trials(found: Findings) -> Iterator[str]:
+    """Yield which runs there are instead of those that would count."""
+    for fact in found.view.settings.facts:
+        if fact.no_trials is not None:
+            yield fact.no_trials
 
 
 def _terms(found: Findings) -> Iterator[Remark]:

@@ -7,11 +7,20 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import LoggedTraffic, Price, Usage, Workload
-from crossgrade.project._agent_trials import agent_trials, read_trials
+from crossgrade.project._agent_trials import agent_trials, other_trials, read_trials
 
 if TYPE_CHECKING:
     from crossgrade.decide import AgentTrials, TrialCost
     from crossgrade.workloads import ImporterKind, Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFacts:
+    """What trials say of a candidate, which runs there are where none count, and what one costs with it."""
+
+    trials: "AgentTrials | None" = None
+    no_trials: str | None = None
+    trial_cost: "TrialCost | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +47,19 @@ def trial_facts(
     *,
     importers: "Mapping[str, ImporterKind]",
     now: datetime,
-) -> "tuple[dict[str, AgentTrials], dict[str, TrialCost]]":
-    """Return what trials say of each candidate of an agentic workload, and what one costs with each model.
+) -> dict[str, TrialFacts]:
+    """Return what trials of an agentic workload say of its models, by their names.
 
     Raises what `read_trials` and `agent_trials` raise.
     """
     trials = read_trials(workload, importers=importers)
-    return agent_trials(workload, trials, now=now), trial_costs(workload, trials, prices)
+    said = agent_trials(workload, trials, now=now)
+    others = other_trials(workload, trials)
+    costs = trial_costs(workload, trials, prices)
+    return {
+        name: TrialFacts(trials=said.get(name), no_trials=others.get(name), trial_cost=costs.get(name))
+        for name in {**said, **others, **costs}
+    }
 
 
 def trial_costs(
