@@ -1,5 +1,6 @@
 """Trials of the team's agent that would change a verdict, and what they cost."""
 
+import math
 from collections.abc import Iterator
 
 from crossgrade.decide._agent_records import TrialCost
@@ -12,9 +13,10 @@ WANTED_TRIALS = 400
 
 _WANTED = (
     "run your agent with the incumbent and each candidate on the same tasks, alike in version and limits, "
-    "and name the runs as `trials` of the workload. Some 80 tasks of 5 attempts (400 trials of each model) "
-    "certify a retention of 0.95 at a floor of 0.85 in some 40 % of cases, and `crossgrade plan SCORE "
-    "--attempts 5` says how many would do."
+    "and name the runs as `trials` of the workload. `crossgrade init --template coding-agent` writes a "
+    "workload that runs such trials (guide: can-an-open-model-drive-our-agent). With an incumbent that "
+    "solves 0.4 of the tasks, 80 tasks of 5 attempts (400 trials of each model) certify a retention of 0.95 "
+    "at a floor of 0.85 in 38 % of cases, and `crossgrade plan SCORE --attempts 5` says how many would do."
 )
 _BASES = {
     "trials": "as its trials cost",
@@ -42,10 +44,14 @@ def _more_changes(found: Findings) -> Iterator[Remark]:
             continue
         trials = facts[check.candidate].trials if check.candidate in facts else None
         plans = () if trials is None or trials.unfit is not None else trials.plans
-        text = f"Trials of the agent with {check.candidate} and the incumbent, alike and recent."
+        text = (
+            f"Run trials of the agent with {check.candidate} and {found.incumbent}, on the same tasks and "
+            f"alike in version and limits: {WANTED_TRIALS} trials of each, or as many as `crossgrade plan "
+            "SCORE --attempts 5` says."
+        )
         if plans:
             best = plans[0]
-            price = "" if best.usd is None else f", about ${best.usd:,.0f}"
+            price = "" if best.usd is None else f", about {_usd(best.usd)}"
             text = (
                 f"{best.trials:,} more trials of the agent with {check.candidate} and the incumbent "
                 f"({best.attempts} attempts at {best.tasks:,} tasks{price})."
@@ -80,9 +86,13 @@ def _cost_changes(found: Findings, candidate: str) -> Iterator[Remark]:
 
 
 def _each(model: str, cost: TrialCost) -> str:
-    return f"{_usd(cost.usd)} a trial with {model} ({_BASES[cost.basis].format(of=cost.of)})"
+    n = "" if cost.n is None else f", n = {cost.n:,}"
+    return f"{_usd(cost.usd)} a trial with {model} ({_BASES[cost.basis].format(of=cost.of)}{n})"
 
 
 def _usd(amount: float) -> str:
-    digits = 0 if amount >= 100 else 2 if amount >= 0.01 else 4
+    if amount >= 100:
+        return f"${amount:,.0f}"
+    # As in a report: two digits, and three that matter where there are only cents.
+    digits = 2 if amount >= 0.1 or amount == 0 else min(9, 2 - math.floor(math.log10(amount)))
     return f"${amount:,.{digits}f}"

@@ -57,7 +57,7 @@ def agent_trials(workload: Workload, trials: "Results | None", *, now: datetime)
             ran_on=spec.ran_on,
             certified=one.certified,
             shown_below=one.shown_below,
-            words=f"keeps {value} of what {names[workload.incumbent.name]} solves, over {tasks}",
+            words=f"it keeps {value} of what {names[workload.incumbent.name]} solves, over {tasks}",
             digest=verdict.evidence_digest,
             unfit=_unfit(verdict, one.candidate, spec),
             plans=() if compared is None else compared.plans,

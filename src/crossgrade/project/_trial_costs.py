@@ -10,6 +10,9 @@ from crossgrade.domain import LoggedTraffic, Price, Usage, Workload
 from crossgrade.project._agent_trials import agent_trials, other_trials, read_trials
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossgrade.decide import AgentTrials, TrialCost
     from crossgrade.workloads import ImporterKind, Results
 
@@ -39,6 +42,8 @@ class _Seen:
 
     usd: float | None
     run: _Run | None
+    n_usd: int = 0
+    n_run: int = 0
 
 
 def trial_facts(
@@ -86,12 +91,13 @@ def trial_costs(
     for offer in offers:
         stated = seen[offer].usd if offer in seen else None
         if stated is not None:
-            found[offer] = TrialCost(usd=stated, basis="trials")
+            found[offer] = TrialCost(usd=stated, basis="trials", n=seen[offer].n_usd)
             continue
         for basis, of, run in _bases(offer, seen, logged):
             usd = _priced(run, prices.get(offer))
             if usd is not None:
-                found[offer] = TrialCost(usd=usd, basis=basis, of=of)  # type: ignore[arg-type]  # one of its own
+                n = None if basis == "log" else seen[of or offer].n_run
+                found[offer] = TrialCost(usd=usd, basis=basis, of=of, n=n)  # type: ignore[arg-type]  # one of its own
                 break
     return found
 
@@ -118,12 +124,14 @@ def _seen(trials: "Results", model: str) -> _Seen:
         return _Seen(usd=None, run=None)
     rows = np.flatnonzero(trials.models.codes == names.index(model))
 
+    def known(amount: str) -> "NDArray[np.float64]":
+        values = trials.amounts.get(amount, np.empty(0))
+        values = values[rows] if len(values) else values
+        return values[np.isfinite(values)]
+
     def mean(amount: str) -> float | None:
-        if amount not in trials.amounts:
-            return None
-        values = trials.amounts[amount][rows]
-        known = values[np.isfinite(values)]
-        return float(known.mean()) if len(known) else None
+        values = known(amount)
+        return float(values.mean()) if len(values) else None
 
     given, said = mean("input_tokens"), mean("output_tokens")
     run = None
@@ -134,7 +142,9 @@ def _seen(trials: "Results", model: str) -> _Seen:
             cached_tokens=mean("cache_read_input_tokens") or 0.0,
             calls=mean("model_calls"),
         )
-    return _Seen(usd=mean("cost_usd"), run=run)
+    return _Seen(
+        usd=mean("cost_usd"), run=run, n_usd=len(known("cost_usd")), n_run=len(known("output_tokens"))
+    )
 
 
 def _logged(traffic: LoggedTraffic | None) -> _Run | None:

@@ -172,7 +172,7 @@ def agentic(make, counts, now):
         ran_on=now.date(),
         certified=False,
         shown_below=False,
-        words="keeps 0.960 of what a solves, over 80 tasks of harness",
+        words="it keeps 0.960 of what a solves, over 80 tasks of harness",
         digest="sha256:0",
         plans=(plan,),
     )

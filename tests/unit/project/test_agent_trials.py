@@ -157,13 +157,13 @@ class TestCosts:
 
     def test_what_the_trials_cost(self, tmp_path: Path) -> None:
         found = self.costs(tmp_path, "t1,a,1,x,0.5,,,", "t2,a,0,x,1.5,,,", "t1,llama,1,x,,100000,1000,4")
-        assert found["a"] == TrialCost(usd=1.0, basis="trials")
+        assert found["a"] == TrialCost(usd=1.0, basis="trials", n=2)
         assert found["b"].basis == "tokens"
         assert found["b"].usd == pytest.approx(0.2 + 0.01)
 
     def test_tokens_of_the_other_model(self, tmp_path: Path) -> None:
         found = self.costs(tmp_path, "t1,a,1,x,,100000,1000,4", "t1,a,1,y,9,,,", logged=self.LOGGED)
-        assert found["b"] == TrialCost(usd=pytest.approx(0.21), basis="others", of="a")
+        assert found["b"] == TrialCost(usd=pytest.approx(0.21), basis="others", of="a", n=1)
         assert found["a"].basis == "tokens"
 
     def test_the_log_and_nothing(self, tmp_path: Path) -> None:
