@@ -3,10 +3,13 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from crossgrade.decide._agent_records import TrialCost
 from crossgrade.decide._records import Remark
 from crossgrade.decide._requirements import AGENT_TRIALS
 from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import count
 
 WANTED_TRIALS = 400
 """Trials of each model that are proposed where there are none: 80 tasks of 5 attempts."""
@@ -59,6 +62,33 @@ def _more_changes(found: Findings) -> Iterator[Remark]:
         yield Remark("trials-run", text, candidate=check.candidate, requirement=check.name)
         if not plans:
             yield from _cost_changes(found, check.candidate)
+
+
+def more_tasks(found: Findings, candidate: str) -> str:
+    """Return how to learn the number of tasks that an agent's runs lack, and what trials of them cost."""
+    view = found.view
+    models = (
+        view.evidence.incumbent,
+        next(each for each in view.evidence.candidates if each.model == candidate),
+    )
+    scores = view.scores(models[0], errors_as_zero=True)
+    known = scores[np.isfinite(scores)]
+    solved = float(known.mean()) if len(known) else 0.0
+    runs = models[0].runs
+    attempts = 1 if runs is None else max(runs.attempts[1], 1)
+    # A plan needs a ratio between 0 and 1, and few tasks may show neither.
+    planned = f"{solved:.2g}" if 0 < solved < 1 else "0.4"
+    text = (
+        f"Trials of more tasks: {count(len(known), 'task')} decide nothing. `crossgrade plan {planned} "
+        f"--attempts {attempts}` says how many would do, for an incumbent that solves {planned} of them"
+    )
+    costs = [float(np.mean(each.cost_usd)) for each in models]
+    if all(np.isfinite(cost) for cost in costs):
+        text += (
+            f". A trial of each model costs {_usd(sum(costs))} together (n = {len(known):,} tasks), and "
+            f"{WANTED_TRIALS} of each cost about {_usd(WANTED_TRIALS * sum(costs))}"
+        )
+    return f"{text}."
 
 
 def _cost_changes(found: Findings, candidate: str) -> Iterator[Remark]:

@@ -259,6 +259,16 @@ class TestRequirement:
         again = verdict_from_json(verdict_to_json(verdict))
         assert again.settings.facts == facts
 
+    def test_too_few_tasks_say_how_to_plan(self) -> None:
+        few = evidence(
+            *table(2, 0, 0, 3), inc={"runs": runs(), "cost_usd": 0.5}, cand={"runs": runs(), "cost_usd": 0.1}
+        )
+        (remark,) = [each for each in decided(few).would_change if each.code == "more-evidence"]
+        assert "5 tasks" in remark.text
+        assert "pairs" not in remark.text
+        assert "crossgrade plan 0.4 --attempts" in remark.text
+        assert "$240" in remark.text
+
     def test_trials_that_settle_nothing_say_what_to_run(self) -> None:
         verdict = self.decide(self.trials(unfit="agent-parity: not known"))
         (remark,) = [each for each in verdict.would_change if each.code == "trials-run"]
