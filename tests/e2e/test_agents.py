@@ -97,6 +97,10 @@ def test_an_agents_log_says_what_trials_cost(cli: CommandLine, project: Project)
     log.write_text("".join(json.dumps(each) + "\n" for each in rows))
     (finding,) = json.loads(cli.succeeds("scan", log, "--json").out)["findings"]
     assert (finding["needs_evidence"], finding["runs"]["calls"]) == ("agentic", 5)
+    told = cli.succeeds("scan", log, "--output", project.folder / "scan.json").err
+    assert "init --template coding-agent" in told
+    assert "400 trials" in told
+    assert "workload create" not in told
     cli.succeeds("workload", "create", "travel", "--from", log, "--candidate", "new", "--targets", "logged")
     shown = json.loads(cli.succeeds("workload", "show", "travel", "--json").out)
     assert "agentic" in json.dumps(shown["workload"]["requirements"])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.decide import WANTED_TRIALS
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
@@ -327,6 +328,16 @@ def _agent(finding: Finding) -> str | None:
         return f"{loops}; {needs}"
     number = f"{runs.runs:,} run{'s' * (runs.runs != 1)}"
     return f"{loops}, {number} of {runs.calls:.1f} calls and {money(runs.usd)} each; {needs}"
+
+
+def trials_words(finding: Finding) -> str:
+    """Return what runs trials of the agent that sends the requests, and what 400 of them cost as logged."""
+    usd = None if finding.runs is None else finding.runs.usd
+    cost = "" if usd is None else f", about {money(WANTED_TRIALS * usd)} with the model of the log"
+    return (
+        "`crossgrade init --template coding-agent` writes a workload that runs trials of an agent. Put in "
+        f"yours, and plan {WANTED_TRIALS} trials of each model{cost}"
+    )
 
 
 def _lengths(quantiles: dict[str, float] | object) -> str:
