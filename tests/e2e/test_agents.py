@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.codes import said
+from tests.codes import noted, said
 from tests.e2e.driving import CommandLine, Project
 
 TODAY = datetime.now(UTC).date().isoformat()
@@ -126,6 +126,9 @@ def test_an_import_shows_both_readings_of_each_agent(cli: CommandLine, tmp_path:
     one, two = json.loads(cli.succeeds("import", path, "--json").out)["agent_runs"]
     assert (one["agent"], one["solved_as_failures"], one["solved_left_out"]) == ("one", 0.5, 0.625)
     assert (two["agent"], two["solved_as_failures"]) == ("two", 0.0)
+    assert not noted(cli.succeeds("import", path).err, "scores-out-of-range")
     shown = cli.succeeds("import", path).out
     assert "62.5 %" in shown
     assert "…" in shown
+    path.write_text("\n".join(rows).replace("t0,m,1,", "t0,m,5,") + "\n")
+    assert noted(cli.succeeds("import", path).err, "scores-out-of-range", 1)

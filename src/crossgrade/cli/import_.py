@@ -75,6 +75,9 @@ def command(
             click.echo()
             _print_runs(runs)
     _note_unknown(runs)
+    outside = int(((results.score < 0) | (results.score > 1)).sum())  # NaN is neither
+    if outside:
+        note(f"{outside:,} scores are outside [0, 1]: a verdict leaves them out", code="scores-out-of-range")
     for row in rows:
         if row["stated"] is not None and row["mean"] is not None and not _agree(row):
             note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")

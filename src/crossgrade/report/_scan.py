@@ -103,7 +103,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         sessions=_sessions(finding),
         agent=_agent(finding),
         thrifts=tuple(map(_thrift, finding.thrifts)),
-        moves=tuple(_move(move) for move in finding.moves),
+        moves=tuple(_move(move, finding) for move in finding.moves),
         evidence=(
             f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
             f"({likelihood.category.replace('_', ' ')}, text arena, {likelihood.as_of})"
@@ -111,7 +111,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         saves=_dollars(finding.moves[0].saving_per_month_usd) if finding.moves else UNKNOWN,
         share=percent(share, 0),
         cumulated=percent(held, 0),
-        net_value=money(finding.net_value_usd),
+        net_value=UNKNOWN if finding.needs_evidence == "agentic" else money(finding.net_value_usd),
         net_value_why=_net_value(finding),
         unknown=tuple(
             f"{name.replace('_', ' ')}: {why}"
@@ -169,6 +169,8 @@ def render_scan(scan: Scan) -> str:
 
 def _net_value(finding: Finding) -> str:
     """Return in words how the net value is computed, from the move that it belongs to."""
+    if finding.needs_evidence == "agentic":
+        return f"{UNKNOWN} (its test is trials of your agent, which no scan prices with another model)"
     if finding.net_value_usd is None:
         return f"{UNKNOWN} ({finding.unknown.get('net_value_usd', 'no move is known')})"
     likely, labels = finding.likelihood.value, finding.labels_cost_usd
@@ -273,7 +275,7 @@ def _sums(sums: Sums) -> str:
     )
 
 
-def _move(move: Move) -> tuple[str, str, str, str, str]:
+def _move(move: Move, finding: Finding) -> tuple[str, str, str, str, str]:
     kind = {True: "open", False: "proprietary", None: "openness unknown"}[move.open_weights]
     saved = move.saving_per_month_usd
     shown = _dollars(saved)
@@ -284,7 +286,7 @@ def _move(move: Move) -> tuple[str, str, str, str, str]:
     return (
         f"{move.offer} ({kind})",
         shown,
-        money(move.test_cost_usd),
+        f"{UNKNOWN} (it needs trials)" if finding.needs_evidence == "agentic" else money(move.test_cost_usd),
         f"{move.price_source}, {move.price_on}",
         move.conformity,
     )
