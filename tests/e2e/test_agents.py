@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.codes import said
+from tests.codes import noted, said
 from tests.e2e.driving import CommandLine, Project
 
 TODAY = datetime.now(UTC).date().isoformat()
@@ -97,6 +97,10 @@ def test_an_agents_log_says_what_trials_cost(cli: CommandLine, project: Project)
     log.write_text("".join(json.dumps(each) + "\n" for each in rows))
     (finding,) = json.loads(cli.succeeds("scan", log, "--json").out)["findings"]
     assert (finding["needs_evidence"], finding["runs"]["calls"]) == ("agentic", 5)
+    told = cli.succeeds("scan", log, "--output", project.folder / "scan.json").err
+    assert "init --template coding-agent" in told
+    assert "400 trials" in told
+    assert "workload create" not in told
     cli.succeeds("workload", "create", "travel", "--from", log, "--candidate", "new", "--targets", "logged")
     shown = json.loads(cli.succeeds("workload", "show", "travel", "--json").out)
     assert "agentic" in json.dumps(shown["workload"]["requirements"])
@@ -108,3 +112,23 @@ def test_an_agents_log_says_what_trials_cost(cli: CommandLine, project: Project)
     # 5 calls of 1,000 tokens in and 100 out, at $10 and $30, and $1 and $3 a million.
     assert [facts["old"]["usd"], facts["new"]["usd"]] == pytest.approx([0.065, 0.0065])
     assert said(verdict["would_change"], "trials-cost")
+
+
+def test_an_import_shows_both_readings_of_each_agent(cli: CommandLine, tmp_path: Path) -> None:
+    rows = ["item_id,model,score,epoch,agent,failure"]
+    rows += [f"t{at},m,{int(at < 5)},0,one," for at in range(8)] + [
+        "t8,m,,0,one,api_error",
+        "t9,m,,0,one,api_error",
+    ]
+    rows += [f"t{at},m,0,0,two,{name}" for at, name in enumerate(("a", "b", "c", "d"))]
+    path = tmp_path / "trials.csv"
+    path.write_text("\n".join(rows) + "\n")
+    one, two = json.loads(cli.succeeds("import", path, "--json").out)["agent_runs"]
+    assert (one["agent"], one["solved_as_failures"], one["solved_left_out"]) == ("one", 0.5, 0.625)
+    assert (two["agent"], two["solved_as_failures"]) == ("two", 0.0)
+    assert not noted(cli.succeeds("import", path).err, "scores-out-of-range")
+    shown = cli.succeeds("import", path).out
+    assert "62.5 %" in shown
+    assert "…" in shown
+    path.write_text("\n".join(rows).replace("t0,m,1,", "t0,m,5,") + "\n")
+    assert noted(cli.succeeds("import", path).err, "scores-out-of-range", 1)

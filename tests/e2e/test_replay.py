@@ -54,6 +54,13 @@ def test_where_a_model_leaves_the_runs(cli: CommandLine, project: Project, runs:
     assert cli("decide", "echo").code != 0
 
 
+def test_a_local_model_that_is_not_shown_the_tools_is_refused(
+    cli: CommandLine, project: Project, runs: Path
+) -> None:
+    project.change("models:\n", "models:\n  here: {provider: local, model: gemma-3-270m}\n")
+    cli.fails("probe", "replay", "here", runs, "--yes", error="replay-tools-not-shown")
+
+
 def test_tools_alone(cli: CommandLine, runs: Path) -> None:
     ran = cli.succeeds("probe", "replay", "new", runs, "--yes", "--same", "tool", "--json")
     left = {each["run"]: each for each in json.loads(ran.out)["replay"]["divergences"]}

@@ -119,7 +119,7 @@ def _on_step(runs: int) -> Any:
 
 def _estimate_words(estimate: "ReplayEstimate") -> str:
     low, high = estimate.calls
-    words = f"{estimate.runs:,} runs, {low:,} to {high:,} calls"
+    words = f"{estimate.runs:,} run{'s' * (estimate.runs != 1)}, {low:,} to {high:,} calls"
     if estimate.cost_usd is None:
         return f"{words}, cost unknown: a price is missing"
     cheap, dear = estimate.cost_usd
@@ -138,7 +138,7 @@ def _show(result: "ReplayResult") -> None:
             "steps followed": "unknown" if result.followed is None else f"{result.followed:.0%} in the mean",
             "first difference": _counts(result.kinds),
             "recorded tool there": _counts(result.tools),
-            "at step": _counts(result.at_step),
+            "at step": _counts({f"step {step}": n for step, n in result.at_step.items()}),
         }
     )
     if not result.divergences:
@@ -155,7 +155,7 @@ def _show(result: "ReplayResult") -> None:
 
 
 def _counts(counts: Any) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in list(counts.items())[:_SHOWN]) or "none"
+    return ", ".join(f"{name}: {n:,}" for name, n in list(counts.items())[:_SHOWN]) or "none"
 
 
 def _tools(names: tuple[str, ...]) -> str:

@@ -10,6 +10,9 @@ from crossgrade.cli._output import note, print_json, print_table
 from crossgrade.cli._params import column_option, importers_of, named_sources, note_ignored
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossgrade.workloads import Results
 
 
@@ -65,11 +68,16 @@ def command(
         print_json({**facts, "agent_runs": runs} if runs else facts, schema_version=1)
     else:
         headers = ["model", "rows", "samples", "mean", "stated", "errors", "unparsed", "unscored"]
+        if runs:  # a mean over all agents says nothing: both readings stand by model and agent below
+            headers.remove("mean")
         print_table(headers, [[row[name] for name in headers] for row in rows], right=headers[1:])
         if runs:
             click.echo()
             _print_runs(runs)
     _note_unknown(runs)
+    outside = int(((results.score < 0) | (results.score > 1)).sum())  # NaN is neither
+    if outside:
+        note(f"{outside:,} scores are outside [0, 1]: a verdict leaves them out", code="scores-out-of-range")
     for row in rows:
         if row["stated"] is not None and row["mean"] is not None and not _agree(row):
             note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")
@@ -105,7 +113,7 @@ def _agent_runs(results: "Results") -> list[dict[str, Any]]:
     """Return what is known of agents' runs, one record for each model and what its runs were made with."""
     import numpy as np
 
-    from crossgrade.workloads import agent_runs
+    from crossgrade.workloads import agent_runs, rows_by_setup
 
     return [
         {
@@ -115,6 +123,8 @@ def _agent_runs(results: "Results") -> list[dict[str, Any]]:
             "dataset": each.setup.dataset,
             "limits": each.setup.limits,
             "trials": each.trials,
+            "solved_as_failures": _rounded(readings[0]),
+            "solved_left_out": _rounded(readings[1]),
             "attempts": list(each.attempts),
             "without_verdict": each.without_verdict,
             "model_calls": _rounded(each.model_calls),
@@ -131,8 +141,19 @@ def _agent_runs(results: "Results") -> list[dict[str, Any]]:
             ],
         }
         for code, name in enumerate(results.model_names)
-        for each in agent_runs(results, np.flatnonzero(results.models.codes == code)).values()
+        for rows in (np.flatnonzero(results.models.codes == code),)
+        for setup, each in agent_runs(results, rows).items()
+        for readings in (_readings(results, rows_by_setup(results, rows)[setup]),)
     ]
+
+
+def _readings(results: "Results", rows: "NDArray[np.int64]") -> tuple[float | None, float | None]:
+    """Return the mean score of some trials: those without a verdict as failures, and left out."""
+    import numpy as np
+
+    scores = results.score[rows]
+    known = scores[np.isfinite(scores) & ~results.error[rows]]
+    return float(known.sum()) / max(len(rows), 1), float(known.mean()) if len(known) else None
 
 
 _WORK = {"answers a trial": "model_calls", "tool calls a trial": "tool_calls"}
@@ -149,6 +170,8 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
         "trials",
         "attempts",
         "no verdict",
+        "solved, those as failures",
+        "solved, those left out",
         "failures",
         *(shown for shown, name in _WORK.items() if any(run[name] is not None for run in runs)),
     ]
@@ -157,10 +180,18 @@ def _print_runs(runs: list[dict[str, Any]]) -> None:
         least, most = run["attempts"]
         made = [run[name] or "unknown" for name in ("agent", "agent_version", "dataset", "limits")]
         failures = ", ".join(f"{each['name']} {each['trials']}" for each in run["failures"][:3]) or "-"
+        failures += ", …" if len(run["failures"]) > 3 else ""
+        solved = [_share(run[name]) for name in ("solved_as_failures", "solved_left_out")]
         attempts = str(least) if least == most else f"{least}-{most}"
         work = [run[_WORK[shown]] for shown in headers if shown in _WORK]
-        lines.append([run["model"], *made, run["trials"], attempts, run["without_verdict"], failures, *work])
-    print_table(headers, lines, right=["trials", "attempts", "no verdict", *_WORK])
+        lines.append(
+            [run["model"], *made, run["trials"], attempts, run["without_verdict"], *solved, failures, *work]
+        )
+    print_table(headers, lines, right=["trials", "attempts", *headers[7:9], "no verdict", *_WORK])
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"
 
 
 def _note_unknown(runs: list[dict[str, Any]]) -> None:

@@ -132,6 +132,9 @@ def _plan_attempts(
                 "power_given": None
                 if tasks is None
                 else round(spread.power(kept, tasks=tasks, attempts=attempts, alpha=alpha), 4),
+                "floor": floor,
+                "alpha": alpha,
+                "power": power,
             }
         )
     if as_json:
@@ -142,9 +145,15 @@ def _plan_attempts(
     if tasks is not None:
         headers.append(f"power of {tasks:,} tasks")
         names.append("power_given")
-    print_table(headers, [[each[name] for name in names] for each in plans], right=headers)
+    rows = [{**each, "power_given": _share(each["power_given"])} for each in plans]
+    print_table(headers, [[each[name] for name in names] for each in rows], right=headers)
     note(
-        f"For {attempts} attempts a task, with the variation of published trials: that of your own tasks may "
-        "be another. `decide` plans from yours.",
+        f"Tasks that certify at a floor of {floor:g} and an error rate of {100 * alpha:g} %, in "
+        f"{100 * power:g} % of cases. For {attempts} attempts a task, with the variation of published "
+        "trials: that of your own tasks may be another. `decide` plans from yours.",
         code="plan-attempts",
     )
+
+
+def _share(power: float | None) -> str | None:
+    return None if power is None else f"{100 * power:.0f} %"

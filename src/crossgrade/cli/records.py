@@ -69,12 +69,17 @@ def run(run: str, config_path: str, *, as_json: bool) -> None:
 
     A request names its run by its path (`/run/RUN/v1/…`) or the header `x-crossgrade-run`. Records arrive
     within a second. A cost is unknown (`-`) if that of any call is.
+    Calls of a trial are found by its run id too, as long as the folder of its gateway is kept.
     """
     from crossgrade.errors import NotFoundError
     from crossgrade.project import read_config
     from crossgrade.serve import run_records
 
-    found = run_records(read_config(config_path).root / ".crossgrade", run)
+    state = read_config(config_path).root / ".crossgrade"
+    found = run_records(state, run)
+    if not found:  # a trial's calls are in the log of the gateway that was started for its run
+        gateways = sorted((state / "trials").glob("gateway-*"))
+        found = [each for own in gateways for each in run_records(own / ".crossgrade", run)]
     if not found:
         raise NotFoundError(
             f"the request log has no call of a run `{run}`",

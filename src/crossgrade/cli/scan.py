@@ -204,14 +204,18 @@ def _conformity(config_path: str) -> dict[tuple[str, str], str]:
 
 
 def _save(scan: "Scan", path: Path) -> None:
-    from crossgrade.report import write_json
+    from crossgrade.report import trials_words, write_json
     from crossgrade.workloads.traffic import scan_record
 
     write_json(path, {"schema_version": 1, **scan_record(scan)})
-    name = next((finding.name for finding in scan.findings if finding.texts), None)
     note(f"scan written to {path}", code="scan-written")
-    if name is not None:
-        note(f"next: crossgrade workload create {name} --from {path} --n 400", code="next")
+    with_texts = [finding for finding in scan.findings if finding.texts]
+    plain = next((each.name for each in with_texts if each.needs_evidence != "agentic"), None)
+    if plain is not None:
+        note(f"next: crossgrade workload create {plain} --from {path} --n 400", code="next")
+    for finding in scan.findings:
+        if finding.needs_evidence == "agentic":
+            note(f"next for {finding.name}: {trials_words(finding)}", code="next-trials")
 
 
 def _print(scan: "Scan") -> None:

@@ -68,6 +68,7 @@ from crossgrade.decide._texts import evidence_without_texts, verdict_without_tex
 from crossgrade.decide._thresholds import LEAST_ALPHA
 from crossgrade.decide._traffic import FactShare, TrafficComparison, compare_traffic
 from crossgrade.decide._traffic_facts import SeenRequest, seen_request
+from crossgrade.decide._trial_changes import WANTED_TRIALS
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
 from crossgrade.decide._view import View
 from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
@@ -81,6 +82,7 @@ __all__ = [
     "LEAST_ALPHA",
     "PILOT",
     "USUAL",
+    "WANTED_TRIALS",
     "AgentComparison",
     "AgentPlan",
     "AgentReading",

@@ -50,11 +50,13 @@ class TrialCost:
 
     It rests on what its own trials cost ("trials"), on its price and the tokens of its own trials ("tokens")
     or of those with the model `of` ("others"), or on its price and the tokens of a run in the log ("log").
+    `n` counts the trials behind it, None where they are not counted.
     """
 
     usd: float
     basis: Literal["trials", "tokens", "others", "log"]
     of: str | None = None
+    n: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

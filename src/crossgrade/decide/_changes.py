@@ -11,7 +11,7 @@ from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import AGENT_TRIALS, TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._trial_changes import trial_changes
+from crossgrade.decide._trial_changes import more_tasks, trial_changes
 from crossgrade.decide._words import bound, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, Retention
@@ -77,6 +77,8 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         yield from _advised(found, advice)
     elif best.retention.judge_alone:
         yield from first_changes(found, best)
+    elif best.retention.reason is not None and found.view.evidence.incumbent.runs is not None:
+        yield remark(best, "more-evidence", more_tasks(found, str(best.candidate)))
     elif best.retention.reason is not None:
         where = "" if best.segment is None else f" on {best.segment}"
         others = others_than(found.view, best.retention)

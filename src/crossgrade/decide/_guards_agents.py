@@ -33,9 +33,8 @@ def agent_parity(view: View) -> Iterator[Guard]:
 
 def _parity(view: View, candidate: str, ours: AgentRuns, theirs: AgentRuns) -> Guard:
     differing = unequal(ours, theirs)
-    unknown = [
-        name for name in unknown_fields(ours, theirs) if name not in view.settings.agents_declared_equal
-    ]
+    all_unknown = unknown_fields(ours, theirs)
+    unknown = [name for name in all_unknown if name not in view.settings.agents_declared_equal]
     allowed = view.settings.different_agents
     made = f"{ours.setup.agent or 'unknown'} {ours.setup.agent_version or 'of unknown version'}"
     seen = f"both models were run by {made}"
@@ -45,7 +44,7 @@ def _parity(view: View, candidate: str, ours: AgentRuns, theirs: AgentRuns) -> G
             seen += "; what moves are model and agent together, and nothing is said of either alone"
     elif unknown:
         seen = f"not known of both models' runs: {listed(tuple(each.replace('_', ' ') for each in unknown))}"
-    declare = " ".join(f"--declare-equal {each.replace('_', '-')}" for each in unknown)
+    declare = " ".join(f"--declare-equal {each.replace('_', '-')}" for each in all_unknown)
     return finding(
         "agent-parity",
         seen,

@@ -123,11 +123,14 @@ def duplicates(view: View) -> Iterator[Guard]:
     given, once = audit.duplicates / (n + audit.duplicates), view.evidence.order is None
     yield finding(
         "duplicates",
-        f"{count(audit.duplicates, 'row')} left out as given twice; "
+        f"{count(audit.duplicates, 'sample')} with several rows of one attempt, which are averaged; "
         f"{count(copies, 'sample')} with a question asked under another id"
         + (", counted with it as one sample" if copies and once else ""),
         "ask each question once, with its number of requests as its weight"
         if copies and once and not audit.duplicates
+        else "if the rows are attempts, name the column that counts them: `--column epoch=attempt`. "
+        "If not, remove the copies"
+        if audit.duplicates and not copies
         else "remove the copies, or declare them as clusters: `--cluster` with the column of the question",
         fail=max(given, 0.0 if once else copies / n) > limits.DUPLICATES_FAIL,
         warn=audit.duplicates > 0 or copies > 0,

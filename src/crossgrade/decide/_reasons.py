@@ -17,7 +17,7 @@ from crossgrade.decide._incumbent_reasons import end_reasons, thrift_reasons
 from crossgrade.decide._label_reasons import label_reasons
 from crossgrade.decide._options import Option, closed_beats_open, only_open_candidates
 from crossgrade.decide._records import Certificate, Guard, Remark
-from crossgrade.decide._requirements import TERMS
+from crossgrade.decide._requirements import AGENT_TRIALS, TERMS
 from crossgrade.decide._router_reasons import router_reasons
 from crossgrade.decide._sentence import Findings, kept_whole, without_segments
 from crossgrade.decide._tuning_reasons import tuning_reasons
@@ -74,7 +74,9 @@ def _warnings(found: Findings) -> Iterator[Remark]:
         kind = found.view.settings.requirements.evidence
         yield Remark(
             "evidence-missing",
-            f"Being {kind}, it stays with {found.incumbent} until there is: {listed(found.missing)}. "
+            f"Being {kind}, it stays with {found.incumbent} until there is evidence: "
+            f"{listed(found.missing)}. "
+            + "".join(f"{each}. " for each in dict.fromkeys(_other_trials(found)))
             + (
                 "Single answers say little about whole runs, and other teams' scores are of other agents."
                 if kind == "agentic"
@@ -104,6 +106,13 @@ def _warnings(found: Findings) -> Iterator[Remark]:
             guard, "guard-failed", f"The guard {place(guard)} failed: {guard.seen}.", guard=guard.name
         )
     yield from _rests(found)
+
+
+def _other_trials(found: Findings) -> Iterator[str]:
+    """Yield which runs there are instead of those that would count."""
+    for fact in found.view.settings.facts:
+        if fact.no_trials is not None:
+            yield fact.no_trials
 
 
 def _terms(found: Findings) -> Iterator[Remark]:
@@ -497,9 +506,12 @@ def _limits(found: Findings) -> Iterator[Remark]:
     for check in found.checks:
         if check.met is not True and check.name != TERMS:
             state = "misses" if check.met is False else "is not known to meet"
+            text = f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}."
+            if check.name == AGENT_TRIALS:
+                text = f"{check.candidate} is not {check.wanted}: {check.seen}."
             yield Remark(
                 "requirement-missed" if check.met is False else "requirement-unknown",
-                f"{check.candidate} {state} {check.name}: {check.seen}, wanted {check.wanted}.",
+                text,
                 candidate=check.candidate,
                 requirement=check.name,
             )

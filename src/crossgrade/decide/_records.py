@@ -42,8 +42,9 @@ class ModelFacts:
     `price_source` says where the price was read and of which day. `delisted_on` is the first day on
     which price catalogues no longer had the offer. `trained_until` is the last day of the model's training
     data. `safety` has its rates on safety suites, at most one for each, and `trials` what runs of the team's
-    agent with it say beside those with the incumbent. `trial_cost` is what one such run costs. `fingerprint`
-    is what the offer was seen to be at its newest conformity check, None if there was none.
+    agent with it say beside those with the incumbent. `no_trials` says in words which runs there are instead,
+    where the runs that the workload names have none that count. `trial_cost` is what one such run costs.
+    `fingerprint` is what the offer was seen to be at its newest conformity check, None if there was none.
     """
 
     model: str
@@ -57,6 +58,7 @@ class ModelFacts:
     trained_until: date | None = None
     safety: tuple[SafetyRate, ...] = ()
     trials: AgentTrials | None = None
+    no_trials: str | None = None
     trial_cost: TrialCost | None = None
     fingerprint: Fingerprint | None = None
 

@@ -78,7 +78,7 @@ def _trials(
     trials = None if facts is None else facts.trials
     met: bool | None = None
     if trials is None:
-        seen = "no trials of the agent with this model"
+        seen = (None if facts is None else facts.no_trials) or "no trials of the agent with this model"
     elif trials.unfit is not None:
         seen = trials.unfit
     elif trials.ran_on > now.date() + timedelta(days=1):  # a day ahead may be a time zone

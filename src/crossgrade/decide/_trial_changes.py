@@ -1,20 +1,25 @@
 """Trials of the team's agent that would change a verdict, and what they cost."""
 
+import math
 from collections.abc import Iterator
+
+import numpy as np
 
 from crossgrade.decide._agent_records import TrialCost
 from crossgrade.decide._records import Remark
 from crossgrade.decide._requirements import AGENT_TRIALS
 from crossgrade.decide._sentence import Findings
+from crossgrade.decide._words import count
 
 WANTED_TRIALS = 400
 """Trials of each model that are proposed where there are none: 80 tasks of 5 attempts."""
 
 _WANTED = (
     "run your agent with the incumbent and each candidate on the same tasks, alike in version and limits, "
-    "and name the runs as `trials` of the workload. Some 80 tasks of 5 attempts (400 trials of each model) "
-    "certify a retention of 0.95 at a floor of 0.85 in some 40 % of cases, and `crossgrade plan SCORE "
-    "--attempts 5` says how many would do."
+    "and name the runs as `trials` of the workload. `crossgrade init --template coding-agent` writes a "
+    "workload that runs such trials (guide: can-an-open-model-drive-our-agent). With an incumbent that "
+    "solves 0.4 of the tasks, 80 tasks of 5 attempts (400 trials of each model) certify a retention of 0.95 "
+    "at a floor of 0.85 in 38 % of cases, and `crossgrade plan SCORE --attempts 5` says how many would do."
 )
 _BASES = {
     "trials": "as its trials cost",
@@ -42,10 +47,14 @@ def _more_changes(found: Findings) -> Iterator[Remark]:
             continue
         trials = facts[check.candidate].trials if check.candidate in facts else None
         plans = () if trials is None or trials.unfit is not None else trials.plans
-        text = f"Trials of the agent with {check.candidate} and the incumbent, alike and recent."
+        text = (
+            f"Run trials of the agent with {check.candidate} and {found.incumbent}, on the same tasks and "
+            f"alike in version and limits: {WANTED_TRIALS} trials of each, or as many as `crossgrade plan "
+            "SCORE --attempts 5` says."
+        )
         if plans:
             best = plans[0]
-            price = "" if best.usd is None else f", about ${best.usd:,.0f}"
+            price = "" if best.usd is None else f", about {_usd(best.usd)}"
             text = (
                 f"{best.trials:,} more trials of the agent with {check.candidate} and the incumbent "
                 f"({best.attempts} attempts at {best.tasks:,} tasks{price})."
@@ -53,6 +62,33 @@ def _more_changes(found: Findings) -> Iterator[Remark]:
         yield Remark("trials-run", text, candidate=check.candidate, requirement=check.name)
         if not plans:
             yield from _cost_changes(found, check.candidate)
+
+
+def more_tasks(found: Findings, candidate: str) -> str:
+    """Return how to learn the number of tasks that an agent's runs lack, and what trials of them cost."""
+    view = found.view
+    models = (
+        view.evidence.incumbent,
+        next(each for each in view.evidence.candidates if each.model == candidate),
+    )
+    scores = view.scores(models[0], errors_as_zero=True)
+    known = scores[np.isfinite(scores)]
+    solved = float(known.mean()) if len(known) else 0.0
+    runs = models[0].runs
+    attempts = 1 if runs is None else max(runs.attempts[1], 1)
+    # A plan needs a ratio between 0 and 1, and few tasks may show neither.
+    planned = f"{solved:.2g}" if 0 < solved < 1 else "0.4"
+    text = (
+        f"Trials of more tasks: {count(len(known), 'task')} decide nothing. `crossgrade plan {planned} "
+        f"--attempts {attempts}` says how many would do, for an incumbent that solves {planned} of them"
+    )
+    costs = [float(np.mean(each.cost_usd)) for each in models]
+    if all(np.isfinite(cost) for cost in costs):
+        text += (
+            f". A trial of each model costs {_usd(sum(costs))} together (n = {len(known):,} tasks), and "
+            f"{WANTED_TRIALS} of each cost about {_usd(WANTED_TRIALS * sum(costs))}"
+        )
+    return f"{text}."
 
 
 def _cost_changes(found: Findings, candidate: str) -> Iterator[Remark]:
@@ -80,9 +116,13 @@ def _cost_changes(found: Findings, candidate: str) -> Iterator[Remark]:
 
 
 def _each(model: str, cost: TrialCost) -> str:
-    return f"{_usd(cost.usd)} a trial with {model} ({_BASES[cost.basis].format(of=cost.of)})"
+    n = "" if cost.n is None else f", n = {cost.n:,}"
+    return f"{_usd(cost.usd)} a trial with {model} ({_BASES[cost.basis].format(of=cost.of)}{n})"
 
 
 def _usd(amount: float) -> str:
-    digits = 0 if amount >= 100 else 2 if amount >= 0.01 else 4
+    if amount >= 100:
+        return f"${amount:,.0f}"
+    # As in a report: two digits, and three that matter where there are only cents.
+    digits = 2 if amount >= 0.1 or amount == 0 else min(9, 2 - math.floor(math.log10(amount)))
     return f"${amount:,.{digits}f}"

@@ -1,6 +1,6 @@
 """Trials of the team's agent, as the evidence that an agentic workload requires of each candidate."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,9 @@ from crossgrade.domain import AgentTrialsSpec, Workload
 if TYPE_CHECKING:
     from crossgrade.decide import AgentTrials, Verdict
     from crossgrade.workloads import ImporterKind, Results
+
+_SHOWN = 5
+"""Names of agents or models that a message has at most."""
 
 
 def read_trials(workload: Workload, *, importers: "Mapping[str, ImporterKind]") -> "Results | None":
@@ -54,12 +57,43 @@ def agent_trials(workload: Workload, trials: "Results | None", *, now: datetime)
             ran_on=spec.ran_on,
             certified=one.certified,
             shown_below=one.shown_below,
-            words=f"keeps {value} of what {names[workload.incumbent.name]} solves, over {tasks}",
+            words=f"it keeps {value} of what {names[workload.incumbent.name]} solves, over {tasks}",
             digest=verdict.evidence_digest,
             unfit=_unfit(verdict, one.candidate, spec),
             plans=() if compared is None else compared.plans,
         )
     return found
+
+
+def other_trials(workload: Workload, trials: "Results | None") -> dict[str, str]:
+    """Return which runs there are instead, for each candidate of which the trials have none that count."""
+    from crossgrade.workloads import runs_of_agent
+
+    spec = workload.trials
+    if trials is None or spec is None:
+        return {}
+    own, source = runs_of_agent(trials, spec.agent), spec.path.name
+    if not len(own):
+        agents = _named(map(str, trials.labels["agent"].names.tolist()))
+        return {
+            each.name: f"{source} has runs of {agents}, none of {spec.agent}" for each in workload.candidates
+        }
+    present = {str(own.models.names[code]) for code in set(own.models.codes.tolist())}
+    found = {}
+    for each in workload.candidates:
+        wanted = [spec.models.get(name, name) for name in (workload.incumbent.name, each.name)]
+        lacking = [name for name in wanted if name not in present]
+        if lacking:
+            found[each.name] = (
+                f"{source} has runs of {spec.agent} with {_named(present)}, none with {_named(lacking)}"
+            )
+    return found
+
+
+def _named(names: Iterable[str]) -> str:
+    known = sorted(names)
+    more = [f"{len(known) - _SHOWN:,} more"] if len(known) > _SHOWN else []
+    return ", ".join([*known[:_SHOWN], *more])
 
 
 def _offers(workload: Workload) -> tuple[str, ...]:

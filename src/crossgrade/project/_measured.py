@@ -27,20 +27,19 @@ from crossgrade.domain import (
 from crossgrade.errors import DataError, UsageError
 from crossgrade.project._growing import growing_routes
 from crossgrade.project._lengths import length_limits, with_limits
+from crossgrade.project._trial_costs import TrialFacts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crossgrade.catalog import Catalog, OfferFacts
     from crossgrade.decide import (
-        AgentTrials,
         DecisionSettings,
         Evidence,
         ModelColumns,
         ModelFacts,
         RunDesign,
         SafetyRate,
-        TrialCost,
     )
     from crossgrade.pricing.thrift import ThriftShare
     from crossgrade.project._run_labels import RunLabels
@@ -318,16 +317,14 @@ def decision_settings(
     contracts: "Mapping[str, Contract]",
     *,
     safety: "Mapping[str, tuple[SafetyRate, ...]]",
-    trials: "Mapping[str, AgentTrials]" = MappingProxyType({}),
-    trial_costs: "Mapping[str, TrialCost]" = MappingProxyType({}),
+    trials: "Mapping[str, TrialFacts]" = MappingProxyType({}),
     fingerprints: "Mapping[str, Fingerprint]" = MappingProxyType({}),
 ) -> "DecisionSettings":
     """Return the settings of a decision on a workload.
 
     `prices` and `known` are what the catalogue knows of the offers, `contracts` those of their providers that
     have a minimum, and `safety` the models' rates on the suites that the workload requires, by name. `trials`
-    are what runs of the team's agent say of each candidate, `trial_costs` what one costs with each model, and
-    `fingerprints` what conformity checks saw.
+    are what runs of the team's agent say of each model, and `fingerprints` what conformity checks saw.
     """
     from crossgrade.decide import DecisionSettings
     from crossgrade.outlook import default_valid_days
@@ -343,11 +340,14 @@ def decision_settings(
         requirements=_demanded(workload),
         facts=tuple(
             replace(
-                _facts(offer, prices.get(name), known[name], safety.get(name, ()), trials.get(name)),
-                trial_cost=trial_costs.get(name),
+                _facts(offer, prices.get(name), known[name], safety.get(name, ())),
+                trials=tried.trials,
+                no_trials=tried.no_trials,
+                trial_cost=tried.trial_cost,
                 fingerprint=fingerprints.get(name),
             )
             for name, offer in offers_of(workload).items()
+            for tried in (trials.get(name, TrialFacts()),)
         ),
         requests_per_month=workload.requests_per_month,
         logged_traffic=workload.logged_traffic,
@@ -389,7 +389,6 @@ def _facts(
     price: Price | None,
     known: "OfferFacts",
     safety: "tuple[SafetyRate, ...]",
-    trials: "AgentTrials | None",
 ) -> "ModelFacts":
     from crossgrade.decide import ModelFacts
 
@@ -404,7 +403,6 @@ def _facts(
         open_weights=known.open_weights,
         price_source=None if price is None else price_words(offer, price),
         safety=safety,
-        trials=trials,
     )
 
 

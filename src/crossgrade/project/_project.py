@@ -289,7 +289,7 @@ class Project(OpenProject):
             so_far=so_far,
         )
         prices = self._prices(offers_of(workload))
-        trials, costs = trial_facts(workload, prices, importers=self.plugins.importers, now=datetime.now(UTC))
+        trials = trial_facts(workload, prices, importers=self.plugins.importers, now=datetime.now(UTC))
         settings = replace(
             decision_settings(
                 self.config,
@@ -299,7 +299,6 @@ class Project(OpenProject):
                 self._contracts(offers_of(workload)),
                 safety=self.safety.facts(workload),
                 trials=trials,
-                trial_costs=costs,
                 fingerprints=self.conformity.fingerprints(workload),
             ),
             seed=run.seed,

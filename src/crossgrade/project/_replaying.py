@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import Offer, Price
+from crossgrade.errors import UsageError
 from crossgrade.project._opened import OpenProject, run_to_end
 
 if TYPE_CHECKING:
@@ -48,13 +49,31 @@ def plan_replay(
 ) -> ReplayPlan:
     """Read recorded runs, and return what their replay asks of a model.
 
-    Raises `NotFoundError` for a model that is not configured, and what `read_recorded_runs` raises.
+    Raises `NotFoundError` for a model that is not configured, `UsageError` for a local model where a recorded
+    request leaves it open whether a tool is called (its engine is not shown such tools, so that it could only
+    answer), and what `read_recorded_runs` raises.
     """
     from crossgrade.workloads.recorded_runs import read_recorded_runs
 
     found = project.offer(offer)
     recorded = read_recorded_runs(sources, most=most, seed=seed, formats=project.plugins.log_formats)
+    if found.provider == "local":
+        _check_tools_shown(found, recorded)
     return ReplayPlan(offer=found, price=project.price_of(found), recorded=recorded, same_by=same_by)
+
+
+def _check_tools_shown(offer: Offer, recorded: "RecordedRuns") -> None:
+    """Raise `UsageError` if a local model would not be shown the tools of a recorded request."""
+    steps = [step.request for run in recorded.runs for step in run.steps if step.request.tools]
+    optional = sum(step.tool_choice in (None, "auto") for step in steps)
+    if optional:
+        raise UsageError(
+            f"`{offer.name}` is a local model, which is shown tools only where a request demands a call: "
+            f"{optional:,} of {len(steps):,} recorded requests with tools leave it open",
+            code="replay-tools-not-shown",
+            hint="serve the model with an OpenAI-compatible server that reads tools (`provider: "
+            "openai-compatible`), and replay with that",
+        )
 
 
 def run_replay(

@@ -7,11 +7,23 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import LoggedTraffic, Price, Usage, Workload
-from crossgrade.project._agent_trials import agent_trials, read_trials
+from crossgrade.project._agent_trials import agent_trials, other_trials, read_trials
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crossgrade.decide import AgentTrials, TrialCost
     from crossgrade.workloads import ImporterKind, Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFacts:
+    """What trials say of a candidate, which runs there are where none count, and what one costs with it."""
+
+    trials: "AgentTrials | None" = None
+    no_trials: str | None = None
+    trial_cost: "TrialCost | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,8 @@ class _Seen:
 
     usd: float | None
     run: _Run | None
+    n_usd: int = 0
+    n_run: int = 0
 
 
 def trial_facts(
@@ -38,13 +52,19 @@ def trial_facts(
     *,
     importers: "Mapping[str, ImporterKind]",
     now: datetime,
-) -> "tuple[dict[str, AgentTrials], dict[str, TrialCost]]":
-    """Return what trials say of each candidate of an agentic workload, and what one costs with each model.
+) -> dict[str, TrialFacts]:
+    """Return what trials of an agentic workload say of its models, by their names.
 
     Raises what `read_trials` and `agent_trials` raise.
     """
     trials = read_trials(workload, importers=importers)
-    return agent_trials(workload, trials, now=now), trial_costs(workload, trials, prices)
+    said = agent_trials(workload, trials, now=now)
+    others = other_trials(workload, trials)
+    costs = trial_costs(workload, trials, prices)
+    return {
+        name: TrialFacts(trials=said.get(name), no_trials=others.get(name), trial_cost=costs.get(name))
+        for name in {**said, **others, **costs}
+    }
 
 
 def trial_costs(
@@ -71,12 +91,13 @@ def trial_costs(
     for offer in offers:
         stated = seen[offer].usd if offer in seen else None
         if stated is not None:
-            found[offer] = TrialCost(usd=stated, basis="trials")
+            found[offer] = TrialCost(usd=stated, basis="trials", n=seen[offer].n_usd)
             continue
         for basis, of, run in _bases(offer, seen, logged):
             usd = _priced(run, prices.get(offer))
             if usd is not None:
-                found[offer] = TrialCost(usd=usd, basis=basis, of=of)  # type: ignore[arg-type]  # one of its own
+                n = None if basis == "log" else seen[of or offer].n_run
+                found[offer] = TrialCost(usd=usd, basis=basis, of=of, n=n)  # type: ignore[arg-type]  # one of its own
                 break
     return found
 
@@ -103,12 +124,14 @@ def _seen(trials: "Results", model: str) -> _Seen:
         return _Seen(usd=None, run=None)
     rows = np.flatnonzero(trials.models.codes == names.index(model))
 
+    def known(amount: str) -> "NDArray[np.float64]":
+        values = trials.amounts.get(amount, np.empty(0))
+        values = values[rows] if len(values) else values
+        return values[np.isfinite(values)]
+
     def mean(amount: str) -> float | None:
-        if amount not in trials.amounts:
-            return None
-        values = trials.amounts[amount][rows]
-        known = values[np.isfinite(values)]
-        return float(known.mean()) if len(known) else None
+        values = known(amount)
+        return float(values.mean()) if len(values) else None
 
     given, said = mean("input_tokens"), mean("output_tokens")
     run = None
@@ -119,7 +142,9 @@ def _seen(trials: "Results", model: str) -> _Seen:
             cached_tokens=mean("cache_read_input_tokens") or 0.0,
             calls=mean("model_calls"),
         )
-    return _Seen(usd=mean("cost_usd"), run=run)
+    return _Seen(
+        usd=mean("cost_usd"), run=run, n_usd=len(known("cost_usd")), n_run=len(known("output_tokens"))
+    )
 
 
 def _logged(traffic: LoggedTraffic | None) -> _Run | None:

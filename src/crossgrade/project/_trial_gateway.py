@@ -75,7 +75,8 @@ async def open_trials(
     """Start a gateway for the models of a workload, and yield what runs its trials, by the offer's name.
 
     `root` is the folder of the project. `price_of` returns today's price of an offer, and `price_files` are
-    the project's. Raises `ProviderError` if the gateway does not start.
+    the project's. Raises `ProviderError` if the gateway does not start, and what `ModelShelf.find` raises for
+    a local model that is not installed.
     """
     from crossgrade.evaluate import TrialProvider, require_sandbox
     from crossgrade.workloads import read_task, task_names
@@ -84,6 +85,8 @@ async def open_trials(
     assert workload.agent is not None
     offers = offers_of(workload)
     tasks = {name: read_task(workload.dataset / name) for name in task_names(workload.dataset)}
+    # A model that is not installed is said before anything starts.
+    weights = {name: _weights(offer, environ, root) for name, offer in offers.items()}
     with gateway_folder(root / ".crossgrade" / "trials") as folder:
         port, other = _free_ports()
         models = {name: model_section(offer, price_of(offer), root) for name, offer in offers.items()}
@@ -106,9 +109,9 @@ async def open_trials(
                     agent=workload.agent,
                     tasks=tasks,
                     gateway=gateway,
-                    identity=_weights(offer, environ, root),
+                    identity=weights[name],
                 )
-                for name, offer in offers.items()
+                for name in offers
             }
 
 

@@ -19,7 +19,14 @@ from crossgrade.report._probe import (
     render_probe,
     tokens_words,
 )
-from crossgrade.report._scan import NET_VALUE_WORDS, ScanRow, render_scan, scan_rows, scan_totals
+from crossgrade.report._scan import (
+    NET_VALUE_WORDS,
+    ScanRow,
+    render_scan,
+    scan_rows,
+    scan_totals,
+    trials_words,
+)
 from crossgrade.report._text import (
     render_cell,
     render_floors,
@@ -62,6 +69,7 @@ __all__ = [
     "stylesheet",
     "tokens_words",
     "trial_rows",
+    "trials_words",
     "view",
     "write_json",
     "write_report",

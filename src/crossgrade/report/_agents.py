@@ -1,18 +1,44 @@
 """Agents' runs in a report: both readings of each comparison, and what is known besides."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 
 from crossgrade.decide import AgentComparison, AgentPlan, AgentReading, Verdict
 from crossgrade.domain import AgentRuns, Estimate
 from crossgrade.report import _format as fmt
 
-HEAD = ("candidate", "no verdict", "tasks", "incumbent", "solved", "difference", "retention")
 _SHOWN_FAILURES = 4
 _SHOWN_TOOLS = 4
 
 
+def agent_head(verdict: Verdict) -> tuple[str, ...]:
+    """Return the names of the columns, with the levels of the intervals below them."""
+    readings = [reading for one in verdict.agents for reading in one.readings]
+    difference, kept = (
+        max((each.level for each in of if each.low is not None), default=None)
+        for of in ([each.difference_points for each in readings], [each.retention for each in readings])
+    )
+    return (
+        "candidate",
+        "no verdict",
+        "tasks",
+        "incumbent solved",
+        "candidate solved",
+        f"difference{_at(difference)}",
+        f"retention{_at(kept)}",
+    )
+
+
+def _at(level: float | None) -> str:
+    return "" if level is None else f" ({_level(level)})"
+
+
+def _level(level: float) -> str:
+    return f"{round(100 * level, 2):g} %"
+
+
 def agent_rows(verdict: Verdict) -> tuple[tuple[str, ...], ...]:
-    """Return a row for each candidate and reading, below `HEAD`."""
+    """Return a row for each candidate and reading, below `agent_head`."""
     return tuple(_row(one, reading) for one in verdict.agents for reading in one.readings)
 
 
@@ -29,8 +55,17 @@ def _row(one: AgentComparison, reading: AgentReading) -> tuple[str, ...]:
         fmt.percent(reading.incumbent_solved),
         fmt.percent(reading.candidate_solved),
         _points(reading.difference_points),
-        fmt.estimate(reading.retention, reason=False),
+        _kept(reading.retention),
     )
+
+
+def _kept(found: Estimate) -> str:
+    if found.value is None:
+        return fmt.UNKNOWN
+    text = fmt.ratio(found.value)
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{fmt.ratio(found.low)}, {fmt.ratio(found.high)}]"
 
 
 def _points(found: Estimate) -> str:
@@ -53,19 +88,31 @@ def _lines(verdict: Verdict, one: AgentComparison) -> Iterator[str]:
     tasks = one.readings[0].tasks
     yield (
         f"mixed tasks, neither always nor never solved: {one.mixed[0]} of {tasks} for {verdict.incumbent}, "
-        f"{one.mixed[1]} for {one.candidate}; {one.informative} tell the two apart, or may"
+        f"{one.mixed[1]} for {one.candidate}; tasks that are mixed or tell the two apart: {one.informative}"
     )
     for what, (ours, theirs), show in (
         ("cost", one.usd_per_solved, fmt.money),
         ("time", one.seconds_per_solved, _seconds),
     ):
         if ours.value is not None or theirs.value is not None:
-            shown = [fmt.UNKNOWN if each.value is None else show(each.value) for each in (ours, theirs)]
+            shown = [_spent(each, show) for each in (ours, theirs)]
             yield (
                 f"{what} of a solved task: {shown[0]} with {verdict.incumbent}, "
                 f"{shown[1]} with {one.candidate}"
             )
     yield from (f"to certify what was seen (power 80 %): {_plan(plan)}" for plan in one.plans)
+
+
+def _spent(found: Estimate, show: Callable[[float], str]) -> str:
+    """Return what a solved task takes, with its interval, level and number of tasks."""
+    if found.value is None:
+        return fmt.UNKNOWN
+    n = "" if found.n is None else f"n = {found.n:,}"
+    if found.low is None or found.high is None:
+        return show(found.value) + (f" ({n}, no interval)" if n else "")
+    ends = ["∞" if math.isinf(end) else show(end) for end in (found.low, found.high)]
+    known = ", ".join(filter(None, (_level(found.level), n)))
+    return f"{show(found.value)} [{ends[0]}, {ends[1]}] ({known})"
 
 
 def _work_words(runs: AgentRuns) -> str | None:

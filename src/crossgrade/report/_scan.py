@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from crossgrade.decide import WANTED_TRIALS
 from crossgrade.pricing.thrift import Thrift
 from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
@@ -102,7 +103,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         sessions=_sessions(finding),
         agent=_agent(finding),
         thrifts=tuple(map(_thrift, finding.thrifts)),
-        moves=tuple(_move(move) for move in finding.moves),
+        moves=tuple(_move(move, finding) for move in finding.moves),
         evidence=(
             f"the best open model wins {percent(likelihood.value, 0)} against the best closed one "
             f"({likelihood.category.replace('_', ' ')}, text arena, {likelihood.as_of})"
@@ -110,7 +111,7 @@ def _row(finding: Finding, share: float | None, held: float | None) -> ScanRow:
         saves=_dollars(finding.moves[0].saving_per_month_usd) if finding.moves else UNKNOWN,
         share=percent(share, 0),
         cumulated=percent(held, 0),
-        net_value=money(finding.net_value_usd),
+        net_value=UNKNOWN if finding.needs_evidence == "agentic" else money(finding.net_value_usd),
         net_value_why=_net_value(finding),
         unknown=tuple(
             f"{name.replace('_', ' ')}: {why}"
@@ -168,6 +169,8 @@ def render_scan(scan: Scan) -> str:
 
 def _net_value(finding: Finding) -> str:
     """Return in words how the net value is computed, from the move that it belongs to."""
+    if finding.needs_evidence == "agentic":
+        return f"{UNKNOWN} (its test is trials of your agent, which no scan prices with another model)"
     if finding.net_value_usd is None:
         return f"{UNKNOWN} ({finding.unknown.get('net_value_usd', 'no move is known')})"
     likely, labels = finding.likelihood.value, finding.labels_cost_usd
@@ -272,7 +275,7 @@ def _sums(sums: Sums) -> str:
     )
 
 
-def _move(move: Move) -> tuple[str, str, str, str, str]:
+def _move(move: Move, finding: Finding) -> tuple[str, str, str, str, str]:
     kind = {True: "open", False: "proprietary", None: "openness unknown"}[move.open_weights]
     saved = move.saving_per_month_usd
     shown = _dollars(saved)
@@ -283,7 +286,7 @@ def _move(move: Move) -> tuple[str, str, str, str, str]:
     return (
         f"{move.offer} ({kind})",
         shown,
-        money(move.test_cost_usd),
+        f"{UNKNOWN} (it needs trials)" if finding.needs_evidence == "agentic" else money(move.test_cost_usd),
         f"{move.price_source}, {move.price_on}",
         move.conformity,
     )
@@ -327,6 +330,16 @@ def _agent(finding: Finding) -> str | None:
         return f"{loops}; {needs}"
     number = f"{runs.runs:,} run{'s' * (runs.runs != 1)}"
     return f"{loops}, {number} of {runs.calls:.1f} calls and {money(runs.usd)} each; {needs}"
+
+
+def trials_words(finding: Finding) -> str:
+    """Return what runs trials of the agent that sends the requests, and what 400 of them cost as logged."""
+    usd = None if finding.runs is None else finding.runs.usd
+    cost = "" if usd is None else f", about {money(WANTED_TRIALS * usd)} with the model of the log"
+    return (
+        "`crossgrade init --template coding-agent` writes a workload that runs trials of an agent. Put in "
+        f"yours, and plan {WANTED_TRIALS} trials of each model{cost}"
+    )
 
 
 def _lengths(quantiles: dict[str, float] | object) -> str:

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from crossgrade._columns import columns, paragraph
 from crossgrade.catalog.bills import Bills
 from crossgrade.decide import PolicyCost, Verdict, certified_by, gate, sentences
-from crossgrade.report._agents import HEAD, agent_lines, agent_rows
+from crossgrade.report._agents import agent_head, agent_lines, agent_rows
 from crossgrade.report._bills import bill_table
 from crossgrade.report._format import estimate, readable, scale, times
 from crossgrade.report._lasting import lasting_table, verdict_lasts
@@ -116,9 +116,8 @@ def _plain_agents(verdict: Verdict, width: int | None) -> list[str]:
     rows = agent_rows(verdict)
     if not rows:
         return []
-    # candidate, reading, tasks, difference, retention
-    shown = (1, 2, 5, 6) if len(verdict.candidates) == 1 else (0, 1, 2, 5, 6)
-    cells = [tuple(row[column] for column in shown) for row in (HEAD, *rows)]
+    shown = range(1 if len(verdict.candidates) == 1 else 0, len(rows[0]))
+    cells = [tuple(row[column] for column in shown) for row in (agent_head(verdict), *rows)]
     lines = ["", "  runs of agents:", *columns(cells, right={shown.index(2)}, width=width, indent="  ")]
     for line in agent_lines(verdict):
         lines += paragraph(line, width, first="  - ")

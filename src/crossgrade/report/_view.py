@@ -19,7 +19,7 @@ from crossgrade.decide import (
 from crossgrade.domain import Fingerprint
 from crossgrade.pricing.thrift import best_share
 from crossgrade.report import _format as fmt
-from crossgrade.report._agents import HEAD, agent_lines, agent_rows
+from crossgrade.report._agents import agent_head, agent_lines, agent_rows
 from crossgrade.report._headline import headline, needed_for, needed_of
 from crossgrade.routing import Policy
 from crossgrade.stats import METHOD_VERSION, Retention
@@ -114,7 +114,7 @@ def view(verdict: Verdict) -> VerdictView:
 def _agents(verdict: Verdict) -> Table:
     return Table(
         title="Agents' runs, with trials without a verdict as failures and left out",
-        head=HEAD,
+        head=agent_head(verdict),
         rows=agent_rows(verdict),
         numeric=frozenset({2, 3, 4}),
         note=". ".join((*agent_lines(verdict), "")).strip(),

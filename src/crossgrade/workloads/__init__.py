@@ -27,7 +27,7 @@ from crossgrade.workloads._read import read_results
 from crossgrade.workloads._recorded import evidence_from_answers, results_from_answers
 from crossgrade.workloads._redact import Redactor, redact_body, redact_json, redact_text, revealed
 from crossgrade.workloads._results import Labels, Results, mean_usage, with_prices, write_results
-from crossgrade.workloads._runs import agent_runs, runs_of_agent, select_runs
+from crossgrade.workloads._runs import agent_runs, rows_by_setup, runs_of_agent, select_runs
 from crossgrade.workloads._sealing import Seal, names_by_spacy, seal_from
 from crossgrade.workloads._task_folders import AgentTask, files_digest, read_task, read_tasks, task_names
 from crossgrade.workloads._traces import Trace, read_trace
@@ -75,6 +75,7 @@ __all__ = [
     "redact_text",
     "results_from_answers",
     "revealed",
+    "rows_by_setup",
     "runs_of_agent",
     "sample_digest",
     "sample_texts",

@@ -3,7 +3,7 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ from crossgrade.workloads.traffic.turns import inferred_session, stated_session,
 _HEAD_BYTES = 64 * 1024
 _MOST_STEPS = 10_000
 """Steps that are kept in memory at most, over all runs."""
+
+_MOST_STEPS_OF_RUN = 2_000
+"""Steps of one run: each request has all messages before it, so that reading takes time by their square."""
 
 _MESSAGE = ("role", "content", "tool_calls", "tool_call_id")
 _SETTINGS = (
@@ -225,7 +228,9 @@ def _run(name: str, model: str | None, steps: Sequence[tuple[Any, Any, Any, int 
     """Return a run of requests in an API, with the calls that were made. Raises `_UnfitError`."""
     if not any(calls for _, _, calls, _ in steps):
         raise _UnfitError("no tool is called")
-    found = []
+    if len(steps) > _MOST_STEPS_OF_RUN:
+        raise _UnfitError(f"more than {_MOST_STEPS_OF_RUN:,} steps")
+    found: list[RecordedStep] = []
     for body, api, calls, output in steps:
         try:
             request = CLIENTS[api].read_request(msgspec.json.encode(body), drop=True).request
@@ -233,8 +238,21 @@ def _run(name: str, model: str | None, steps: Sequence[tuple[Any, Any, Any, int 
             raise _UnfitError(f"a request cannot be carried to other APIs ({error.code})") from error
         if calls and not request.tools:
             raise _UnfitError("the tools are not defined")
+        if found:
+            request = _shared(request, found[-1].request)
         found.append(RecordedStep(request=request, calls=tuple(map(_call, calls)), output_tokens=output))
     return RecordedRun(id=name, model=model, steps=tuple(found))
+
+
+def _shared(request: ModelRequest, last: ModelRequest) -> ModelRequest:
+    """Return the same request with the parts that the last one has too: a long run is kept once."""
+    n = min(len(request.messages), len(last.messages))
+    same = [
+        theirs if ours == theirs else ours
+        for ours, theirs in zip(request.messages[:n], last.messages[:n], strict=True)
+    ]
+    tools = last.tools if request.tools == last.tools else request.tools
+    return replace(request, messages=(*same, *request.messages[n:]), tools=tools)
 
 
 def _call(call: Any) -> ToolCall:

@@ -114,6 +114,18 @@ def test_the_calls_of_a_run_are_shown_with_what_they_took(
     assert len(capsys.readouterr().out.splitlines()) == 1 + 4 + 10
 
 
+def test_the_calls_of_a_trial_are_found_in_the_log_of_its_gateway(
+    log: Log, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log.flush(2, run="t-1", target="big", attempts=1)
+    state = tmp_path / ".crossgrade"
+    gateway = state / "trials" / "gateway-abc" / ".crossgrade"
+    gateway.mkdir(parents=True)
+    (state / "serve").rename(gateway / "serve")
+    assert run(["records", "run", "t-1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["calls"] == 2
+
+
 def test_a_run_without_calls_is_said(log: Log, capsys: pytest.CaptureFixture[str]) -> None:
     log.flush(1)
     assert run(["records", "run", "r-1"]) == 2

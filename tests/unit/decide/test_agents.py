@@ -117,6 +117,14 @@ def test_what_is_not_known_certifies_nothing(field: str) -> None:
     assert guard(decided(found, different_agents=True), "agent-parity") == "fail"
 
 
+def test_the_advice_repeats_what_was_declared() -> None:
+    found = of_agents(theirs=runs(setup=replace(SETUP, agent_version=None, dataset=None)))
+    verdict = decided(found, agents_declared_equal=("dataset",))
+    (parity,) = [each for each in verdict.guards if each.name == "agent-parity"]
+    assert "--declare-equal agent-version --declare-equal dataset" in (parity.advice or "")
+    assert "dataset" not in parity.seen
+
+
 def test_tasks_with_equal_digests_need_no_name() -> None:
     unnamed = replace(SETUP, dataset=None)
     found = of_agents(ours=runs(setup=unnamed), theirs=runs(setup=unnamed, same_tasks=True))
@@ -250,6 +258,32 @@ class TestRequirement:
         assert [each for each in shown if each not in remark.text] == []
         again = verdict_from_json(verdict_to_json(verdict))
         assert again.settings.facts == facts
+
+    def test_too_few_tasks_say_how_to_plan(self) -> None:
+        few = evidence(
+            *table(2, 0, 0, 3), inc={"runs": runs(), "cost_usd": 0.5}, cand={"runs": runs(), "cost_usd": 0.1}
+        )
+        (remark,) = [each for each in decided(few).would_change if each.code == "more-evidence"]
+        assert "5 tasks" in remark.text
+        assert "pairs" not in remark.text
+        assert "crossgrade plan 0.4 --attempts" in remark.text
+        assert "$240" in remark.text
+
+    def test_trials_that_settle_nothing_say_what_to_run(self) -> None:
+        verdict = self.decide(self.trials(unfit="agent-parity: not known"))
+        (remark,) = [each for each in verdict.would_change if each.code == "trials-run"]
+        assert "400" in remark.text
+
+    def test_what_trials_of_cents_cost(self) -> None:
+        found = evidence(*table(150, 12, 12, 26), inc={"cost_usd": 0.01}, cand={"cost_usd": 0.001})
+        facts = tuple(
+            ModelFacts(model=model, trial_cost=TrialCost(usd=0.00002, basis="trials", n=12)) for model in "ab"
+        )
+        verdict = decided(found, requirements=Requirements(evidence="agentic"), facts=facts)
+        (remark,) = [each for each in verdict.would_change if each.code == "trials-cost"]
+        assert "$0.0000200" in remark.text
+        assert "$0.0000 " not in remark.text
+        assert "n = 12" in remark.text
 
     def test_what_to_run_next(self) -> None:
         plan = AgentPlan(more="tasks", tasks=200, attempts=5, trials=1200, usd=340.0)

@@ -23,7 +23,7 @@ from crossgrade.domain import (
 )
 from crossgrade.project import read_config
 from crossgrade.project._agent_trials import read_trials
-from crossgrade.project._trial_costs import trial_costs, trial_facts
+from crossgrade.project._trial_costs import TrialFacts, trial_costs, trial_facts
 from crossgrade.workloads import IMPORTERS
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -61,12 +61,18 @@ def folder(data_dir: Path, tmp_path: Path) -> Path:
 def trials_of(
     folder: Path, other: str, agent: str, more: str = DECLARED, evidence: str = "agentic"
 ) -> dict[str, AgentTrials]:
+    found = facts_of(folder, other, agent, more, evidence)
+    return {name: each.trials for name, each in found.items() if each.trials is not None}
+
+
+def facts_of(
+    folder: Path, other: str, agent: str, more: str = DECLARED, evidence: str = "agentic"
+) -> dict[str, TrialFacts]:
     text = CONFIG.replace("OTHER", other).replace("AGENT", agent)
     text = text.replace("MORE", more).replace("EVIDENCE", evidence)
     (folder / "crossgrade.yaml").write_text(text)
     workload = read_config(folder / "crossgrade.yaml").workloads["coding"]
-    found, _ = trial_facts(workload, {}, importers=IMPORTERS, now=NOW)
-    return found
+    return trial_facts(workload, {}, importers=IMPORTERS, now=NOW)
 
 
 def test_a_candidate_that_keeps_up(folder: Path) -> None:
@@ -85,6 +91,19 @@ def test_a_candidate_that_does_not(folder: Path) -> None:
 def test_runs_of_another_agent_do_not_count(folder: Path) -> None:
     assert trials_of(folder, "qwen-3-coder-480B", "orchestrator")
     assert trials_of(folder, "qwen-3-coder-480B", "droid") == {}
+
+
+def test_what_there_is_instead_is_named(folder: Path) -> None:
+    agent = facts_of(folder, "gpt-5", "unheard-of")["other"].no_trials
+    assert agent is not None
+    assert "droid" in agent
+    assert "unheard-of" in agent
+    model = facts_of(folder, "misspelt", "droid")
+    assert model["other"].trials is None
+    assert "misspelt" in (model["other"].no_trials or "")
+    good = facts_of(folder, "gpt-5", "droid")
+    assert good["other"].no_trials is None
+    assert "none with unknown" in (good["unknown"].no_trials or "")
 
 
 @pytest.mark.parametrize(
@@ -138,13 +157,13 @@ class TestCosts:
 
     def test_what_the_trials_cost(self, tmp_path: Path) -> None:
         found = self.costs(tmp_path, "t1,a,1,x,0.5,,,", "t2,a,0,x,1.5,,,", "t1,llama,1,x,,100000,1000,4")
-        assert found["a"] == TrialCost(usd=1.0, basis="trials")
+        assert found["a"] == TrialCost(usd=1.0, basis="trials", n=2)
         assert found["b"].basis == "tokens"
         assert found["b"].usd == pytest.approx(0.2 + 0.01)
 
     def test_tokens_of_the_other_model(self, tmp_path: Path) -> None:
         found = self.costs(tmp_path, "t1,a,1,x,,100000,1000,4", "t1,a,1,y,9,,,", logged=self.LOGGED)
-        assert found["b"] == TrialCost(usd=pytest.approx(0.21), basis="others", of="a")
+        assert found["b"] == TrialCost(usd=pytest.approx(0.21), basis="others", of="a", n=1)
         assert found["a"].basis == "tokens"
 
     def test_the_log_and_nothing(self, tmp_path: Path) -> None:

@@ -462,8 +462,28 @@ class TestSweBench:
         evidence = pair(results, incumbent="y")
         assert evidence.candidates[0].stated_mean == 0.528
 
+    def test_a_row_that_stands_there_twice_and_calls_that_are_no_count(self, tmp_path: Path) -> None:
+        row = {
+            "name": "x",
+            "tags": ["Model: m"],
+            "per_instance_details": {"a": {"resolved": True, "api_calls": float("inf")}},
+        }
+        path = tmp_path / "leaderboards.json"
+        document = json.dumps({"leaderboards": [{"name": "v", "results": [row, row]}]})
+        path.write_text(document.replace("Infinity", "-5"))
+        results = read_results(path)
+        assert len(results) == 1
+        path.write_text(document.replace("Infinity", "NaN"))
+        assert len(read_results(path)) == 1
+
 
 class TestTauBench:
+    def test_a_trial_before_the_first(self, tmp_path: Path) -> None:
+        path = tmp_path / "tool-calling.json"
+        path.write_text(json.dumps([{"task_id": 0, "reward": 1.0, "info": {}, "traj": [], "trial": -3}]))
+        with pytest.raises(DataError):
+            read_results({"m": path})
+
     def test_the_first_release(self, tmp_path: Path) -> None:
         path = tmp_path / "tool-calling.json"
         traj = [

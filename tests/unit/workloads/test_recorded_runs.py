@@ -54,6 +54,23 @@ def calls_of(found: RecordedRuns) -> list[list[list[str]]]:
     return [[[call.arguments for call in step.calls] for step in run.steps] for run in found.runs]
 
 
+class TestMemory:
+    def test_what_the_requests_of_a_run_share_is_kept_once(self, tmp_path: Path) -> None:
+        (run,) = read(log(tmp_path, requests("a"))).runs
+        first, second, third = (step.request for step in run.steps)
+        assert second.messages[0] is first.messages[0]
+        assert third.messages[2] is second.messages[2]
+        assert third.tools is first.tools
+
+    def test_a_run_of_too_many_steps_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crossgrade.workloads.recorded_runs._MOST_STEPS_OF_RUN", 2)
+        with pytest.raises(DataError) as caught:
+            read(log(tmp_path, requests("a")))
+        check_error(caught.value, "runs-not-replayable", "steps")
+
+
 class TestLogs:
     def test_a_session_is_a_run(self, tmp_path: Path) -> None:
         found = read(log(tmp_path, requests("a")[::-1]))

@@ -1,5 +1,6 @@
 """Results of SWE-bench by instance: reports of its harness, and rows of its leaderboard."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,10 @@ def _logged(request: ImportRequest) -> Iterator[Trial]:
 def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board, _Row]]) -> None:
     names = [model for _, row in rows if (model := _model_of(row)) is not None]
     request.check_models(names)
-    for board, row in rows:
+    for at, (board, row) in enumerate(rows):
+        # A row that a leaderboard has twice, with the same outcomes, is of the same trials.
+        if any(board.name == other.name and row == earlier for other, earlier in rows[:at]):
+            continue
         model = model_name(request, _model_of(row) or row.name)
         setup = AgentSetup(agent=_agent_of(row), agent_version=_version(row), dataset=board.name or None)
         trials = [
@@ -148,13 +152,20 @@ def _add_rows(request: ImportRequest, columns: Columns, rows: list[tuple[_Board,
                 setup=setup,
                 reward=None if each.resolved is None else float(each.resolved),
                 cost_usd=dollars(each.cost),
-                work=None if each.api_calls is None else AgentWork(model_calls=round(each.api_calls)),
+                work=_calls(each.api_calls),
             )
             for instance, each in (row.per_instance_details or {}).items()
         ]
         add_trials(request, columns, trials)
         if row.resolved is not None:
             columns.state(model, row.resolved / _PERCENT, len(trials))
+
+
+def _calls(calls: float | None) -> AgentWork | None:
+    """Return a count of calls as it is stated, None where it is no count."""
+    if calls is None or not math.isfinite(calls) or calls < 0:
+        return None
+    return AgentWork(model_calls=round(calls))
 
 
 def _model_of(row: _Row) -> str | None:

@@ -1,7 +1,7 @@
 """Results of tau-bench and tau2-bench: conversations with a simulated user, scored by a reward."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,7 +27,7 @@ _ENDED_WELL = {"agent_stop", "user_stop"}
 class _Episode(msgspec.Struct):
     task_id: int | str
     reward: float | None = None
-    trial: int = 0
+    trial: Annotated[int, msgspec.Meta(ge=0)] = 0
     info: Any = None
     traj: list[Any] | None = None
 
@@ -39,7 +39,7 @@ class _Reward(msgspec.Struct):
 class _Simulation(msgspec.Struct):
     task_id: int | str
     id: str | None = None
-    trial: int | None = None
+    trial: Annotated[int, msgspec.Meta(ge=0)] | None = None
     reward_info: _Reward | None = None
     termination_reason: str | None = None
     agent_cost: float | None = None

@@ -222,7 +222,8 @@ def _drawn(
         raise DataError(
             f"no request of {found.group.name!r} can be asked again: {causes}",
             code="requests-not-repeatable",
-            hint="an agent sends them: run it on tasks, and compare the runs with `crossgrade decide RUNS`"
+            hint="an agent sends them: run it on tasks of yours. `crossgrade init --template coding-agent` "
+            "writes a workload that does, and `crossgrade decide RUNS` compares runs of another harness"
             if found.needs_evidence == "agentic"
             else "draw from logs that carry prompts of text without tools",
         )

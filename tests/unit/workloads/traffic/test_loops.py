@@ -74,6 +74,9 @@ def test_an_agents_requests_are_marked(tmp_path: Path) -> None:
     assert (plain["needs_evidence"], plain["runs"]["calls"]) == ("agentic", 4)
     (row,) = scan_rows(scan)
     assert "evidence: agentic" in (row.agent or "")
+    assert row.net_value == "unknown"
+    assert "trials" in row.net_value_why
+    assert all("trials" in test for _, _, test, _, _ in row.moves)
     assert "<dt>agent</dt>" in render_scan(scan)
 
 
