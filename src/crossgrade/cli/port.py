@@ -221,8 +221,8 @@ def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bo
         )
     if ported.verdict is not None and ported.verdict.verdict.name in ("switch", "split"):
         warn(
-            "the gateway passes requests on as clients send them, and sends this prompt and these settings "
-            f"for nobody. Let your application send them to {ported.candidate} first, then "
+            "the gateway passes requests on as clients send them, and adds neither this prompt nor these "
+            f"settings. Let your application send them to {ported.candidate} first, then "
             f"`crossgrade route apply {ported.workload}`",
             code="prompt-to-send",
         )
