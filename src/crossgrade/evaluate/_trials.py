@@ -171,7 +171,7 @@ class _RunningTrial:
     gateway: TrialGateway
 
     def has_room(self) -> bool:
-        """Say whether one more call may begin: if all in flight cost what the most expensive did, there is room.
+        """Say whether one more call may begin: there is room for all in flight at the most that one cost.
 
         Until the cost of a first call is known, there is no other beside it.
         """

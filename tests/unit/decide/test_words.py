@@ -39,9 +39,11 @@ from crossgrade.domain import (
     Contract,
     FailureCount,
     IncumbentEnd,
+    Lineage,
     Origin,
     Requirements,
     Sample,
+    TuningTest,
 )
 from crossgrade.pricing.thrift import ThriftShare
 from crossgrade.report import render_text
@@ -342,6 +344,42 @@ def ending(make, counts, now):
     yield found, DecisionSettings(incumbent_end=replace(ends, successor=None, tried="b"))
 
 
+def tuned(make, counts, now):
+    """A round each, so decided at its rate: the gain held up, did not, and was none on development items."""
+    lineage = Lineage(
+        base="b-base at sha256:0123456789abcdef",
+        code_version="0.3.0",
+        teacher="t",
+        adapter="sha256:0123456789abcdef",
+        data={"examples": "sha256:fedcba9876543210"},
+        licence="Llama 4 Community License",
+        duties=("show Built with Llama",),
+        tried=20,
+    )
+    test = TuningTest(
+        tuning_id="t1",
+        kind="port",
+        candidate="b",
+        number=2,
+        rounds=3,
+        alpha=0.1,
+        development=100,
+        certification=200,
+        touched=100,
+        lineage=lineage,
+        retention_before=0.6,
+        retention_after=0.95,
+    )
+    for table, each in (
+        ((150, 12, 12, 26), test),
+        ((100, 62, 12, 26), replace(test, kind="distil", lineage=replace(lineage, teacher=None, duties=()))),
+        ((150, 12, 12, 26), replace(test, retention_after=0.6)),
+        ((150, 12, 12, 26), replace(test, number=None)),
+    ):
+        found = make(*counts(*table), inc=DEAR, cand=CHEAP)
+        yield found, DecisionSettings(alpha=each.rate or 0.05, tuning=each)
+
+
 KINDS = (
     switches,
     splits,
@@ -357,6 +395,7 @@ KINDS = (
     labelled,
     ending,
     agentic,
+    tuned,
 )
 
 
