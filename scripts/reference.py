@@ -117,6 +117,7 @@ SECTIONS = {
     "TeamSection": "`team`",
     "PermissionSection": "`team.permitted[]`",
     "ContractSection": "`team.contracts[]`",
+    "TeachingRightSection": "`team.teachers[]`",
 }
 
 

@@ -123,7 +123,7 @@ def duplicates(view: View) -> Iterator[Guard]:
     given, once = audit.duplicates / (n + audit.duplicates), view.evidence.order is None
     yield finding(
         "duplicates",
-        f"{count(audit.duplicates, 'sample')} with several rows of one attempt, which are averaged; "
+        f"{_averaged(audit.duplicates)}; "
         f"{count(copies, 'sample')} with a question asked under another id"
         + (", counted with it as one sample" if copies and once else ""),
         "ask each question once, with its number of requests as its weight"
@@ -135,6 +135,13 @@ def duplicates(view: View) -> Iterator[Guard]:
         fail=max(given, 0.0 if once else copies / n) > limits.DUPLICATES_FAIL,
         warn=audit.duplicates > 0 or copies > 0,
     )
+
+
+def _averaged(samples: int) -> str:
+    """Return what was done with rows given twice; without any, in the words that verdicts have recorded."""
+    if not samples:
+        return "0 rows left out as given twice"
+    return f"{count(samples, 'sample')} with several rows of one attempt, which are averaged"
 
 
 def order_dependence(view: View) -> Iterator[Guard]:

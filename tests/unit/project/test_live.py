@@ -194,7 +194,7 @@ def test_without_a_key_nothing_is_asked_or_kept(tmp_path: Path) -> None:
 def test_a_call_that_could_exceed_the_limit_is_not_made(tmp_path: Path) -> None:
     (record,) = check(tmp_path, sound, max_cost_usd=Decimal("0.0025")).records
     assert statuses(record)["answer"] == "works"
-    assert statuses(record)["schema"] == "unknown"
+    assert statuses(record)["tools"] == "unknown"
     assert record.cost_usd is not None
     assert record.cost_usd <= Decimal("0.0025")
 
