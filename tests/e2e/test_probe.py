@@ -296,7 +296,7 @@ def test_explain(cli: CommandLine, folder: Path) -> None:
     out = cli.succeeds("probe", "explain", "llama-4-scout").out
     assert "48 layers, 36 chunked over 8,192 tokens, 12 see everything" in out
     assert re.search(r"10,000,000 +492\.7 +1,966\.1 .* 98 % +1\.711 +1\.789", out)
-    assert "more work than the matrices from 221,249 tokens on" in out
+    assert "more work than the matrices from 221,252 tokens on" in out
     found = json.loads(cli.succeeds("probe", "explain", "llama-4-scout", "--lengths", "4096", "--json").out)
     assert [each["tokens"] for each in found["lengths"]] == [4096]
     (folder / "config.json").write_text('{"model_type": "strange"}')
