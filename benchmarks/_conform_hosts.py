@@ -31,6 +31,7 @@ def local_host(path: Path, *, context_tokens: int = 2048) -> Iterator[LocalHost]
     """Serve a GGUF file with llama.cpp, one request at a time and without a prompt cache."""
     order = {
         "path": str(path),
+        "adapter": None,
         "api_key": KEY,
         "alias": "model",
         "port": 0,

@@ -115,7 +115,7 @@ COMMANDS = (
     Entry("freeze", "Measure", "Seal the incumbent's answers for comparisons after it is gone."),
     Entry("port", "Measure", "Search a prompt for a candidate, test it once, decide again."),
     Entry("import", "Measure", "Turn results of other tools into one table."),
-    Entry("probe", "Measure", "Measure how long a context holds, or where a model leaves an agent's runs."),
+    Entry("probe", "Measure", "Measure how long a context holds, or replay an agent's runs."),
     Entry("distil", "Measure", "Train a candidate on the workload, and test it once."),
     Entry("conform", "Measure", "Check that OFFER is the model that it is said to be."),
     Entry("runs", "Measure", "List the runs in the project's store."),

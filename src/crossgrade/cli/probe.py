@@ -47,7 +47,7 @@ class _Gate(ParamType[int | float]):
 
 @click.group()
 def command() -> None:
-    """Measure how long a context holds, or where a model leaves an agent's runs."""
+    """Measure how long a context holds, or replay an agent's runs."""
 
 
 @command.command()

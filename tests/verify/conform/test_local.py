@@ -19,27 +19,31 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     from benchmarks._conform_hosts import FaultyHost, local_host, proxied
     from benchmarks._conform_models import installed, quantised_copy
 
-    folder = tmp_path_factory.mktemp("weights")
+    weights = tmp_path_factory.mktemp("weights")
     with ExitStack() as stack:
         found = {}
         for kind, names in (("q8", ("a", "b")), ("q4", ("c",))):
-            copy = quantised_copy(installed(), folder / f"{kind}.gguf", kind)
+            copy = quantised_copy(installed(), weights / f"{kind}.gguf", kind)
             host = stack.enter_context(local_host(copy))
             for name in names:
                 found[name] = stack.enter_context(proxied(FaultyHost(host.base_url)))
         yield found
 
 
-@pytest.mark.slow
 @pytest.mark.needs("model:smollm2-135m-instruct", "module:xllamacpp")
 def test_quantisations_are_told_apart_and_equal_weights_are_not(
-    cli: CommandLine, folder: Path, urls: dict[str, str]
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    urls: dict[str, str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli = CommandLine(capsys)
     models = "".join(
         f'  {name}: {{provider: llamacpp, model: smollm2, base_url: "{url}", timeout_s: 600}}\n'
         for name, url in urls.items()
     )
-    (folder / "crossgrade.yaml").write_text(f"models:\n{models}")
+    (tmp_path / "crossgrade.yaml").write_text(f"models:\n{models}")
 
     def checked(offer: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(cli.succeeds("conform", offer, "--against", "a", *QUICK).out)
