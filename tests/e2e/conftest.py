@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,4 +99,4 @@ def opened(cli: CommandLine, judged: Project) -> Iterator[crossgrade.Project]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs in this process lose patience at once."""
     patience = Patience(attempts=3, first_pause_s=0.001, longest_pause_s=0.002, throttled_s=0.2)
-    monkeypatch.setattr("crossgrade.calls.CallLimiters", partial(CallLimiters, patience))
+    monkeypatch.setattr("crossgrade.calls.CallLimiters", lambda given=None: CallLimiters(given or patience))
