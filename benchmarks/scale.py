@@ -58,6 +58,7 @@ def scan_rows() -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "log.jsonl"
             make(path, RECORDS)
+            os.sync()  # else the file is written to the disk while it is measured
             runs = {
                 where: min(
                     (_scanned(path, texts=texts, where=where) for _ in range(2)), key=lambda run: run["wall"]

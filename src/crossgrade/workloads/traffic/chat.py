@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from crossgrade.dialects import USAGE_FIELDS, logged_counts
+from crossgrade.dialects import USAGE_FIELDS, logged_counts, strict_counts
 from crossgrade.workloads.traffic.request import (
     LoggedRequest,
     count,
@@ -59,8 +59,10 @@ def take_usage(into: LoggedRequest, usage: Mapping[str, Any]) -> None:
     """Take usage in any provider's names. Raises `BadValueError` for a count that cannot be."""
     if not usage:
         return
-    inner = {name: _counts(mapping(value)) for name, value in usage.items() if name.endswith("_details")}
-    counts = logged_counts(_counts(usage) | inner)
+    counts = strict_counts(usage)
+    if counts is None:
+        inner = {name: _counts(mapping(value)) for name, value in usage.items() if name.endswith("_details")}
+        counts = logged_counts(_counts(usage) | inner)
     into.input, into.output = counts.input_tokens, counts.output_tokens
     into.cached, into.cache_written = counts.cache_read_input_tokens, counts.cache_creation_input_tokens
     into.reasoning = counts.reasoning_output_tokens

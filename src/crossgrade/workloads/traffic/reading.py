@@ -5,6 +5,7 @@ import glob
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
@@ -147,20 +148,21 @@ class PartReader:
 
     def requests(self) -> Iterator[LoggedRequest]:
         """Yield the requests; what cannot be read is counted."""
-        for request in self._requests():
-            self.counted.rows[request.format] += 1
-            if request.model is None:
-                request.model = self._options.model
-            yield request
-
-    def _requests(self) -> Iterator[LoggedRequest]:
+        rows, model = self.counted.rows, self._options.model
+        read = chain.from_iterable(starmap(self._read, self._rows()))
         try:
-            for line, row in self._rows():
-                yield from self._read(line, row)
-            for identifier in list(self._split):
-                yield from self._whole(identifier)
+            for request in chain(read, self._pending()):
+                rows[request.format] += 1
+                if request.model is None:
+                    request.model = model
+                yield request
         except DataError as error:
             self._problem("file cut short", None, str(error.args[0] if error.args else error))
+
+    def _pending(self) -> Iterator[LoggedRequest]:
+        """Yield the requests whose last row was not known to be the last."""
+        for identifier in list(self._split):
+            yield from self._whole(identifier)
 
     def _problem(self, kind: str, line: int | None, seen: str = "") -> None:
         self.counted.problems.add(kind, self._path, line, seen)

@@ -181,6 +181,8 @@ def dollars(value: Any) -> float | None:
 
 def moment(value: Any) -> float | None:
     """Return a time: ISO 8601 (UTC where it says no zone), or a number of s, ms, µs or ns since 1970."""
+    if type(value) is float and _EARLIEST <= value <= _LATEST:
+        return value
     if isinstance(value, str) and not value.isdecimal():
         try:
             parsed = datetime.fromisoformat(value.strip().removesuffix(" UTC"))

@@ -86,10 +86,14 @@ def turns_of(messages: Iterable[Any]) -> Turns:
             is_whole = False
             continue
         content, role = message.get("content"), role_of(message)
-        said = content if isinstance(content, str) else plain(content)
-        if isinstance(content, list):
-            parts.update(_kind_of(part) for part in content if isinstance(part, dict))
-        characters += len(said or "")
+        if isinstance(content, str):
+            said: str | None = content
+        else:
+            said = plain(content)
+            if isinstance(content, list):
+                parts.update(_kind_of(part) for part in content if isinstance(part, dict))
+        if said:
+            characters += len(said)
         roles.add(role)
         if role is None and isinstance(kind := message.get("type"), str):
             items.add(kind)

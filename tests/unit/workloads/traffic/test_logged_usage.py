@@ -4,12 +4,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crossgrade.dialects import DIALECTS
+from crossgrade.dialects import DIALECTS, Counts, strict_counts
 from crossgrade.domain import MOST_TOKENS, DialectName
+from crossgrade.workloads.traffic import chat
+from crossgrade.workloads.traffic.chat import take_usage
 from crossgrade.workloads.traffic.formats.observability import langfuse
 from crossgrade.workloads.traffic.formats.openai import batch_output
-from crossgrade.workloads.traffic.request import BadValueError
+from crossgrade.workloads.traffic.request import BadValueError, LoggedRequest
 
 USAGES: dict[str, tuple[DialectName, dict[str, Any], tuple[int | None, ...]]] = {
     "xAI, reasoning beside the completion": (
@@ -105,3 +109,38 @@ def _logged(usage: dict[str, Any]) -> tuple[int | None, ...]:
     row = {"custom_id": "1", "response": {"status_code": 200, "body": {place: usage}}}
     found = batch_output(row, texts=False)
     return found.input, found.output, found.cached, found.cache_written, found.reasoning
+
+
+_STRANGE = st.sampled_from([None, True, -1, 3.0, 2.5, "7", "", MOST_TOKENS, MOST_TOKENS + 1, {}, []])
+_NAMES = (
+    *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details"),
+    *("completion_tokens_details", "input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"),
+)
+_PARTS = st.dictionaries(
+    st.sampled_from(
+        ["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens", "other_tokens"]
+    ),
+    st.integers(0, 40) | _STRANGE,
+    max_size=3,
+)
+
+
+@given(st.dictionaries(st.sampled_from(_NAMES), st.integers(0, 60) | _STRANGE | _PARTS, max_size=6))
+def test_usage_in_openais_own_form_is_read_as_any_other(usage: dict[str, Any]) -> None:
+    found = strict_counts(usage)
+    quickly = read(usage)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(chat, "strict_counts", lambda _usage: None)
+        assert read(usage) == quickly
+    complete = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 5}}
+    assert strict_counts(complete) == Counts(9, 4, 5)
+    assert found is None or found == quickly
+
+
+def read(usage: dict[str, Any]) -> Counts | str:
+    into = LoggedRequest(format="test")
+    try:
+        take_usage(into, usage)
+    except BadValueError as error:
+        return str(error)
+    return Counts(into.input, into.output, into.cached, into.cache_written, into.reasoning)
