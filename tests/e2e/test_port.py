@@ -8,6 +8,7 @@ import pytest
 
 from crossgrade.project import PortOptions
 from crossgrade.project import Project as Opened
+from crossgrade.project._tuned import tuned_requests
 from crossgrade.testing import Fault, ReceivedRequest, Reply
 from tests.codes import noted, raises_code, said
 from tests.e2e.driving import CommandLine, Project, Script
@@ -268,6 +269,12 @@ def test_a_reflection_model_writes_an_instruction(
     found = json.loads(ran.out)
     best = next(each for each in found["trials"] if each["is_best"])
     assert "by reflection" in best["name"]
+    with Opened.open(failed.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        assert set(best["examples"]) <= set(tuning.settings["split"]["development"])
+        read = tuned_requests(opened.store, "echo", best["examples"][:1])
+        kept = opened.store.answers.paid(read).values()
+        assert any(REFLECTED in answer.answer.text for answer in kept)
     assert f"{REFLECTED} of (input)" in json.dumps(found["proposed"])
     assert found["verdict"]["name"] == "switch"
     asked = [json.dumps(each.json) for each in failed.fake.requests if each.model == "new-model"]

@@ -136,8 +136,8 @@ class ProjectPorting(ProjectTunings):
         pool, scored = development_of(basis)
         stage = [""]
         async with (
-            self._asker(basis, scored, max_cost_usd) as asker,
-            self._reflection(basis, options, asker) as reflection,
+            self._asker(tuning, basis, scored, max_cost_usd) as asker,
+            self._reflection(tuning, basis, options, asker) as reflection,
         ):
 
             def told(words: str | None = None) -> None:
@@ -208,7 +208,7 @@ class ProjectPorting(ProjectTunings):
 
     @asynccontextmanager
     async def _asker(
-        self, basis: TuningBasis, scored: Sequence[Sample], max_cost_usd: Decimal | None
+        self, tuning: "Tuning", basis: TuningBasis, scored: Sequence[Sample], max_cost_usd: Decimal | None
     ) -> "AsyncIterator[DevelopmentAsker]":
         """Open the models that are asked: the candidate, the incumbent where it is, and the judge."""
         project, workload = self.project, basis.workload
@@ -219,12 +219,12 @@ class ProjectPorting(ProjectTunings):
             basis.candidate.name: (basis.candidate.offer, True),
         }
         workload = replace(workload, candidates=(basis.candidate,))
-        async with self.asking(workload, scored, offers, max_cost_usd) as asker:
+        async with self.asking(tuning, workload, scored, offers, max_cost_usd) as asker:
             yield asker
 
     @asynccontextmanager
     async def _reflection(
-        self, basis: TuningBasis, options: PortOptions, asker: "DevelopmentAsker"
+        self, tuning: "Tuning", basis: TuningBasis, options: PortOptions, asker: "DevelopmentAsker"
     ) -> "AsyncIterator[Reflection | None]":
         """Open the reflection model, if one is named; what it costs counts in the budget."""
         from crossgrade.tuning import Reflection
@@ -235,12 +235,13 @@ class ProjectPorting(ProjectTunings):
                 yield None
                 return
 
-            async def ask(prompt: str) -> str:
+            async def ask(prompt: str, read: Sequence[str]) -> str:
                 request = ModelRequest(
                     model=offer.name,
                     messages=(Message(role="user", content=prompt),),
                     settings=GenerationSettings(temperature=None, max_output_tokens=_MOST_REFLECTION_TOKENS),
                 )
+                self.record_asked(tuning, dict.fromkeys(read, (judges.digest(request),)))
                 answer = await judges.ask(request)
                 asker.budget.pay(judges.cost_of(offer.name, answer))
                 return str(answer.text)

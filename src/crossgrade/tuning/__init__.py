@@ -26,6 +26,7 @@ from crossgrade.tuning._training_set import (
     TrainingExample,
     TrainingSet,
     check_no_leak,
+    forget_examples,
     label_text,
     training_set,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "check_reflection",
     "divide_development",
     "estimate_training",
+    "forget_examples",
     "free_memory_bytes",
     "label_text",
     "most_calls",

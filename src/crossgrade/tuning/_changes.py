@@ -31,16 +31,23 @@ _JSON_SCORERS = frozenset({"json_schema", "json_fields"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of a draft: its dimension, its name in words, and what it makes of a draft."""
+    """One change of a draft: its dimension, its name in words, and what it makes of a draft.
+
+    `read` are the ids of samples that whoever wrote the change has read.
+    """
 
     dimension: Dimension
     name: str
     make: Callable[[Draft], Draft]
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A variant that is tried: number 0 is the one as it was, the others have changes."""
+    """A variant that is tried: number 0 is the one as it was, the others have changes.
+
+    `examples` are the ids of samples that stand in its prompt, or that the author of an instruction has read.
+    """
 
     number: int
     variant: Variant
@@ -133,10 +140,13 @@ class PromptSpace:
         draft = self._made([each for each in on.changes if each.dimension != "instruction"])
         return _adding(text)(draft).assembled()
 
-    def instructed(self, text: str, on: Tried, name: str) -> list[Tried]:
-        """Return a variant of another one with this instruction, unless it is tried already."""
+    def instructed(self, text: str, on: Tried, name: str, *, read: Sequence[str] = ()) -> list[Tried]:
+        """Return a variant of another one with this instruction, unless it is tried already.
+
+        `read` are the ids of samples that its author has read.
+        """
         others = [each for each in on.changes if each.dimension != "instruction"]
-        own = Change(dimension="instruction", name=name, make=_adding(text))
+        own = Change(dimension="instruction", name=name, make=_adding(text), read=tuple(read))
         found: list[Tried] = []
         order = DIMENSIONS.index
         self._add(found, tuple(sorted((*others, own), key=lambda each: order(each.dimension))))
@@ -154,8 +164,10 @@ class PromptSpace:
         variant = draft.assembled()
         number = len(self._known)
         if self._known.setdefault(_key(variant), number) == number:
-            shown = tuple(sample.id for sample in draft.shots)
-            found.append(Tried(number=number, variant=variant, changes=changes, examples=shown))
+            shown = [sample.id for sample in draft.shots]
+            read = [each for change in changes for each in change.read]
+            examples = tuple(dict.fromkeys((*shown, *read)))
+            found.append(Tried(number=number, variant=variant, changes=changes, examples=examples))
 
     def _changes(self, dimension: Dimension) -> Iterator[Change]:
         makers: Mapping[Dimension, Callable[[], Iterator[tuple[str, Callable[[Draft], Draft]]]]] = {

@@ -21,8 +21,8 @@ from crossgrade.workloads.files import as_text
 if TYPE_CHECKING:
     from gepa import EvaluationBatch
 
-AskReflection: TypeAlias = Callable[[str], Coroutine[Any, Any, str]]
-"""Asks the reflection model one question."""
+AskReflection: TypeAlias = Callable[[str, Sequence[str]], Coroutine[Any, Any, str]]
+"""Asks the reflection model one question. It is also given the ids of the samples that the model has read."""
 
 _COMPONENT = "instruction"
 _FIRST = "Answer the request."
@@ -48,11 +48,12 @@ class Reflection:
 
     async def instruction(
         self, asker: DevelopmentAsker, with_instruction: Callable[[str], Variant]
-    ) -> str | None:
+    ) -> tuple[str, tuple[str, ...]] | None:
         """Return the best instruction that was found, None if none was better than the first.
 
-        `with_instruction` makes a variant of a text. Items are the asker's. Raises what asking raises, and
-        `MissingExtraError` without the `port` extra.
+        With it come the ids of the samples that the model read: its words may be theirs. `with_instruction`
+        makes a variant of a text. Items are the asker's. Raises what asking raises, and `MissingExtraError`
+        without the `port` extra.
         """
         check_reflection()
         import gepa
@@ -66,7 +67,7 @@ class Reflection:
                 trainset=places,
                 valset=places,
                 adapter=adapter,
-                reflection_lm=lambda prompt: anyio.from_thread.run(self.ask, _as_text(prompt)),
+                reflection_lm=lambda prompt: anyio.from_thread.run(self.ask, _as_text(prompt), adapter.read),
                 reflection_minibatch_size=_MINIBATCH,
                 max_metric_calls=self.answers,
                 logger=_Silent(),
@@ -75,7 +76,7 @@ class Reflection:
 
         found = await anyio.to_thread.run_sync(search)
         text = instruction_text(found.best_candidate[_COMPONENT])
-        return None if text in {"", _FIRST} else text
+        return None if text in {"", _FIRST} else (text, tuple(adapter.read))
 
 
 def instruction_text(text: str) -> str:
@@ -98,6 +99,12 @@ class _Adapter:
     def __init__(self, asker: DevelopmentAsker, with_instruction: Callable[[str], Variant]) -> None:
         self._asker = asker
         self._with = with_instruction
+        self._read: dict[str, None] = {}
+
+    @property
+    def read(self) -> list[str]:
+        """The ids of the samples that the reflection model was shown so far."""
+        return list(self._read)
 
     def evaluate(
         self,
@@ -125,6 +132,7 @@ class _Adapter:
         variant = self._with(instruction_text(candidate[_COMPONENT]))
         for trace, score in zip(eval_batch.trajectories, eval_batch.scores, strict=True):
             sample = self._asker.samples[trace["place"]]
+            self._read[sample.id] = None
             target = "" if sample.target is None else f" The correct answer: {as_text(sample.target)}"
             rows.append(
                 {
