@@ -256,12 +256,7 @@ def test_a_reflection_model_writes_an_instruction(
 
     script["new-model"] = stubborn
     script["thinker-model"] = lambda _: Reply(f"Here it is.\n```\n{REFLECTED} of {{input}}.\n```")
-    failed.change(
-        "workloads:\n",
-        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
-        f"    base_url: {failed.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
-        "    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n",
-    )
+    with_thinker(failed)
     ran = cli.succeeds(
         "port", "echo", "--candidate", "new", "--reflection", "thinker", "--reflection-answers", "200",
         "--yes", "--json",
@@ -279,6 +274,27 @@ def test_a_reflection_model_writes_an_instruction(
     assert found["verdict"]["name"] == "switch"
     asked = [json.dumps(each.json) for each in failed.fake.requests if each.model == "new-model"]
     assert len(asked) == len(set(asked))
+
+
+def test_a_reflection_model_that_does_not_answer_is_named_at_once(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["thinker-model"] = lambda _: Fault("bad_key")
+    with_thinker(failed)
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--yes", code=3, error="auth"
+    )  # fmt: skip
+    assert sum(each.model == "thinker-model" for each in failed.fake.requests) == 1
+
+
+def with_thinker(project: Project, prices: str = "{input_per_mtok: 2, output_per_mtok: 8}") -> None:
+    """Add a model that may write instructions."""
+    project.change(
+        "workloads:\n",
+        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
+        f"    base_url: {project.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
+        f"    prices: [{prices}]\nworkloads:\n",
+    )
 
 
 def test_a_reflection_model_must_be_configured(cli: CommandLine, failed: Project) -> None:

@@ -122,9 +122,11 @@ def space_of(
     options: PortOptions,
 ) -> "PromptSpace":
     """Return the variants of a model's prompt that are tried."""
+    from crossgrade.dialects import HOSTS
     from crossgrade.tuning import PromptSpace
     from crossgrade.workloads import telling_fields
 
+    host = HOSTS.get(variant.offer.provider)
     items = [*pool, *scored]
     return PromptSpace.of(
         variant,
@@ -133,6 +135,7 @@ def space_of(
         targets=[each.target for each in items if each.target is not None],
         pool=pool,
         instructions=options.instructions,
+        takes_grammar=host is not None and host.grammar is not None,
         most=options.variants,
     )
 

@@ -26,6 +26,7 @@ _FIRST_GENERATION = 0.7
 _LONGEST_LABEL = 60
 _SHORT_ANSWER_TOKENS = 16
 _BYTES_PER_TOKEN = 2
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\t": "\\t", "\r": "\\r"})
 _JSON_SCORERS = frozenset({"json_schema", "json_fields"})
 
 
@@ -65,7 +66,8 @@ class PromptSpace:
     """The variants of a prompt that a search tries.
 
     `pool` are labelled development items that may stand in prompts as examples; they score nothing.
-    `instructions` are the user's own, or another model's. At most `most` variants are tried in all.
+    `instructions` are the user's own, or another model's. With `takes_grammar` the model's host binds answers
+    to a grammar. At most `most` variants are tried in all.
     """
 
     base: Draft
@@ -73,6 +75,7 @@ class PromptSpace:
     targets: Sequence[JSON]
     pool: Sequence[Sample] = ()
     instructions: Sequence[str] = ()
+    takes_grammar: bool = False
     most: int = 20
     _known: dict[object, int] = field(default_factory=dict)
 
@@ -86,6 +89,7 @@ class PromptSpace:
         targets: Sequence[JSON],
         pool: Sequence[Sample] = (),
         instructions: Sequence[str] = (),
+        takes_grammar: bool = False,
         most: int = 20,
     ) -> "PromptSpace":
         """Return the space around a variant; `telling` are the fields that tell samples apart."""
@@ -95,6 +99,7 @@ class PromptSpace:
             targets=targets,
             pool=[sample for sample in pool if may_be_shown(sample, telling)],
             instructions=instructions,
+            takes_grammar=takes_grammar,
             most=most,
         )
 
@@ -222,7 +227,12 @@ class PromptSpace:
     def _constraints(self) -> Iterator[tuple[str, Callable[[Draft], Draft]]]:
         longest = max((len((as_text(each) or "").encode()) for each in self.targets), default=0)
         one_line = all("\n" not in (as_text(each) or "") for each in self.targets)
-        if self.base.schema is None and (schema := self._schema()) is not None:
+        bound = self.base.schema is not None or self.base.grammar is not None
+        labels = self.labels() if self.scorer.kind == "exact" else []
+        if labels and self.takes_grammar and not bound:
+            grammar = label_grammar(labels)
+            yield "labels as a grammar", lambda draft: replace(draft, grammar=grammar)
+        if not bound and (schema := self._schema()) is not None:
             yield "a schema for the answer", lambda draft: replace(draft, text=False, schema=schema)
         if self.targets and one_line and self.scorer.kind not in _JSON_SCORERS:
             tokens = _SHORT_ANSWER_TOKENS + longest // _BYTES_PER_TOKEN
@@ -251,6 +261,12 @@ class PromptSpace:
             return _schema_of(self.targets)
         labels = self.labels() if self.scorer.kind == "exact" else []
         return {"type": "string", "enum": labels} if labels else None
+
+
+def label_grammar(labels: Sequence[str]) -> str:
+    """Return a grammar in GBNF of one of these labels, after a blank or none."""
+    quoted = " | ".join(f'"{label.translate(_ESCAPED)}"' for label in labels)
+    return f'root ::= " "? ({quoted})'
 
 
 def _key(variant: Variant) -> object:

@@ -31,6 +31,20 @@ _LONGEST_SHOWN = 1_000
 _LONGEST = 8_000
 """An instruction of more characters is cut."""
 
+_FRAME = 2_000
+"""Characters of GEPA's own words in a question to the reflection model."""
+
+QUESTION_CHARS = (_FRAME, _FRAME + _LONGEST + _MINIBATCH * 3 * _LONGEST_SHOWN)
+"""The fewest and most characters of one question to the reflection model."""
+
+
+def most_questions(answers: int) -> int:
+    """Return the most questions to a reflection model while so many answers are used.
+
+    Each question follows the answers to a few items, and the instruction that it brings is tried on them.
+    """
+    return answers // (2 * _MINIBATCH) + 1
+
 
 def check_reflection() -> None:
     """Raise `MissingExtraError` if the `port` extra is not installed."""
@@ -61,13 +75,21 @@ class Reflection:
         adapter = _Adapter(asker, with_instruction)
         places = list(range(len(asker.samples)))
 
+        def reflect(prompt: Any) -> str:
+            adapter.check()
+            try:
+                return anyio.from_thread.run(self.ask, _as_text(prompt), adapter.read)
+            except Exception as error:
+                adapter.failure = error  # GEPA would go on without it, and ask again
+                raise
+
         def search() -> Any:
             return gepa.optimize(
                 seed_candidate={_COMPONENT: _FIRST},
                 trainset=places,
                 valset=places,
                 adapter=adapter,
-                reflection_lm=lambda prompt: anyio.from_thread.run(self.ask, _as_text(prompt), adapter.read),
+                reflection_lm=reflect,
                 reflection_minibatch_size=_MINIBATCH,
                 max_metric_calls=self.answers,
                 logger=_Silent(),
@@ -75,6 +97,7 @@ class Reflection:
             )
 
         found = await anyio.to_thread.run_sync(search)
+        adapter.check()
         text = instruction_text(found.best_candidate[_COMPONENT])
         return None if text in {"", _FIRST} else (text, tuple(adapter.read))
 
@@ -100,6 +123,12 @@ class _Adapter:
         self._asker = asker
         self._with = with_instruction
         self._read: dict[str, None] = {}
+        self.failure: Exception | None = None
+
+    def check(self) -> None:
+        """Raise why the reflection model gave no answer, if it gave none."""
+        if self.failure is not None:
+            raise self.failure
 
     @property
     def read(self) -> list[str]:
@@ -115,6 +144,7 @@ class _Adapter:
         """Return the answers of a variant with this instruction on some items, with their scores."""
         from gepa import EvaluationBatch
 
+        self.check()
         variant = self._with(instruction_text(candidate[_COMPONENT]))
         answers = anyio.from_thread.run(self._asker.answers, variant, list(batch))
         traces = [{"place": place, "answer": text} for place, (_, text) in zip(batch, answers, strict=True)]
