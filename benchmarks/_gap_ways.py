@@ -117,6 +117,7 @@ def _way(rng: np.random.Generator) -> list[bool]:
     touched = order[: first.incumbent_calls]
     split = _split(tuple(touched), 2)
     best = _raced(candidates[:VARIANTS], split)
+    touched = list(dict.fromkeys((*touched, *map(int, split.development))))  # spared items tuned too
     number = 2
     if best:
         certified.append(_tested(incumbent, candidates[best], split, number, rounds=3))

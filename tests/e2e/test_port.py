@@ -8,6 +8,7 @@ import pytest
 
 from crossgrade.project import PortOptions
 from crossgrade.project import Project as Opened
+from crossgrade.project._tuned import tuned_requests
 from crossgrade.testing import Fault, ReceivedRequest, Reply
 from tests.codes import noted, raises_code, said
 from tests.e2e.driving import CommandLine, Project, Script
@@ -29,8 +30,10 @@ def failed(cli: CommandLine, project: Project, script: dict[str, Script]) -> Pro
     script["new-model"] = wordy
     project.dataset(400)
     project.change("    requests_per_month", "    planned: 60\n    rounds: 3\n    requests_per_month")
-    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    ran = cli.succeeds("evaluate", "echo", "--yes", "--json")
+    verdict = json.loads(ran.out)
     assert verdict["name"] == "keep"
+    assert noted(ran.err, "candidate-mend", "new")
     assert verdict["alpha"] == 0.025
     project.fake.requests.clear()
     return project
@@ -255,12 +258,7 @@ def test_a_reflection_model_writes_an_instruction(
 
     script["new-model"] = stubborn
     script["thinker-model"] = lambda _: Reply(f"Here it is.\n```\n{REFLECTED} of {{input}}.\n```")
-    failed.change(
-        "workloads:\n",
-        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
-        f"    base_url: {failed.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
-        "    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n",
-    )
+    with_thinker(failed)
     ran = cli.succeeds(
         "port", "echo", "--candidate", "new", "--reflection", "thinker", "--reflection-answers", "200",
         "--yes", "--json",
@@ -268,10 +266,37 @@ def test_a_reflection_model_writes_an_instruction(
     found = json.loads(ran.out)
     best = next(each for each in found["trials"] if each["is_best"])
     assert "by reflection" in best["name"]
+    with Opened.open(failed.config) as opened:
+        (tuning,) = opened.store.tunings.recent("echo")
+        assert set(best["examples"]) <= set(tuning.settings["split"]["development"])
+        read = tuned_requests(opened.store, "echo", best["examples"][:1])
+        kept = opened.store.answers.paid(read).values()
+        assert any(REFLECTED in answer.answer.text for answer in kept)
     assert f"{REFLECTED} of (input)" in json.dumps(found["proposed"])
     assert found["verdict"]["name"] == "switch"
     asked = [json.dumps(each.json) for each in failed.fake.requests if each.model == "new-model"]
     assert len(asked) == len(set(asked))
+
+
+def test_a_reflection_model_that_does_not_answer_is_named_at_once(
+    cli: CommandLine, failed: Project, script: dict[str, Script]
+) -> None:
+    script["thinker-model"] = lambda _: Fault("bad_key")
+    with_thinker(failed)
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--yes", code=3, error="auth"
+    )  # fmt: skip
+    assert sum(each.model == "thinker-model" for each in failed.fake.requests) == 1
+
+
+def with_thinker(project: Project, prices: str = "{input_per_mtok: 2, output_per_mtok: 8}") -> None:
+    """Add a model that may write instructions."""
+    project.change(
+        "workloads:\n",
+        "  thinker:\n    provider: openai-compatible\n    model: thinker-model\n"
+        f"    base_url: {project.fake.base_url}\n    api_key_env: FAKE_API_KEY\n"
+        f"    prices: [{prices}]\nworkloads:\n",
+    )
 
 
 def test_a_reflection_model_must_be_configured(cli: CommandLine, failed: Project) -> None:
@@ -328,3 +353,25 @@ def test_one_segment_is_tuned_and_tested_alone(
     assert verdict["settings"]["requests_per_month"] == 50_000
     assert verdict["settings"]["tuning"]["share"] == 0.5
     cli.succeeds("decide", "echo")
+
+
+def test_a_reflection_model_counts_in_the_cost_that_is_said_before(cli: CommandLine, failed: Project) -> None:
+    def cost(*more: str) -> list[Decimal]:
+        ran = cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json", *more)
+        return [Decimal(each) for each in json.loads(ran.out)["plan"]["cost_usd"]]
+
+    with_thinker(failed)
+    alone, both = cost(), cost("--reflection", "thinker", "--reflection-answers", "80")
+    # At most 11 questions of 22,000 letters, and 2,048 tokens back, besides 80 more answers.
+    assert both[1] - alone[1] >= 11 * Decimal("0.033")
+    assert both[0] >= alone[0]
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--max-cost", "0.04",
+        code=3, error="budget-exceeded",
+    )  # fmt: skip
+    assert not any(each.model == "thinker-model" for each in failed.fake.requests)
+    failed.change("    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n", "workloads:\n")
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--max-cost", "9",
+        error=("price-unknown-under-limit", "thinker"),
+    )  # fmt: skip

@@ -367,6 +367,12 @@ def forget(subject: str, config_path: str, *, as_json: bool) -> None:
             "sealed samples; candidates are compared on the others from now on",
             code="baseline-forgotten",
         )
+    for path, n in forgotten.adapters.items():
+        note(
+            f"the adapter {path} has learned from {n:,} of these samples. They are removed from its training "
+            "set; its weights are as they were. `crossgrade distil` trains one without them",
+            code="adapter-learned",
+        )
     if forgotten.verdicts:
         note(
             "The verdicts' figures are unchanged. Run `crossgrade evaluate` and `decide` again for a verdict "

@@ -388,6 +388,13 @@ class Resolver(SectionResolver):
                 "use a chat model, or set `history: null` and put the conversation into `user`",
                 code="text-with-history",
             )
+        if prompt.grammar is not None and prompt.response_schema is not None:
+            self._refuse(
+                f"{where}.grammar",
+                "an answer follows a schema or a grammar, not both",
+                "set one of `response_schema` and `grammar` to null",
+                code="grammar-with-schema",
+            )
 
     def _check_distinct(self, where: str, section: WorkloadSection) -> None:
         seen = {section.incumbent.model: "the incumbent"}

@@ -140,6 +140,11 @@ class PromptSection(Section):
         description="Dataset field with the conversation's earlier messages, a list of `{role, content}`. "
         "They are sent between the system message and the user's.",
     )
+    grammar: Text | None = Field(
+        default=None,
+        description="Grammar in GBNF that the answer must follow, at providers that take one: local models, "
+        "`llamacpp`, `vllm` and `fireworks`. Others refuse the request.",
+    )
 
 
 class SettingsSection(Section):

@@ -12,7 +12,7 @@ from crossgrade.dialects._following import StreamFollower
 from crossgrade.dialects._inbound import read_json
 from crossgrade.dialects.deltas import Collector, Reader
 from crossgrade.dialects.hosts import Host
-from crossgrade.domain import Image, Message, ModelAnswer, ModelRequest, Part
+from crossgrade.domain import GrammarRequest, Image, Message, ModelAnswer, ModelRequest, Part
 from crossgrade.errors import BadRequestError, UpstreamError
 
 _T = TypeVar("_T")
@@ -101,6 +101,28 @@ class Dialect:
     def collect(self, request: ModelRequest) -> Collector:
         """Start gathering a streamed answer."""
         return Collector(self.reader(request))
+
+
+def check_chat(request: ModelRequest, host: Host) -> None:
+    """Raise `BadRequestError` for what APIs of chat messages alone do not carry: a raw text, a grammar."""
+    if request.text is not None:
+        raise BadRequestError(
+            f"{host.name} takes chat messages, not a raw text prompt",
+            code="raw-text-not-carried",
+            hint="set `text: false` on the prompt",
+        )
+    if isinstance(request, GrammarRequest):
+        check_grammar(host)
+
+
+def check_grammar(host: Host) -> None:
+    """Raise `BadRequestError` unless a host takes a grammar."""
+    if host.grammar is None:
+        raise BadRequestError(
+            f"{host.name} takes no grammar for its answers",
+            code="grammar-not-carried",
+            hint="set `grammar: null` on the prompt; a `response_schema` may do",
+        )
 
 
 def decode_struct(decoder: msgspec.json.Decoder[_T], raw: bytes, what: str = "answer") -> _T:

@@ -13,6 +13,7 @@ from crossgrade.domain import JSON, DialectName, Offer
 from crossgrade.errors import AuthError, ConfigError, UsageError, closest
 
 SchemaSupport = Literal["strict", "plain", "object"]
+GrammarSupport = Literal["grammar", "response_format", "structured_outputs"]
 BatchKind = Literal["anthropic", "azure", "gemini", "mistral", "openai", "openrouter", "together", "xai"]
 
 ANY_OBJECT: JSON = {"type": "object"}
@@ -32,7 +33,8 @@ class Host:
     the key in `key_header`. `price_id` is the host's name in genai-prices (None: no list price).
 
     Quirks: `max_tokens_field`; `schema` (`strict` JSON schemas, `plain` ones without the flag, or only
-    `object`: any JSON object); `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
+    `object`: any JSON object); `grammar` (the field that holds a grammar in GBNF, None: takes none);
+    `stream_usage` (usage in a stream must be asked for); `seed_field` (None:
     takes no seed); `choosing_fields` (top-level fields with which a request chooses another model, adapter,
     host or region there, or an answer to be fetched later, which the gateway refuses from callers, and as
     `tools.TYPE` the tools behind which another model answers; a date or `:…` at the end of a type is left
@@ -55,6 +57,7 @@ class Host:
     headers: tuple[tuple[str, str], ...] = ()
     max_tokens_field: str = "max_tokens"
     schema: SchemaSupport = "strict"
+    grammar: GrammarSupport | None = None
     stream_usage: bool = True
     seed_field: str | None = "seed"
     choosing_fields: tuple[str, ...] = ()
@@ -124,7 +127,7 @@ _ROWS = (
     Host(name="deepseek", base_url="https://api.deepseek.com", key_env=("DEEPSEEK_API_KEY",), schema="object",
          seed_field=None, price_id="deepseek", litellm=("deepseek",), litellm_models=("deepseek-",)),
     Host(name="fireworks", base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",),
-         schema="plain", price_id="fireworks", litellm=("fireworks_ai",)),
+         schema="plain", grammar="response_format", price_id="fireworks", litellm=("fireworks_ai",)),
     Host(name="gemini", dialect="gemini", base_url="https://generativelanguage.googleapis.com/v1beta",
          key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"), key_header="x-goog-api-key", key_prefix="",
          batch="gemini", price_id="google", litellm=("gemini",), litellm_models=("gemini-",)),
@@ -134,8 +137,8 @@ _ROWS = (
     Host(name="huggingface", base_url="https://router.huggingface.co/v1", key_env=("HF_TOKEN",),
          schema="plain", litellm=("huggingface",)),
     Host(name="llamacpp", base_url="http://localhost:8080/v1", key_env=("LLAMA_API_KEY",), key_optional=True,
-         choosing_fields=("lora",)),
-    Host(name="local", key_optional=True, choosing_fields=("lora",)),
+         grammar="grammar", choosing_fields=("lora",)),
+    Host(name="local", key_optional=True, grammar="grammar", choosing_fields=("lora",)),
     Host(name="mistral", base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",),
          stream_usage=False, seed_field="random_seed", batch="mistral", price_id="mistral",
          litellm=("mistral",), litellm_models=("mistral", "codestral")),
@@ -162,7 +165,8 @@ _ROWS = (
     Host(name="together", base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",),
          schema="plain", batch="together", price_id="together", litellm=("together_ai",)),
     Host(name="vllm", base_url="http://localhost:8000/v1", key_env=("VLLM_API_KEY",), key_optional=True,
-         schema="plain", litellm=("hosted_vllm", "vllm"), choosing_fields=("kv_transfer_params",)),
+         schema="plain", grammar="structured_outputs", litellm=("hosted_vllm", "vllm"),
+         choosing_fields=("kv_transfer_params",)),
     Host(name="xai", base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), batch="xai", price_id="x-ai",
          litellm=("xai",), choosing_fields=("deferred",)),
 )  # fmt: skip

@@ -52,6 +52,7 @@ from crossgrade.domain.evidence import (
     ScorerSpec,
 )
 from crossgrade.domain.exchange import (
+    GrammarRequest,
     Image,
     LogprobRequest,
     Message,
@@ -192,6 +193,7 @@ __all__ = [
     "Fingerprint",
     "Framework",
     "GenerationSettings",
+    "GrammarRequest",
     "GrowthBar",
     "Image",
     "IncumbentEnd",

@@ -104,6 +104,17 @@ class LogprobRequest(ModelRequest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrammarRequest(ModelRequest):
+    """A request whose answer must follow a grammar in GBNF, the notation of llama.cpp.
+
+    It is a class of its own, so that other requests, under whose digest answers are kept, stay as they were.
+    Hosts that take no grammar refuse it.
+    """
+
+    grammar: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
     """A token of an answer with its natural log-probability, and those of the likeliest tokens by token."""
 

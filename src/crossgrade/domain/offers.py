@@ -128,6 +128,7 @@ class PromptTemplate:
     With `text` the filled `user` template is sent as one raw completion prompt (base models);
     otherwise as chat messages. `response_schema` asks for JSON of that schema. `history` names the field
     with the conversation's earlier messages, which are sent between the system message and the user's.
+    `grammar`, in GBNF, is what the answer must follow at hosts that take one.
     """
 
     user: str = "{input}"
@@ -135,6 +136,7 @@ class PromptTemplate:
     text: bool = False
     response_schema: JSON = None
     history: str | None = None
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,9 +83,10 @@ class TuningTrial:
     `number` counts the variants of a model from 0, which is the one as it was. `name` says in words what was
     changed. Over `n` items its mean score is `score`, in [0, 1] (None: nothing could be scored), of which
     `unparsed` answers had nothing to score and `failed` calls ended without an answer. `refused` is why the
-    provider takes no such request. `examples` are the ids of samples that stand in its prompt. `cost_usd` is
-    what its answers cost, whenever they were paid for (None: unknown). `is_kept` marks those that were asked
-    all items, `is_best` the best of them.
+    provider takes no such request. `examples` are the ids of samples that stand in its prompt, or that a
+    reflection model read before it wrote the instruction. `cost_usd` is what its answers cost, whenever they
+    were paid for (None: unknown). `is_kept` marks those that were asked all items, `is_best` the best of
+    them.
     """
 
     model: str

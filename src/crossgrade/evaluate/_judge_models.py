@@ -64,13 +64,20 @@ class Judges:
 
         `is_usable` says whether an earlier answer may be taken (None: one that fits the requested schema).
         """
+        return await self._paid_once(
+            self._call(request),
+            is_usable=is_usable or (lambda answer: _is_as_asked(request.response_schema, answer.text)),
+        )
+
+    def digest(self, request: ModelRequest) -> str:
+        """Return the digest under which the answer to a request is kept."""
+        return self._call(request).digest
+
+    def _call(self, request: ModelRequest) -> Call:
         offer, provider = self._named(request.model)
         model = self._open(offer, provider)
         sent = replace(request, model=offer.model)
-        return await self._paid_once(
-            Call(model=model, request=sent, digest=model.digest(sent)),
-            is_usable=is_usable or (lambda answer: _is_as_asked(request.response_schema, answer.text)),
-        )
+        return Call(model=model, request=sent, digest=model.digest(sent))
 
     def _named(self, name: str) -> tuple[Offer, Provider]:
         offer, provider = self._offers.get(name), self._providers.get(name)

@@ -250,8 +250,9 @@ def run_settings(
 def variant_settings(variant: Variant) -> dict[str, Any]:
     """Return what identifies a variant in the settings of a run: its model, prompt and decoding settings."""
     offer, prompt = variant.offer, asdict(variant.prompt)
-    if prompt["history"] is None:
-        del prompt["history"]  # as runs were recorded before prompts had it
+    for name in ("history", "grammar"):  # as runs were recorded before prompts had them
+        if prompt[name] is None:
+            del prompt[name]
     adapter = {} if offer.adapter is None else {"adapter": offer.adapter}
     return {
         "name": variant.name,

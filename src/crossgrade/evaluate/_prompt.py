@@ -1,5 +1,6 @@
 """Fills prompts: `{field}` is replaced by the sample's field, and nothing else changes."""
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import Literal
 
@@ -9,6 +10,7 @@ from crossgrade.calls import request_digest
 from crossgrade.domain import (
     JSON,
     PLACEHOLDER,
+    GrammarRequest,
     Message,
     ModelAnswer,
     ModelRequest,
@@ -77,12 +79,18 @@ class Prompt:
             if self._system is not None:
                 messages = (Message(role="system", content=self._system.fill(sample)),)
             messages = (*messages, *self._history(sample), Message(role="user", content=user))
-        return ModelRequest(
+        asked = ModelRequest(
             model=variant.offer.model,
             messages=messages,
             text=user if variant.prompt.text else None,
             settings=variant.settings,
             response_schema=variant.prompt.response_schema,
+        )
+        grammar = variant.prompt.grammar
+        if grammar is None:
+            return asked
+        return GrammarRequest(
+            **{each.name: getattr(asked, each.name) for each in fields(asked)}, grammar=grammar
         )
 
     def _history(self, sample: Sample) -> tuple[Message, ...]:

@@ -13,7 +13,7 @@ from crossgrade.domain import JSON, Lineage, ModelAnswer, Sample, Variant, sum_u
 from crossgrade.errors import UsageError
 from crossgrade.project._distil_plans import DistilOptions, DistilPlan, plan_distil
 from crossgrade.project._opened import run_to_end
-from crossgrade.project._tuned import variant_tree
+from crossgrade.project._tuned import trainings_folder, variant_tree
 from crossgrade.project._tunings import ProjectTunings
 from crossgrade.project._variant_config import write_adapter
 
@@ -127,11 +127,11 @@ class ProjectDistil(ProjectTunings):
         limit = plan.basis.workload.max_cost_usd if max_cost_usd is None else max_cost_usd
         with self.project.store.tunings.tuning(plan.basis.workload.name):
             tuning = self.begin(plan.basis)
-            training_set, taught_usd = self._examples(plan, limit, heard.asked)
+            training_set, taught_usd = self._examples(tuning, plan, limit, heard.asked)
             trained = self._train(plan, training_set, heard)
             adapter = trained.path.relative_to(self.project.config.root).as_posix()
             tuned = replace(plan.basis.candidate, offer=replace(plan.basis.candidate.offer, adapter=adapter))
-            checked, checked_usd = self._check(plan, tuned, _left(limit, taught_usd), heard.asked)
+            checked, checked_usd = self._check(tuning, plan, tuned, _left(limit, taught_usd), heard.asked)
             hourly = plan.options.usd_per_hour
             found = Distilled(
                 tuning_id=tuning.id,
@@ -146,7 +146,7 @@ class ProjectDistil(ProjectTunings):
             )
             if not checked.has_gain:
                 detail: dict[str, JSON] = {"name": "no gain", **_scores(checked)}
-                self._record(tuning, "ended", detail)
+                self._record(tuning, "ended", {**detail, "adapter": found.lineage.adapter})
                 return found
             self._propose(tuning, tuned, found)
             before, after = checked.retention_before, checked.retention_after
@@ -166,7 +166,7 @@ class ProjectDistil(ProjectTunings):
         from crossgrade.tuning import Training
 
         candidate, licence = plan.basis.candidate, self._licence(plan)
-        home = self.project.config.root / ".crossgrade" / "distil"
+        home = trainings_folder(self.project.config.root, plan.basis.workload.name)
         training = Training(
             plan.base, training_set, plan.options.training, home=home, stops=candidate.settings.stop
         )
@@ -205,7 +205,7 @@ class ProjectDistil(ProjectTunings):
         )
 
     def _examples(
-        self, plan: DistilPlan, max_cost_usd: Decimal | None, on_asked: OnAsked
+        self, tuning: "Tuning", plan: DistilPlan, max_cost_usd: Decimal | None, on_asked: OnAsked
     ) -> "tuple[TrainingSet, Decimal | None]":
         """Return the training set: labels that the scorer accepts, or a teacher's answers that it does."""
         from crossgrade.evaluate import request_of
@@ -218,7 +218,9 @@ class ProjectDistil(ProjectTunings):
         if plan.teacher is None:
             answers, rejected = run_to_end(self._labels, plan)
         else:
-            taught = self._asked(plan, plan.teacher, plan.training, max_cost_usd, on_asked)
+            taught = self._asked(
+                tuning, plan, plan.teacher, plan.training, max_cost_usd=max_cost_usd, on_asked=on_asked
+            )
             answers = dict(zip(ids, taught.texts, strict=True))
             scored = zip(ids, taught.scores, strict=True)
             rejected = {each for each, score in scored if score is None or score < plan.options.accept}
@@ -260,7 +262,12 @@ class ProjectDistil(ProjectTunings):
         return answers, rejected
 
     def _check(
-        self, plan: DistilPlan, tuned: Variant, max_cost_usd: Decimal | None, on_asked: OnAsked
+        self,
+        tuning: "Tuning",
+        plan: DistilPlan,
+        tuned: Variant,
+        max_cost_usd: Decimal | None,
+        on_asked: OnAsked,
     ) -> tuple[Checked, Decimal | None]:
         """Ask about the items that trained nothing: the incumbent, and the candidate before and after."""
         from crossgrade.tuning import retention_on
@@ -268,7 +275,8 @@ class ProjectDistil(ProjectTunings):
         found: list[Answered] = []
         for variant in (plan.basis.workload.incumbent, plan.basis.candidate, tuned):
             left = _left(max_cost_usd, sum_usd(each.new_usd for each in found))
-            found.append(self._asked(plan, variant, plan.checking, left, on_asked))
+            answered = self._asked(tuning, plan, variant, plan.checking, max_cost_usd=left, on_asked=on_asked)
+            found.append(answered)
         incumbent, before, after = found
         weights = [each.weight for each in plan.checking]
         checked = Checked(
@@ -283,9 +291,11 @@ class ProjectDistil(ProjectTunings):
 
     def _asked(
         self,
+        tuning: "Tuning",
         plan: DistilPlan,
         variant: Variant,
         samples: Sequence[Sample],
+        *,
         max_cost_usd: Decimal | None,
         on_asked: OnAsked,
     ) -> Answered:
@@ -297,7 +307,7 @@ class ProjectDistil(ProjectTunings):
 
         async def ask() -> Answered:
             offers = {variant.offer.name: (variant.offer, True)}
-            async with self.asking(workload, samples, offers, max_cost_usd) as asker:
+            async with self.asking(tuning, workload, samples, offers, max_cost_usd) as asker:
                 name = f"{variant.name}, trained" if variant.offer.adapter else variant.name
                 asker.on_call = lambda: on_asked(name, asker.asked, len(samples))
                 scores = await asker.score({0: variant}, {0: places})

@@ -126,7 +126,7 @@ class Project(OpenProject):
         compared = self._against_baseline(workload, again=not reuse)
         with in_file(workload.dataset):
             evaluation = self.evaluation(compared.workload)
-            check_untuned(self.store, workload, evaluation.dataset)
+            check_untuned(self.store, workload, evaluation.dataset, self.config.root)
             begins = partial(compared.spend, self.store)
             return run_to_end(evaluation.run, resume, reuse, on_progress, None, begins)
 

@@ -4,7 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import msgspec
 from crossgrade.errors import DataError, NotFoundError, StoreError
 from crossgrade.project._baselines import forget_sealed
 from crossgrade.project._opened import OpenProject
-from crossgrade.project._tuned import tuned_requests
+from crossgrade.project._tuned import trainings_folder, tuned_requests
 
 if TYPE_CHECKING:
     from crossgrade.workloads import Seal
@@ -37,13 +37,18 @@ class Rest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """What was removed of a person (samples by workload, answers), and what rests on fewer samples now."""
+    """What was removed of a person (samples by workload, answers), and what rests on fewer samples now.
+
+    `adapters` are those whose weights learned from the samples, with how many they learned: their texts are
+    removed from the training set, and the weights stay as they are.
+    """
 
     samples: Mapping[str, int]
     digests: Mapping[str, str]
     answers: int
     verdicts: tuple[Rest, ...]
     baselines: tuple[Rest, ...] = ()
+    adapters: Mapping[str, int] = field(default_factory=dict)
 
 
 def subject_key(root: Path) -> bytes:
@@ -127,8 +132,10 @@ class ProjectTraffic:
 
         `subject` is the user as the logs named them. The samples are removed from the datasets and labelling
         files, and their requests and answers from the store. Scores that a verdict counted stay in it as
-        numbers. If it is interrupted, run it again.
+        numbers. Training sets lose them too. If it is interrupted, run it again. Raises `StoreError` while a
+        candidate of such a workload is tuned.
         """
+        from crossgrade.tuning import forget_examples
         from crossgrade.workloads import read_dataset
         from crossgrade.workloads.traffic import subject_of
 
@@ -139,6 +146,7 @@ class ProjectTraffic:
         answers = 0
         rests: list[Rest] = []
         sealed: list[Rest] = []
+        adapters: dict[str, int] = {}
         for name, workload in config.workloads.items():
             if workload.dataset.suffix != ".jsonl" or not workload.dataset.exists():
                 continue
@@ -146,12 +154,15 @@ class ProjectTraffic:
             gone = {str(row.get("id")) for row in rows if _is_of(row, wanted)}
             if not gone:
                 continue
-            sealed += [
-                Rest(id=each.id, workload=name, name="baseline", samples=each.answered, removed=len(lost))
-                for each, lost in forget_sealed(project.store, name, gone)
-            ]
             # The store comes first. If this is interrupted, the dataset still says whose samples these are.
-            erased = project.store.forget(name, gone, _requests(project, name, gone))
+            with project.store.tunings.tuning(name):  # which would ask about them meanwhile
+                sealed += [
+                    Rest(id=each.id, workload=name, name="baseline", samples=each.answered, removed=len(lost))
+                    for each, lost in forget_sealed(project.store, name, gone)
+                ]
+                erased = project.store.forget(name, gone, _requests(project, name, gone))
+                for path, n in forget_examples(trainings_folder(config.root, name), gone).items():
+                    adapters[path.relative_to(config.root).as_posix()] = n
             answers += erased.answers
             rests += [
                 Rest(
@@ -174,6 +185,7 @@ class ProjectTraffic:
             answers=answers,
             verdicts=tuple(rests),
             baselines=tuple(sealed),
+            adapters=adapters,
         )
 
 
@@ -189,7 +201,7 @@ def _requests(project: OpenProject, name: str, samples: set[str]) -> list[str]:
     workload = project.workload(name)
     wanted = [each for each in project.dataset(workload, copies=True).samples if each.id in samples]
     asked = [digest for each in wanted for digest in request_digests(workload, each)]
-    tuned = tuned_requests(project.store, workload, wanted)
+    tuned = tuned_requests(project.store, name, samples)
     return [*asked, *tuned, *requests_of_rounds(project.store, samples)]
 
 

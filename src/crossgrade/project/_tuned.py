@@ -4,8 +4,9 @@ A tuned candidate is a variant of a configured one, under the same name. Its tes
 that asks items which nothing has touched, at the error rate of its round, and decides on them at the end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from crossgrade.domain import (
     JSON,
     GenerationSettings,
+    Offer,
     PromptTemplate,
     Sample,
     TuningTest,
@@ -20,7 +22,7 @@ from crossgrade.domain import (
     Workload,
     round_alpha,
 )
-from crossgrade.errors import NotFoundError, StoreError, UsageError
+from crossgrade.errors import DataError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from crossgrade.decide import RunDesign
@@ -29,8 +31,16 @@ if TYPE_CHECKING:
     from crossgrade.workloads import Dataset
 
 
+_ANYONE = Offer(name="anyone", provider="local", model="anyone")
+"""Whoever is asked: a prompt is the same for all."""
+
 _ROUNDED = 1e-9
 """The share by which sums of error rates may differ from what they stand for."""
+
+
+def trainings_folder(root: Path, workload: str) -> Path:
+    """Return the folder with the trainings of a workload's candidates."""
+    return root / ".crossgrade" / "distil" / workload
 
 
 def variant_tree(variant: Variant) -> dict[str, JSON]:
@@ -65,18 +75,53 @@ def as_read(tree: Mapping[str, JSON]) -> dict[str, JSON]:
     return found
 
 
-def touched_samples(store: "Store", workload: str) -> frozenset[str]:
+def touched_samples(store: "Store", workload: str, samples: Sequence[Sample]) -> frozenset[str]:
     """Return the ids of samples that no tuned candidate of a workload can be tested on any more.
 
-    They are those that any run with candidates asked, and those that an earlier tuning used.
+    They are those that any run with candidates asked, and those that an earlier tuning used. They are known
+    by their ids, and by what was asked about them: without `id_field` the id is a hash of the row, and
+    another one as soon as the dataset has one more column.
     """
     found: set[str] = set()
+    asked: list[_Asked] = []
     for run in store.runs.recent(workload):
         if run.settings["candidates"]:
             found |= store.answers.samples_of_run(run.id)
+            variants: Any = [run.settings["incumbent"], *cast("list[Any]", run.settings["candidates"])]
+            prompts = store.answers.prompts_of_run(run.id)
+            asked += [(variant["prompt"], prompts) for variant in variants]
     for tuning in store.tunings.recent(workload):
         found |= _development(tuning)
-    return frozenset(found)
+        asked.append(_development_prompts(tuning))
+    return frozenset(found | _asking_the_same(samples, asked))
+
+
+_Asked = tuple[Mapping[str, Any], Collection[str]]
+"""A recorded prompt, and the digests of what it became for the samples that it was used for."""
+
+
+def _asking_the_same(samples: Sequence[Sample], asked: Sequence[_Asked]) -> set[str]:
+    """Return the ids of samples of which a recorded prompt makes what it made of a recorded sample."""
+    known: dict[bytes, set[str]] = {}
+    for tree, digests in asked:
+        known.setdefault(msgspec.json.encode(tree, order="deterministic"), set()).update(digests)
+    return {
+        sample.id
+        for tree, prompts in known.items()
+        for sample in samples
+        if prompts and asked_digest(PromptTemplate(**msgspec.json.decode(tree)), sample) in prompts
+    }
+
+
+def asked_digest(prompt: PromptTemplate, sample: Sample) -> str | None:
+    """Return the digest of what a prompt becomes for a sample, None if the sample lacks a field of it."""
+    from crossgrade.calls import prompt_digest
+    from crossgrade.evaluate import request_of
+
+    try:
+        return prompt_digest(request_of(Variant(offer=_ANYONE, prompt=prompt), sample))
+    except DataError:
+        return None
 
 
 def next_round(store: "Store", workload: Workload, tuning_id: str | None = None) -> int:
@@ -235,56 +280,67 @@ def run_of_tuning(store: "Store", tuning: "Tuning") -> "Run | None":
     return None
 
 
-def tuned_requests(store: "Store", workload: Workload, samples: Sequence[Sample]) -> list[str]:
-    """Return the digests of what tunings of a workload asked hosted models about some samples."""
-    from crossgrade.evaluate import request_digests
-
+def tuned_requests(store: "Store", workload: str, samples: Collection[str]) -> list[str]:
+    """Return the digests of what tunings of a workload asked about some samples, whoever was asked."""
     found: dict[str, None] = {}
-    for tuning in store.tunings.recent(workload.name):
-        for step in store.tunings.steps(tuning.id, "trial", "proposed"):
-            detail: Any = step.detail
-            asking = _with_variants(workload, tuning.candidate, detail)
-            found |= dict.fromkeys(each for sample in samples for each in request_digests(asking, sample))
+    for tuning in store.tunings.recent(workload):
+        for step in store.tunings.steps(tuning.id, "asked"):
+            asked: Any = step.detail["requests"]
+            found |= dict.fromkeys(each for sample in samples for each in asked.get(sample, ()))
     return list(found)
 
 
-def _with_variants(workload: Workload, candidate: str, detail: Any) -> Workload:
-    """Return a workload with the variants that a step recorded in the place of its own."""
-    ours, theirs = detail.get("incumbent"), detail.get("candidate")
-    own = [each for each in workload.candidates if each.name == candidate]
-    return replace(
-        workload,
-        incumbent=workload.incumbent if ours is None else variant_of(ours, workload.incumbent),
-        candidates=tuple(own if theirs is None else (variant_of(theirs, each) for each in own)),
-    )
-
-
-def check_untuned(store: "Store", workload: Workload, dataset: "Dataset") -> None:
+def check_untuned(store: "Store", workload: Workload, dataset: "Dataset", root: Path) -> None:
     """Raise `UsageError` for a candidate that was tuned on samples of the dataset.
 
-    A test on them would choose the luckiest prompt and then believe its luck.
+    A test on them would choose the luckiest prompt and then believe its luck. A tuned prompt is known by its
+    words, and a trained adapter by its file's digest, wherever the file lies now. `root` is the folder from
+    which paths of adapters count. Raises as `read_adapter` does.
     """
-    tunings = store.tunings.recent(workload.name)
-    if not tunings:
-        return
-    here = {sample.id for sample in dataset.samples}
-    for tuning in tunings:
-        candidate = next((each for each in workload.candidates if each.name == tuning.candidate), None)
-        if candidate is None or here.isdisjoint(_development(tuning)):
+    for tuning in store.tunings.recent(workload.name):
+        tuned = [each for each in workload.candidates if _is_tuned_by(store, tuning, each, root)]
+        if not tuned:
             continue
-        own: Any = tuning.settings.get("candidate")
-        tried: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed")
-        tree = as_read(variant_tree(candidate))
-        if tree != own and any(each.detail.get("candidate") == tree for each in tried):
+        here = {sample.id for sample in dataset.samples} & _development(tuning)
+        here |= _asking_the_same(dataset.samples, [_development_prompts(tuning)])
+        if here:
             raise UsageError(
-                f"{candidate.name} was tuned on {len(here & _development(tuning)):,} samples of "
-                f"`{workload.name}`, which say nothing about it any more",
+                f"{tuned[0].name} was tuned on {len(here):,} samples of `{workload.name}`, which say nothing "
+                "about it any more",
                 code="candidate-tuned",
                 hint=f"`crossgrade decide {workload.name}` decides on its test; a new test needs a dataset "
                 "of fresh rows",
             )
 
 
+def _is_tuned_by(store: "Store", tuning: "Tuning", candidate: Variant, root: Path) -> bool:
+    """Return whether a candidate has a prompt that a tuning tried, or the adapter that it trained."""
+    from crossgrade.providers.adapters import read_adapter
+
+    steps: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed", "ended")
+    adapters = {each.detail.get("adapter") for each in steps} - {None}
+    if candidate.offer.adapter is not None and adapters:
+        digest = f"sha256:{read_adapter(root / candidate.offer.adapter).sha256}"
+        if digest in adapters:
+            return True
+    if candidate.name != tuning.candidate:
+        return False
+    tree, own = _words(variant_tree(candidate)), _words(tuning.settings.get("candidate"))
+    return tree != own and any(_words(each.detail.get("candidate")) == tree for each in steps)
+
+
+def _words(tree: Any) -> dict[str, JSON]:
+    """Return a recorded variant without the path of its adapter."""
+    return {name: each for name, each in as_read(tree or {}).items() if name != "adapter"}
+
+
 def _development(tuning: "Tuning") -> frozenset[str]:
     split: Any = tuning.settings.get("split") or {}
     return frozenset(map(str, split.get("development", ())))
+
+
+def _development_prompts(tuning: "Tuning") -> _Asked:
+    """Return the incumbent's prompt as a tuning recorded it, and its digests for the development items."""
+    split: Any = tuning.settings.get("split") or {}
+    incumbent: Any = tuning.settings.get("incumbent") or {}
+    return incumbent.get("prompt", {}), split.get("prompts", ())

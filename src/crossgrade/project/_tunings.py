@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import msgspec
@@ -25,6 +26,7 @@ from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import OpenProject, run_to_end
 from crossgrade.project._tuned import (
     as_read,
+    asked_digest,
     next_round,
     run_of_tuning,
     touched_samples,
@@ -66,11 +68,19 @@ class TuningBasis:
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """Everything that the tuning depends on, as plain JSON."""
+        """Everything that the tuning depends on, as plain JSON.
+
+        With the ids of the development items are digests of what the incumbent's prompt becomes for them, by
+        which they are known again when their ids have changed.
+        """
+        by_id = {sample.id: sample for sample in self.dataset.samples}
+        prompt = self.workload.incumbent.prompt
+        asked = (asked_digest(prompt, by_id[each]) for each in self.split.development if each in by_id)
+        prompts = [each for each in asked if each is not None]
         return {
             **_what_is_tuned(self.kind, self.options, self.dataset, self.workload, self.candidate),
             "segments": list(self.segments),
-            "split": msgspec.to_builtins(self.split),
+            "split": {**msgspec.to_builtins(self.split), "prompts": prompts},
         }
 
     def test(
@@ -159,6 +169,7 @@ class ProjectTunings:
         wanted = {**(options or {}), "development": development}
         begun = self._begun(
             _what_is_tuned(kind, wanted, dataset, workload, variant),
+            dataset.samples,
             segments,
             is_sealed=baseline is not None,
         )
@@ -260,6 +271,7 @@ class ProjectTunings:
     @asynccontextmanager
     async def asking(
         self,
+        tuning: "Tuning",
         workload: Workload,
         samples: Sequence[Sample],
         offers: "Mapping[str, tuple[Offer, bool]]",
@@ -267,7 +279,8 @@ class ProjectTunings:
     ) -> "AsyncIterator[DevelopmentAsker]":
         """Open what asks about development items: models, each with whether it is asked, and the judge.
 
-        Models that are not asked only give answers that were paid for before, and need no key.
+        Models that are not asked only give answers that were paid for before, and need no key. What is asked
+        is recorded with the tuning before it is sent, so that `workload forget` finds the answers.
         """
         from crossgrade.calls import Budget, CallLimiters, Calls, Journal, OpenModel, check_prices
         from crossgrade.tuning import DevelopmentAsker
@@ -293,7 +306,17 @@ class ProjectTunings:
                 budget=budget,
                 journal=journal,
                 scorer=project.scorer(workload, judges),
+                on_asking=partial(self.record_asked, tuning),
             )
+
+    def record_asked(self, tuning: "Tuning", digests: Mapping[str, Sequence[str]]) -> None:
+        """Record the digests of requests that a tuning is about to send, by the samples they are about."""
+        from crossgrade.store import TuningStep
+
+        detail: dict[str, JSON] = {name: list(each) for name, each in digests.items()}
+        self.project.store.tunings.append_step(
+            TuningStep(tuning_id=tuning.id, kind="asked", detail={"requests": detail})
+        )
 
     def _check_current(self, basis: TuningBasis, tuning: "Tuning | None") -> None:
         """Raise `UsageError` if the round or the items of a test are not what they were when it was planned.
@@ -305,7 +328,8 @@ class ProjectTunings:
         if basis.number is None or (tuning is not None and run_of_tuning(store, tuning) is not None):
             return
         number = next_round(store, workload, None if tuning is None else tuning.id)
-        seen = touched_samples(store, workload.name).intersection(basis.split.certification)
+        touched = touched_samples(store, workload.name, basis.dataset.samples)
+        seen = touched.intersection(basis.split.certification)
         if number != basis.number or seen:
             raise UsageError(
                 f"since this was planned, {len(seen):,} items of the test of `{workload.name}` were asked "
@@ -324,12 +348,16 @@ class ProjectTunings:
 
         if begun is not None:
             return msgspec.convert(begun.settings["split"], TuningSplit)
-        return split_samples(
-            samples, workload, touched=touched_samples(self.project.store, workload.name), **options
-        )
+        touched = touched_samples(self.project.store, workload.name, samples)
+        return split_samples(samples, workload, touched=touched, **options)
 
     def _begun(
-        self, wanted: Mapping[str, JSON], segments: Sequence[str], *, is_sealed: bool
+        self,
+        wanted: Mapping[str, JSON],
+        samples: Sequence[Sample],
+        segments: Sequence[str],
+        *,
+        is_sealed: bool,
     ) -> "Tuning | None":
         """Return the newest tuning if it began with what is wanted now, and has not ended without a test.
 
@@ -347,9 +375,11 @@ class ProjectTunings:
             return newest
         if store.tunings.steps(newest.id, "ended"):
             return None
+        if is_sealed:
+            return newest
         split: Any = newest.settings["split"]
-        seen = not is_sealed and touched_samples(store, name).intersection(split["certification"])
-        return None if seen else newest
+        touched = touched_samples(store, name, samples)
+        return None if touched.intersection(split["certification"]) else newest
 
 
 def _what_is_tuned(

@@ -60,7 +60,8 @@ def prompt_lines(prompt: PromptTemplate) -> tuple[str, ...]:
     system = () if prompt.system is None else (f"System: {prompt.system}",)
     kind = "Text" if prompt.text else "User"
     schema = () if prompt.response_schema is None else ("The answer follows a JSON schema.",)
-    return (*system, *(f"{kind}: {prompt.user}".splitlines()), *schema)
+    grammar = () if prompt.grammar is None else (f"The answer follows the grammar {prompt.grammar}",)
+    return (*system, *(f"{kind}: {prompt.user}".splitlines()), *schema, *grammar)
 
 
 def _fate(trial: TuningTrial) -> str:

@@ -84,6 +84,12 @@ class Answers:
         with self._database.reading() as connection:
             return set(connection.execute(query).scalars())
 
+    def prompts_of_run(self, run_id: str) -> set[str]:
+        """Return the digests of the prompts that the run has recorded."""
+        query = select(t.answers.c.prompt_digest).where(t.answers.c.run_id == run_id).distinct()
+        with self._database.reading() as connection:
+            return set(connection.execute(query).scalars())
+
     def versions(self, run_id: str) -> dict[str, set[str]]:
         """Return the versions that providers reported in a run, by model; a model without one is left out."""
         query = (

@@ -16,8 +16,8 @@ from crossgrade.store import _tables as t
 from crossgrade.store._database import Database, process_lock
 from crossgrade.store._records import new_id, utc_now
 
-TuningStepKind: TypeAlias = Literal["trial", "checkpoint", "proposed", "ended"]
-"""A variant was tried on development items, weights were saved on the way, a variant was proposed, and the
+TuningStepKind: TypeAlias = Literal["asked", "trial", "proposed", "ended"]
+"""Requests about samples were sent, a variant was tried on development items, a variant was proposed, and the
 tuning ended: with the verdict on its test, or without a gain to test."""
 
 

@@ -36,7 +36,8 @@ class DevelopmentAsker:
     """Asks open models about development items and scores what they answer.
 
     `incumbent` is asked too where answers are scored against each other. `models` are by offer name.
-    `on_call` is called after each answer.
+    `on_call` is called after each answer. `on_asking` gets the digests of requests, by the id of the sample
+    that they are about, before they are sent: by them answers are found that are to be erased.
     """
 
     workload: Workload
@@ -47,6 +48,7 @@ class DevelopmentAsker:
     journal: Journal
     scorer: Scorer | PairScorer
     on_call: Callable[[], None] = lambda: None
+    on_asking: Callable[[Mapping[str, Sequence[str]]], None] = lambda _: None
     asked: int = 0
     reused: int = 0
     counts: dict[tuple[str, int], VariantCount] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class DevelopmentAsker:
         for call in calls:
             if call.is_open and call.digest in paid:
                 self.calls.take(call, paid[call.digest])
+        self._tell_asking(cases)
         first = next((call for call in calls if call.is_open), None)
         if first is not None and not count.costs:
             await self._ask(first)  # alone: what a provider refuses, it refuses at once
@@ -140,6 +143,11 @@ class DevelopmentAsker:
                 raise first.error
         await self._ask_all([call for call in calls if call.is_open])
         return cases
+
+    def _tell_asking(self, cases: Sequence[Case]) -> None:
+        wanted = {case.sample.id: [call.digest for call in case.calls if call.is_open] for case in cases}
+        if any(wanted.values()):
+            self.on_asking({name: digests for name, digests in wanted.items() if digests})
 
     def _case(self, variant: Variant, place: int) -> Case:
         sample = self.samples[place]

@@ -59,7 +59,8 @@ class TrainingSettings:
 
     `steps` of `batch` examples of at most `max_tokens` each, on matrices of `rank`, scaled by `scale / rank`.
     The `learning_rate` rises over the first tenth of the steps and then falls to 0 (cosine). A checkpoint is
-    kept every `save_every` steps. The same `seed` on the same machine gives the same adapter.
+    kept every `save_every` steps. The same `seed` on the same machine, with the same `threads`, gives the
+    same adapter to the last bit.
     """
 
     steps: int = 120
@@ -169,7 +170,10 @@ def out_of_memory(base: BaseModel, settings: TrainingSettings, memory_bytes: int
     if fits is None:
         hint = f"take a smaller model: its weights alone take {gib(_BYTES * base.parameters)}"
     else:
-        hint = f"this would fit: --batch {fits.batch} --max-tokens {fits.max_tokens} --rank {fits.rank}"
+        steps = "" if fits.steps == settings.steps else f"--steps {fits.steps} "
+        hint = (
+            f"this would fit: {steps}--batch {fits.batch} --max-tokens {fits.max_tokens} --rank {fits.rank}"
+        )
     return UsageError(
         f"training needs about {gib(needed)} of memory{free}", code="training-out-of-memory", hint=hint
     )

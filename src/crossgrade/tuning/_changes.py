@@ -26,21 +26,29 @@ _FIRST_GENERATION = 0.7
 _LONGEST_LABEL = 60
 _SHORT_ANSWER_TOKENS = 16
 _BYTES_PER_TOKEN = 2
+_ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "\t": "\\t", "\r": "\\r"})
 _JSON_SCORERS = frozenset({"json_schema", "json_fields"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of a draft: its dimension, its name in words, and what it makes of a draft."""
+    """One change of a draft: its dimension, its name in words, and what it makes of a draft.
+
+    `read` are the ids of samples that whoever wrote the change has read.
+    """
 
     dimension: Dimension
     name: str
     make: Callable[[Draft], Draft]
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A variant that is tried: number 0 is the one as it was, the others have changes."""
+    """A variant that is tried: number 0 is the one as it was, the others have changes.
+
+    `examples` are the ids of samples that stand in its prompt, or that the author of an instruction has read.
+    """
 
     number: int
     variant: Variant
@@ -58,7 +66,8 @@ class PromptSpace:
     """The variants of a prompt that a search tries.
 
     `pool` are labelled development items that may stand in prompts as examples; they score nothing.
-    `instructions` are the user's own, or another model's. At most `most` variants are tried in all.
+    `instructions` are the user's own, or another model's. With `takes_grammar` the model's host binds answers
+    to a grammar. At most `most` variants are tried in all.
     """
 
     base: Draft
@@ -66,6 +75,7 @@ class PromptSpace:
     targets: Sequence[JSON]
     pool: Sequence[Sample] = ()
     instructions: Sequence[str] = ()
+    takes_grammar: bool = False
     most: int = 20
     _known: dict[object, int] = field(default_factory=dict)
 
@@ -79,6 +89,7 @@ class PromptSpace:
         targets: Sequence[JSON],
         pool: Sequence[Sample] = (),
         instructions: Sequence[str] = (),
+        takes_grammar: bool = False,
         most: int = 20,
     ) -> "PromptSpace":
         """Return the space around a variant; `telling` are the fields that tell samples apart."""
@@ -88,6 +99,7 @@ class PromptSpace:
             targets=targets,
             pool=[sample for sample in pool if may_be_shown(sample, telling)],
             instructions=instructions,
+            takes_grammar=takes_grammar,
             most=most,
         )
 
@@ -133,10 +145,13 @@ class PromptSpace:
         draft = self._made([each for each in on.changes if each.dimension != "instruction"])
         return _adding(text)(draft).assembled()
 
-    def instructed(self, text: str, on: Tried, name: str) -> list[Tried]:
-        """Return a variant of another one with this instruction, unless it is tried already."""
+    def instructed(self, text: str, on: Tried, name: str, *, read: Sequence[str] = ()) -> list[Tried]:
+        """Return a variant of another one with this instruction, unless it is tried already.
+
+        `read` are the ids of samples that its author has read.
+        """
         others = [each for each in on.changes if each.dimension != "instruction"]
-        own = Change(dimension="instruction", name=name, make=_adding(text))
+        own = Change(dimension="instruction", name=name, make=_adding(text), read=tuple(read))
         found: list[Tried] = []
         order = DIMENSIONS.index
         self._add(found, tuple(sorted((*others, own), key=lambda each: order(each.dimension))))
@@ -154,8 +169,10 @@ class PromptSpace:
         variant = draft.assembled()
         number = len(self._known)
         if self._known.setdefault(_key(variant), number) == number:
-            shown = tuple(sample.id for sample in draft.shots)
-            found.append(Tried(number=number, variant=variant, changes=changes, examples=shown))
+            shown = [sample.id for sample in draft.shots]
+            read = [each for change in changes for each in change.read]
+            examples = tuple(dict.fromkeys((*shown, *read)))
+            found.append(Tried(number=number, variant=variant, changes=changes, examples=examples))
 
     def _changes(self, dimension: Dimension) -> Iterator[Change]:
         makers: Mapping[Dimension, Callable[[], Iterator[tuple[str, Callable[[Draft], Draft]]]]] = {
@@ -210,7 +227,12 @@ class PromptSpace:
     def _constraints(self) -> Iterator[tuple[str, Callable[[Draft], Draft]]]:
         longest = max((len((as_text(each) or "").encode()) for each in self.targets), default=0)
         one_line = all("\n" not in (as_text(each) or "") for each in self.targets)
-        if self.base.schema is None and (schema := self._schema()) is not None:
+        bound = self.base.schema is not None or self.base.grammar is not None
+        labels = self.labels() if self.scorer.kind == "exact" else []
+        if labels and self.takes_grammar and not bound:
+            grammar = label_grammar(labels)
+            yield "labels as a grammar", lambda draft: replace(draft, grammar=grammar)
+        if not bound and (schema := self._schema()) is not None:
             yield "a schema for the answer", lambda draft: replace(draft, text=False, schema=schema)
         if self.targets and one_line and self.scorer.kind not in _JSON_SCORERS:
             tokens = _SHORT_ANSWER_TOKENS + longest // _BYTES_PER_TOKEN
@@ -239,6 +261,12 @@ class PromptSpace:
             return _schema_of(self.targets)
         labels = self.labels() if self.scorer.kind == "exact" else []
         return {"type": "string", "enum": labels} if labels else None
+
+
+def label_grammar(labels: Sequence[str]) -> str:
+    """Return a grammar in GBNF of one of these labels, after a blank or none."""
+    quoted = " | ".join(f'"{label.translate(_ESCAPED)}"' for label in labels)
+    return f'root ::= " "? ({quoted})'
 
 
 def _key(variant: Variant) -> object:

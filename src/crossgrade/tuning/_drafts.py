@@ -35,6 +35,7 @@ class Draft:
     added: tuple[str, ...] = ()
     shots: tuple[Sample, ...] = ()
     schema: JSON = None
+    grammar: str | None = None
     settings: GenerationSettings
 
     def assembled(self) -> Variant:
@@ -49,7 +50,12 @@ class Draft:
             head = f"{_joined(head.strip(), added)}\n\n"
         user = f"{head}{''.join(map(self._shown, self.shots))}{self._form()}{tail}"
         prompt = replace(
-            self.variant.prompt, user=user, system=system, text=self.text, response_schema=self.schema
+            self.variant.prompt,
+            user=user,
+            system=system,
+            text=self.text,
+            response_schema=self.schema,
+            grammar=self.grammar,
         )
         return replace(self.variant, prompt=prompt, settings=self.settings)
 
@@ -80,6 +86,7 @@ def draft_of(variant: Variant, telling: Sequence[str]) -> Draft:
         text=prompt.text,
         place="user" if prompt.text or prompt.system is None else "system",
         schema=prompt.response_schema,
+        grammar=prompt.grammar,
         settings=variant.settings,
     )
 

@@ -21,8 +21,8 @@ from crossgrade.workloads.files import as_text
 if TYPE_CHECKING:
     from gepa import EvaluationBatch
 
-AskReflection: TypeAlias = Callable[[str], Coroutine[Any, Any, str]]
-"""Asks the reflection model one question."""
+AskReflection: TypeAlias = Callable[[str, Sequence[str]], Coroutine[Any, Any, str]]
+"""Asks the reflection model one question. It is also given the ids of the samples that the model has read."""
 
 _COMPONENT = "instruction"
 _FIRST = "Answer the request."
@@ -30,6 +30,20 @@ _MINIBATCH = 4
 _LONGEST_SHOWN = 1_000
 _LONGEST = 8_000
 """An instruction of more characters is cut."""
+
+_FRAME = 2_000
+"""Characters of GEPA's own words in a question to the reflection model."""
+
+MOST_QUESTION_CHARS = _FRAME + _LONGEST + _MINIBATCH * 3 * _LONGEST_SHOWN
+"""The most characters of one question to the reflection model."""
+
+
+def most_questions(answers: int) -> int:
+    """Return the most questions to a reflection model while so many answers are used.
+
+    Each question follows the answers to a few items, and the instruction that it brings is tried on them.
+    """
+    return answers // (2 * _MINIBATCH) + 1
 
 
 def check_reflection() -> None:
@@ -48,11 +62,12 @@ class Reflection:
 
     async def instruction(
         self, asker: DevelopmentAsker, with_instruction: Callable[[str], Variant]
-    ) -> str | None:
+    ) -> tuple[str, tuple[str, ...]] | None:
         """Return the best instruction that was found, None if none was better than the first.
 
-        `with_instruction` makes a variant of a text. Items are the asker's. Raises what asking raises, and
-        `MissingExtraError` without the `port` extra.
+        With it come the ids of the samples that the model read: its words may be theirs. `with_instruction`
+        makes a variant of a text. Items are the asker's. Raises what asking raises, and `MissingExtraError`
+        without the `port` extra.
         """
         check_reflection()
         import gepa
@@ -60,13 +75,21 @@ class Reflection:
         adapter = _Adapter(asker, with_instruction)
         places = list(range(len(asker.samples)))
 
+        def reflect(prompt: Any) -> str:
+            adapter.check()
+            try:
+                return anyio.from_thread.run(self.ask, _as_text(prompt), adapter.read)
+            except Exception as error:
+                adapter.failure = error  # GEPA would go on without it, and ask again
+                raise
+
         def search() -> Any:
             return gepa.optimize(
                 seed_candidate={_COMPONENT: _FIRST},
                 trainset=places,
                 valset=places,
                 adapter=adapter,
-                reflection_lm=lambda prompt: anyio.from_thread.run(self.ask, _as_text(prompt)),
+                reflection_lm=reflect,
                 reflection_minibatch_size=_MINIBATCH,
                 max_metric_calls=self.answers,
                 logger=_Silent(),
@@ -74,8 +97,9 @@ class Reflection:
             )
 
         found = await anyio.to_thread.run_sync(search)
+        adapter.check()
         text = instruction_text(found.best_candidate[_COMPONENT])
-        return None if text in {"", _FIRST} else text
+        return None if text in {"", _FIRST} else (text, tuple(adapter.read))
 
 
 def instruction_text(text: str) -> str:
@@ -98,6 +122,18 @@ class _Adapter:
     def __init__(self, asker: DevelopmentAsker, with_instruction: Callable[[str], Variant]) -> None:
         self._asker = asker
         self._with = with_instruction
+        self._read: dict[str, None] = {}
+        self.failure: Exception | None = None
+
+    def check(self) -> None:
+        """Raise why the reflection model gave no answer, if it gave none."""
+        if self.failure is not None:
+            raise self.failure
+
+    @property
+    def read(self) -> list[str]:
+        """The ids of the samples that the reflection model was shown so far."""
+        return list(self._read)
 
     def evaluate(
         self,
@@ -108,6 +144,7 @@ class _Adapter:
         """Return the answers of a variant with this instruction on some items, with their scores."""
         from gepa import EvaluationBatch
 
+        self.check()
         variant = self._with(instruction_text(candidate[_COMPONENT]))
         answers = anyio.from_thread.run(self._asker.answers, variant, list(batch))
         traces = [{"place": place, "answer": text} for place, (_, text) in zip(batch, answers, strict=True)]
@@ -125,6 +162,7 @@ class _Adapter:
         variant = self._with(instruction_text(candidate[_COMPONENT]))
         for trace, score in zip(eval_batch.trajectories, eval_batch.scores, strict=True):
             sample = self._asker.samples[trace["place"]]
+            self._read[sample.id] = None
             target = "" if sample.target is None else f" The correct answer: {as_text(sample.target)}"
             rows.append(
                 {

@@ -55,8 +55,10 @@ async def search_prompt(
     if reflection is not None and finalists:
         best = tried[finalists[0]]
         on_stage(f"{name}: an instruction by the reflection model")
-        text = await reflection.instruction(asker, lambda each: space.with_instruction(each, best))
-        mixed += [] if text is None else space.instructed(text, best, "instruction by reflection")
+        found = await reflection.instruction(asker, lambda each: space.with_instruction(each, best))
+        if found is not None:
+            text, read = found
+            mixed += space.instructed(text, best, "instruction by reflection", read=read)
     if mixed:
         tried |= {each.number: each for each in mixed}
         on_stage(f"{name}: {len(mixed)} mixtures of the best")

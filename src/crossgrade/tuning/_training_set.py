@@ -1,8 +1,10 @@
 """The examples that an adapter is trained on: labelled samples, or answers that the scorer accepted."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -84,6 +86,30 @@ class TrainingSet:
     def jsonl(self) -> bytes:
         """Return the examples as the training reads them, one a line."""
         return b"".join(msgspec.json.encode(each) + b"\n" for each in self.examples)
+
+
+def forget_examples(home: Path, samples: Collection[str]) -> dict[Path, int]:
+    """Remove samples from the training sets in a folder of trainings; return what their weights learned.
+
+    That is, by the adapter's path, how many of the samples a finished adapter was trained on. The adapter
+    stays. A training that is not finished is removed with its checkpoints.
+    """
+    from crossgrade.workloads.files import whole_file
+
+    decoder, learned = msgspec.json.Decoder(TrainingExample), {}
+    for path in sorted(home.glob("*/examples.jsonl")):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if decoder.decode(line).sample_id not in samples]
+        if len(kept) == len(lines):
+            continue
+        adapter = path.with_name("adapter.gguf")
+        if not adapter.exists():
+            shutil.rmtree(path.parent)
+            continue
+        with whole_file(path) as file:
+            file.writelines(kept)
+        learned[adapter] = len(lines) - len(kept)
+    return learned
 
 
 def label_text(target: JSON) -> str | None:

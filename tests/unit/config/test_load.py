@@ -231,6 +231,7 @@ def test_a_store_outside_the_project_is_refused(tmp_path: Path) -> None:
         ("prompt: {user: hello}", ("prompt-without-field", "user", "{field}")),
         ("prompt: {text: true, system: x}", ("text-with-system", "text")),
         ("prompt: {text: true, history: x}", ("text-with-history", "text")),
+        ("prompt: {grammar: x, response_schema: {type: object}}", ("grammar-with-schema", "grammar")),
         ("logged_traffic: {represented_share: 0}", ("value-out-of-range", "represented_share", "0")),
         ("settings: {stop: x}", ("value-invalid", "stop", "x")),
         ("settings: {stop: [1]}", ("value-invalid", "stop[0]", "1")),

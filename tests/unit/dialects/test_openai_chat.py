@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from crossgrade.dialects import DIALECTS, HOSTS, SseEvent
-from crossgrade.domain import GenerationSettings, ModelRequest, ToolCall, Usage
+from crossgrade.domain import GenerationSettings, GrammarRequest, Message, ModelRequest, ToolCall, Usage
 from crossgrade.errors import RateLimitedError
 from tests.codes import raises_code
 
@@ -90,6 +90,31 @@ def test_raw_text_goes_to_completions() -> None:
     assert wire.body == {"model": "m", "prompt": "Once upon", "max_tokens": 512, "temperature": 0.0}
     body = answer({"index": 0, "text": " a time", "finish_reason": "length"})
     assert OPENAI.decode(body, ModelRequest(model="m", text="Once upon")).text == " a time"
+
+
+GBNF = 'root ::= "yes" | "no"'
+
+
+@pytest.mark.parametrize(
+    ("host", "fields"),
+    [
+        ("local", {"grammar": GBNF}),
+        ("llamacpp", {"grammar": GBNF}),
+        ("vllm", {"structured_outputs": {"grammar": GBNF}}),
+        ("fireworks", {"response_format": {"type": "grammar", "grammar": GBNF}}),
+    ],
+)
+def test_a_grammar_goes_where_the_host_takes_one(host: str, fields: dict[str, object]) -> None:
+    request = GrammarRequest(model="m", text="Is it?", grammar=GBNF)
+    body = OPENAI.encode(request, HOSTS[host], False).body
+    assert {name: body[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize("host", ["openai", "anthropic", "gemini", "openai-responses", "openai-compatible"])
+def test_other_hosts_refuse_a_grammar(host: str) -> None:
+    asked = GrammarRequest(model="m", messages=(Message(role="user", content="Is it?"),), grammar=GBNF)
+    with raises_code("grammar-not-carried", host):
+        DIALECTS[HOSTS[host].dialect].encode(asked, HOSTS[host], False)
 
 
 def test_an_answer_with_details(plain: ModelRequest) -> None:

@@ -12,8 +12,11 @@ import pytest
 
 from crossgrade.dialects import Embeddings
 from crossgrade.domain import ModelAnswer, Usage
-from crossgrade.project import DistilOptions, DistilProgress, Project
+from crossgrade.project import DistilOptions, DistilProgress, PortOptions, Project
+from crossgrade.project._traffic import subject_key
+from crossgrade.project._tuned import tuned_requests
 from crossgrade.tuning import TrainingSettings, _training
+from crossgrade.workloads.traffic import subject_of
 from tests.codes import raises_code, said
 from tests.unit.tuning.test_lora_file import adapter, safetensors
 from tests.unit.tuning.test_training import CHILD
@@ -25,6 +28,7 @@ CONFIG = """\
 models:
   big: {provider: local, model: big.gguf, licence: MIT, prices: [{input_per_mtok: 10, output_per_mtok: 10}]}
   small: {provider: local, model: small.gguf, licence: MIT, prices: [{input_per_mtok: 1, output_per_mtok: 1}]}
+  mentor: {provider: local, model: mentor.gguf, licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]}
   closed: {provider: openai, model: gpt-4o}
 workloads:
   tickets:
@@ -74,7 +78,7 @@ class Scripted:
 class Scripts(Project):
     """A project whose models are scripted: `skills` by name, with `+` for the model with an adapter."""
 
-    skills = {"big": 0.9, "small": 0.4, "small+": 0.95}  # noqa: RUF012
+    skills = {"big": 0.9, "small": 0.4, "small+": 0.95, "mentor": 0.95}  # noqa: RUF012
 
     @property
     def open_provider(self):
@@ -103,7 +107,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("PLAN", "{}")
     (tmp_path / "crossgrade.yaml").write_text(CONFIG)
     (tmp_path / "tickets.jsonl").write_text("".join(json.dumps(each) + "\n" for each in tickets(300)))
-    for name in ("big", "small"):
+    for name in ("big", "small", "mentor"):
         write_llama(tmp_path / f"{name}.gguf")
     return tmp_path
 
@@ -245,3 +249,125 @@ def test_what_does_not_fit_is_refused_before_it_begins(folder, monkeypatch):
     huge = replace(OPTIONS, training=replace(OPTIONS.training, batch=1024, max_tokens=100_000))
     with decided(folder) as project, raises_code("training-out-of-memory"):
         project.distil.plan("tickets", "small", huge)
+
+
+def without_ids(folder, *, column=False):
+    """Write the tickets without ids, so that an id is a hash of the row; with one more column if wanted."""
+    rows = [{key: each[key] for key in ("ticket", "target")} for each in tickets(300)]
+    rows = [{**each, "source": f"mail {at}"} if column else each for at, each in enumerate(rows)]
+    (folder / "tickets.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
+def test_samples_that_were_asked_are_known_again_when_a_column_is_added(folder):
+    text = CONFIG.replace("    id_field: id\n", "")
+    without_ids(folder)
+    with decided(folder, text) as project:
+        asked = {ticket for _, _, ticket in project.asked}
+        before = project.distil.plan("tickets", "small", OPTIONS).basis
+        port = project.porting.plan("tickets", "small", PortOptions(development=150)).basis
+        assert len(port.split.development) > len(asked)
+        by_id = {each.id: each.fields["ticket"] for each in port.dataset.samples}
+        tuned = {by_id[each] for each in port.split.development}
+        project.porting.begin(port)  # which tunes on items that no run has asked
+    without_ids(folder, column=True)
+    with opened(folder, text) as project:
+        basis = project.distil.plan("tickets", "small", OPTIONS).basis
+        by_id = {each.id: each.fields["ticket"] for each in basis.dataset.samples}
+        assert set(by_id).isdisjoint(before.split.development)
+        testing = {by_id[each] for each in (*basis.split.certification, *basis.split.reserved)}
+        assert testing.isdisjoint(asked | tuned)
+        assert {by_id[each] for each in basis.split.development} >= asked | tuned
+
+
+def test_a_trained_adapter_is_known_by_its_content_wherever_it_lies(folder):
+    with decided(folder) as project:
+        found = project.distil.run(project.distil.plan("tickets", "small", OPTIONS))
+    (folder / "renamed.gguf").write_bytes((folder / found.adapter).read_bytes())
+    moved = CONFIG.replace("model: small.gguf,", "model: small.gguf, adapter: renamed.gguf,")
+    with opened(folder, moved) as project, raises_code("candidate-tuned", "small"):
+        project.evaluate("tickets")
+
+
+def test_an_adapter_without_a_gain_cannot_be_tested_on_what_it_learned_either(folder):
+    with decided(folder) as project:
+        project.skills = {**Scripts.skills, "small+": 0.0}
+        found = project.distil.run(project.distil.plan("tickets", "small", OPTIONS))
+        assert found.verdict is None
+    given = CONFIG.replace("model: small.gguf,", f"model: small.gguf, adapter: {found.adapter},")
+    with opened(folder, given) as project, raises_code("candidate-tuned", "small"):
+        project.evaluate("tickets")
+
+
+def forgotten(folder):
+    """Remove the first person's tickets, of those that each tenth person wrote."""
+    with opened(folder) as project:
+        return project.traffic.forget("person 1")
+
+
+def test_a_person_is_forgotten_in_training_sets_and_in_a_teachers_answers(folder):
+    key = subject_key(folder)
+    rows = [{**row, "subject": subject_of(f"person {at % 10}", key)} for at, row in enumerate(tickets(300))]
+    (folder / "tickets.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    gone = {each["id"] for each in rows[1::10]}
+    words = [each["ticket"].encode() for each in rows[1::10]]
+    with decided(folder) as project:
+        taught = replace(OPTIONS, teacher="mentor")
+        plan = project.distil.plan("tickets", "small", taught)
+        found = project.distil.run(plan)
+        asked = project.asked.copy()
+        digests = set(tuned_requests(project.store, "tickets", gone))
+        learned = gone & {each.sample_id for each in found.training_set.examples}
+        assert learned
+        assert len(project.store.answers.paid(digests)) == len(digests) > 0
+    assert any(name == "mentor" for name, _, _ in asked)
+    result = forgotten(folder)
+    assert dict(result.adapters) == {found.adapter: len(learned)}
+    with opened(folder) as project:
+        assert project.store.answers.paid(digests) == {}
+        about = {each.id for each in plan.training} - gone
+        assert project.store.answers.paid(tuned_requests(project.store, "tickets", about))
+    left = [path for path in folder.rglob("*") if path.is_file() and path.suffix in {".jsonl", ".db"}]
+    assert len(left) >= 3
+    assert not [path for path in left for each in words if each in path.read_bytes()]
+
+
+def test_a_training_that_was_not_finished_is_forgotten_whole(folder, monkeypatch):
+    key = subject_key(folder)
+    rows = [{**row, "subject": subject_of(f"person {at % 10}", key)} for at, row in enumerate(tickets(300))]
+    (folder / "tickets.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with decided(folder) as project:
+        monkeypatch.setenv("PLAN", '{"at": 8, "how": "raise"}')
+        with raises_code("training-ended"):
+            project.distil.run(project.distil.plan("tickets", "small", OPTIONS))
+    assert list(folder.rglob("checkpoint-*.pt"))
+    assert forgotten(folder).adapters == {}
+    assert not list(folder.rglob("checkpoint-*.pt"))
+    assert not list(folder.rglob("examples.jsonl"))
+
+
+def test_nobody_is_forgotten_while_a_candidate_learns_from_them(folder):
+    key = subject_key(folder)
+    rows = [{**row, "subject": subject_of("person 1", key)} for row in tickets(300)]
+    (folder / "tickets.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with decided(folder) as project, project.store.tunings.tuning("tickets"):
+        with raises_code("tuning-locked"):
+            forgotten(folder)
+        assert len(project.dataset(project.workload("tickets")).samples) == 300
+
+
+def test_what_a_teacher_and_the_test_cost_is_said_before(folder):
+    with decided(folder) as project:
+        alone = project.distil.plan("tickets", "small", OPTIONS)
+        taught = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor"))
+        found = project.distil.run(taught)
+        asked = [name for name, _, _ in project.asked]
+        # An answer takes 20 and 2 tokens, of which the mentor's cost half as much as the incumbent's.
+        mentor = Decimal("0.00011") * asked.count("mentor")
+        assert taught.cost_usd[1] >= alone.cost_usd[1] + mentor / 2
+        assert taught.cost_usd[1] >= found.answers_usd
+        assert alone.cost_usd[0] > 0
+    with opened(
+        folder,
+        CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]", "licence: MIT"),
+    ) as project:
+        assert project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor")).cost_usd is None

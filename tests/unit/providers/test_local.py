@@ -17,7 +17,15 @@ import msgspec
 import pytest
 
 from crossgrade.dialects import as_schema_request, as_tool_call, call_schema, forced_tools
-from crossgrade.domain import GenerationSettings, Message, ModelAnswer, ModelRequest, Offer, Tool
+from crossgrade.domain import (
+    GenerationSettings,
+    GrammarRequest,
+    Message,
+    ModelAnswer,
+    ModelRequest,
+    Offer,
+    Tool,
+)
 from crossgrade.errors import (
     ContextTooLongError,
     MissingExtraError,
@@ -26,6 +34,7 @@ from crossgrade.errors import (
 from crossgrade.providers.local import LocalProvider, open_local
 from crossgrade.providers.local_process import LocalSettings, start_process
 from crossgrade.providers.models import describe_file
+from crossgrade.tuning._changes import label_grammar
 from tests.codes import raises_code
 
 NEEDS_ENGINE = pytest.mark.needs("module:xllamacpp")
@@ -350,3 +359,16 @@ class TestRealModel:
         assert free.tool_calls[0].name in {"get_weather", "get_time"}
         assert named.finish_reason == free.finish_reason == "tool_calls"
         assert isinstance(msgspec.json.decode(structured.text)["age"], int)
+
+    def test_a_grammar_binds_chats_and_raw_texts(self):
+        async def main():
+            offer = Offer(name="new", provider="local", model=SMOLLM2, context_tokens=1024)
+            grammar = label_grammar(["billing", 'the "late" desk'])
+            chat = (Message(role="user", content="Where is my parcel?"),)
+            async with open_local(offer, environ=os.environ) as provider:
+                return [
+                    (await provider.ask(GrammarRequest(model=SMOLLM2, grammar=grammar, **asked))).text.strip()
+                    for asked in ({"messages": chat}, {"text": "Where is my parcel? =>"})
+                ]
+
+        assert set(asyncio.run(main())) <= {"billing", 'the "late" desk'}

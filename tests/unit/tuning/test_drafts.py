@@ -4,6 +4,7 @@ import pytest
 
 from crossgrade.domain import GenerationSettings, Offer, PromptTemplate, Sample, ScorerSpec, Variant
 from crossgrade.tuning import PromptSpace
+from crossgrade.tuning._changes import label_grammar
 from crossgrade.tuning._drafts import draft_of
 
 OFFER = Offer(name="m", provider="local", model="m")
@@ -67,6 +68,16 @@ def test_labels_are_listed_and_become_a_schema() -> None:
         "type": "string",
         "enum": ["account", "billing", "delivery"],
     }
+
+
+def test_labels_become_a_grammar_where_the_host_takes_one() -> None:
+    assert "labels as a grammar" not in {each.name for each in space(PROMPTS[0]).first()}
+    names = {each.name: each.variant.prompt for each in space(PROMPTS[0], takes_grammar=True).first()}
+    bound = names["labels as a grammar"]
+    assert bound.text
+    assert bound.grammar == 'root ::= " "? ("account" | "billing" | "delivery")'
+    assert "labels as a grammar" not in {each.name for each in space(PROMPTS[3], takes_grammar=True).first()}
+    assert label_grammar(['say "no"', "a\\b"]) == r'root ::= " "? ("say \"no\"" | "a\\b")'
 
 
 def test_a_sample_that_looks_like_a_field_is_no_example() -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from crossgrade.dialects._dialect import (
     WireRequest,
+    check_chat,
     compact_json,
     decode_struct,
     json_arguments,
@@ -32,7 +33,7 @@ from crossgrade.dialects.deltas import (
 )
 from crossgrade.dialects.hosts import Host
 from crossgrade.domain import JSON, Message, ModelAnswer, ModelRequest, Part, Tool
-from crossgrade.errors import BadRequestError, UpstreamError
+from crossgrade.errors import UpstreamError
 
 _ANSWER_TOOL = "answer"
 _MOST_TOKENS_BY_DEFAULT = 4096
@@ -64,12 +65,7 @@ _PLAIN_ID = bytes(at if chr(at) in _IN_ID else ord("_") for at in range(256))
 
 def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Dialect.encode`
     """Return the call that asks a host for an answer, whole or streamed."""
-    if request.text is not None:
-        raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt",
-            code="raw-text-not-carried",
-            hint="set `text: false` on the prompt",
-        )
+    check_chat(request, host)
     settings = request.settings
     body: dict[str, Any] = {
         "model": request.model,

@@ -8,6 +8,7 @@ import msgspec
 
 from crossgrade.dialects._dialect import (
     WireRequest,
+    check_chat,
     compact_json,
     decode_struct,
     json_arguments,
@@ -32,7 +33,7 @@ from crossgrade.dialects.deltas import (
 from crossgrade.dialects.gemini.usage import gemini_usage
 from crossgrade.dialects.hosts import Host
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Part
-from crossgrade.errors import BadRequestError, ContentFilteredError, UpstreamError
+from crossgrade.errors import ContentFilteredError, UpstreamError
 
 _FINISH_REASONS = {
     "BLOCKLIST": "content_filter",
@@ -60,12 +61,7 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Dialect.encode`
     """Return the call that asks a host for an answer, whole or streamed."""
-    if request.text is not None:
-        raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt",
-            code="raw-text-not-carried",
-            hint="set `text: false` on the prompt",
-        )
+    check_chat(request, host)
     signs = _UNSIGNED.match(request.model.removeprefix("models/")) is None
     body: dict[str, Any] = {"contents": _contents(request.messages, signs=signs)}
     system = "\n\n".join(message.content or "" for message in request.messages if message.role == "system")

@@ -11,6 +11,7 @@ import msgspec
 
 from crossgrade.dialects._dialect import (
     WireRequest,
+    check_grammar,
     compact_json,
     data_url,
     decode_struct,
@@ -37,6 +38,7 @@ from crossgrade.dialects.hosts import ANY_OBJECT, Host
 from crossgrade.dialects.openai_chat.usage import openai_usage
 from crossgrade.domain import (
     JSON,
+    GrammarRequest,
     Image,
     LogprobRequest,
     Message,
@@ -93,6 +95,7 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
         body |= {"logprobs": request.top} if request.text is not None else _logprob_fields(request.top)
     if request.response_schema is not None:
         body["response_format"] = _response_format(request.response_schema, host)
+    body |= _grammar_fields(request, host)
     if stream:
         body["stream"] = True
         if host.stream_usage:
@@ -102,6 +105,16 @@ def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # n
 
 def _logprob_fields(top: int) -> dict[str, Any]:
     return {"logprobs": True, "top_logprobs": top}
+
+
+def _grammar_fields(request: ModelRequest, host: Host) -> dict[str, Any]:
+    if not isinstance(request, GrammarRequest):
+        return {}
+    check_grammar(host)
+    if host.grammar == "response_format":
+        return {"response_format": {"type": "grammar", "grammar": request.grammar}}
+    own = {"grammar": request.grammar}
+    return own if host.grammar == "grammar" else {"structured_outputs": own}
 
 
 def known_effort(effort: str | None) -> str | None:

@@ -6,6 +6,7 @@ import msgspec
 
 from crossgrade.dialects._dialect import (
     WireRequest,
+    check_chat,
     data_url,
     decode_struct,
     set_known,
@@ -39,12 +40,7 @@ _LAST_EVENTS = {"response.completed", "response.incomplete", "response.failed"}
 
 def encode(request: ModelRequest, host: Host, stream: bool) -> WireRequest:  # noqa: FBT001  # shape of `Dialect.encode`
     """Return the call that asks a host for an answer, whole or streamed."""
-    if request.text is not None:
-        raise BadRequestError(
-            f"{host.name} takes chat messages, not a raw text prompt",
-            code="raw-text-not-carried",
-            hint="set `text: false` on the prompt",
-        )
+    check_chat(request, host)
     settings = request.settings
     effort = known_effort(settings.reasoning_effort)
     if settings.stop:
