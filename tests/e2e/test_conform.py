@@ -123,6 +123,18 @@ def test_the_cost_comes_first_and_a_limit_holds(cli: CommandLine, hosts: dict[st
     cli.fails("conform", "new", *QUICK, "--max-cost", "0.001", code=3, error="budget-exceeded")
 
 
+def test_a_length_given_twice_is_asked_and_paid_for_once(
+    cli: CommandLine, hosts: dict[str, FakeModel]
+) -> None:
+    plans = [
+        json.loads(cli.succeeds("conform", "new", "--lengths", lengths, "--dry-run", "--json").out)[
+            "estimate"
+        ]
+        for lengths in ("256,512", "512,256,512")
+    ]
+    assert plans[0] == plans[1]
+
+
 def test_a_check_is_continued_without_paying_twice(cli: CommandLine, hosts: dict[str, FakeModel]) -> None:
     ran = cli("conform", "new", *QUICK, "--max-cost", "0.01")
     assert ran.code == 3

@@ -215,7 +215,7 @@ class ProjectConformity:
             return self._look(offer, record, now=now, every=every, limit_usd=limit_usd)
 
     def _is_due(self, record: ConformRecord, now: datetime, every: timedelta) -> bool:
-        days = self._project.store.conformity.days(record.id)
+        days = self._project.store.conformity.looks(record.id)
         if days and days[-1].outcome == "alarm":
             return False
         return now >= (days[-1].at if days else record.at) + every
