@@ -192,6 +192,8 @@ def _headline(record: "ConformRecord") -> str:
     for outcome, words in (("open", "too few answers to say"), ("unchecked", "not checked")):
         names = ", ".join(each.name for each in record.checks if each.outcome == outcome)
         left += f"; {words}: {names}" if names else ""
+    if record.conformity == "unchecked":
+        return f"whether {record.offer} differs from {record.against.offer} is not known{left}"
     return (
         f"{record.offer} is not shown to differ from {record.against.offer} "
         f"(error rate {record.alpha:g}){left}"

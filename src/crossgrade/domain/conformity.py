@@ -17,6 +17,10 @@ Conformity: TypeAlias = Literal["conforms", "differs", "unchecked"]
 """What is known of an offer beside another of the same model."""
 
 
+_OF_ANSWERS = ("log-probabilities", "greedy", "answers")
+"""The rows that compare what is answered, without which nothing is known of the weights."""
+
+
 def host_of(offer: Offer) -> str | None:
     """Return host and port of the address that an offer names, None if it names none."""
     return None if offer.base_url is None else urlsplit(offer.base_url).netloc.rpartition("@")[2]
@@ -96,10 +100,15 @@ class ConformRecord:
 
     @property
     def conformity(self) -> Conformity:
-        """What the check says: an offer conforms if it was compared and nothing differs."""
+        """What the check says: an offer conforms if its answers were compared and nothing differs.
+
+        It is unchecked if a comparison of answers is open, or none was possible.
+        """
         if self.differing:
             return "differs"
-        return "unchecked" if self.against is None else "conforms"
+        said = {each.outcome for each in self.checks if each.name in _OF_ANSWERS}
+        compared = self.against is not None and "agrees" in said and "open" not in said
+        return "conforms" if compared else "unchecked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,8 @@ class ConformAsker:
             for question in questions
             for draw in range(question.first, question.first + question.draws)
         ]
+        for question, _ in wanted:  # in the order of the questions, however the answers arrive
+            self.side.drawn.setdefault((question.check, question.key), {})
         places = self.model.provider.places or min(_AT_ONCE, self.model.offer.max_concurrency)
         numbered = iter(wanted)
         try:
@@ -133,12 +135,13 @@ class ConformAsker:
             await self.calls.ask(call)
         except AuthError:
             raise
-        except RateLimitedError as error:
-            self.side.gaps[""] = f"not asked: {error.message}"
         except ProviderError as error:
-            if not self.side.drawn and not call.model.has_answered:
+            if not call.model.has_answered:
                 raise
-            self.side.gaps[question.check] = error.message
+            if isinstance(error, RateLimitedError):
+                self.side.gaps[""] = f"not asked: {error.message}"
+            else:
+                self.side.gaps[question.check] = error.message
         finally:
             budget.release(call.reserved_usd)
         await self.journal.committed()

@@ -380,6 +380,12 @@ def _begun(project: OpenProject, plan: ConformPlan, resume: str | None) -> Itera
                 )
             start = ProbeStart(id=check_id, offer=plan.offer.name, settings_digest=plan.digest)
             runs.append_probe(start)
+        if project.store.conformity.has(check_id):
+            raise UsageError(
+                f"the check {check_id} has ended, and its record is kept",
+                code="conform-check-ended",
+                hint="leave `--resume` out to begin another",
+            )
         if start.settings_digest != plan.digest:
             raise UsageError(
                 f"the check {check_id} was begun with other models or settings",

@@ -33,6 +33,12 @@ class ConformRecords:
         with self._database.writing() as connection:
             connection.execute(insert(t.conform_days), row)
 
+    def has(self, check_id: str) -> bool:
+        """Return whether a check has ended and is kept."""
+        query = select(t.conform_checks.c.id).where(t.conform_checks.c.id == check_id)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
     def recent(self, offer: str | None = None, *, limit: int = 100) -> list[ConformRecord]:
         """Return checks (of one offer), newest first."""
         c = t.conform_checks.c
