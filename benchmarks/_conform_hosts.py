@@ -6,6 +6,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ class LocalHost:
 
 @contextmanager
 def local_host(path: Path, *, context_tokens: int = 2048) -> Iterator[LocalHost]:
-    """Serve a GGUF file with llama.cpp, one request at a time and without a prompt cache."""
+    """Serve a GGUF file with llama.cpp on one thread, one request at a time and without a prompt cache."""
     order = {
         "path": str(path),
         "adapter": None,
@@ -87,33 +88,47 @@ def with_wrong_template(body: Body) -> Body:
 class FaultyHost:
     """A proxy that changes each request by `fault` and sends it to `upstream`.
 
-    Equal greedy requests have equal answers, so each is computed once; `counted` says how many were asked.
+    Equal greedy requests have equal answers, so each is computed once. Others are drawn afresh, or, with
+    `drawn`, once for all hosts that share it: the n-th answer of each to a request is then the same one.
     """
 
     upstream: str
     fault: Callable[[Body], Body] = lambda body: body
     greedy: dict[str, bytes] = field(default_factory=dict)
-    counted: int = 0
+    drawn: dict[tuple[str, int], bytes] | None = None
+    asked: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, path: str, body: Body) -> tuple[int, bytes]:
         """Return status and body of the answer to a request."""
-        self.counted += 1
         changed = json.dumps(self.fault(body), sort_keys=True)
         key = f"{path} {changed}"
-        is_greedy = json.loads(changed).get("temperature") == 0
-        if is_greedy and key in self.greedy:
-            return 200, self.greedy[key]
+        if json.loads(changed).get("temperature") == 0:
+            return self._once(self.greedy, key, path, changed)
+        if self.drawn is None:
+            return self._send(path, changed)
+        with self.lock:
+            self.asked[key] += 1
+            place = key, self.asked[key]
+        return self._once(self.drawn, place, path, changed)
+
+    def _once(self, kept: dict[Any, bytes], place: object, path: str, changed: str) -> tuple[int, bytes]:
+        if place in kept:
+            return 200, kept[place]
+        status, said = self._send(path, changed)
+        if status == 200:
+            kept[place] = said
+        return status, said
+
+    def _send(self, path: str, changed: str) -> tuple[int, bytes]:
         headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
         request = urllib.request.Request(self.upstream.removesuffix("/v1") + path, changed.encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply:
-                said = reply.read()
+                return 200, reply.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
-        if is_greedy:
-            self.greedy[key] = said
-        return 200, said
 
 
 @contextmanager

@@ -28,7 +28,14 @@ def installed() -> Path:
     return Path(ModelShelf(models_home(os.environ)).find(MODEL).path)
 
 
-def quantised_copy(source: Path, target: Path, kind: str) -> Path:
+TOOLS_TEMPLATE = """{% if tools %}<|im_start|>system
+You may call these functions: {{ tools | tojson }}
+To call one, write <tool_call>{"name": its name, "arguments": its arguments}</tool_call><|im_end|>
+{% endif %}"""
+"""What is put before the model's own chat template, which leaves tools out, for hosts that must take them."""
+
+
+def quantised_copy(source: Path, target: Path, kind: str, before_template: str = "") -> Path:
     """Write a copy of a GGUF file with its quantised matrices as `kind`, if there is none yet, and return it."""
     if target.exists():
         return target
@@ -40,7 +47,10 @@ def quantised_copy(source: Path, target: Path, kind: str) -> Path:
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
             continue
         inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-        writer.add_key_value(name, field.contents(), field.types[0], inner)
+        value = field.contents()
+        if name == "tokenizer.chat_template":
+            value = before_template + str(value)
+        writer.add_key_value(name, value, field.types[0], inner)
     writer.add_file_type(file_type)
     block, _ = GGML_QUANT_SIZES[wanted]
     for tensor in reader.tensors:

@@ -1,12 +1,14 @@
 """`crossgrade conform` over HTTP: what agrees, what differs, at what cost, and what hosts do wrong."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from crossgrade.project import _conforming
 from crossgrade.testing import FakeModel, Fault, ReceivedRequest
-from tests.codes import noted
+from tests.codes import noted, shown_codes
 from tests.e2e.driving import CommandLine, Project, Script
 
 QUICK = ("--prompts", "8", "--lengths", "256,512", "--yes")
@@ -48,6 +50,8 @@ def test_two_hosts_of_one_model_are_not_told_apart(cli: CommandLine, hosts: dict
         "answers",
     }
     assert rows["log-probabilities"] == "unchecked"
+    counts = next(each for each in found["check"]["checks"] if each["name"] == "template")
+    assert counts["seen"].startswith("5, 11, 15, 31, 8 "), "in the order of the questions"
     assert hosts["new-model"].calls == hosts["old-model"].calls == found["check"]["calls"] / 2
 
 
@@ -123,6 +127,18 @@ def test_the_cost_comes_first_and_a_limit_holds(cli: CommandLine, hosts: dict[st
     cli.fails("conform", "new", *QUICK, "--max-cost", "0.001", code=3, error="budget-exceeded")
 
 
+def test_a_length_given_twice_is_asked_and_paid_for_once(
+    cli: CommandLine, hosts: dict[str, FakeModel]
+) -> None:
+    plans = [
+        json.loads(cli.succeeds("conform", "new", "--lengths", lengths, "--dry-run", "--json").out)[
+            "estimate"
+        ]
+        for lengths in ("256,512", "512,256,512")
+    ]
+    assert plans[0] == plans[1]
+
+
 def test_a_check_is_continued_without_paying_twice(cli: CommandLine, hosts: dict[str, FakeModel]) -> None:
     ran = cli("conform", "new", *QUICK, "--max-cost", "0.01")
     assert ran.code == 3
@@ -133,6 +149,11 @@ def test_a_check_is_continued_without_paying_twice(cli: CommandLine, hosts: dict
     found = json.loads(cli.succeeds("conform", "new", *QUICK, "--resume", check_id, "--json").out)
     assert found["check"]["calls"] == hosts["new-model"].calls
     assert found["check"]["id"] == check_id
+    cli.fails("conform", "new", *QUICK, "--resume", check_id, error="conform-check-ended")
+    assert hosts["new-model"].calls == found["check"]["calls"], "nothing is paid for again"
+    ran = cli("conform", "new", *QUICK, "--max-cost", "0.01")
+    (resume,) = noted(ran.err, "conform-resume")
+    check_id = resume.split("--resume ")[1].split()[0]
     cli.fails("conform", "old", *QUICK, "--resume", check_id, error="conform-settings-changed")
     cli.fails("conform", "new", *QUICK, "--resume", "nothing", error="conform-check-unknown")
 
@@ -147,6 +168,36 @@ def test_a_host_that_refuses_leaves_gaps(
     found = checked(cli)
     assert outcomes(found)["tools"] == "unchecked"
     assert outcomes(found)["answers"] == "agrees"
+
+
+def test_without_any_compared_answer_nothing_is_known(
+    cli: CommandLine, hosts: dict[str, FakeModel], script: dict[str, Script]
+) -> None:
+    healthy = hosts["new-model"]
+    script["new-model"] = lambda request: (
+        healthy(request) if request.json.get("max_tokens") in {1, 16} else Fault("unknown_model")
+    )
+    found = checked(cli)
+    assert outcomes(found)["template"] == "agrees"
+    assert found["conformity"] == "unchecked"
+    ran = cli.succeeds("conform", "new", "--against", "old", *QUICK)
+    assert "is not known" in ran.out.splitlines()[0]
+
+
+def test_a_host_that_is_rate_limited_from_the_start_is_no_check(
+    cli: CommandLine, hosts: dict[str, FakeModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_conforming, "_PATIENCE", replace(_conforming._PATIENCE, throttled_s=4.0))
+    hosts["new-model"].fault = Fault("rate_limit", retry_after="0")
+    ran = cli("conform", "new", "--against", "old", *QUICK)
+    assert (ran.code, shown_codes(ran.err)) == (3, ["rate-limited"])
+    (resume,) = noted(ran.err, "conform-resume")
+    hosts["new-model"].fault = None
+    check_id = resume.split("--resume ")[1].split()[0]
+    assert hosts["old-model"].calls > 0
+    found = checked(cli, "--resume", check_id)
+    assert found["conformity"] == "conforms"
+    assert hosts["old-model"].calls == found["check"]["calls"] / 2, "nothing is paid for twice"
 
 
 def test_a_host_that_answers_nothing_is_an_error(cli: CommandLine, hosts: dict[str, FakeModel]) -> None:

@@ -188,8 +188,12 @@ def _headline(record: "ConformRecord") -> str:
     if record.differing:
         names = ", ".join(each.name for each in record.differing)
         return f"{record.offer} differs from {record.against.offer}: {names}"
-    unchecked = [each.name for each in record.checks if each.outcome == "unchecked"]
-    left = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
+    left = ""
+    for outcome, words in (("open", "too few answers to say"), ("unchecked", "not checked")):
+        names = ", ".join(each.name for each in record.checks if each.outcome == outcome)
+        left += f"; {words}: {names}" if names else ""
+    if record.conformity == "unchecked":
+        return f"whether {record.offer} differs from {record.against.offer} is not known{left}"
     return (
         f"{record.offer} is not shown to differ from {record.against.offer} "
         f"(error rate {record.alpha:g}){left}"

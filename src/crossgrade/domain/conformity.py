@@ -9,11 +9,16 @@ from urllib.parse import urlsplit
 
 from crossgrade.domain.offers import Offer
 
-ConformOutcome: TypeAlias = Literal["agrees", "differs", "seen", "unchecked"]
-"""What a check says: both sides agree or differ, or there was nothing to compare with, or no answer."""
+ConformOutcome: TypeAlias = Literal["agrees", "differs", "open", "seen", "unchecked"]
+"""What a check says: both sides agree or differ, or there were too few answers to say (`open`), or there was
+nothing to compare with, or no answer."""
 
 Conformity: TypeAlias = Literal["conforms", "differs", "unchecked"]
 """What is known of an offer beside another of the same model."""
+
+
+_OF_ANSWERS = ("log-probabilities", "greedy", "answers")
+"""The rows that compare what is answered, without which nothing is known of the weights."""
 
 
 def host_of(offer: Offer) -> str | None:
@@ -95,19 +100,23 @@ class ConformRecord:
 
     @property
     def conformity(self) -> Conformity:
-        """What the check says: an offer conforms if it was compared and nothing differs."""
+        """What the check says: an offer conforms if its answers were compared and nothing differs.
+
+        It is unchecked if a comparison of answers is open, or none was possible.
+        """
         if self.differing:
             return "differs"
-        return "unchecked" if self.against is None else "conforms"
+        said = {each.outcome for each in self.checks if each.name in _OF_ANSWERS}
+        compared = self.against is not None and "agrees" in said and "open" not in said
+        return "conforms" if compared else "unchecked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConformDay:
-    """A daily look at an offer, which continues the check `check_id`.
+class ConformLook:
+    """What a daily look at an offer found, without the answers. It continues the check `check_id`.
 
     `day` counts the looks from 1. `outcome` is `accepted`, `alarm`, or `unchecked` with a `reason`: then
-    there were no usable answers. The answers of an accepted day join the reference of later ones. `e_value`
-    alarms at `threshold`. `state` is that of the detector after this day, as plain JSON.
+    there were no usable answers. `e_value` alarms at `threshold`.
     """
 
     check_id: str
@@ -116,11 +125,20 @@ class ConformDay:
     outcome: Literal["accepted", "alarm", "unchecked"]
     at: datetime
     reason: str | None = None
-    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None
     e_value: float | None = None
     threshold: float | None = None
     differing: tuple[str, ...] = ()
     calls: int = 0
     cost_usd: Decimal | None = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConformDay(ConformLook):
+    """A daily look with its answers, which join the reference of later ones if the day was accepted.
+
+    `state` is that of the detector after this day, as plain JSON.
+    """
+
+    answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)

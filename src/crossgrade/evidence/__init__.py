@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from crossgrade.evidence._conform_table import (
         CHECKS,
         ConformInput,
-        answer_stages,
         answers_so_far,
         conform_table,
         fingerprint_of,
@@ -72,7 +71,6 @@ __all__ = [
     "ReferenceModel",
     "RegisteredModel",
     "SafetyFacts",
-    "answer_stages",
     "answers_so_far",
     "basis_changes",
     "build_dossier",
@@ -168,7 +166,6 @@ _LATE = {
         (
             "CHECKS",
             "ConformInput",
-            "answer_stages",
             "answers_so_far",
             "conform_table",
             "fingerprint_of",

@@ -19,21 +19,33 @@ _AT_ONCE = 8
 
 @dataclass(slots=True, kw_only=True)
 class ConformSide:
-    """What one side of a comparison answered, by (check, key) in the order of the draws.
+    """What one side of a comparison answered: `drawn` has it by (check, key) and number of the draw.
 
     A draw without an answer is missing. `gaps` say why a check, or (under "") all that is left, was not
     answered.
     """
 
     name: str
-    answers: dict[tuple[str, str], list[ModelAnswer]] = field(default_factory=dict)
+    drawn: dict[tuple[str, str], dict[int, ModelAnswer]] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
     calls: int = 0
     costs_usd: list[Decimal | None] = field(default_factory=list)
 
-    def of(self, check: str) -> dict[str, list[ModelAnswer]]:
-        """Return the answers that are evidence of a check, by key."""
-        return {key: found for (name, key), found in self.answers.items() if name == check}
+    def keep(self, question: ConformQuestion, draw: int, answer: ModelAnswer) -> None:
+        """Keep the answer to one draw of a question."""
+        self.drawn.setdefault((question.check, question.key), {})[draw] = answer
+
+    def of(self, check: str, draws: range | None = None) -> dict[str, list[ModelAnswer]]:
+        """Return the answers that are evidence of a check, by key in the order of the draws.
+
+        With `draws`, only those; a key without any of them is left out.
+        """
+        found = {
+            key: [drawn[at] for at in sorted(drawn) if draws is None or at in draws]
+            for (name, key), drawn in self.drawn.items()
+            if name == check
+        }
+        return {key: answers for key, answers in found.items() if answers}
 
     def gap(self, check: str) -> str:
         """Return why a check has no answers."""
@@ -48,7 +60,9 @@ class ConformSide:
     def versions(self) -> list[str]:
         """The versions that the provider reported, in the order of their first answer."""
         return list(
-            dict.fromkeys(each.model for found in self.answers.values() for each in found if each.model)
+            dict.fromkeys(
+                each.model for drawn in self.drawn.values() for each in drawn.values() if each.model
+            )
         )
 
 
@@ -78,35 +92,23 @@ class ConformAsker:
             for question in questions
             for draw in range(question.first, question.first + question.draws)
         ]
-        found: dict[tuple[str, str], dict[int, ModelAnswer]] = {}
+        for question, _ in wanted:  # in the order of the questions, however the answers arrive
+            self.side.drawn.setdefault((question.check, question.key), {})
         places = self.model.provider.places or min(_AT_ONCE, self.model.offer.max_concurrency)
         numbered = iter(wanted)
         try:
             async with anyio.create_task_group() as group:
                 for _ in range(min(places, len(wanted))):
-                    group.start_soon(self._work, numbered, found)
+                    group.start_soon(self._work, numbered)
         except ExceptionGroup as errors:
             raise _first(errors) from None
-        finally:
-            for question, _ in wanted:
-                place = (question.check, question.key)
-                draws = found.pop(place, {})
-                if draws:
-                    self.side.answers.setdefault(place, []).extend(draws[at] for at in sorted(draws))
 
-    async def _work(
-        self,
-        numbered: Iterator[tuple[ConformQuestion, int]],
-        found: dict[tuple[str, str], dict[int, ModelAnswer]],
-    ) -> None:
+    async def _work(self, numbered: Iterator[tuple[ConformQuestion, int]]) -> None:
         for question, draw in numbered:
-            if question.check in self.side.gaps or "" in self.side.gaps:
-                continue
-            answer = await self._answer(question, draw)
-            if answer is not None:
-                found.setdefault((question.check, question.key), {})[draw] = answer
+            if question.check not in self.side.gaps and "" not in self.side.gaps:
+                await self._answer(question, draw)
 
-    async def _answer(self, question: ConformQuestion, draw: int) -> ModelAnswer | None:
+    async def _answer(self, question: ConformQuestion, draw: int) -> None:
         model = self.model
         request = replace(question.request, model=model.offer.model)
         call = Call(model=model, request=request, digest=model.digest(request, draw))
@@ -115,15 +117,15 @@ class ConformAsker:
             self.calls.take(call, paid)
             self.budget.pay(paid.cost_usd, reserved_usd=model.reserve_usd(request))
         else:
-            await self._ask(call, question)
+            await self._ask(call, question, draw)
         if call.response is None:
-            return None
+            return
+        self.side.keep(question, draw, call.response.answer)
         self.side.calls += 1
         self.side.costs_usd.append(call.response.cost_usd)
         self.on_answer(self.side)
-        return call.response.answer
 
-    async def _ask(self, call: Call, question: ConformQuestion) -> None:
+    async def _ask(self, call: Call, question: ConformQuestion, draw: int) -> None:
         budget = self.budget
         call.reserved_usd = call.model.reserve_usd(call.request)
         if not budget.has_room_for(call.reserved_usd):
@@ -133,25 +135,25 @@ class ConformAsker:
             await self.calls.ask(call)
         except AuthError:
             raise
-        except RateLimitedError as error:
-            self.side.gaps[""] = f"not asked: {error.message}"
         except ProviderError as error:
-            if not self.side.answers and not call.model.has_answered:
+            if not call.model.has_answered:
                 raise
-            self.side.gaps[question.check] = error.message
+            if isinstance(error, RateLimitedError):
+                self.side.gaps[""] = f"not asked: {error.message}"
+            else:
+                self.side.gaps[question.check] = error.message
         finally:
             budget.release(call.reserved_usd)
         await self.journal.committed()
-        self._note(call, question)
+        self._note(call, question, draw)
 
-    def _note(self, call: Call, question: ConformQuestion) -> None:
+    def _note(self, call: Call, question: ConformQuestion, draw: int) -> None:
         """Leave a gap where the host refuses the kind of request, which it would refuse again."""
         error = call.error
         if error is None or not (isinstance(error, BadRequestError) or is_of_the_request(error.default_code)):
             return
         if question.check == "context":
-            refused = ModelAnswer(text="", finish_reason=REFUSED)
-            self.side.answers.setdefault((question.check, question.key), []).append(refused)
+            self.side.keep(question, draw, ModelAnswer(text="", finish_reason=REFUSED))
         else:
             self.side.gaps.setdefault(question.check, f"refused: {error.message}")
 

@@ -161,7 +161,8 @@ class ReferenceAsker:
                 continue
             found = await anyio.to_thread.run_sync(self._answers, question)
             if found:
-                self.side.answers.setdefault((question.check, question.key), []).extend(found)
+                for draw, answer in enumerate(found, start=question.first):
+                    self.side.keep(question, draw, answer)
                 self.on_answer(self.side)
 
     async def shortfalls(self, questions: Sequence[ConformQuestion], other: ConformSide) -> dict[str, float]:

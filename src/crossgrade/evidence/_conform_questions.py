@@ -210,7 +210,7 @@ def _context(settings: ConformSettings, hay: str) -> list[ConformQuestion]:
     gates = {"north": 0.0, "east": 0.0, "south": 0.5, "west": 0.5}
     rng = Random(settings.seed)  # noqa: S311  # facts, not secrets
     found = []
-    for tokens in settings.lengths:
+    for tokens in dict.fromkeys(settings.lengths):
         for gate, depth in gates.items():
             code = str(rng.randrange(1000, 10_000))
             fact = f"The access code of the {gate} gate is {code}.\n"

@@ -30,7 +30,15 @@ from crossgrade.evidence._conform_questions import (
     ConformSettings,
     of_check,
 )
-from crossgrade.stats import AnswerDifference, answers_differ, logprob_gap, logprobs_differ
+from crossgrade.stats import (
+    AnswerDifference,
+    LogprobDifference,
+    PartingDifference,
+    answers_differ,
+    greedy_parts,
+    logprob_gap,
+    logprobs_differ,
+)
 
 CHECKS = (
     "version",
@@ -49,10 +57,9 @@ CHECKS = (
     "answers",
     "latency",
 )
-"""The rows of the table, in their order; `greedy` is there only beside the reference."""
+"""The rows of the table, in their order; `greedy` is there only beside another side."""
 
-_TESTED = ("context", "copy", "tools", "schema", "stop", "log-probabilities")
-"""Beside the reference, which computes no tools, `greedy` takes their part."""
+_TESTED = ("context", "copy", "tools", "schema", "stop", "log-probabilities", "greedy")
 _APART_NATS = 1.0
 """The gap of two answers without a common token among the likeliest: more than the test counts."""
 
@@ -104,14 +111,26 @@ def conform_table(given: ConformInput) -> tuple[ConformCheck, ...]:
     return tuple(rows)
 
 
-def answer_stages(side: ConformSide, settings: ConformSettings) -> list[dict[str, list[str]]]:
-    """Return the texts of the answers by stage and key."""
-    texts = {key: [each.text for each in found] for key, found in side.of("answers").items()}
-    stages, first = [], 0
+def _answer_stages(
+    side: ConformSide, other: ConformSide, settings: ConformSettings
+) -> list[tuple[dict[str, list[str]], dict[str, list[str]]]]:
+    """Return the texts of the answers at temperature 1 by stage: the other side's, and the side's.
+
+    A stage in which no question was answered by both ends the list.
+    """
+    stages, first = [], 1
     for draws in settings.stages:
-        part = {key: found[first : first + draws] for key, found in texts.items() if found[first:]}
-        if part:
-            stages.append(part)
+        theirs, ours = (
+            {
+                key: [answer.text for answer in found]
+                for key, found in each.of("answers", range(first, first + draws)).items()
+                if key.endswith("/t1")
+            }
+            for each in (other, side)
+        )
+        if not theirs.keys() & ours.keys():
+            break
+        stages.append((theirs, ours))
         first += draws
     return stages
 
@@ -119,9 +138,13 @@ def answer_stages(side: ConformSide, settings: ConformSettings) -> list[dict[str
 def answers_so_far(
     side: ConformSide, other: ConformSide, settings: ConformSettings
 ) -> AnswerDifference | None:
-    """Return what the test on the answers says after the stages that both sides have; None without any."""
-    stages = list(zip(answer_stages(other, settings), answer_stages(side, settings), strict=False))
-    if not any(theirs.keys() & ours.keys() for theirs, ours in stages):
+    """Return what the test on the answers says after the stages that both sides have; None without any.
+
+    Greedy answers are not among them, nor those of two hosts that ignore the temperature: each host repeats
+    its own, and two kernels round differently.
+    """
+    stages = _answer_stages(side, other, settings)
+    if not stages or (_is_frozen(side) and _is_frozen(other)):
         return None
     return answers_differ(stages, alpha=settings.alpha / 2, looks=len(settings.stages), seed=settings.seed)
 
@@ -471,13 +494,22 @@ def _logprobs(given: ConformInput) -> ConformCheck:
     # Where other answers share tokens, one whose likeliest tokens are all others is as far apart as can be.
     far = [_APART_NATS if gap is None else gap for gap in gaps]
     found = logprobs_differ(far, alpha=given.settings.alpha / 2 / len(_TESTED))
+    expected = f"at most {found.tolerance_nats:g}"
+    return _bet_row(name, f"{found.mean_gap:.4f} nats apart on average", found, expected)
+
+
+def _bet_row(
+    name: str, seen: str, found: LogprobDifference | PartingDifference, expected: str
+) -> ConformCheck:
+    """Return the row of a test with a tolerance: open if that is exceeded, but not shown to be."""
+    agrees: ConformOutcome = "agrees" if found.is_within else "open"
     return _row(
         name,
-        f"{found.mean_gap:.4f} nats apart on average",
-        "differs" if found.outcome == "differs" else "agrees",
-        expected=f"at most {found.tolerance_nats:g}",
+        seen,
+        "differs" if found.outcome == "differs" else agrees,
+        expected=expected,
         p_value=min(1.0, 1 / found.e_value) if found.e_value else None,
-        answers=len(far),
+        answers=found.n,
     )
 
 
@@ -486,46 +518,46 @@ def _as_pairs(places: Sequence[TokenLogprob]) -> list[tuple[str, Mapping[str, fl
 
 
 def _greedy(given: ConformInput) -> list[ConformCheck]:
-    """Compare greedy answers with the reference, up to the first token that is not the reference's."""
-    name, gaps = "greedy", given.shortfalls
-    if gaps is None:
+    """Compare greedy answers up to where they part, with a tolerance for other kernels."""
+    name, alpha, gaps = "greedy", given.settings.alpha / 2 / len(_TESTED), given.shortfalls
+    if given.other is None:
         return []
-    if not gaps:
-        return [_row(name, given.side.gap("answers"), "unchecked")]
-    found = logprobs_differ(
-        [gaps[key] for key in sorted(gaps)], alpha=given.settings.alpha / 2 / len(_TESTED)
-    )
-    same = sum(gap == 0 for gap in gaps.values())
-    return [
-        _row(
-            name,
-            f"{same} of {len(gaps)} answers are the reference's; where one leaves it, its token is less "
-            f"likely, {found.mean_gap:.4f} nats on average",
-            "differs" if found.outcome == "differs" else "agrees",
-            expected=f"at most {found.tolerance_nats:g}",
-            p_value=min(1.0, 1 / found.e_value) if found.e_value else None,
-            answers=len(gaps),
+    if gaps:
+        shown = logprobs_differ([gaps[key] for key in sorted(gaps)], alpha=alpha)
+        seen = (
+            f"{sum(gap == 0 for gap in gaps.values())} of {len(gaps)} answers are the reference's; where one "
+            f"leaves it, its token is less likely, {shown.mean_gap:.4f} nats on average"
         )
-    ]
+        return [_bet_row(name, seen, shown, f"at most {shown.tolerance_nats:g}")]
+    ours, theirs = _drawn(given.side, "/t0"), _drawn(given.other, "/t0")
+    both = sorted(ours.keys() & theirs.keys())
+    if not both:
+        why = f"not compared: {given.other.name}: {given.other.gap('answers')}"
+        return [_row(name, why if ours else given.side.gap("answers"), "unchecked")]
+    found = greedy_parts([(theirs[key][0].text, ours[key][0].text) for key in both], alpha=alpha)
+    seen = f"{found.partings} of {found.n} answers part, within {found.tokens:,} tokens"
+    return [_bet_row(name, seen, found, f"at most {found.tolerance:.0%} of the tokens")]
 
 
 def _answers(given: ConformInput) -> ConformCheck:
-    """Compare the answers themselves by a two-sample test."""
+    """Compare the answers at temperature 1 by a two-sample test."""
     if (gap := _unchecked(given, "answers")) is not None:
         return gap
-    total = sum(map(len, given.side.of("answers").values()))
     if given.other is None:
+        total = sum(map(len, given.side.of("answers").values()))
         return _row("answers", f"{total} answers are kept", "seen", answers=total)
     found = answers_so_far(given.side, given.other, given.settings)
     if found is None:
-        return _row("answers", "no question was answered by both", "unchecked")
+        return _row("answers", "no question has answers of both that vary", "unchecked")
+    stages = f"; {found.look} of {found.looks} stages were answered" if found.outcome == "open" else ""
+    outcomes: dict[str, ConformOutcome] = {"differs": "differs", "alike": "agrees", "open": "open"}
     return _row(
         "answers",
-        f"{found.similarity_between:.3f} alike between the two",
-        "differs" if found.outcome == "differs" else "agrees",
+        f"{found.similarity_between:.3f} alike between the two{stages}",
+        outcomes[found.outcome],
         expected=f"{found.similarity_within:.3f} within each",
         p_value=found.p_value,
-        answers=total,
+        answers=found.n_checked,
     )
 
 

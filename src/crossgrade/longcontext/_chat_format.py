@@ -6,9 +6,11 @@ before the prompt unless the template wrote it.
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,12 @@ from crossgrade.errors import DataError, MissingExtraError, unreadable
 from crossgrade.longcontext._tokenizers import gguf_tokens, hf_tokenizer
 
 _MOST_BYTES = 64 * 2**20
+_CHILD = Path(__file__).with_name("_template_child.py")
+_MOST_S, _MOST_MEMORY = 2, 2**30
+"""Seconds of a processor and bytes that a template may use for a conversation."""
+
+_PATIENCE_S = 60.0
+"""Seconds that are waited for it, on a machine that does other work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +46,9 @@ class ChatFormat:
 def read_chat_format(path: Path) -> ChatFormat:
     """Read the chat format of a checkpoint: a folder, or a GGUF file, beside which a tokenizer may lie.
 
-    Raises `DataError`: `chat-template-missing`, `chat-template-invalid`, and what `read_tokenizer` raises for
-    a tokenizer that is missing or cannot be rebuilt; and `MissingExtraError` without the extra
-    `long-context`.
+    Raises `DataError`: `chat-template-missing`, `chat-template-invalid`, `chat-template-slow`, and what
+    `read_tokenizer` raises for a tokenizer that is missing or cannot be rebuilt; and `MissingExtraError`
+    without the extra `long-context`.
     """
     if path.suffix != ".gguf":
         return _from_folder(path)
@@ -91,7 +99,7 @@ def _from_folder(folder: Path) -> ChatFormat:
 def _template(
     source: str | None, path: Path, words: Mapping[str, str | None]
 ) -> Callable[[Sequence[Message]], str]:
-    """Return a function that renders conversations as Transformers does, in Jinja's sandbox."""
+    """Return a function that renders conversations as Transformers does, in Jinja's sandbox and a child."""
     if not source:
         raise DataError(
             "the checkpoint has no chat template",
@@ -99,48 +107,61 @@ def _template(
             file=path,
             hint="put the model's tokenizer_config.json or chat_template.jinja beside the weights",
         )
-    try:
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-    except ImportError as cause:
-        raise MissingExtraError("rendering a chat template", "long-context") from cause
-
-    def refuse(message: object) -> str:
-        raise TemplateError(str(message))
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = lambda value, indent=None: json.dumps(
-        value, ensure_ascii=False, indent=indent
-    )
-    environment.globals |= {
-        "raise_exception": refuse,
-        "strftime_now": lambda form: datetime.now().astimezone().strftime(str(form)),
-    }
-    try:
-        template = environment.from_string(source)
-    except TemplateError as error:
-        raise DataError(
-            f"the chat template cannot be read: {str(error)[:200]}",
-            code="chat-template-invalid",
-            file=path,
-            hint="give the template that belongs to the weights",
-        ) from error
+    if find_spec("jinja2") is None:
+        raise MissingExtraError("rendering a chat template", "long-context")
     given = {name: word or "" for name, word in words.items()}
+    kept: dict[str, str] = {}
 
     def render(messages: Sequence[Message]) -> str:
         turns = [{"role": each.role, "content": each.content or ""} for each in messages]
-        try:
-            return template.render(messages=turns, add_generation_prompt=True, tools=None, **given)
-        except Exception as error:  # what a template does wrong may raise anything
-            raise DataError(
-                f"the chat template refuses a conversation: {str(error)[:200]}",
-                code="chat-template-refuses",
-                file=path,
-            ) from error
+        job = {"source": source, "words": given, "messages": turns, "seconds": _MOST_S, "bytes": _MOST_MEMORY}
+        line = json.dumps(job)
+        if line not in kept:
+            kept[line] = _rendered(line, path)
+        return kept[line]
 
+    try:
+        render([Message(role="user", content="Hello.")])
+    except DataError as error:
+        if error.code != "chat-template-refuses":
+            raise
     return render
+
+
+def _rendered(job: str, path: Path) -> str:
+    """Render a conversation in a process of its own, because a template may run for ever."""
+    try:
+        ran = subprocess.run(  # noqa: S603  # our own file
+            [sys.executable, str(_CHILD)],
+            input=job.encode() + b"\n",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
+        found = msgspec.json.decode(ran.stdout, type=dict[str, str])
+    except (subprocess.TimeoutExpired, msgspec.DecodeError) as error:
+        raise DataError(
+            f"the chat template needs more than {_MOST_S} seconds, or {_MOST_MEMORY // 2**20:,} MiB, for one "
+            "conversation",
+            code="chat-template-slow",
+            file=path,
+            hint="give the template that belongs to the weights",
+        ) from error
+    if "text" in found:
+        return found["text"]
+    if "invalid" in found:
+        raise DataError(
+            f"the chat template cannot be read: {found['invalid'][:200]}",
+            code="chat-template-invalid",
+            file=path,
+            hint="give the template that belongs to the weights",
+        )
+    raise DataError(
+        f"the chat template refuses a conversation: {found['refuses'][:200]}",
+        code="chat-template-refuses",
+        file=path,
+    )
 
 
 def _named_template(given: Any) -> str | None:

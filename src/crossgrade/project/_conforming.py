@@ -215,7 +215,7 @@ class ProjectConformity:
             return self._look(offer, record, now=now, every=every, limit_usd=limit_usd)
 
     def _is_due(self, record: ConformRecord, now: datetime, every: timedelta) -> bool:
-        days = self._project.store.conformity.days(record.id)
+        days = self._project.store.conformity.looks(record.id)
         if days and days[-1].outcome == "alarm":
             return False
         return now >= (days[-1].at if days else record.at) + every
@@ -380,6 +380,12 @@ def _begun(project: OpenProject, plan: ConformPlan, resume: str | None) -> Itera
                 )
             start = ProbeStart(id=check_id, offer=plan.offer.name, settings_digest=plan.digest)
             runs.append_probe(start)
+        if project.store.conformity.has(check_id):
+            raise UsageError(
+                f"the check {check_id} has ended, and its record is kept",
+                code="conform-check-ended",
+                hint="leave `--resume` out to begin another",
+            )
         if start.settings_digest != plan.digest:
             raise UsageError(
                 f"the check {check_id} was begun with other models or settings",

@@ -65,7 +65,7 @@ def offer_conformity(store: "Store", offer: Offer) -> OfferConformity:
     if not records:
         return OfferConformity()
     newest = records[0]
-    days = store.conformity.days(newest.id)
+    days = store.conformity.looks(newest.id)
     if days and days[-1].outcome == "alarm":
         return OfferConformity(conformity="differs", since=days[-1].at, against="its own earlier answers")
     alike = list(takewhile(lambda each: each.conformity == newest.conformity, records))

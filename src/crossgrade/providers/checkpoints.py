@@ -74,6 +74,13 @@ def read_checkpoint(
     """
     if path.suffix == ".gguf":
         return _from_gguf(path, dtype, most_bytes)
+    if path.is_file():
+        raise DataError(
+            "this file is no checkpoint",
+            code="checkpoint-incomplete",
+            file=path,
+            hint="give the folder of a checkpoint in Hugging Face's form, or a .gguf file",
+        )
     config = read_json(path / "config.json", _MOST_CONFIG_BYTES)
     file = str(path / "config.json")
     shape = read_llama4_shape(config, name=path.name, file=file)

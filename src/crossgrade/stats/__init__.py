@@ -31,7 +31,9 @@ from crossgrade.stats._label_sizing import labels_needed, least_labelled
 from crossgrade.stats._logprobs import (
     TOLERANCE_NATS,
     LogprobDifference,
+    PartingDifference,
     TokenLogprobs,
+    greedy_parts,
     logprob_gap,
     logprobs_differ,
 )
@@ -88,6 +90,7 @@ __all__ = [
     "LogprobDifference",
     "Outcome",
     "Pairs",
+    "PartingDifference",
     "Plan",
     "Proportion",
     "QuestionDifference",
@@ -105,6 +108,7 @@ __all__ = [
     "corrected_test",
     "draw_labels",
     "effective_labels",
+    "greedy_parts",
     "growth_alpha",
     "holm",
     "holm_levels",

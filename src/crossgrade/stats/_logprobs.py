@@ -1,4 +1,4 @@
-"""Whether two hosts give the same log-probabilities, within a tolerance.
+"""Whether two hosts give the same log-probabilities, or the same greedy answers, within a tolerance.
 
 Two healthy hosts of the same weights never agree to the last bit: batches, kernels and number formats round
 differently. So the question is not whether their log-probabilities differ but by how much. A gap is the mean
@@ -9,11 +9,17 @@ Prompts are drawn alike and in random order, and bets are made against "the mean
 and against "it is at least the tolerance" (I. Waudby-Smith and A. Ramdas, J. R. Statist. Soc. B 86 (2024)
 1-27). Their capitals may be read after each prompt: each is wrong with probability of at most alpha, however
 long one looks on.
+
+Greedy answers go apart where two tokens are almost tied and the kernels round differently, and then stay
+apart. So a greedy answer of each host is read up to where the two part. Each token up to there is a trial,
+which fails where the answers part, and the same bets are made on the share of failures. Hosts do not say
+their tokens, so four bytes count as one, as in English.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -29,6 +35,11 @@ TokenLogprobs: TypeAlias = Sequence[tuple[str, Mapping[str, float]]]
 TOLERANCE_NATS = 0.05
 CAP = 5.0
 """A gap counts for at most this many tolerances."""
+
+PARTING_SHARE = 0.03
+"""The share of tokens at which greedy answers of healthy hosts may part."""
+
+_BYTES_PER_TOKEN = 4
 
 _HALVINGS = 50
 
@@ -51,6 +62,33 @@ class LogprobDifference:
     alpha: float
     tolerance_nats: float
     method: str = "betting on the mean of capped gaps"
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the mean gap that was seen is within the tolerance, shown or not."""
+        return self.mean_gap <= self.tolerance_nats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartingDifference:
+    """How often the greedy answers of two hosts part: at `partings` of the `tokens` that were read.
+
+    `outcome` is that of `LogprobDifference`, for the share of tokens at which answers part and `tolerance`.
+    """
+
+    outcome: Literal["differs", "alike", "open"]
+    partings: int
+    tokens: int
+    e_value: float
+    n: int
+    alpha: float
+    tolerance: float
+    method: str = "betting on the share of tokens at which answers part"
+
+    @property
+    def is_within(self) -> bool:
+        """Whether the share that was seen is within the tolerance, shown or not."""
+        return self.partings <= self.tolerance * self.tokens
 
 
 def logprob_gap(reference: TokenLogprobs, checked: TokenLogprobs) -> float | None:
@@ -92,25 +130,65 @@ def logprobs_differ(
             hint="0.05 nats are usual for healthy hosts",
         )
     shares = np.minimum(values / (CAP * tolerance_nats), 1.0)
-    above, below = _capital(shares, 1 / CAP), _capital(1 - shares, 1 - 1 / CAP)
-    first = [
-        int(np.argmax(side >= 1 / alpha)) if (side >= 1 / alpha).any() else len(values)
-        for side in (above, below)
-    ]
-    outcome: Literal["differs", "alike", "open"] = "open"
-    if min(first) < len(values):
-        outcome = "differs" if first[0] <= first[1] else "alike"
+    outcome, e_value = _bet(shares, 1 / CAP, alpha)
     scale = CAP * tolerance_nats
     return LogprobDifference(
         outcome=outcome,
         mean_gap=float(shares.mean()) * scale,
         low=_least_mean(shares, alpha) * scale,
         high=(1 - _least_mean(1 - shares, alpha)) * scale,
-        e_value=float(above.max()),
+        e_value=e_value,
         n=len(values),
         alpha=alpha,
         tolerance_nats=tolerance_nats,
     )
+
+
+def greedy_parts(
+    pairs: Sequence[tuple[str, str]], *, alpha: float = 0.01, tolerance: float = PARTING_SHARE
+) -> PartingDifference:
+    """Test whether greedy answers part at more tokens than rounding explains, from one pair a prompt.
+
+    The answers of a pair have the same limit of tokens. Where one is the beginning of the other, they part at
+    its end. Raises `UsageError` without a pair, and for a tolerance or an alpha outside (0, 1).
+    """
+    read_rate("alpha", alpha)
+    read_rate("tolerance", tolerance)
+    if not pairs:
+        raise UsageError(
+            "no question has a greedy answer from both sides",
+            code="answers-too-few",
+            hint="ask both hosts the same questions",
+        )
+    trials: list[float] = []
+    for pair in pairs:
+        ours, theirs = (text.encode(errors="surrogatepass") for text in pair)
+        equal = (one == two for one, two in zip(ours, theirs, strict=False))
+        same = sum(takewhile(bool, equal))
+        trials += [0.0] * (same // _BYTES_PER_TOKEN) + [1.0] * (ours != theirs)
+    shares = np.array(trials)
+    outcome, e_value = _bet(shares, tolerance, alpha) if trials else ("open", 0.0)
+    return PartingDifference(
+        outcome=outcome,
+        partings=int(shares.sum()),
+        tokens=len(shares),
+        e_value=e_value,
+        n=len(pairs),
+        alpha=alpha,
+        tolerance=tolerance,
+    )
+
+
+def _bet(shares: FloatArray, mean: float, alpha: float) -> tuple[Literal["differs", "alike", "open"], float]:
+    """Return which was shown first, that the mean is above or below `mean`, and the capital against below."""
+    above, below = _capital(shares, mean), _capital(1 - shares, 1 - mean)
+    first = [
+        int(np.argmax(side >= 1 / alpha)) if (side >= 1 / alpha).any() else len(shares)
+        for side in (above, below)
+    ]
+    if min(first) == len(shares):
+        return "open", float(above.max())
+    return "differs" if first[0] <= first[1] else "alike", float(above.max())
 
 
 def _capital(shares: FloatArray, mean: float) -> NDArray[np.float64]:

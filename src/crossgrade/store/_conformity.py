@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
-from sqlalchemy import desc, insert, select
+from sqlalchemy import Select, desc, insert, select
 
-from crossgrade.domain import ConformDay, ConformRecord, Offer
+from crossgrade.domain import ConformDay, ConformLook, ConformRecord, Offer
 from crossgrade.store import _tables as t
 from crossgrade.store._answers import as_written
 from crossgrade.store._database import Database
+
+LookT = TypeVar("LookT", ConformDay, ConformLook)
 
 
 class ConformRecords:
@@ -29,6 +32,12 @@ class ConformRecords:
         row = {"check_id": day.check_id, "offer": day.offer, "record": _text(day), "at": day.at.isoformat()}
         with self._database.writing() as connection:
             connection.execute(insert(t.conform_days), row)
+
+    def has(self, check_id: str) -> bool:
+        """Return whether a check has ended and is kept."""
+        query = select(t.conform_checks.c.id).where(t.conform_checks.c.id == check_id)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
 
     def recent(self, offer: str | None = None, *, limit: int = 100) -> list[ConformRecord]:
         """Return checks (of one offer), newest first."""
@@ -50,24 +59,30 @@ class ConformRecords:
         return found
 
     def days(self, check_id: str) -> list[ConformDay]:
-        """Return the daily looks that continue a check, oldest first."""
-        d = t.conform_days.c
-        query = select(d.id, d.record).where(d.check_id == check_id).order_by(d.id)
-        with self._database.reading() as connection:
-            rows = list(connection.execute(query))
-        with as_written(f"a daily look in {self._database.place}"):
-            return [msgspec.json.decode(row.record, type=ConformDay) for row in rows]
+        """Return the daily looks that continue a check, with their answers, oldest first."""
+        return self._of_check(check_id, ConformDay)
 
-    def days_since(self, at: datetime) -> list[ConformDay]:
+    def looks(self, check_id: str) -> list[ConformLook]:
+        """Return the daily looks that continue a check, oldest first, without reading their answers."""
+        return self._of_check(check_id, ConformLook)
+
+    def looks_since(self, at: datetime) -> list[ConformLook]:
         """Return the daily looks at all models after a time."""
         d = t.conform_days.c
         # The text of a time without a fraction of a second sorts before the others of its second.
         query = select(d.record).where(d.at >= at.replace(microsecond=0).isoformat()[:19])
+        return [each for each in self._decoded(query, ConformLook) if each.at > at]
+
+    def _of_check(self, check_id: str, kind: type[LookT]) -> list[LookT]:
+        d = t.conform_days.c
+        return self._decoded(select(d.record).where(d.check_id == check_id).order_by(d.id), kind)
+
+    def _decoded(self, query: Select[tuple[str]], kind: type[LookT]) -> list[LookT]:
         with self._database.reading() as connection:
             rows = list(connection.execute(query))
+        decode = msgspec.json.Decoder(kind).decode
         with as_written(f"a daily look in {self._database.place}"):
-            days = [msgspec.json.decode(row.record, type=ConformDay) for row in rows]
-        return [each for each in days if each.at > at]
+            return [decode(row.record) for row in rows]
 
 
 def _text(record: ConformRecord | ConformDay) -> str:

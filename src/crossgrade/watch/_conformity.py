@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Literal
 
 from crossgrade.decide import Verdict
-from crossgrade.domain import JSON, ConformDay, ConformRecord, Offer, Reason, sum_usd
+from crossgrade.domain import JSON, ConformLook, ConformRecord, Offer, Reason, sum_usd
 from crossgrade.errors import CrossgradeError
 from crossgrade.project import Project
 from crossgrade.routing import Route
@@ -73,7 +73,7 @@ def look_at_conformity(
             project.conformity.look(offer, record, now=now, every=every, limit_usd=left)
         except CrossgradeError as error:
             problem = Reason(error.code, f"{offer.name}: {error.message}")
-        days = project.store.conformity.days(record.id)
+        days = project.store.conformity.looks(record.id)
         standing = _standing(offer.name, routes, record, days, every)
         found.append(
             ConformFinding(standing=standing, broken=_broken(offer.name, record, days), problem=problem)
@@ -108,12 +108,12 @@ def _record_of(project: Project, offer: Offer, verdicts: list[Verdict]) -> Confo
 
 def _spent_in_a_day(project: Project, now: datetime) -> Decimal:
     """Return what looks at all models cost in the last day; an unknown cost counts as nothing."""
-    days = project.store.conformity.days_since(now - DAY)
+    days = project.store.conformity.looks_since(now - DAY)
     return sum((day.cost_usd or Decimal(0) for day in days), Decimal(0))
 
 
 def _standing(
-    model: str, routes: tuple[str, ...], record: ConformRecord, days: list[ConformDay], every: timedelta
+    model: str, routes: tuple[str, ...], record: ConformRecord, days: list[ConformLook], every: timedelta
 ) -> ConformStanding:
     last = days[-1] if days else None
     counted = [each for each in days if each.e_value is not None]
@@ -133,7 +133,7 @@ def _standing(
     )
 
 
-def _broken(model: str, record: ConformRecord, days: list[ConformDay]) -> Broken | None:
+def _broken(model: str, record: ConformRecord, days: list[ConformLook]) -> Broken | None:
     """Return the condition that the last look broke, None if it broke none."""
     last = days[-1] if days else None
     if last is None or last.outcome != "alarm":

@@ -85,6 +85,21 @@ def test_a_template_may_refuse_and_reaches_nothing_outside_of_its_sandbox(tmp_pa
             found.prompt_of(TURNS)
 
 
+LONG = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("source", [LONG, "{{ 'a' * 10 ** 10 }}", "{% set a = '%09999999999d' % 1 %}"])
+def test_a_template_that_runs_for_ever_or_fills_the_memory_is_ended(tmp_path: Path, source: str) -> None:
+    with raises_code("chat-template-slow"):
+        read_chat_format(write_gguf(tmp_path / "m.gguf", source))
+
+
+def test_a_template_that_refuses_one_conversation_may_take_another(tmp_path: Path) -> None:
+    source = "{{ raise_exception('short') if messages[0].content|length < 8 else messages[0].content }}"
+    found = read_chat_format(write_gguf(tmp_path / "m.gguf", source))
+    assert found.prompt_of(TURNS)[1:] == list("Hi, R\u00f6sti".encode())
+
+
 def test_a_tokenizer_beside_a_model_file_is_used(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 

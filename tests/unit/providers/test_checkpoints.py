@@ -260,3 +260,8 @@ def test_what_is_no_whole_checkpoint_is_refused(folder: Path, damage: Callable, 
     damage(folder)
     with raises_code(*named):
         read_checkpoint(folder)
+
+
+def test_a_file_that_is_no_model_is_refused(folder: Path) -> None:
+    with raises_code("checkpoint-incomplete"):
+        read_checkpoint(folder / "config.json")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from crossgrade.stats import logprob_gap, logprobs_differ
+from crossgrade.stats import greedy_parts, logprob_gap, logprobs_differ
 from tests.codes import raises_code
 
 
@@ -57,3 +57,43 @@ def test_bad_arguments() -> None:
         logprobs_differ([0.1], tolerance_nats=0)
     with raises_code("error-rate-invalid"):
         logprobs_differ([0.1], alpha=1)
+
+
+def test_greedy_answers_part_where_hosts_round_differently_and_at_every_few_tokens_for_other_weights() -> (
+    None
+):
+    text = "a lighthouse stands on the rocks of the northern coast and its keeper reads by night " * 3
+    rounded = [(text, text[: 60 + 9 * at] + "x" + text[61 + 9 * at :]) for at in range(8)]
+    same = [(text, text)] * 17
+    found = greedy_parts(rounded + same)
+    assert (found.outcome, found.partings, found.n) == ("alike", 8, 25)
+    assert found.is_within
+    other = [(text, text[:at] + "x" + text[at:]) for at in range(25)]
+    found = greedy_parts(other, alpha=0.001)
+    assert (found.outcome, found.is_within) == ("differs", False)
+    assert greedy_parts(other[20:22]).outcome == "open"
+
+
+def test_the_end_of_a_greedy_answer_is_a_place_to_part_at() -> None:
+    found = greedy_parts(
+        [("one two three", "one two"), ("", ""), ("\u4e2d\u6587\u6d4b\u8bd5", "\u4e2d\u6587\u6d4b")]
+    )
+    assert (found.partings, found.tokens) == (2, 1 + 1 + 2 + 1)
+    assert greedy_parts([("", "")]).outcome == "open"
+
+
+def test_the_error_rate_of_partings_holds() -> None:
+    rng = np.random.default_rng(4)
+    outcomes = []
+    for _ in range(300):
+        places = np.minimum(rng.geometric(0.03, 25), 60)
+        pairs = [("abcd" * 60, "abcd" * (at - 1) + ("x" if at < 60 else "abcd" * 61)) for at in places]
+        outcomes.append(greedy_parts(pairs, alpha=0.05).outcome)
+    assert outcomes.count("differs") <= 300 * 0.05 + 3 * math.sqrt(300 * 0.05)
+
+
+def test_bad_arguments_of_greedy_answers() -> None:
+    with raises_code("answers-too-few"):
+        greedy_parts([])
+    with raises_code("error-rate-invalid"):
+        greedy_parts([("a", "b")], tolerance=1)

@@ -1,6 +1,8 @@
 """The daily look at the models behind certificates: what it asks, and what it steps back."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
@@ -134,6 +136,22 @@ def test_nothing_is_asked_where_it_is_off(watched: Watched) -> None:
     assert watched.calls == asked
 
 
+def test_answers_of_past_days_are_read_only_where_a_look_is_due(watched: Watched) -> None:
+    start = watched.check("gpt", "llama")
+    watched.site.apply()
+    watched.look(start, 1.1)
+    with (
+        closing(sqlite3.connect(watched.site.folder / ".crossgrade" / "crossgrade.db")) as database,
+        database,
+    ):
+        spoilt = '"answers":{"00/t0":5,'
+        database.execute("UPDATE conform_days SET record = replace(record, '\"answers\":{', ?)", [spoilt])
+    for days, problems in ((1.5, 0), (2.2, 2)):
+        found = watched.look(start, days)
+        assert {(each.status, each.days) for each in found.conform} == {("conforms", 1)}
+        assert len(found.problems) == problems
+
+
 def test_two_processes_do_not_both_pay_for_a_look(watched: Watched) -> None:
     start = watched.check("gpt", "llama")
     watched.site.apply()
@@ -154,5 +172,5 @@ def test_the_looks_of_a_day_are_found_by_their_time(watched: Watched) -> None:
     for day in (1.1, 2.2):
         watched.look(start, day)
     with watched.site.project() as project:
-        since = [project.store.conformity.days_since(start + at * DAY) for at in (1.0, 1.1, 1.2, 2.2)]
+        since = [project.store.conformity.looks_since(start + at * DAY) for at in (1.0, 1.1, 1.2, 2.2)]
     assert [len(each) for each in since] == [4, 2, 2, 0]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.driving import CommandLine
 
-QUICK = ("--prompts", "4", "--lengths", "256", "--yes", "--json")
+QUICK = ("--prompts", "8", "--lengths", "256", "--yes", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +58,6 @@ def test_quantisations_are_told_apart_and_equal_weights_are_not(
     assert other["conformity"] == "differs", other["check"]["checks"]
     assert {each["name"] for each in other["check"]["checks"] if each["outcome"] == "differs"} & {
         "answers",
+        "greedy",
         "log-probabilities",
     }

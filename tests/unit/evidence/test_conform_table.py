@@ -1,0 +1,91 @@
+"""The table of a conformity check: what sampling noise, rounding and missing draws must not decide."""
+
+import random
+
+import pytest
+
+from crossgrade.domain import ConformCheck, ModelAnswer
+from crossgrade.evidence import (
+    ConformInput,
+    ConformSettings,
+    ConformSide,
+    answers_so_far,
+    conform_questions,
+    conform_table,
+)
+
+SETTINGS = ConformSettings(lengths=(256,), stages=(2, 2, 2))
+QUESTIONS = conform_questions(SETTINGS, "A line without facts.\n" * 80)
+ANSWERS = [each for each in QUESTIONS if each.check == "answers"]
+TEXT = "the harbour lies north and boats come home at night with fish salt bread an old woman tells"
+WORDS = TEXT.split()
+
+
+def side(name: str, *, parts: int = 0, taste: int = 1, stages: int = 3) -> ConformSide:
+    """Return a side's answers: `parts` greedy ones leave the others' at their middle."""
+    made, rng = ConformSide(name=name), random.Random(name)
+    likely = [random.Random(taste + at).random() ** 2 for at in range(len(WORDS))]
+    for question in ANSWERS:
+        greedy = question.key.endswith("/t0")
+        for draw in range(question.first, question.first + question.draws):
+            own = random.Random(f"{question.key} {taste}") if greedy else rng
+            words = own.choices(WORDS, likely, k=24)
+            if greedy and int(question.key[:2]) < parts:
+                words[12:] = random.Random(name).choices(WORDS, k=12)
+            if question.stage < stages:
+                made.keep(question, draw, ModelAnswer(text=" ".join(words), finish_reason="length"))
+    return made
+
+
+def rows(one: ConformSide, two: ConformSide) -> dict[str, ConformCheck]:
+    given = ConformInput(side=one, other=two, questions=QUESTIONS, settings=SETTINGS)
+    return {each.name: each for each in conform_table(given)}
+
+
+def test_greedy_answers_that_rounding_parts_are_no_other_model() -> None:
+    found = rows(side("a", parts=15), side("b", parts=15))
+    assert found["answers"].outcome == found["greedy"].outcome == "agrees"
+    assert found["greedy"].seen.startswith("15 of 25")
+
+
+def test_other_weights_differ_in_greedy_and_in_drawn_answers() -> None:
+    found = rows(side("a"), side("b", taste=7))
+    assert found["answers"].outcome == found["greedy"].outcome == "differs"
+
+
+def test_a_draw_that_is_missing_does_not_move_later_ones_to_its_stage() -> None:
+    one, two = side("a"), side("b")
+    key = ("answers", "00/t1")
+    del one.drawn[key][1], one.drawn[key][2]
+    found = answers_so_far(one, two, SETTINGS)
+    assert found is not None
+    assert found.n_checked == 25 * 6 - 2
+    assert found.n_reference == 25 * 6 - 2, "the other side's answers of that stage are left out, too"
+
+
+def test_a_test_that_ended_early_is_open() -> None:
+    found = rows(side("a", stages=1), side("b"))["answers"]
+    assert found.outcome == "open"
+    assert "1 of 3 stages" in found.seen
+
+
+def test_hosts_that_both_ignore_the_temperature_are_compared_by_their_greedy_answers() -> None:
+    frozen = []
+    for name in ("a", "b"):
+        made = side(name, parts=15)
+        for (check, key), drawn in list(made.drawn.items()):
+            if key.endswith("/t1"):
+                greedy = made.drawn[check, f"{key[:-1]}0"][1]
+                drawn.update(dict.fromkeys(drawn, greedy))
+        frozen.append(made)
+    found = rows(*frozen)
+    assert found["answers"].outcome == "unchecked"
+    assert found["temperature"].outcome == found["greedy"].outcome == "agrees"
+
+
+@pytest.mark.parametrize("missing", ["a", "b"])
+def test_greedy_answers_of_one_side_alone_are_not_compared(missing: str) -> None:
+    one, two = side("a"), side("b")
+    gone = one if missing == "a" else two
+    gone.drawn = {place: drawn for place, drawn in gone.drawn.items() if not place[1].endswith("/t0")}
+    assert rows(one, two)["greedy"].outcome == "unchecked"
