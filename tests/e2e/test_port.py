@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -140,6 +141,47 @@ def test_the_proposal_is_written_and_cannot_be_tested_on_its_own_items(
     cli.succeeds("decide", "echo")
     cli.fails("evaluate", "echo", "--yes", error=("candidate-tuned", "new"))
     cli.succeeds("report", "echo", "--output", "report.md")
+
+
+@pytest.mark.parametrize(
+    "dodge",
+    [
+        ("a blank more", lambda text: text.replace(WORDS, f"{WORDS} ")),
+        ("another name of the workload", lambda text: text.replace("  echo:", "  again:")),
+        ("another name of the model", lambda text: re.sub(r"\bnew\b(?!-)", "newer", text)),
+    ],
+    ids=lambda dodge: dodge[0],
+)
+def test_a_proposal_cannot_be_tested_on_its_own_items_under_another_name(
+    cli: CommandLine, failed: Project, dodge: tuple[str, Callable[[str], str]]
+) -> None:
+    cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--apply")
+    text = failed.config.read_text()
+    changed = dodge[1](text)
+    assert changed != text
+    failed.config.write_text(changed)
+    cli.fails("evaluate", "again" if "  again:" in changed else "echo", "--yes", error="candidate-tuned")
+
+
+def test_the_prompt_before_the_tuning_may_be_evaluated_again(cli: CommandLine, failed: Project) -> None:
+    before = failed.config.read_text()
+    cli.succeeds("port", "echo", "--candidate", "new", "--yes", "--apply")
+    failed.config.write_text(before)
+    assert json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)["name"] == "keep"
+
+
+def test_items_of_a_workload_that_is_renamed_stay_touched(cli: CommandLine, failed: Project) -> None:
+    failed.config.write_text(failed.config.read_text().replace("  echo:", "  again:"))
+    plan = json.loads(cli.succeeds("port", "again", "--candidate", "new", "--dry-run", "--json").out)
+    assert plan["touched"] == 60
+
+
+def test_first_decisions_on_several_prompts_leave_no_rate_for_a_round(
+    cli: CommandLine, failed: Project
+) -> None:
+    failed.change('"Say {input}"', '"Say {input} "')
+    cli.succeeds("evaluate", "echo", "--yes")
+    cli.fails("port", "echo", "--candidate", "new", "--yes", error="round-overspent")
 
 
 def test_without_a_gain_nothing_is_tested_and_no_round_is_spent(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from crossgrade.calls import canonical_json
 from crossgrade.domain import (
     JSON,
     GenerationSettings,
@@ -75,23 +76,43 @@ def as_read(tree: Mapping[str, JSON]) -> dict[str, JSON]:
     return found
 
 
-def touched_samples(store: "Store", workload: str, samples: Sequence[Sample]) -> frozenset[str]:
+def scorer_tree(workload: Workload) -> JSON:
+    """Return a workload's scorer as runs and tunings record it."""
+    found: JSON = msgspec.json.decode(canonical_json(workload.scorer))
+    return found
+
+
+def offer_tree(offer: Offer) -> dict[str, JSON]:
+    """Return which model an offer is, whatever it is called: its provider, model and address."""
+    return {"provider": offer.provider, "model": offer.model, "base_url": offer.base_url}
+
+
+def touched_samples(store: "Store", workload: Workload, samples: Sequence[Sample]) -> frozenset[str]:
     """Return the ids of samples that no tuned candidate of a workload can be tested on any more.
 
     They are those that any run with candidates asked, and those that an earlier tuning used. They are known
     by their ids, and by what was asked about them: without `id_field` the id is a hash of the row, and
-    another one as soon as the dataset has one more column.
+    another one as soon as the dataset has one more column. What other workloads with the same scorer asked
+    counts too, since a workload may have been called otherwise. Their ids may be those of another dataset.
     """
     found: set[str] = set()
     asked: list[_Asked] = []
-    for run in store.runs.recent(workload):
-        if run.settings["candidates"]:
+    scorer = scorer_tree(workload)
+    for run in store.runs.recent():
+        if not run.settings.get("candidates"):
+            continue
+        if run.workload == workload.name:
             found |= store.answers.samples_of_run(run.id)
-            variants: Any = [run.settings["incumbent"], *cast("list[Any]", run.settings["candidates"])]
-            prompts = store.answers.prompts_of_run(run.id)
-            asked += [(variant["prompt"], prompts) for variant in variants]
-    for tuning in store.tunings.recent(workload):
-        found |= _development(tuning)
+        elif run.settings.get("scorer") != scorer:
+            continue
+        variants: Any = [run.settings["incumbent"], *cast("list[Any]", run.settings["candidates"])]
+        prompts = store.answers.prompts_of_run(run.id)
+        asked += [(variant["prompt"], prompts) for variant in variants if variant and "prompt" in variant]
+    for tuning in store.tunings.recent():
+        if tuning.workload == workload.name:
+            found |= _development(tuning)
+        elif tuning.settings.get("scorer") != scorer:
+            continue
         asked.append(_development_prompts(tuning))
     return frozenset(found | _asking_the_same(samples, asked))
 
@@ -130,15 +151,20 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
     The first round is the decision on the workload as it is configured, made or not. Each test of a tuned
     candidate is another, once it has begun. Raises `UsageError` if no round is left, and if a run of the
     first round was tested at more than its part of the error rate, or all rounds so far and this one would
-    spend more than the workload has.
+    spend more than the workload has. A decision on other prompts of the candidates is another first one.
     """
     tested: dict[str, TuningTest] = {}
+    first: dict[bytes, dict[bytes, float]] = {}
     for run in reversed(store.runs.recent(workload.name)):
         test: Any = run.settings.get("tuning")
         if test and test["number"] is not None:
             tested.setdefault(str(test["tuning_id"]), msgspec.convert(test, TuningTest))
         elif not test and run.settings["candidates"] and not run.settings.get("baseline"):
             _check_first(workload, run)
+            for each in cast("list[Any]", run.settings["candidates"]):
+                model = [each.get(name) for name in offer_tree(_ANYONE)]
+                rates = first.setdefault(canonical_json(model), {})
+                rates[canonical_json(each)] = float(str(run.settings["alpha"]))
     if tuning_id in tested:
         return cast("int", tested[tuning_id].number)
     number = 2 + len(tested)
@@ -155,23 +181,32 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
             if workload.rounds == 1
             else f"seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
         )
-    _check_left(workload, number, [each.rate or 0.0 for each in tested.values()])
+    spent = [each.rate or 0.0 for each in tested.values()]
+    _check_left(workload, number, [_first_spent(workload, first.values()), *spent])
     return number
+
+
+def _first_spent(workload: Workload, first: Collection[Mapping[bytes, float]]) -> float:
+    """Return what first decisions spent: those on several variants of one model are as many chances."""
+    if workload.rounds == 1:
+        return workload.alpha
+    return max((sum(rates.values()) for rates in first if len(rates) > 1), default=workload.alpha)
 
 
 def _check_left(workload: Workload, number: int, spent: Sequence[float]) -> None:
     """Raise `UsageError` if the rates of all rounds so far leave too little for this one.
 
-    They do where `rounds` or `alpha` were changed after a test: its rate was what the workload planned then.
+    They do where `rounds` or `alpha` were changed after a test, whose rate was what the workload planned
+    then, and where the first decision was made on several variants of a model.
     """
     whole = workload.alpha_of_rounds
     rate = round_alpha(number, rounds=workload.rounds, alpha=whole)
-    left = whole - workload.alpha - sum(spent)
+    left = whole - sum(spent)
     if rate > left + _ROUNDED * whole:
         raise UsageError(
             f"the tests of `{workload.name}` so far leave {max(left, 0.0):.4g} of its error rate of "
             f"{whole:g}, and round {number} of {workload.rounds} has {rate:g}: `rounds` or "
-            "`alpha` were changed after a test",
+            "`alpha` were changed after a test, or candidates were decided on with several prompts",
             code="round-overspent",
             hint="plan the rounds as they were before that test, or seal a baseline of fresh rows with "
             f"`crossgrade freeze {workload.name}`",
@@ -293,40 +328,60 @@ def tuned_requests(store: "Store", workload: str, samples: Collection[str]) -> l
 def check_untuned(store: "Store", workload: Workload, dataset: "Dataset", root: Path) -> None:
     """Raise `UsageError` for a candidate that was tuned on samples of the dataset.
 
-    A test on them would choose the luckiest prompt and then believe its luck. A tuned prompt is known by its
-    words, and a trained adapter by its file's digest, wherever the file lies now. `root` is the folder from
-    which paths of adapters count. Raises as `read_adapter` does.
+    A test on them would choose the luckiest prompt and then believe its luck. Every variant of a tuned model
+    may be what the tuning showed to be good, except those that were there before it. A trained adapter is
+    known by its file's digest, wherever the file lies now. `root` is the folder from which paths of adapters
+    count. Raises as `read_adapter` does.
     """
-    for tuning in store.tunings.recent(workload.name):
-        tuned = [each for each in workload.candidates if _is_tuned_by(store, tuning, each, root)]
+    for tuning in store.tunings.recent():
+        tuned = [each for each in workload.candidates if _may_be_tuned(store, tuning, each, root)]
         if not tuned:
             continue
-        here = {sample.id for sample in dataset.samples} & _development(tuning)
-        here |= _asking_the_same(dataset.samples, [_development_prompts(tuning)])
+        here = _asking_the_same(dataset.samples, [_development_prompts(tuning)])
+        if tuning.workload == workload.name:
+            here |= {sample.id for sample in dataset.samples} & _development(tuning)
         if here:
             raise UsageError(
                 f"{tuned[0].name} was tuned on {len(here):,} samples of `{workload.name}`, which say nothing "
-                "about it any more",
+                "about it with another prompt, other settings or another adapter any more",
                 code="candidate-tuned",
-                hint=f"`crossgrade decide {workload.name}` decides on its test; a new test needs a dataset "
-                "of fresh rows",
+                hint=f"`crossgrade decide {tuning.workload}` decides on the test of what was tuned; a new test "
+                "needs a dataset of fresh rows",
             )
 
 
-def _is_tuned_by(store: "Store", tuning: "Tuning", candidate: Variant, root: Path) -> bool:
-    """Return whether a candidate has a prompt that a tuning tried, or the adapter that it trained."""
+def _may_be_tuned(store: "Store", tuning: "Tuning", candidate: Variant, root: Path) -> bool:
+    """Return whether a candidate is a tuned model that differs from what it was before, or has its adapter."""
     from crossgrade.providers.adapters import read_adapter
 
     steps: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed", "ended")
+    if not steps:
+        return False  # nothing was learned about any variant
     adapters = {each.detail.get("adapter") for each in steps} - {None}
     if candidate.offer.adapter is not None and adapters:
         digest = f"sha256:{read_adapter(root / candidate.offer.adapter).sha256}"
         if digest in adapters:
             return True
-    if candidate.name != tuning.candidate:
+    if tuning.settings.get("offer") != offer_tree(candidate.offer):
         return False
-    tree, own = _words(variant_tree(candidate)), _words(tuning.settings.get("candidate"))
-    return tree != own and any(_words(each.detail.get("candidate")) == tree for each in steps)
+    tree = _words(variant_tree(candidate))
+    return tree != _words(tuning.settings.get("candidate")) and not _was_asked_before(store, tuning, candidate)
+
+
+def _was_asked_before(store: "Store", tuning: "Tuning", candidate: Variant) -> bool:
+    """Return whether a run asked a candidate as it is before a tuning of its model began."""
+    from crossgrade.evaluate import variant_settings
+
+    def nameless(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: each for name, each in tree.items() if name != "name"}
+
+    wanted = nameless(msgspec.json.decode(canonical_json(variant_settings(candidate))))
+    return any(
+        nameless(each) == wanted
+        for run in store.runs.recent()
+        if run.created_at < tuning.at and not run.settings.get("tuning")
+        for each in cast("Sequence[Any]", run.settings.get("candidates") or ())
+    )
 
 
 def _words(tree: Any) -> dict[str, JSON]:

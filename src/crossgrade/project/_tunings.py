@@ -28,7 +28,9 @@ from crossgrade.project._tuned import (
     as_read,
     asked_digest,
     next_round,
+    offer_tree,
     run_of_tuning,
+    scorer_tree,
     touched_samples,
     tuned_design,
     tuned_workload,
@@ -169,6 +171,7 @@ class ProjectTunings:
         wanted = {**(options or {}), "development": development}
         begun = self._begun(
             _what_is_tuned(kind, wanted, dataset, workload, variant),
+            workload,
             dataset.samples,
             segments,
             is_sealed=baseline is not None,
@@ -328,7 +331,7 @@ class ProjectTunings:
         if basis.number is None or (tuning is not None and run_of_tuning(store, tuning) is not None):
             return
         number = next_round(store, workload, None if tuning is None else tuning.id)
-        touched = touched_samples(store, workload.name, basis.dataset.samples)
+        touched = touched_samples(store, workload, basis.dataset.samples)
         seen = touched.intersection(basis.split.certification)
         if number != basis.number or seen:
             raise UsageError(
@@ -348,12 +351,13 @@ class ProjectTunings:
 
         if begun is not None:
             return msgspec.convert(begun.settings["split"], TuningSplit)
-        touched = touched_samples(self.project.store, workload.name, samples)
+        touched = touched_samples(self.project.store, workload, samples)
         return split_samples(samples, workload, touched=touched, **options)
 
     def _begun(
         self,
         wanted: Mapping[str, JSON],
+        workload: Workload,
         samples: Sequence[Sample],
         segments: Sequence[str],
         *,
@@ -364,8 +368,8 @@ class ProjectTunings:
         Nor does it go on where another run has asked items of its test before it began: it would be known by
         then how they are answered. Those of a baseline (`is_sealed`) are asked by every candidate.
         """
-        store, name = self.project.store, str(wanted["workload"])
-        newest: Tuning | None = next(iter(store.tunings.recent(name)), None)
+        store = self.project.store
+        newest: Tuning | None = next(iter(store.tunings.recent(workload.name)), None)
         if newest is None:
             return None
         begun = {**newest.settings, "split": None}
@@ -378,7 +382,7 @@ class ProjectTunings:
         if is_sealed:
             return newest
         split: Any = newest.settings["split"]
-        touched = touched_samples(store, name, samples)
+        touched = touched_samples(store, workload, samples)
         return None if touched.intersection(split["certification"]) else newest
 
 
@@ -394,7 +398,9 @@ def _what_is_tuned(
         "workload": workload.name,
         "options": dict(options),
         "dataset_digest": dataset.digest,
+        "scorer": scorer_tree(workload),
         "model": candidate.name,
+        "offer": offer_tree(candidate.offer),
         "candidate": variant_tree(candidate),
         "incumbent": variant_tree(workload.incumbent),
     }

@@ -94,10 +94,11 @@ class Tunings:
             )
         return _tuning(row)
 
-    def recent(self, workload: str) -> list[Tuning]:
-        """Return the tunings of a workload's candidates, newest first."""
-        query = select(t.tunings).where(t.tunings.c.workload == workload)
-        query = query.order_by(desc(t.tunings.c.at), desc(t.tunings.c.id))
+    def recent(self, workload: str | None = None) -> list[Tuning]:
+        """Return the tunings of candidates (of one workload), newest first."""
+        query = select(t.tunings).order_by(desc(t.tunings.c.at), desc(t.tunings.c.id))
+        if workload is not None:
+            query = query.where(t.tunings.c.workload == workload)
         with self._database.reading() as connection:
             return [_tuning(row) for row in connection.execute(query)]
 
