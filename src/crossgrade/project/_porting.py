@@ -284,7 +284,8 @@ class ProjectPorting(ProjectTunings):
         path = self.project.config.root / f"crossgrade-port-{ported.workload}-{ported.candidate}.html"
         verdict = None if ported.verdict is None else ported.verdict.verdict
         with suppress(MissingExtraError):  # the result is there all the same
-            write_text(path, render_tuning(ported.workload, ported.candidate, ported.trials, verdict))
+            page = render_tuning(ported.workload, ported.candidate, ported.trials, verdict)
+            write_text(path, page, follow=False)
             return path
         return None
 
