@@ -41,13 +41,16 @@ demo-gap: $(VENV)/.installed ## mend the demo's failing segment: port its prompt
 	@rm -rf $(GAP) && mkdir -p $(GAP)
 	@cp src/crossgrade/data/demo/gap.yaml $(GAP)/crossgrade.yaml
 	@grep -h '"segment": "routing"' src/crossgrade/data/demo/support.jsonl src/crossgrade/data/demo/more-routing.jsonl > $(GAP)/routing.jsonl
-	@echo "==> 1. may it take over as it is?"
-	@$(GAP_RUN) evaluate routing --config $(GAP)/crossgrade.yaml
-	@echo "==> 2. with another prompt?"
-	@$(GAP_RUN) port routing --candidate smollm2-135m-instruct --variants 12 --development 60 --config $(GAP)/crossgrade.yaml --apply
-	@echo "==> 3. with weights that learned the task?"
-	@$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --steps 40 --config $(GAP)/crossgrade.yaml
-	@$(GAP_RUN) report routing --config $(GAP)/crossgrade.yaml
+	@set -e; began=$$(date +%s); \
+	echo "==> 1. may it take over as it is?"; \
+	$(GAP_RUN) evaluate routing --config $(GAP)/crossgrade.yaml; \
+	echo "==> 2. with another prompt?"; \
+	$(GAP_RUN) port routing --candidate smollm2-135m-instruct --variants 12 --development 60 --config $(GAP)/crossgrade.yaml --apply; \
+	echo "==> 3. with weights that learned the task?"; \
+	$(GAP_RUN) distil routing --candidate smollm2-135m-instruct --steps 40 --config $(GAP)/crossgrade.yaml; \
+	$(GAP_RUN) report routing --config $(GAP)/crossgrade.yaml; \
+	times > $(GAP)/times.txt; \
+	echo "==> $$(( ($$(date +%s) - began + 59) / 60 )) minutes; processor time of the commands, theirs and the system's: $$(tail -n 1 $(GAP)/times.txt)"
 
 test: $(VENV)/.installed ## formatting, lint, types, contracts and every test
 	@echo "==> ruff, mypy, import-linter"

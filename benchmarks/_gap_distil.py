@@ -15,16 +15,16 @@ import time
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
+from benchmarks._gap_demo import CANDIDATE, WORKLOAD, bounds_words, demo_folder
 from benchmarks._table import Row
+from crossgrade.decide import Verdict
 from crossgrade.domain import ModelRequest, Sample
-from crossgrade.project import Distilled, DistilOptions, Project
+from crossgrade.project import Distilled, DistilOptions, DistilPlan, Project
 from crossgrade.providers import find_model, usable_cores
 from crossgrade.tuning import Training, TrainingSettings, read_base, training_set
 from crossgrade.tuning._checkpoints import Checkpoints
 
-CANDIDATE = "smollm2-135m-instruct"
 KILLS = 20
 _SEED = 20261129
 _SHORT = TrainingSettings(steps=60, batch=1, max_tokens=128, save_every=3, rank=4)
@@ -32,42 +32,32 @@ _SHORT = TrainingSettings(steps=60, batch=1, max_tokens=128, save_every=3, rank=
 
 def distil_rows() -> list[Row]:
     """Return what distilling the routing of tickets comes to: retention, CPU-minutes, leaks."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        demo = files("crossgrade") / "data" / "demo"
-        (folder / "crossgrade.yaml").write_text((demo / "gap.yaml").read_text())
-        rows = [
-            line
-            for each in ("support.jsonl", "more-routing.jsonl")
-            for line in (demo / each).read_text().splitlines()
-            if json.loads(line)["segment"] == "routing"
-        ]
-        (folder / "routing.jsonl").write_text("\n".join(rows) + "\n")
-        with Project.open(folder / "crossgrade.yaml") as project:
-            first = project.decide("routing", run_id=project.evaluate("routing").run_id).verdict
-            settings = replace(DistilOptions().training, steps=40, threads=usable_cores())
-            plan = project.distil.plan("routing", CANDIDATE, DistilOptions(training=settings))
-            found = project.distil.run(plan)
-            closed = {*plan.basis.split.certification, *plan.basis.split.reserved}
-            by_id = {each.id: each for each in plan.training}
-            learned = [by_id[each.sample_id] for each in found.training_set.examples]
-            leaks = plan.near(plan.basis.workload, learned) | (closed & {each.id for each in learned})
-            return _rows(first, found, len(leaks))
+    with tempfile.TemporaryDirectory() as name, Project.open(demo_folder(Path(name))) as project:
+        first = project.decide(WORKLOAD, run_id=project.evaluate(WORKLOAD).run_id).verdict
+        settings = replace(DistilOptions().training, steps=40, threads=usable_cores())
+        plan = project.distil.plan(WORKLOAD, CANDIDATE, DistilOptions(training=settings))
+        found = project.distil.run(plan)
+        closed = {*plan.basis.split.certification, *plan.basis.split.reserved}
+        by_id = {each.id: each for each in plan.training}
+        learned = [by_id[each.sample_id] for each in found.training_set.examples]
+        leaks = plan.near(plan.basis.workload, learned) | (closed & {each.id for each in learned})
+        return _rows(plan, first, found, len(leaks))
 
 
-def _rows(first: Any, found: Distilled, leaks: int) -> list[Row]:
-    trained, checked = found.trained, found.checked
+def _rows(plan: DistilPlan, first: Verdict, found: Distilled, leaks: int) -> list[Row]:
+    trained, checked, basis = found.trained, found.checked, plan.basis
     conditions = (
         f"SmolLM2-135M-Instruct against Gemma 3 270M; {len(found.training_set.examples)} labelled tickets, "
         f"{trained.steps} steps of LoRA; {checked.items} other tickets: {checked.before} before, "
-        f"{checked.after} after, incumbent {checked.incumbent}"
+        f"{checked.after} after, incumbent {checked.incumbent}; round {basis.number} of "
+        f"{basis.workload.rounds} at {100 * basis.rate:g} %"
     )
     after = None if found.verdict is None else found.verdict.verdict
-    tested = "no gain, not tested" if after is None else f"{after.name}: {_bounds(after)}"
+    tested = "no gain, not tested" if after is None else f"{after.name}: {bounds_words(after)}"
     return [
         {
             "figure": "distil on the demo's failing segment: retention before and after, with bounds",
-            "value": f"{_bounds(first)} before; {tested}",
+            "value": f"{bounds_words(first)} before; {tested}",
             "must": "reported",
             "aim": "certified in 20 CPU-minutes",
             "holds": True,
@@ -80,7 +70,8 @@ def _rows(first: Any, found: Distilled, leaks: int) -> list[Row]:
             "must": "reported",
             "aim": "<= 20",
             "holds": True,
-            "conditions": f"{trained.memory_bytes or 0:,} bytes at most; estimate of the code beside it",
+            "conditions": f"{plan.estimate.wall_words} estimated before; {(trained.memory_bytes or 0) / 2**30:.1f} "
+            f"GiB of memory at most, {plan.estimate.memory_bytes / 2**30:.1f} estimated; {settings_words(plan)}",
         },
         {
             "figure": "certification items or near-copies in the training set",
@@ -93,10 +84,10 @@ def _rows(first: Any, found: Distilled, leaks: int) -> list[Row]:
     ]
 
 
-def _bounds(verdict: Any) -> str:
-    whole = next(each for each in verdict.certificates if each.segment is None)
-    kept = whole.retention
-    return f"{kept.value:.2f} [{kept.low:.2f}, {kept.high:.2f}], n {kept.n}"
+def settings_words(plan: DistilPlan) -> str:
+    """Return how an adapter is trained, in words."""
+    used = plan.options.training
+    return f"rank {used.rank}, batches of {used.batch}, {used.threads} threads"
 
 
 def interruption_rows() -> list[Row]:

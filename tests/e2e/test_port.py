@@ -30,8 +30,10 @@ def failed(cli: CommandLine, project: Project, script: dict[str, Script]) -> Pro
     script["new-model"] = wordy
     project.dataset(400)
     project.change("    requests_per_month", "    planned: 60\n    rounds: 3\n    requests_per_month")
-    verdict = json.loads(cli.succeeds("evaluate", "echo", "--yes", "--json").out)
+    ran = cli.succeeds("evaluate", "echo", "--yes", "--json")
+    verdict = json.loads(ran.out)
     assert verdict["name"] == "keep"
+    assert noted(ran.err, "candidate-mend", "new")
     assert verdict["alpha"] == 0.025
     project.fake.requests.clear()
     return project
@@ -351,3 +353,25 @@ def test_one_segment_is_tuned_and_tested_alone(
     assert verdict["settings"]["requests_per_month"] == 50_000
     assert verdict["settings"]["tuning"]["share"] == 0.5
     cli.succeeds("decide", "echo")
+
+
+def test_a_reflection_model_counts_in_the_cost_that_is_said_before(cli: CommandLine, failed: Project) -> None:
+    def cost(*more: str) -> list[Decimal]:
+        ran = cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json", *more)
+        return [Decimal(each) for each in json.loads(ran.out)["plan"]["cost_usd"]]
+
+    with_thinker(failed)
+    alone, both = cost(), cost("--reflection", "thinker", "--reflection-answers", "80")
+    # At most 11 questions of 22,000 letters, and 2,048 tokens back, besides 80 more answers.
+    assert both[1] - alone[1] >= 11 * Decimal("0.033")
+    assert both[0] >= alone[0]
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--max-cost", "0.04",
+        code=3, error="budget-exceeded",
+    )  # fmt: skip
+    assert not any(each.model == "thinker-model" for each in failed.fake.requests)
+    failed.change("    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n", "workloads:\n")
+    cli.fails(
+        "port", "echo", "--candidate", "new", "--reflection", "thinker", "--max-cost", "9",
+        error=("price-unknown-under-limit", "thinker"),
+    )  # fmt: skip

@@ -138,9 +138,9 @@ def command(
             return
         if not tell_ended(plan):
             note(plan_words(plan), code="distil-plan")
-        costly = project.config.offers[plan.basis.workload.incumbent.name].provider != "local"
         free = yes or max_cost is not None or plan.basis.has_ended
-        confirm(None, go_on=free, unpriced=_unpriced(project, plan) if costly else ())
+        most = plan.cost_usd and plan.cost_usd[1]
+        confirm(most, go_on=free, what="distillation", unpriced=_unpriced(project, plan))
         result = _followed(
             plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
         )
@@ -159,20 +159,23 @@ def plan_words(plan: "DistilPlan") -> str:
     """Return what a distillation will do, in one line."""
     basis, training = plan.basis, plan.options.training
     source = "labels" if plan.teacher is None else f"answers of {plan.teacher.name}"
+    cost = plan.cost_usd
+    dollars = "cost unknown: a price is missing" if cost is None else f"${cost[0]:.4f} to ${cost[1]:.4f}"
     number = "" if basis.number is None else f" in round {basis.number} of {basis.workload.rounds}"
     return (
         f"{basis.candidate.name} learns from the {source} of up to {len(plan.training):,} samples, "
         f"{training.steps:,} steps of {training.batch}: about {plan.estimate.wall_words} and "
         f"{plan.estimate.memory_bytes / 2**30:.1f} GiB of memory. {len(plan.checking):,} other samples show "
         f"the gain, and {len(basis.split.certification):,} that nothing has touched are for the one "
-        f"test{number}, at an error rate of {basis.rate:.4g}"
+        f"test{number}, at an error rate of {basis.rate:.4g}; {dollars} for answers"
     )
 
 
 def _unpriced(project: "Project", plan: "DistilPlan") -> tuple[str, ...]:
-    """Return the models that are asked and have no known price."""
+    """Return the hosted models that are asked and have no known price."""
     offers = {name: project.config.offers[name] for name in plan.asked}
-    return tuple(name for name, offer in offers.items() if project.price_of(offer) is None)
+    hosted = {name: offer for name, offer in offers.items() if offer.provider != "local"}
+    return tuple(name for name, offer in hosted.items() if project.price_of(offer) is None)
 
 
 def _show_plan(plan: "DistilPlan", *, as_json: bool) -> None:
@@ -188,6 +191,7 @@ def _show_plan(plan: "DistilPlan", *, as_json: bool) -> None:
                 "round": basis.number,
                 "error_rate": basis.rate,
                 "answers": plan.asked,
+                "cost_usd": plan.cost_usd,
                 "estimate": plan.estimate,
                 "teaching": plan.teaching,
             },
@@ -241,10 +245,16 @@ def _followed(plan: "DistilPlan", run: "Callable[[DistilProgress], Distilled]") 
 def _show(plan: "DistilPlan", result: "Distilled", *, as_json: bool) -> None:
     checked, trained = result.checked, result.trained
     left_out = ", ".join(f"{count:,} {cause}" for cause, count in result.training_set.left_out.items())
+    parts = f", in {trained.parts} parts" if trained.parts > 1 else ""
+    machine = (
+        "the machine's hours have no price (`--usd-per-hour`)"
+        if result.machine_usd is None
+        else f"{_dollars(result.machine_usd)} for the machine"
+    )
     note(
         f"trained on {len(result.training_set.examples):,} examples ({left_out or 'none left out'}) in "
-        f"{trained.cpu_seconds / 60:.1f} CPU-minutes and {trained.parts} parts; "
-        f"{_dollars(result.answers_usd)} for answers, {_dollars(result.machine_usd)} for the machine",
+        f"{trained.cpu_seconds / 60:.1f} CPU-minutes{parts}; {_dollars(result.answers_usd)} for answers, "
+        f"{machine}",
         code="distilled",
     )
     if trained.too_long:

@@ -164,6 +164,14 @@ def _run(
     if result.ending == "futile" and recorded.verdict.name == "undecided":
         note(gave_up, code="given-up")
     note(f"recorded as verdict {recorded.id}; `crossgrade report {name}` writes the report", code="recorded")
+    workload = project.workload(name)
+    if recorded.verdict.name == "keep" and workload.candidates and workload.agent is None:
+        note(
+            f"a candidate that failed may be mended: `crossgrade port {name} --candidate "
+            f"{workload.candidates[0].name} --dry-run` plans a search for a prompt that suits it, and "
+            "`crossgrade distil` one for weights that learn the task",
+            code="candidate-mend",
+        )
     if as_json:
         from crossgrade.decide import verdict_to_json
 

@@ -122,14 +122,15 @@ def command(
 
 
 class _Told:
-    """Tells how far the search is, once for each stage."""
+    """Tells how far the search is: once for each stage, and at every tenth of its calls."""
 
     def __init__(self) -> None:
-        self._stage = ""
+        self._stage, self._tenth = "", 0
 
     def __call__(self, stage: str, calls: int, most: int, spent_usd: Decimal) -> None:
-        if stage != self._stage:
-            self._stage = stage
+        tenth = 10 * calls // max(1, most)
+        if stage != self._stage or tenth > self._tenth:
+            self._stage, self._tenth = stage, tenth
             note(f"{stage}; {calls:,} of at most {most:,} calls, ${spent_usd:.4f}", code="port-stage")
 
 

@@ -46,7 +46,7 @@ def _lineage(lineage: Lineage) -> str:
         parts.append(f"learned from {lineage.teacher}")
     if lineage.adapter is not None:
         parts.append(f"has the adapter {lineage.adapter[:19]}…")
-    if lineage.tried:
+    if lineage.tried > 1:
         parts.append(f"is the best of {count(lineage.tried, 'variant')}")
     if lineage.data:
         data = tuple(f"{name} {digest[:19]}…" for name, digest in sorted(lineage.data.items()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crossgrade.domain import JSON, Offer, Sample, Variant, Workload
 from crossgrade.errors import UsageError
 from crossgrade.project._opened import OpenProject
+from crossgrade.project._tuning_costs import Dollars, asked_usd, sum_dollars, test_estimate
 from crossgrade.project._tunings import TuningBasis
 from crossgrade.tuning import TrainingSettings
 
@@ -54,6 +55,8 @@ class DistilPlan:
     `training` are the samples that may be learned, and `checking` those that show the gain: neither is a
     certification item. `others` are all samples that no example may be close to. `teaching` says on which
     ground the `teacher` may teach. `estimate` is what the training takes at the length of the samples.
+    `cost_usd` is (low, high) of all answers, the teacher's, the scorer's and those of the test too, without
+    what hosted models were paid for before (None: a price is unknown).
     """
 
     basis: TuningBasis
@@ -64,6 +67,7 @@ class DistilPlan:
     checking: tuple[Sample, ...]
     others: tuple[Sample, ...]
     estimate: "TrainingEstimate"
+    cost_usd: tuple[Decimal, Decimal] | None
     teacher: Variant | None = None
     teaching: "TeachingTerms | None" = None
 
@@ -142,9 +146,28 @@ def plan_distil(
         checking=checking,
         others=others,
         estimate=estimate_training(base, options.training, mean),
+        cost_usd=_cost_usd(project, basis, teacher, training, checking),
         teacher=teacher,
         teaching=teaching,
     )
+
+
+def _cost_usd(
+    project: OpenProject,
+    basis: TuningBasis,
+    teacher: Variant | None,
+    training: Sequence[Sample],
+    checking: Sequence[Sample],
+) -> Dollars | None:
+    costs = [
+        test_estimate(project, basis).cost_usd,
+        asked_usd(project, basis, basis.workload.incumbent, checking),
+        asked_usd(project, basis, basis.candidate, checking),
+        asked_usd(project, basis, basis.candidate, checking, reuse=False),  # as it is trained
+    ]
+    if teacher is not None:
+        costs.append(asked_usd(project, basis, teacher, training))
+    return sum_dollars(costs)
 
 
 def _check_local(project: OpenProject, name: str, candidate: str) -> None:

@@ -1,20 +1,23 @@
 """What porting a prompt tries and what it will ask, planned before it asks anything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from crossgrade.domain import JSON, Sample, Variant
 from crossgrade.project._opened import OpenProject
+from crossgrade.project._tuning_costs import (
+    Dollars,
+    reflection_usd,
+    search_usd,
+    sum_dollars,
+    test_estimate,
+)
 from crossgrade.project._tunings import TuningBasis
 
 if TYPE_CHECKING:
-    from crossgrade.evaluate import RunEstimate
     from crossgrade.tuning import PromptSpace
-
-Dollars = tuple[Decimal, Decimal]
-"""The least and the most."""
 
 _FEW = 5
 """Items whose requests stand for all when a cost is estimated."""
@@ -57,7 +60,8 @@ class PortPlan:
     """What a port will ask, before it asks anything.
 
     `calls` is the most that the search makes for all models, and `test_calls` what the test of the proposal
-    makes, both without what was paid for before. `cost_usd` is (low, high), None if a price is unknown.
+    makes, both without what was paid for before. `cost_usd` is (low, high) of everything that is asked, of a
+    judge and a reflection model too, None if a price is unknown.
     `certifiable` is the smallest retention that the test certifies with a power of 80 % (None: none, or not
     known).
     """
@@ -82,14 +86,16 @@ def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) ->
     if options.both:
         spaces.append(space_of(basis, basis.workload.incumbent, pool, scored, options))
     each_calls = most_calls(len(scored), options.variants)
+    reflection: list[Dollars | None] = []
     if options.reflection is not None:
         check_reflection()
-        project.offer(options.reflection)
+        thinker = project.offer(options.reflection)
         each_calls += options.reflection_answers
-    test = _test_estimate(project, basis)
+        reflection = [reflection_usd(project, thinker, options.reflection_answers)] * len(spaces)
+    test = test_estimate(project, basis)
     first = [space.first() for space in spaces]
     search = [
-        _search_usd(project, basis, [each.variant for each in tried], scored[:_FEW], each_calls)
+        search_usd(project, basis, [each.variant for each in tried], scored[:_FEW], each_calls)
         for tried in first
     ]
     return PortPlan(
@@ -100,7 +106,7 @@ def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) ->
         scored=len(scored),
         calls=each_calls * len(spaces),
         test_calls=test.calls[1],
-        cost_usd=_sum_usd([_whole_usd(test), *search]),
+        cost_usd=sum_dollars([test.cost_usd, *search, *reflection]),
         certifiable=_certifiable(basis),
     )
 
@@ -151,50 +157,3 @@ def _certifiable(basis: TuningBasis) -> float | None:
     rate = basis.rate / parts if workload.splits_only or basis.segments else basis.rate
     planned = plan(ACCURACY, CORRELATION, 1.0, workload.floor, rate, _POWER)
     return least_certified(planned, rate, n // parts)
-
-
-def _test_estimate(project: OpenProject, basis: TuningBasis) -> "RunEstimate":
-    """Estimate the test of the proposal, as far as the prompt as it was tells."""
-    from crossgrade.evaluate import estimate_run
-
-    workload = replace(basis.workload, candidates=(basis.candidate,), planned=None, mode="fixed")
-    chosen = frozenset(basis.split.certification)
-    items = tuple(each for each in basis.dataset.samples if each.id in chosen)
-    offers = {each.name: each.offer for each in (workload.incumbent, basis.candidate)}
-    prices = {name: project.price_of(offer) for name, offer in offers.items()}
-    dataset = replace(basis.dataset, samples=items)
-    return estimate_run(workload, dataset, prices=prices, store=project.store)
-
-
-def _whole_usd(test: "RunEstimate") -> Dollars | None:
-    costs = [each.cost_usd for each in test.models]
-    return _sum_usd(costs)
-
-
-def _search_usd(
-    project: OpenProject, basis: TuningBasis, variants: Sequence[Variant], few: Sequence[Sample], calls: int
-) -> Dollars | None:
-    """Return the least and the most that so many calls cost: of the cheapest and the dearest variant."""
-    from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS
-    from crossgrade.evaluate import request_about, request_usage, total_usd
-
-    price = project.price_of(variants[0].offer)
-    ends: list[list[Decimal]] = [[], []]
-    for variant in variants:
-        asking = replace(basis.workload, incumbent=variant)
-        most = variant.settings.max_output_tokens or UNKNOWN_OUTPUT_TOKENS
-        requests = [request_about(asking, each) for each in few]
-        for end, tokens in ((0, 1), (1, most)):
-            usages = [request_usage(each, end=end, output_tokens=tokens) for each in requests]
-            cost = total_usd(usages, price, batch=variant.offer.batch)
-            if cost is None:
-                return None
-            ends[end].append(cost / len(few))
-    return min(ends[0]) * calls, max(ends[1]) * calls
-
-
-def _sum_usd(costs: Sequence[Dollars | None]) -> Dollars | None:
-    known = [each for each in costs if each is not None]
-    if len(known) < len(costs):
-        return None
-    return sum((low for low, _ in known), Decimal(0)), sum((high for _, high in known), Decimal(0))

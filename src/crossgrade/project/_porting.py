@@ -27,6 +27,7 @@ from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import run_to_end
 from crossgrade.project._port_plans import PortOptions, PortPlan, development_of, plan_port, space_of
 from crossgrade.project._tuned import variant_of, variant_tree
+from crossgrade.project._tuning_costs import REFLECTION_TOKENS, question_usd
 from crossgrade.project._tunings import ProjectTunings, TuningBasis
 from crossgrade.project._variant_config import candidate_yaml, write_candidate
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 _LEAST_MEASURED = 20
 """With fewer of the incumbent's answers no retention on development items is told."""
-
-_MOST_REFLECTION_TOKENS = 2_048
 
 OnPort: TypeAlias = Callable[[str, int, int, Decimal], None]
 """Gets what is searched now, the answers so far, the most that there can be, and the dollars spent."""
@@ -226,7 +225,11 @@ class ProjectPorting(ProjectTunings):
     async def _reflection(
         self, tuning: "Tuning", basis: TuningBasis, options: PortOptions, asker: "DevelopmentAsker"
     ) -> "AsyncIterator[Reflection | None]":
-        """Open the reflection model, if one is named; what it costs counts in the budget."""
+        """Open the reflection model, if one is named; what it costs counts in the budget.
+
+        Raises `UsageError` if its price is unknown under a limit.
+        """
+        from crossgrade.calls import check_prices
         from crossgrade.tuning import Reflection
 
         offer = None if options.reflection is None else self.project.offer(options.reflection)
@@ -235,11 +238,16 @@ class ProjectPorting(ProjectTunings):
                 yield None
                 return
 
+            check_prices([offer.name], {offer.name: self.project.price_of(offer)}, asker.budget.limit_usd)
+            most_usd = question_usd(self.project, offer) or Decimal(0)
+
             async def ask(prompt: str, read: Sequence[str]) -> str:
+                if not asker.budget.has_room_for(most_usd):
+                    raise asker.budget.exceeded(most_usd)
                 request = ModelRequest(
                     model=offer.name,
                     messages=(Message(role="user", content=prompt),),
-                    settings=GenerationSettings(temperature=None, max_output_tokens=_MOST_REFLECTION_TOKENS),
+                    settings=GenerationSettings(temperature=None, max_output_tokens=REFLECTION_TOKENS),
                 )
                 self.record_asked(tuning, dict.fromkeys(read, (judges.digest(request),)))
                 answer = await judges.ask(request)

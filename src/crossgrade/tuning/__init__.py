@@ -12,7 +12,12 @@ from crossgrade.tuning._base_model import (
 )
 from crossgrade.tuning._changes import PromptSpace, Tried
 from crossgrade.tuning._race import Race, most_calls
-from crossgrade.tuning._reflection import Reflection, check_reflection
+from crossgrade.tuning._reflection import (
+    MOST_QUESTION_CHARS,
+    Reflection,
+    check_reflection,
+    most_questions,
+)
 from crossgrade.tuning._search import SearchResult, retention_on, search_prompt
 from crossgrade.tuning._split import (
     LEAST_CERTIFICATION,
@@ -34,6 +39,7 @@ from crossgrade.tuning._training_set import (
 __all__ = [
     "LEAST_CERTIFICATION",
     "LEAST_DEVELOPMENT",
+    "MOST_QUESTION_CHARS",
     "BaseModel",
     "DevelopmentAsker",
     "PromptSpace",
@@ -59,6 +65,7 @@ __all__ = [
     "free_memory_bytes",
     "label_text",
     "most_calls",
+    "most_questions",
     "read_base",
     "retention_on",
     "search_prompt",

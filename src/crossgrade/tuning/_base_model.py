@@ -169,7 +169,10 @@ def out_of_memory(base: BaseModel, settings: TrainingSettings, memory_bytes: int
     if fits is None:
         hint = f"take a smaller model: its weights alone take {gib(_BYTES * base.parameters)}"
     else:
-        hint = f"this would fit: --batch {fits.batch} --max-tokens {fits.max_tokens} --rank {fits.rank}"
+        steps = "" if fits.steps == settings.steps else f"--steps {fits.steps} "
+        hint = (
+            f"this would fit: {steps}--batch {fits.batch} --max-tokens {fits.max_tokens} --rank {fits.rank}"
+        )
     return UsageError(
         f"training needs about {gib(needed)} of memory{free}", code="training-out-of-memory", hint=hint
     )

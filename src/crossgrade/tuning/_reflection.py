@@ -34,8 +34,8 @@ _LONGEST = 8_000
 _FRAME = 2_000
 """Characters of GEPA's own words in a question to the reflection model."""
 
-QUESTION_CHARS = (_FRAME, _FRAME + _LONGEST + _MINIBATCH * 3 * _LONGEST_SHOWN)
-"""The fewest and most characters of one question to the reflection model."""
+MOST_QUESTION_CHARS = _FRAME + _LONGEST + _MINIBATCH * 3 * _LONGEST_SHOWN
+"""The most characters of one question to the reflection model."""
 
 
 def most_questions(answers: int) -> int:

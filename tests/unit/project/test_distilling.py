@@ -353,3 +353,21 @@ def test_nobody_is_forgotten_while_a_candidate_learns_from_them(folder):
         with raises_code("tuning-locked"):
             forgotten(folder)
         assert len(project.dataset(project.workload("tickets")).samples) == 300
+
+
+def test_what_a_teacher_and_the_test_cost_is_said_before(folder):
+    with decided(folder) as project:
+        alone = project.distil.plan("tickets", "small", OPTIONS)
+        taught = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor"))
+        found = project.distil.run(taught)
+        asked = [name for name, _, _ in project.asked]
+        # An answer takes 20 and 2 tokens, of which the mentor's cost half as much as the incumbent's.
+        mentor = Decimal("0.00011") * asked.count("mentor")
+        assert taught.cost_usd[1] >= alone.cost_usd[1] + mentor / 2
+        assert taught.cost_usd[1] >= found.answers_usd
+        assert alone.cost_usd[0] > 0
+    with opened(
+        folder,
+        CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]", "licence: MIT"),
+    ) as project:
+        assert project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor")).cost_usd is None

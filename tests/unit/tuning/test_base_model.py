@@ -56,6 +56,7 @@ def test_says_what_would_fit():
         check_memory(SMALL, settings, 4 * 2**30)
     fits = what_fits(SMALL, settings, 4 * 2**30)
     assert f"--batch {fits.batch} " in caught.value.hint
+    assert f"--steps {fits.steps} " in caught.value.hint
 
 
 def test_says_that_only_a_smaller_model_would_fit():
