@@ -129,3 +129,16 @@ def test_a_reflection_model_is_paid_once_and_within_the_limit(
     ran = cli.succeeds(*REFLECTING, "--yes", "--json")
     assert len(questions(thinking)) == len(set(questions(thinking))) > before
     assert json.loads(ran.out)["reflection"]["questions"] == len(questions(thinking))
+
+
+def test_what_a_model_without_a_price_costs_needs_consent_or_is_refused_under_a_limit(
+    cli: CommandLine, thinking: Project
+) -> None:
+    thinking.change("    prices: [{input_per_mtok: 2, output_per_mtok: 8}]\nworkloads:\n", "workloads:\n")
+    cli.fails(*REFLECTING, error=("cost-unconfirmed", "thinker"))
+    thinking.change(
+        "scorer: {kind: exact}", "scorer: {kind: judge, options: {model: thinker, criteria: Is it right?}}"
+    )
+    cli.fails(*PORT, error=("cost-unconfirmed", "thinker"))
+    cli.fails(*PORT, "--max-cost", "9", error=("price-unknown-under-limit", "thinker"))
+    assert not thinking.fake.requests

@@ -11,11 +11,11 @@ import click
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
-from crossgrade.cli._spending import Dollars, confirm, tell_ended
+from crossgrade.cli._spending import Dollars, confirm, tell_ended, unpriced
 from crossgrade.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from crossgrade.project import Distilled, DistilPlan, DistilProgress, Project
+    from crossgrade.project import Distilled, DistilPlan, DistilProgress
 
 SCHEMA_VERSION = 1
 
@@ -142,7 +142,7 @@ def command(
             note(plan_words(plan), code="distil-plan")
         free = yes or max_cost is not None or plan.basis.has_ended
         most = plan.cost_usd and plan.cost_usd[1]
-        confirm(most, go_on=free, what="distillation", unpriced=_unpriced(project, plan))
+        confirm(most, go_on=free, what="distillation", unpriced=unpriced(project, plan.asked))
         result = _followed(
             plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
         )
@@ -171,13 +171,6 @@ def plan_words(plan: "DistilPlan") -> str:
         f"the gain, and {len(basis.split.certification):,} that nothing has touched are for the one "
         f"test{number}, at an error rate of {basis.rate:.4g}; {dollars} for answers"
     )
-
-
-def _unpriced(project: "Project", plan: "DistilPlan") -> tuple[str, ...]:
-    """Return the hosted models that are asked and have no known price."""
-    offers = {name: project.config.offers[name] for name in plan.asked}
-    hosted = {name: offer for name, offer in offers.items() if offer.provider != "local"}
-    return tuple(name for name, offer in hosted.items() if project.price_of(offer) is None)
 
 
 def _show_plan(plan: "DistilPlan", *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from crossgrade.cli._frame import cluster_option, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
 from crossgrade.cli._progress import followed
-from crossgrade.cli._spending import Dollars, confirm, tell_ended
+from crossgrade.cli._spending import Dollars, confirm, tell_ended, unpriced
 
 if TYPE_CHECKING:
     from crossgrade.project import Ported, PortPlan, Project
@@ -113,7 +113,8 @@ def command(
         if not tell_ended(plan):
             note(_plan_words(plan), code="port-plan")
         free = yes or max_cost is not None or plan.basis.has_ended
-        confirm(plan.cost_usd and plan.cost_usd[1], go_on=free, what="port")
+        most = plan.cost_usd and plan.cost_usd[1]
+        confirm(most, go_on=free, what="port", unpriced=unpriced(project, plan.models))
         typed = f"crossgrade port {workload} --candidate {candidate}"
         with project.on_cluster(cluster), followed(workload, typed, by_id=False) as on_progress:
             ported = project.porting.port(

@@ -64,7 +64,8 @@ class PortPlan:
     judge and a reflection model too, None if a price is unknown.
     Of a tuning that has ended, all three are 0. `certifiable` is the smallest retention that the test
     certifies with a power of 80 %, and `at_par` how many items a test with that power needs for a candidate
-    as good as the incumbent (None: there is no such number).
+    as good as the incumbent (None: there is no such number). `models` are all that are asked, by the names
+    of their offers.
     """
 
     basis: TuningBasis
@@ -77,6 +78,7 @@ class PortPlan:
     cost_usd: tuple[Decimal, Decimal] | None
     certifiable: float | None
     at_par: int | None
+    models: tuple[str, ...]
 
 
 def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) -> PortPlan:
@@ -108,6 +110,7 @@ def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) ->
         cost_usd=(Decimal(0), Decimal(0)),
         certifiable=certifiable,
         at_par=at_par,
+        models=_models(project, basis, options),
     )
     if basis.has_ended:
         return planned
@@ -122,6 +125,14 @@ def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) ->
         test_calls=test.calls[1],
         cost_usd=sum_dollars([test.cost_usd, *search, *reflection]),
     )
+
+
+def _models(project: OpenProject, basis: TuningBasis, options: PortOptions) -> tuple[str, ...]:
+    judge = project.judge(basis.workload)
+    names = [basis.workload.incumbent.offer.name, basis.candidate.offer.name]
+    names += [] if options.reflection is None else [options.reflection]
+    names += [] if judge is None else [judge.name]
+    return tuple(dict.fromkeys(names))
 
 
 def development_of(basis: TuningBasis) -> tuple[list[Sample], list[Sample]]:
