@@ -59,7 +59,8 @@ class TrainingSettings:
 
     `steps` of `batch` examples of at most `max_tokens` each, on matrices of `rank`, scaled by `scale / rank`.
     The `learning_rate` rises over the first tenth of the steps and then falls to 0 (cosine). A checkpoint is
-    kept every `save_every` steps. The same `seed` on the same machine gives the same adapter.
+    kept every `save_every` steps. The same `seed` on the same machine, with the same `threads`, gives the
+    same adapter to the last bit.
     """
 
     steps: int = 120

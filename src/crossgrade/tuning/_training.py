@@ -135,7 +135,7 @@ class Training:
         stops: tuple[str, ...] = (),
     ) -> None:
         self.base, self.training_set, self.settings, self._stops = base, training_set, settings, stops
-        named = replace(settings, threads=1)  # which changes nothing but the time
+        named = replace(settings, threads=1)  # which changes the time, and last bits of sums at most
         self.id = digest((METHOD, base.sha256, training_set.digest, named, stops))[:16]
         self.folder = home / self.id
 
