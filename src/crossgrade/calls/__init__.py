@@ -4,7 +4,7 @@
 paid for in the store.
 """
 
-from crossgrade.calls._asking import FAILURES_IN_A_ROW, Calls, is_of_the_request
+from crossgrade.calls._asking import FAILURES_IN_A_ROW, Calls, is_of_the_request, reworded
 from crossgrade.calls._batches import Batches
 from crossgrade.calls._budget import Budget, check_prices
 from crossgrade.calls._call import (
@@ -49,4 +49,5 @@ __all__ = [
     "prompt_bytes",
     "prompt_digest",
     "request_digest",
+    "reworded",
 ]

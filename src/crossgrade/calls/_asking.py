@@ -203,13 +203,13 @@ class Calls:
         model = call.model
         model.failures_in_a_row += 1
         if not model.has_answered:
-            model.silence = _worded(f"no call to `{model.name}` was answered", error)
+            model.silence = reworded(f"no call to `{model.name}` was answered", error)
         if model.failures_in_a_row >= FAILURES_IN_A_ROW:
-            raise _worded(f"the last {FAILURES_IN_A_ROW} calls to `{model.name}` all failed", error)
+            raise reworded(f"the last {FAILURES_IN_A_ROW} calls to `{model.name}` all failed", error)
 
 
-def _worded(seen: str, error: ProviderError) -> ProviderError:
-    """Return the error of a model that is not there, made from that of its last call."""
+def reworded(seen: str, error: ProviderError) -> ProviderError:
+    """Return the error of a model that is not there, made from that of its last call, whose code it keeps."""
     kind = ProviderError if isinstance(error, TrialError) else type(error)
     return kind(
         f"{seen}: {error.message}",

@@ -59,9 +59,14 @@ class Budget:
     def exceeded(self, next_usd: Decimal) -> BudgetExceededError:
         """Return the error that says why the run ends here."""
         return BudgetExceededError(
-            f"${self.spent_usd:.4f} of ${self.limit_usd} are spent, "
-            f"and the next sample can cost another ${next_usd:.4f}"
+            f"{_dollars(self.spent_usd)} of ${self.limit_usd} are spent, "
+            f"and the next sample can cost another {_dollars(next_usd)}"
         )
+
+
+def _dollars(usd: Decimal) -> str:
+    """Return an amount to a hundredth of a cent, or the first two digits of one that is less."""
+    return f"${usd:.4f}" if round(usd, 4) else f"${usd:.{1 - usd.adjusted()}f}" if usd else "$0"
 
 
 def check_prices(

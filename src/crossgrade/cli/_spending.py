@@ -1,7 +1,7 @@
 """What is checked before work begins: cost, terms of licences and hosts, and that a page can be written."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -115,6 +115,13 @@ def confirm(dear: Decimal | None, *, go_on: bool, what: str = "run", unpriced: S
         )
     if dear is not None and dear > CONFIRM_ABOVE_USD:
         consent(f"the {what} may cost up to ${dear:.2f}", "add `--max-cost USD`, or `--yes`")
+
+
+def unpriced(project: "Project", names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of some models that are hosted and have no known price."""
+    offers = {name: project.config.offers[name] for name in names}
+    hosted = {name: offer for name, offer in offers.items() if offer.provider != "local"}
+    return tuple(name for name, offer in hosted.items() if project.price_of(offer) is None)
 
 
 def consent(why: str, hint: str) -> None:

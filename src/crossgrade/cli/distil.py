@@ -11,10 +11,11 @@ import click
 from crossgrade.cli._frame import FiniteRange, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
-from crossgrade.cli._spending import Dollars, confirm, tell_ended
+from crossgrade.cli._spending import Dollars, confirm, tell_ended, unpriced
+from crossgrade.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from crossgrade.project import Distilled, DistilPlan, DistilProgress, Project
+    from crossgrade.project import Distilled, DistilPlan, DistilProgress
 
 SCHEMA_VERSION = 1
 
@@ -127,7 +128,7 @@ def command(
     """
     from crossgrade.project import DistilOptions, Project
     from crossgrade.providers.cores import usable_cores
-    from crossgrade.tuning import TrainingSettings
+    from crossgrade.tuning import TrainingSettings, check_installed
 
     training = filled(TrainingSettings, options, threads=threads or usable_cores())
     asked = filled(DistilOptions, options, training=training)
@@ -136,11 +137,12 @@ def command(
         if dry_run:
             _show_plan(plan, as_json=as_json)
             return
+        check_installed()
         if not tell_ended(plan):
             note(plan_words(plan), code="distil-plan")
         free = yes or max_cost is not None or plan.basis.has_ended
         most = plan.cost_usd and plan.cost_usd[1]
-        confirm(most, go_on=free, what="distillation", unpriced=_unpriced(project, plan))
+        confirm(most, go_on=free, what="distillation", unpriced=unpriced(project, plan.asked))
         result = _followed(
             plan, lambda heard: project.distil.run(plan, max_cost_usd=max_cost, progress=heard)
         )
@@ -164,22 +166,17 @@ def plan_words(plan: "DistilPlan") -> str:
     number = "" if basis.number is None else f" in round {basis.number} of {basis.workload.rounds}"
     return (
         f"{basis.candidate.name} learns from the {source} of up to {len(plan.training):,} samples, "
-        f"{training.steps:,} steps of {training.batch}: about {plan.estimate.wall_words} and "
+        f"{training.steps:,} steps of {training.batch}: {plan.estimate.wall_words} and about "
         f"{plan.estimate.memory_bytes / 2**30:.1f} GiB of memory. {len(plan.checking):,} other samples show "
         f"the gain, and {len(basis.split.certification):,} that nothing has touched are for the one "
         f"test{number}, at an error rate of {basis.rate:.4g}; {dollars} for answers"
     )
 
 
-def _unpriced(project: "Project", plan: "DistilPlan") -> tuple[str, ...]:
-    """Return the hosted models that are asked and have no known price."""
-    offers = {name: project.config.offers[name] for name in plan.asked}
-    hosted = {name: offer for name, offer in offers.items() if offer.provider != "local"}
-    return tuple(name for name, offer in hosted.items() if project.price_of(offer) is None)
-
-
 def _show_plan(plan: "DistilPlan", *, as_json: bool) -> None:
-    basis = plan.basis
+    basis, missing = plan.basis, _missing()
+    if missing is not None:
+        warn(f"{missing.message}: {missing.hint}", code="extra-missing")
     if as_json:
         print_json(
             {
@@ -194,14 +191,29 @@ def _show_plan(plan: "DistilPlan", *, as_json: bool) -> None:
                 "cost_usd": plan.cost_usd,
                 "estimate": plan.estimate,
                 "teaching": plan.teaching,
+                "missing_extra": missing and missing.extra,
+                "has_ended": basis.has_ended,
             },
             schema_version=SCHEMA_VERSION,
         )
+        return
+    if tell_ended(plan):
         return
     print_table(["model", "answers"], [[name, n] for name, n in plan.asked.items()], right=["answers"])
     note(plan_words(plan), code="distil-plan")
     if plan.teaching is not None and plan.teacher is not None:
         note(f"{plan.teacher.name} may teach: {plan.teaching.ground}", code="teacher-permitted")
+
+
+def _missing() -> MissingExtraError | None:
+    """Return the error with which a training would end for want of its extra, None where it is installed."""
+    from crossgrade.tuning import check_installed
+
+    try:
+        check_installed()
+    except MissingExtraError as error:
+        return error
+    return None
 
 
 def _followed(plan: "DistilPlan", run: "Callable[[DistilProgress], Distilled]") -> "Distilled":

@@ -10,10 +10,11 @@ from crossgrade.cli._frame import cluster_option, config_option, json_option
 from crossgrade.cli._output import note, print_json, print_table, print_verdict, warn
 from crossgrade.cli._params import complete_model, complete_workload, filled
 from crossgrade.cli._progress import followed
-from crossgrade.cli._spending import Dollars, confirm, tell_ended
+from crossgrade.cli._spending import Dollars, confirm, tell_ended, unpriced
 
 if TYPE_CHECKING:
     from crossgrade.project import Ported, PortPlan, Project
+    from crossgrade.tuning import ReflectionCount
 
 SCHEMA_VERSION = 1
 
@@ -112,7 +113,8 @@ def command(
         if not tell_ended(plan):
             note(_plan_words(plan), code="port-plan")
         free = yes or max_cost is not None or plan.basis.has_ended
-        confirm(plan.cost_usd and plan.cost_usd[1], go_on=free, what="port")
+        most = plan.cost_usd and plan.cost_usd[1]
+        confirm(most, go_on=free, what="port", unpriced=unpriced(project, plan.models))
         typed = f"crossgrade port {workload} --candidate {candidate}"
         with project.on_cluster(cluster), followed(workload, typed, by_id=False) as on_progress:
             ported = project.porting.port(
@@ -166,17 +168,27 @@ def _show_plan(plan: "PortPlan", *, as_json: bool) -> None:
         "test_calls": plan.test_calls,
         "cost_usd": plan.cost_usd,
         "certifiable": plan.certifiable,
+        "items_at_par": plan.at_par,
+        "has_ended": plan.basis.has_ended,
     }
     if as_json:
         print_json({"plan": facts}, schema_version=SCHEMA_VERSION)
         return
+    if tell_ended(plan):
+        return
     click.echo(_plan_words(plan))
-    if plan.certifiable is not None:
-        click.echo(
-            f"a candidate that keeps {plan.certifiable:.2f} is certified in 4 of 5 such tests, if the "
-            "incumbent is right three times in four"
-        )
+    click.echo(_power_words(plan))
     click.echo("tried first: " + "; ".join(plan.first))
+
+
+def _power_words(plan: "PortPlan") -> str:
+    """Return which candidate the test certifies, and how many items it lacks for one as good as before."""
+    least, at_par, items = plan.certifiable, plan.at_par, len(plan.basis.split.certification)
+    certified = "no candidate" if least is None else f"a candidate that keeps {least:.2f}"
+    words = f"{certified} is certified in 4 of 5 such tests, if the incumbent is right three times in four"
+    if at_par is None or at_par <= items:
+        return words
+    return f"{words}. For one that keeps 1.00 such a test needs {at_par:,} items, and it has {items:,}"
 
 
 def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bool, as_json: bool) -> None:
@@ -196,6 +208,7 @@ def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bo
                 "calls": ported.calls,
                 "reused": ported.reused,
                 "spent_usd": str(ported.spent_usd),
+                "reflection": ported.reflection,
                 "page": ported.page,
                 "verdict_id": verdict and verdict.id,
                 "verdict": verdict and verdict_to_json(verdict.verdict),
@@ -204,6 +217,8 @@ def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bo
         )
     else:
         _print(ported, entry)
+    if ported.reflection is not None:
+        note(_reflection_words(ported.reflection), code="port-reflection")
     if ported.page is not None:
         note(f"the page of what was tried: {ported.page}", code="port-page")
     if ported.variant is None:
@@ -227,6 +242,16 @@ def _show(project: "Project", ported: "Ported", config_path: str, *, applies: bo
             f"`crossgrade route apply {ported.workload}`",
             code="prompt-to-send",
         )
+
+
+def _reflection_words(count: "ReflectionCount") -> str:
+    failed = ", ".join(f"{n:,} failed with `{code}`" for code, n in count.failed.items())
+    parts = (failed, f"{count.empty:,} brought no instruction" if count.empty else "")
+    found = "one of its instructions did" if count.has_found else "none of its instructions did"
+    return (
+        f"the reflection model was asked {count.questions:,} questions"
+        f"{''.join(f', {each}' for each in parts if each)}; {found} better than a plain one"
+    )
 
 
 def _print(ported: "Ported", entry: str | None) -> None:

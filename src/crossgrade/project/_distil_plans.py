@@ -56,7 +56,7 @@ class DistilPlan:
     certification item. `others` are all samples that no example may be close to. `teaching` says on which
     ground the `teacher` may teach. `estimate` is what the training takes at the length of the samples.
     `cost_usd` is (low, high) of all answers, the teacher's, the scorer's and those of the test too, without
-    what hosted models were paid for before (None: a price is unknown).
+    what hosted models were paid for before (None: a price is unknown). Of one that has ended it is 0.
     """
 
     basis: TuningBasis
@@ -73,7 +73,12 @@ class DistilPlan:
 
     @property
     def asked(self) -> Mapping[str, int]:
-        """How many answers of each model are wanted before the test, most of them paid for already."""
+        """How many answers of each model are wanted before the test, most of them paid for already.
+
+        One that has ended wants none.
+        """
+        if self.basis.has_ended:
+            return {}
         candidate = self.basis.candidate.name
         wanted = {self.basis.workload.incumbent.name: len(self.checking), candidate: 2 * len(self.checking)}
         if self.teacher is not None:
@@ -159,6 +164,8 @@ def _cost_usd(
     training: Sequence[Sample],
     checking: Sequence[Sample],
 ) -> Dollars | None:
+    if basis.has_ended:
+        return Decimal(0), Decimal(0)
     costs = [
         test_estimate(project, basis).cost_usd,
         asked_usd(project, basis, basis.workload.incumbent, checking),

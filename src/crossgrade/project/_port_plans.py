@@ -1,7 +1,7 @@
 """What porting a prompt tries and what it will ask, planned before it asks anything."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -62,8 +62,10 @@ class PortPlan:
     `calls` is the most that the search makes for all models, and `test_calls` what the test of the proposal
     makes, both without what was paid for before. `cost_usd` is (low, high) of everything that is asked, of a
     judge and a reflection model too, None if a price is unknown.
-    `certifiable` is the smallest retention that the test certifies with a power of 80 % (None: none, or not
-    known).
+    Of a tuning that has ended, all three are 0. `certifiable` is the smallest retention that the test
+    certifies with a power of 80 %, and `at_par` how many items a test with that power needs for a candidate
+    as good as the incumbent (None: there is no such number). `models` are all that are asked, by the names
+    of their offers.
     """
 
     basis: TuningBasis
@@ -75,40 +77,62 @@ class PortPlan:
     test_calls: int
     cost_usd: tuple[Decimal, Decimal] | None
     certifiable: float | None
+    at_par: int | None
+    models: tuple[str, ...]
 
 
 def plan_port(project: OpenProject, basis: TuningBasis, options: PortOptions) -> PortPlan:
     """Say what a port will ask. Asks no model."""
-    from crossgrade.tuning import check_reflection, most_calls
+    from crossgrade.tuning import check_reflection, most_calls, most_questions
 
     pool, scored = development_of(basis)
     spaces = [space_of(basis, basis.candidate, pool, scored, options)]
     if options.both:
         spaces.append(space_of(basis, basis.workload.incumbent, pool, scored, options))
     each_calls = most_calls(len(scored), options.variants)
-    reflection: list[Dollars | None] = []
+    questions, reflection = 0, list[Dollars | None]()
     if options.reflection is not None:
         check_reflection()
         thinker = project.offer(options.reflection)
         each_calls += options.reflection_answers
+        questions = most_questions(options.reflection_answers)
         reflection = [reflection_usd(project, thinker, options.reflection_answers)] * len(spaces)
-    test = test_estimate(project, basis)
     first = [space.first() for space in spaces]
-    search = [
-        search_usd(project, basis, [each.variant for each in tried], scored[:_FEW], each_calls)
-        for tried in first
-    ]
-    return PortPlan(
+    certifiable, at_par = _certifiable(basis)
+    planned = PortPlan(
         basis=basis,
         options=options,
         first=tuple(each.name for each in first[0]),
         pool=len(spaces[0].pool),
         scored=len(scored),
-        calls=each_calls * len(spaces),
+        calls=0,
+        test_calls=0,
+        cost_usd=(Decimal(0), Decimal(0)),
+        certifiable=certifiable,
+        at_par=at_par,
+        models=_models(project, basis, options),
+    )
+    if basis.has_ended:
+        return planned
+    test = test_estimate(project, basis)
+    search = [
+        search_usd(project, basis, [each.variant for each in tried], scored[:_FEW], each_calls)
+        for tried in first
+    ]
+    return replace(
+        planned,
+        calls=(each_calls + questions) * len(spaces),
         test_calls=test.calls[1],
         cost_usd=sum_dollars([test.cost_usd, *search, *reflection]),
-        certifiable=_certifiable(basis),
     )
+
+
+def _models(project: OpenProject, basis: TuningBasis, options: PortOptions) -> tuple[str, ...]:
+    judge = project.judge(basis.workload)
+    names = [basis.workload.incumbent.offer.name, basis.candidate.offer.name]
+    names += [] if options.reflection is None else [options.reflection]
+    names += [] if judge is None else [judge.name]
+    return tuple(dict.fromkeys(names))
 
 
 def development_of(basis: TuningBasis) -> tuple[list[Sample], list[Sample]]:
@@ -146,14 +170,18 @@ def space_of(
     )
 
 
-def _certifiable(basis: TuningBasis) -> float | None:
-    """Return the smallest retention that the test certifies with a power of 80 %, as far as is usual."""
+def _certifiable(basis: TuningBasis) -> tuple[float | None, int | None]:
+    """Return the smallest retention that the test certifies with a power of 80 %, and its items at par.
+
+    Accuracy and correlation are as usual.
+    """
     from crossgrade.evaluate import ACCURACY, CORRELATION
-    from crossgrade.stats import least_certified, plan
+    from crossgrade.stats import least_certified, pairs_to_certify, plan
 
     workload, n = basis.workload, len(basis.split.certification)
     parts = len({each.segment for each in basis.dataset.samples}) if workload.segment else 1
     parts = len(basis.segments) or parts
     rate = basis.rate / parts if workload.splits_only or basis.segments else basis.rate
     planned = plan(ACCURACY, CORRELATION, 1.0, workload.floor, rate, _POWER)
-    return least_certified(planned, rate, n // parts)
+    needed = pairs_to_certify(planned, rate)
+    return least_certified(planned, rate, n // parts), None if needed is None else needed * parts

@@ -13,28 +13,23 @@ import msgspec
 from crossgrade._version import __version__
 from crossgrade.domain import (
     JSON,
-    GenerationSettings,
     Lineage,
-    Message,
-    ModelRequest,
     Offer,
     Sample,
     TuningTrial,
     Variant,
 )
 from crossgrade.errors import MissingExtraError
-from crossgrade.project._evaluating import open_judge
 from crossgrade.project._opened import run_to_end
 from crossgrade.project._port_plans import PortOptions, PortPlan, development_of, plan_port, space_of
 from crossgrade.project._tuned import variant_of, variant_tree
-from crossgrade.project._tuning_costs import REFLECTION_TOKENS, question_usd
 from crossgrade.project._tunings import ProjectTunings, TuningBasis
 from crossgrade.project._variant_config import candidate_yaml, write_candidate
 
 if TYPE_CHECKING:
     from crossgrade.evaluate import Progress
     from crossgrade.store import Store, StoredVerdict, Tuning
-    from crossgrade.tuning import DevelopmentAsker, Reflection, SearchResult
+    from crossgrade.tuning import DevelopmentAsker, ReflectionCount, SearchResult
 
 _LEAST_MEASURED = 20
 """With fewer of the incumbent's answers no retention on development items is told."""
@@ -49,7 +44,8 @@ class Ported:
 
     `incumbent` is the incumbent's own tuned variant, where its prompt was tuned too and did better. `before`
     and `after` are retentions on development items, None where the incumbent's answers to them are not there.
-    `verdict` is that of the one test, None without a proposal.
+    `verdict` is that of the one test, None without a proposal. `reflection` says what became of the questions
+    to the reflection model, where there was one.
     """
 
     tuning_id: str
@@ -65,6 +61,7 @@ class Ported:
     spent_usd: Decimal
     verdict: "StoredVerdict | None"
     page: Path | None = None
+    reflection: "ReflectionCount | None" = None
 
 
 class ProjectPorting(ProjectTunings):
@@ -129,15 +126,17 @@ class ProjectPorting(ProjectTunings):
     async def _search(
         self, plan: PortPlan, tuning: "Tuning", max_cost_usd: Decimal | None, on_search: OnPort
     ) -> Ported:
-        from crossgrade.tuning import retention_on, search_prompt
+        from crossgrade.tuning import Reflection, retention_on, search_prompt
 
         basis, options = plan.basis, plan.options
         pool, scored = development_of(basis)
         stage = [""]
-        async with (
-            self._asker(tuning, basis, scored, max_cost_usd) as asker,
-            self._reflection(tuning, basis, options, asker) as reflection,
-        ):
+        reflection = None
+        if options.reflection is not None:
+            reflection = Reflection(
+                model=options.reflection, answers=options.reflection_answers, seed=basis.workload.seed
+            )
+        async with self._asker(tuning, basis, scored, max_cost_usd) as asker:
 
             def told(words: str | None = None) -> None:
                 stage[0] = words or stage[0]
@@ -172,6 +171,7 @@ class ProjectPorting(ProjectTunings):
                     reused=asker.reused,
                     spent_usd=asker.budget.spent_usd,
                     verdict=None,
+                    reflection=None if reflection is None else reflection.count,
                 ),
             )
 
@@ -194,6 +194,7 @@ class ProjectPorting(ProjectTunings):
             "calls": ported.calls,
             "reused": ported.reused,
             "spent_usd": str(ported.spent_usd),
+            "reflection": msgspec.to_builtins(ported.reflection),
         }
         if ported.variant is None:
             tunings.append_step(TuningStep(tuning_id=tuning.id, kind="ended", detail=found))
@@ -209,7 +210,7 @@ class ProjectPorting(ProjectTunings):
     async def _asker(
         self, tuning: "Tuning", basis: TuningBasis, scored: Sequence[Sample], max_cost_usd: Decimal | None
     ) -> "AsyncIterator[DevelopmentAsker]":
-        """Open the models that are asked: the candidate, the incumbent where it is, and the judge."""
+        """Open the models that are asked: candidate, judge, reflection model, the incumbent if needed."""
         project, workload = self.project, basis.workload
         incumbent = workload.incumbent.offer
         needed = basis.options.get("both") or project.scores_pairs(workload)
@@ -217,44 +218,11 @@ class ProjectPorting(ProjectTunings):
             incumbent.name: (incumbent, bool(needed)),
             basis.candidate.name: (basis.candidate.offer, True),
         }
+        if thinker := basis.options.get("reflection"):
+            offers[str(thinker)] = (project.offer(str(thinker)), True)
         workload = replace(workload, candidates=(basis.candidate,))
         async with self.asking(tuning, workload, scored, offers, max_cost_usd) as asker:
             yield asker
-
-    @asynccontextmanager
-    async def _reflection(
-        self, tuning: "Tuning", basis: TuningBasis, options: PortOptions, asker: "DevelopmentAsker"
-    ) -> "AsyncIterator[Reflection | None]":
-        """Open the reflection model, if one is named; what it costs counts in the budget.
-
-        Raises `UsageError` if its price is unknown under a limit.
-        """
-        from crossgrade.calls import check_prices
-        from crossgrade.tuning import Reflection
-
-        offer = None if options.reflection is None else self.project.offer(options.reflection)
-        async with open_judge(self.project, offer) as judges:
-            if judges is None or offer is None:
-                yield None
-                return
-
-            check_prices([offer.name], {offer.name: self.project.price_of(offer)}, asker.budget.limit_usd)
-            most_usd = question_usd(self.project, offer) or Decimal(0)
-
-            async def ask(prompt: str, read: Sequence[str]) -> str:
-                if not asker.budget.has_room_for(most_usd):
-                    raise asker.budget.exceeded(most_usd)
-                request = ModelRequest(
-                    model=offer.name,
-                    messages=(Message(role="user", content=prompt),),
-                    settings=GenerationSettings(temperature=None, max_output_tokens=REFLECTION_TOKENS),
-                )
-                self.record_asked(tuning, dict.fromkeys(read, (judges.digest(request),)))
-                answer = await judges.ask(request)
-                asker.budget.pay(judges.cost_of(offer.name, answer))
-                return str(answer.text)
-
-            yield Reflection(ask=ask, answers=options.reflection_answers, seed=basis.workload.seed)
 
     def _lineage(self, plan: PortPlan, ported: Ported) -> Lineage:
         basis, project = plan.basis, self.project
@@ -292,13 +260,16 @@ class ProjectPorting(ProjectTunings):
         path = self.project.config.root / f"crossgrade-port-{ported.workload}-{ported.candidate}.html"
         verdict = None if ported.verdict is None else ported.verdict.verdict
         with suppress(MissingExtraError):  # the result is there all the same
-            write_text(path, render_tuning(ported.workload, ported.candidate, ported.trials, verdict))
+            page = render_tuning(ported.workload, ported.candidate, ported.trials, verdict)
+            write_text(path, page, follow=False)
             return path
         return None
 
 
 def _recorded(store: "Store", tuning: "Tuning", basis: TuningBasis) -> Ported | None:
     """Return what a tuning that goes on has found already, None before its search has ended."""
+    from crossgrade.tuning import ReflectionCount
+
     steps = store.tunings.steps(tuning.id, "proposed")
     if not steps:
         return None
@@ -319,6 +290,7 @@ def _recorded(store: "Store", tuning: "Tuning", basis: TuningBasis) -> Ported | 
         reused=0,
         spent_usd=Decimal(0),
         verdict=None,
+        reflection=msgspec.convert(detail.get("reflection"), ReflectionCount | None),
     )
 
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 Dollars = tuple[Decimal, Decimal]
 """The least and the most."""
 
-REFLECTION_TOKENS = 2_048
-"""The longest answer of a reflection model."""
-
 
 def asking_estimate(
     project: OpenProject,
@@ -104,7 +101,7 @@ def _each_usd(
 def question_usd(project: OpenProject, offer: Offer) -> Decimal | None:
     """Return the most that one question to a reflection model costs, None if its price is unknown."""
     from crossgrade.evaluate import BYTES_PER_TOKEN, total_usd
-    from crossgrade.tuning import MOST_QUESTION_CHARS
+    from crossgrade.tuning import MOST_QUESTION_CHARS, REFLECTION_TOKENS
 
     asked = Usage(
         input_tokens=ceil(MOST_QUESTION_CHARS / BYTES_PER_TOKEN[1]), output_tokens=REFLECTION_TOKENS, images=0

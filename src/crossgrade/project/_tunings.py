@@ -290,7 +290,10 @@ class ProjectTunings:
 
         project = self.project
         prices = {name: project.price_of(offer) for name, (offer, _) in offers.items()}
-        check_prices([name for name, (_, asked) in offers.items() if asked], prices, max_cost_usd)
+        judge = project.judge(workload)
+        paid = [] if judge is None else [judge]
+        known = {**prices, **{each.name: project.price_of(each) for each in paid}}
+        check_prices([name for name, (_, asked) in offers.items() if asked], known, max_cost_usd)
         limiters, budget = CallLimiters(), Budget(max_cost_usd)
         async with AsyncExitStack() as stack:
             models = {}
@@ -298,8 +301,7 @@ class ProjectTunings:
                 opening = project.open_provider(offer, environ=project.environ, key_needed=asked)
                 provider = await stack.enter_async_context(opening)
                 models[name] = OpenModel.of(offer, provider, limiters, prices[name])
-            judge = open_judge(project, project.judge(workload), limiters=limiters)
-            judges = await stack.enter_async_context(judge)
+            judges = await stack.enter_async_context(open_judge(project, judge, limiters=limiters))
             journal = Journal(project.store)
             yield DevelopmentAsker(
                 workload=workload,

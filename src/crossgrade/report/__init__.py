@@ -128,8 +128,8 @@ def write_json(path: Path, value: Any, *, indent: int = 2) -> Path:
     return write_text(path, msgspec.json.format(msgspec.json.encode(value), indent=indent).decode() + "\n")
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str, *, follow: bool = True) -> Path:
     """Write an output as `whole_file` does, and return its path."""
-    with whole_file(path) as file:
+    with whole_file(path, follow=follow) as file:
         file.write(text)
     return path

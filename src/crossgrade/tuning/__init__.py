@@ -14,7 +14,9 @@ from crossgrade.tuning._changes import PromptSpace, Tried
 from crossgrade.tuning._race import Race, most_calls
 from crossgrade.tuning._reflection import (
     MOST_QUESTION_CHARS,
+    REFLECTION_TOKENS,
     Reflection,
+    ReflectionCount,
     check_reflection,
     most_questions,
 )
@@ -40,11 +42,13 @@ __all__ = [
     "LEAST_CERTIFICATION",
     "LEAST_DEVELOPMENT",
     "MOST_QUESTION_CHARS",
+    "REFLECTION_TOKENS",
     "BaseModel",
     "DevelopmentAsker",
     "PromptSpace",
     "Race",
     "Reflection",
+    "ReflectionCount",
     "SearchResult",
     "TrainedAdapter",
     "Training",

@@ -1,13 +1,13 @@
 """Asks variants about development items and scores the answers, within a budget; nothing is paid twice."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import anyio
 
-from crossgrade.calls import Budget, Calls, Journal, OpenModel
-from crossgrade.domain import Sample, Variant, Workload, sum_usd
+from crossgrade.calls import Budget, Call, Calls, Journal, OpenModel
+from crossgrade.domain import ModelRequest, Sample, Variant, Workload, sum_usd
 from crossgrade.errors import BadRequestError, ContextTooLongError, DataError, ProviderError
 from crossgrade.evaluate import Case, OpenVariant, PairScorer, SampleCall, Scorer, case_scorer
 
@@ -96,6 +96,27 @@ class DevelopmentAsker:
             found.append((self._counted(case, variant, count), "" if answer is None else answer.text))
         return found
 
+    async def question(self, request: ModelRequest, *, about: Sequence[str]) -> str:
+        """Return what an open model answers to one question, in which some samples stand, by their ids.
+
+        What was answered before is not asked again. Raises `BudgetExceededError` before a call that might
+        exceed the budget, and the error of a call that fails.
+        """
+        model = self.models[request.model]
+        sent = replace(request, model=model.offer.model)
+        call = Call(model=model, request=sent, digest=model.digest(sent))
+        paid = await self.calls.look_up([call])
+        if call.digest in paid:
+            self.calls.take(call, paid[call.digest])
+            self.reused += 1
+        else:
+            self.on_asking(dict.fromkeys(about, (call.digest,)))
+            await self._ask(call)
+        if call.answer is None:
+            assert call.error is not None
+            raise call.error
+        return call.answer.text
+
     def shown(self, variant: Variant, place: int) -> str:
         """Return what an item puts into a variant's prompt, for people and models to read."""
         own = OpenVariant(variant=variant, model=self.models[variant.offer.name])
@@ -180,7 +201,7 @@ class DevelopmentAsker:
         if failures:
             raise failures[0]
 
-    async def _ask(self, call: SampleCall) -> None:
+    async def _ask(self, call: Call) -> None:
         if self.budget.limit_usd is not None:
             call.reserved_usd = call.model.reserve_usd(call.request)
             if not self.budget.has_room_for(call.reserved_usd):

@@ -85,7 +85,9 @@ class TrainingEstimate:
     def wall_words(self) -> str:
         """The time in words."""
         minutes = self.cpu_seconds / 60
-        return f"{minutes:.1f} CPU-minutes" if minutes < 90 else f"{minutes / 60:.1f} CPU-hours"
+        if minutes < 0.1:
+            return "less than 0.1 CPU-minutes"
+        return f"about {minutes:.1f} CPU-minutes" if minutes < 90 else f"about {minutes / 60:.1f} CPU-hours"
 
 
 def read_base(path: Path, *, sha256: str) -> BaseModel:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from crossgrade.cli._frame import run as crossgrade
+from crossgrade.tuning import _training
 from tests.codes import noted, shown_codes
 from tests.unit.project.test_distilling import Scripts, decided, folder
 
@@ -37,6 +38,31 @@ def test_says_what_it_would_take_and_trains_nothing(typed, folder):
     _, out, err = typed("--candidate", "small", "--dry-run", "--teacher", "big")
     assert noted(err, "distil-plan", "small", 90)
     assert noted(err, "teacher-permitted", "big")
+
+
+def test_says_before_it_trains_that_the_extra_is_missing(typed, folder, monkeypatch):
+    monkeypatch.setattr(_training, "NEEDED", ("surely_not_installed",))
+    code, out, err = typed("--candidate", "small", "--dry-run", "--json")
+    assert (code, json.loads(out)["missing_extra"]) == (0, "distil")
+    assert noted(err, "extra-missing", "distil")
+    code, _, err = typed("--candidate", "small", "--steps", "12")
+    assert code == 2
+    assert shown_codes(err) == ["missing-extra"]
+    assert not noted(err, "resume")
+    assert not noted(err, "distil-plan")
+
+
+def test_a_dry_run_of_one_that_has_ended_asks_nothing(typed):
+    code, _, _ = typed("--candidate", "small", "--steps", "12")
+    assert code == 0
+    code, out, _ = typed("--candidate", "small", "--steps", "12", "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (code, plan["has_ended"], plan["answers"], plan["cost_usd"]) == (0, True, {}, ["0", "0"])
+    assert plan["missing_extra"] is None
+    code, out, err = typed("--candidate", "small", "--steps", "12", "--dry-run")
+    assert (code, out) == (0, "")
+    assert noted(err, "tuning-ended", "small")
+    assert not noted(err, "distil-plan")
 
 
 def test_trains_and_tests_once(typed, folder):

@@ -355,6 +355,15 @@ def test_nobody_is_forgotten_while_a_candidate_learns_from_them(folder):
         assert len(project.dataset(project.workload("tickets")).samples) == 300
 
 
+def test_a_teacher_without_a_price_is_refused_under_a_limit(folder):
+    text = CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]", "licence: MIT")
+    with decided(folder, text) as project:
+        plan = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor"))
+        with raises_code("price-unknown-under-limit", "mentor"):
+            project.distil.run(plan, max_cost_usd=Decimal(9))
+        assert "mentor" not in {name for name, _, _ in project.asked}
+
+
 def test_what_a_teacher_and_the_test_cost_is_said_before(folder):
     with decided(folder) as project:
         alone = project.distil.plan("tickets", "small", OPTIONS)

@@ -75,6 +75,27 @@ def test_a_link_stays_and_the_file_it_names_is_replaced_with_its_mode(tmp_path: 
     assert [each.name for each in target.parent.iterdir()] == ["target"]
 
 
+def test_a_link_at_a_name_that_nobody_typed_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "page"
+    precious.write_text("precious\n")
+    path.symlink_to(precious)
+    with whole_file(path, follow=False) as file:
+        file.write("new\n")
+    assert (precious.read_text(), path.read_text(), path.is_symlink()) == ("precious\n", "new\n", False)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_link_in_place_of_the_unfinished_file_is_never_written_through(
+    tmp_path: Path, *, follow: bool
+) -> None:
+    precious, path = tmp_path / "precious", tmp_path / "page"
+    precious.write_text("precious\n")
+    (tmp_path / "page.part").symlink_to(precious)
+    with whole_file(path, follow=follow) as file:
+        file.write("new\n")
+    assert (precious.read_text(), path.read_text()) == ("precious\n", "new\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this system")
 def test_what_a_device_does_not_take_is_an_error(tmp_path: Path) -> None:
     link = tmp_path / "full"  # a link, so that a writer that replaces what it is given replaces only this

@@ -20,18 +20,22 @@ def is_step_summary(path: Path) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, *, append: bool = False) -> Iterator[TextIO]:
+def whole_file(path: Path, *, append: bool = False, follow: bool = True) -> Iterator[TextIO]:
     """Yield a text file to write, which replaces `path` once it is complete.
 
     Its folder is created, a symbolic link is followed, and line ends are written as given. What is no
     regular file (a device, a pipe) is written to instead, so is stdout or stderr by any name. The text is
-    added to a step summary, and to any file with `append`.
+    added to a step summary, and to any file with `append`. Without `follow`, a symbolic link is replaced by
+    the file and what it points to stays as it is: for a name that nobody typed.
 
     Raises `StoreError` if it cannot be written, `BrokenPipeError` if the reader of a pipe left.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if follow else path
     try:
-        if (own := _own_stream(path)) is not None:
+        if not follow:
+            with _replacing(target) as file:
+                yield file
+        elif (own := _own_stream(path)) is not None:
             with open(os.dup(own), "w", newline="", encoding="utf-8") as file:  # noqa: PTH123 -- no path
                 yield file
         elif path.exists() and not path.is_file():
@@ -75,8 +79,9 @@ def _replacing(target: Path) -> Iterator[TextIO]:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as file:
-            if target.exists():
+        part.unlink(missing_ok=True)  # a crash may have left one, or somebody a link
+        with part.open("x", newline="", encoding="utf-8") as file:
+            if target.exists() and not target.is_symlink():
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             yield file
         part.replace(target)
