@@ -156,6 +156,47 @@ def test_calls_that_are_odd_or_cut_off_are_recorded_too(
     assert {each.calls for each in trials if each} == {2}, "what is turned down is no call of a model"
 
 
+STREAMS = """\
+import json, os, urllib.request
+
+open("done.txt", "w").close()
+body = {"model": "x", "stream": True, "messages": [{"role": "user", "content": os.environ["CROSSGRADE_MODEL"]}]}
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+    json.dumps(body).encode(),
+    {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
+)
+print(urllib.request.urlopen(request, timeout=60).read())
+"""
+
+
+def test_a_call_in_flight_when_an_agent_is_stopped_is_paid_for(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    for name in NAMES:
+        if name != "make-file":
+            shutil.rmtree(agents.folder / "tasks" / name)
+    (agents.folder / "agent" / "agent.py").write_text(STREAMS)
+    agents.change("epochs: 2", "epochs: 1")
+    agents.change("seconds: 60", "seconds: 2")
+    agents.change("    model: new-model\n", "    model: new-model\n    timeout_s: 3\n")
+    # Thirty pieces over four seconds, and one that never ends within the time that a call may take.
+    said = Reply(" ".join(["word"] * 30), input_tokens=1000, output_tokens=30, token_delay_s=0.13)
+    script |= {"old-model": lambda _: said, "new-model": lambda _: Fault("hang")}
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide")
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        old, new = sorted(_answers(opened, run), key=lambda each: each.model, reverse=True)
+    trials = [read_trial(each.output or "") for each in (old, new)]
+    assert [each.failure for each in trials if each] == ["agent:AgentTimeoutError"] * 2
+    assert old.cost_usd == Decimal("0.0109"), "the answer is read to its end, which has its usage"
+    assert new.cost_usd is None, "what was cut off may have cost anything"
+    assert [each.cut_off for each in trials if each] == [0, 1]
+    verdict = json.loads(cli.succeeds("decide", "coding", "--json").out)
+    (compared,) = verdict["agents"]
+    assert compared["usd_per_solved"][1]["value"] is None
+
+
 def test_a_run_stops_once_the_verdict_is_certain(
     agents: Project, cli: CommandLine, script: dict[str, Script]
 ) -> None:

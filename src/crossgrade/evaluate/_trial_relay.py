@@ -31,6 +31,7 @@ _BREAKS = (
     anyio.ClosedResourceError,
     anyio.IncompleteRead,
 )
+_LAST_CHUNK = b"0\r\n\r\n"
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;[^\r\n]{0,256})?")
 
 
@@ -45,11 +46,16 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Pair:
-    """A connection from the sandbox and its one to the gateway, and whether a call waits for its answer."""
+    """A connection from the sandbox and its one to the gateway.
+
+    `awaits_answer` says that a call waits for its answer, and `is_open` that an answer without a stated
+    length has begun and not ended.
+    """
 
     client: ByteStream
     upstream: ByteStream
     awaits_answer: bool = False
+    is_open: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +66,8 @@ class TrialRelay:
     the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
     that is spent, further calls are refused, and `refused` counts them. `is_down` says that the gateway did
     not take the newest connection. A call waits until `has_room` lets it begin beside those in flight.
+    Once `is_over`, no further call begins. An answer that has begun is read to its end, also if the agent is
+    gone: what is cut off has no known cost.
     """
 
     run_id: str
@@ -73,6 +81,7 @@ class TrialRelay:
     closed: str = ""
     is_down: bool = False
     has_room: Callable[[], bool] = lambda: True
+    is_over: bool = False
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -115,6 +124,7 @@ class TrialRelay:
                         await client.send(_refusal(refused))
                         group.cancel_scope.cancel()
                     except _BREAKS:
+                        await self._see_through(pair)
                         with suppress(*_BREAKS):
                             await upstream.send_eof()
 
@@ -127,16 +137,32 @@ class TrialRelay:
         self.is_down = False
         return upstream
 
+    async def _see_through(self, pair: "_Pair") -> None:
+        """Wait for the end of an answer whose client has gone: the gateway would give it up."""
+        while pair.awaits_answer or pair.is_open:  # noqa: ASYNC110
+            await anyio.sleep(_LOOK_S)
+
     async def _answer(self, pair: "_Pair", scope: anyio.CancelScope) -> None:
-        """Pass everything that the gateway answers on, until it ends the connection."""
+        """Pass everything that the gateway answers on, until it ends the connection.
+
+        What no client takes any more is read all the same.
+        """
+        is_heard, tail = True, b""
         with suppress(*_BREAKS):
             while True:
                 data = await pair.upstream.receive()
+                tail = (tail + data)[-len(_LAST_CHUNK) :]
                 status = data[9:12]
                 if pair.awaits_answer and data.startswith(b"HTTP/1.") and not status.startswith(b"1"):
                     pair.awaits_answer = False
+                    pair.is_open = b"\r\ncontent-length:" not in data.partition(b"\r\n\r\n")[0].lower()
                     self.rejected += status.startswith(b"4") and status != b"429"
-                await pair.client.send(data)
+                pair.is_open &= tail != _LAST_CHUNK
+                if is_heard:
+                    try:
+                        await pair.client.send(data)
+                    except _BREAKS:
+                        is_heard = False
         scope.cancel()
 
     async def _pass_requests(self, pair: "_Pair") -> None:
@@ -148,8 +174,10 @@ class TrialRelay:
                 raise _RefusedError(431, "head-too-long", "the head of the request is too long") from None
             is_call, is_whole = head.startswith(b"POST "), False
             # An answer is told apart by its first bytes, so the next call waits until they are there.
-            while is_call and not self.closed and (pair.awaits_answer or not self.has_room()):  # noqa: ASYNC110
+            while is_call and not self.closed and (pair.awaits_answer or not self.has_room()):
                 await anyio.sleep(_LOOK_S if not pair.awaits_answer else _TURN_S)
+                if self.is_over:
+                    raise anyio.EndOfStream
             length = self._admitted(head)
             pair.awaits_answer = is_call
             try:

@@ -55,6 +55,7 @@ _TOKENS = (
 _USD_DIGITS = 12  # which a float still has of a dollar amount
 _TOO_MANY = 429
 _CUT_OFF = 499
+_CUT_OFF_ERRORS = {"client_gone", "broken_off"}
 _SERVER_ERRORS = 500
 _API_ERRORS = {401, 402, 403, 404, 408, _TOO_MANY}
 _STOPS = {
@@ -71,6 +72,7 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None = None
     status: int = 0
     error: str | None = None
+    attempts: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -82,6 +84,19 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
     def answered(self) -> bool:
         """Whether a model answered, so that it is paid for."""
         return 200 <= self.status < 300
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a model began to answer and was not heard to its end, so that more may be paid for."""
+        return self.attempts > 0 and self.cost_usd != 0 and self.error in _CUT_OFF_ERRORS
+
+    @property
+    def paid_usd(self) -> float | None:
+        """What the call cost, None if that is unknown. A call that reached no model costs nothing."""
+        if self.is_cut_off:
+            return None
+        reached = self.attempts or self.answered
+        return self.cost_usd if reached or self.cost_usd is not None else 0.0
 
     @property
     def is_failure_of_api(self) -> bool:
@@ -203,6 +218,7 @@ class _RunningTrial:
             reward=reward,
             failure=self._failure(worked),
             calls=sum(not each.is_rejected for each in calls),
+            cut_off=sum(each.is_cut_off for each in calls),
             agent_seconds=worked.seconds,
             verifier_seconds=0.0 if tested is None else tested.seconds,
             log=worked.log[-_LOG_CHARS:],
@@ -246,6 +262,7 @@ class _RunningTrial:
                 variables=variables,
                 seconds=seconds,
             )
+            self.relay.is_over = True
             with anyio.move_on_after(self.door.timeout_s):  # what is in flight is paid for
                 while self._missing:  # noqa: ASYNC110
                     await anyio.sleep(_LOOK_S)
@@ -359,12 +376,13 @@ def _number(text: str, *, in_json: bool) -> float | None:
 
 
 def _usage(calls: Sequence[TrialCall]) -> Usage:
-    """Return the tokens of all answered calls together; None if one of them does not say."""
+    """Return the tokens of all answered calls together; None if a call that reached a model does not say."""
+    lost = any(each.paid_usd is None and (each.is_cut_off or not each.answered) for each in calls)
 
     def total(name: str) -> int | None:
         counts = [getattr(each, name) for each in calls if each.answered]
         if name in _TOKENS[:2]:
-            return None if None in counts else sum(counts)
+            return None if lost or None in counts else sum(counts)
         known = [each for each in counts if each is not None]
         return sum(known) if known else None
 
@@ -372,6 +390,6 @@ def _usage(calls: Sequence[TrialCall]) -> Usage:
 
 
 def _cost_usd(calls: Sequence[TrialCall]) -> Decimal | None:
-    """Return the dollars of all calls together; None if an answered one has no known cost."""
-    costs = (each.cost_usd for each in calls if each.answered or each.cost_usd is not None)
+    """Return the dollars of all calls together; None if those of one are unknown."""
+    costs = (each.paid_usd for each in calls)
     return sum_usd(None if cost is None else Decimal(str(round(cost, _USD_DIGITS))) for cost in costs)

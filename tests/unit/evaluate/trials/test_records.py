@@ -2,6 +2,7 @@
 
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -84,6 +85,25 @@ def test_a_call_beyond_the_limit_closes_the_way() -> None:
     running.relay.calls = 2
     assert running.has_room()
     assert running.relay.closed == "usd"
+
+
+@pytest.mark.parametrize(
+    ("call", "usd"),
+    [
+        (TrialCall(status=499, error="client_gone", attempts=1, cost_usd=0.0001, input_tokens=9), None),
+        (TrialCall(status=499, error="client_gone", attempts=1), None),
+        (TrialCall(status=200, error="broken_off", attempts=1, cost_usd=0.1, input_tokens=9, output_tokens=1), None),
+        (TrialCall(status=504, error="upstream_timeout", attempts=1), None),
+        (TrialCall(status=499, error="client_gone", attempts=1, cost_usd=0.0), "0.001"),
+        (TrialCall(status=502, error="upstream_failed", attempts=1, cost_usd=0.0), "0.001"),
+        (TrialCall(status=429, error="rate_limited"), "0.001"),
+    ],
+)  # fmt: skip
+def test_what_was_cut_off_may_have_cost_anything(call: TrialCall, usd: str | None) -> None:
+    calls = [ANSWERED, call]
+    assert _trials._cost_usd(calls) == (None if usd is None else Decimal(usd))
+    known = _trials._usage(calls)
+    assert (known.input_tokens, known.output_tokens) == ((None, None) if usd is None else (3, 1))
 
 
 def _line(**fields: object) -> str:
