@@ -235,6 +235,7 @@ class TestHarbor:
         results = read_results(job)
         assert len(results) == 10
         assert np.isnan(results.amounts["input_tokens"]).sum() == 1
+        assert results.unread == 1, "the gap is marked"
 
 
 class TestTerminalBench:
