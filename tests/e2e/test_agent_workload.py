@@ -87,8 +87,10 @@ def test_trials_are_answers_of_a_run(agents: Project, cli: CommandLine) -> None:
     with Opened.open(agents.config) as opened:
         (run,) = opened.store.runs.recent("coding")
         assert opened.store.runs.totals(run.id).spent_usd == Decimal("0.0176")
+    gateways = sorted((agents.folder / ".crossgrade" / "trials").iterdir())
     cli.succeeds("evaluate", "coding", "--yes")
     assert len(agents.fake.requests) == 20, "trials that were paid for are reused"
+    assert sorted((agents.folder / ".crossgrade" / "trials").iterdir()) == gateways, "no gateway is needed"
 
 
 def test_a_changed_test_or_agent_is_another_dataset(agents: Project, cli: CommandLine) -> None:
@@ -156,6 +158,50 @@ def test_calls_that_are_odd_or_cut_off_are_recorded_too(
     assert {each.calls for each in trials if each} == {2}, "what is turned down is no call of a model"
 
 
+STREAMS = """\
+import json, os, urllib.request
+
+open("done.txt", "w").close()
+body = {"model": "x", "stream": True, "messages": [{"role": "user", "content": os.environ["CROSSGRADE_MODEL"]}]}
+request = urllib.request.Request(
+    os.environ["OPENAI_BASE_URL"] + "/chat/completions",
+    json.dumps(body).encode(),
+    {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
+)
+try:
+    urllib.request.urlopen(request, timeout=3).read(1)
+except TimeoutError:
+    pass
+os._exit(0)  # in the middle of the answer
+"""
+
+
+def test_a_call_in_flight_at_the_end_of_an_agent_is_paid_for(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    for name in NAMES:
+        if name != "make-file":
+            shutil.rmtree(agents.folder / "tasks" / name)
+    (agents.folder / "agent" / "agent.py").write_text(STREAMS)
+    agents.change("epochs: 2", "epochs: 1")
+    agents.change("    model: new-model\n", "    model: new-model\n    timeout_s: 3\n")
+    # Thirty pieces over three seconds, and nothing within the time that a call may take.
+    said = Reply(" ".join(["word"] * 30), input_tokens=1000, output_tokens=30, token_delay_s=0.1)
+    script |= {"old-model": lambda _: said, "new-model": lambda _: Fault("hang")}
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide")
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        old, new = sorted(_answers(opened, run), key=lambda each: each.model, reverse=True)
+    trials = [read_trial(each.output or "") for each in (old, new)]
+    assert [each.reward for each in trials if each] == [1, 1]
+    assert old.cost_usd == Decimal("0.0109"), "the answer is read to its end, which has its usage"
+    assert new.cost_usd is None, "what was cut off may have cost anything"
+    assert [each.cut_off for each in trials if each] == [0, 1]
+    verdict = json.loads(cli.succeeds("decide", "coding", "--json").out)
+    (compared,) = verdict["agents"]
+    assert compared["usd_per_solved"][1]["value"] is None
+
+
 def test_a_run_stops_once_the_verdict_is_certain(
     agents: Project, cli: CommandLine, script: dict[str, Script]
 ) -> None:
@@ -196,8 +242,29 @@ def test_a_killed_run_goes_on_and_leaves_nothing_behind(
     cli.succeeds("evaluate", "coding", "--yes", "--no-decide", "--resume", run.id)
     with Opened.open(agents.config) as opened:
         answers = _answers(opened, run)
+        lost = opened.store.runs.lost_usd(run.id)
     assert len(answers) == 20
     assert len(agents.fake.requests) - asked <= 20 - before
+    assert lost >= Decimal("0.5"), "what the killed process had begun may have cost its limit"
+    cli.succeeds("evaluate", "coding", "--yes", "--no-decide", "--resume", run.id)
+    with Opened.open(agents.config) as opened:
+        assert opened.store.runs.lost_usd(run.id) == lost, "it is counted once"
+
+
+def test_no_call_begins_that_may_cost_more_than_the_run_has_left(agents: Project, cli: CommandLine) -> None:
+    for name in NAMES:
+        if name != "make-file":
+            shutil.rmtree(agents.folder / "tasks" / name)
+    program = STREAMS.replace('"stream": True', '"max_tokens": 100000')
+    (agents.folder / "agent" / "agent.py").write_text(program)
+    ran = cli("evaluate", "coding", "--max-cost", "2.5", "--no-decide")
+    assert ran.code == 3
+    assert not agents.asked("old-model"), "100,000 tokens may cost 3 dollars"
+    with Opened.open(agents.config) as opened:
+        (run,) = opened.store.runs.recent("coding")
+        assert opened.store.runs.status(run.id).value == "budget"
+    cli.succeeds("evaluate", "coding", "--max-cost", "40", "--no-decide", "--resume", run.id)
+    assert len(agents.asked("old-model")) == 2
 
 
 def _answers(opened: Opened, run) -> list:

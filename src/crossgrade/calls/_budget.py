@@ -12,7 +12,8 @@ class Budget:
     """Dollars spent and set aside, under a limit (None: no limit).
 
     `recorded` is what earlier parts of the run left, and `lost_before_usd` what they spent on calls without
-    an answer: both count as spent. `lost_usd` is what this part spends on such calls.
+    an answer: both count as spent. A recorded answer of unknown cost counts `unknown_usd`. `lost_usd` is what
+    this part spends on calls without an answer.
     """
 
     def __init__(
@@ -20,6 +21,7 @@ class Budget:
         limit_usd: Decimal | None,
         recorded: Iterable[RecordedAnswer] = (),
         lost_before_usd: Decimal = Decimal(0),
+        unknown_usd: Decimal = Decimal(0),
     ) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = lost_before_usd
@@ -28,7 +30,7 @@ class Budget:
         self._reserved_usd = Decimal(0)
         for answer in recorded:
             if answer.response is not None and not answer.reused:
-                self.pay(answer.response.cost_usd)
+                self.pay(answer.response.cost_usd, reserved_usd=unknown_usd)
             if answer.score is not None:
                 self.pay(answer.score.cost_usd)
 

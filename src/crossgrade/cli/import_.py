@@ -78,6 +78,12 @@ def command(
     outside = int(((results.score < 0) | (results.score > 1)).sum())  # NaN is neither
     if outside:
         note(f"{outside:,} scores are outside [0, 1]: a verdict leaves them out", code="scores-out-of-range")
+    if results.unread:
+        note(
+            f"{results.unread:,} trajectories are too large or cannot be read: what these trials did is "
+            "known only as far as their results say",
+            code="trajectories-unread",
+        )
     for row in rows:
         if row["stated"] is not None and row["mean"] is not None and not _agree(row):
             note(f"{row['model']}: the source states {row['stated']}, its items give {row['mean']}")

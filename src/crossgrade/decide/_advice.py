@@ -19,9 +19,10 @@ class Advice:
     """How many `more` samples would probably settle the hypothesis that is nearest to being settled.
 
     They are samples of the whole workload, also where the hypothesis is about a segment, or of another
-    `kind`. `others` says which samples they must be, as `from other clusters` ("": any). `certifies` says
-    which way the data point. Where the incumbent is spared, it answers `paired` of them. A plan that has
-    ended grows by `planned`: so many pairs without blocks would show as much.
+    `kind`. `wanted` is what they are called. `others` says which samples they must be, as
+    `from other clusters` ("": any). `certifies` says which way the data point. Where the incumbent is spared,
+    it answers `paired` of them. A plan that has ended grows by `planned`: so many pairs without blocks would
+    show as much.
     """
 
     candidate: str
@@ -29,6 +30,7 @@ class Advice:
     more: int
     certifies: bool
     kind: AdviceKind
+    wanted: str = "sample"
     others: str = ""
     paired: int | None = None
     planned: int | None = None
@@ -36,7 +38,7 @@ class Advice:
     @property
     def words(self) -> str:
         """The advice in a sentence without its end: `about 340 more samples would probably certify b`."""
-        amount = count(self.more, "more audit" if self.kind == "audits" else "more sample")
+        amount = count(self.more, "more audit" if self.kind == "audits" else f"more {self.wanted}")
         what_else = {"labels": "scored by people", "audits": "in service", "samples": self.others}[self.kind]
         amount += f" {what_else}" if what_else else ""
         where = "" if self.segment is None else f" on {self.segment}"
@@ -79,6 +81,7 @@ def _advice(view: View, one: Certificate) -> Advice | None:
         more=_rounded_up(pairs if blocks is None else pairs * blocks.size),
         certifies=not below,
         kind="labels" if result.labels is not None else "audits" if audits_settle(view, one) else "samples",
+        wanted=view.wanted,
         others=others_than(view, result),
         paired=None if blocks is None else _rounded_up(pairs),
         planned=None if blocks is None or one.unfinished else _rounded_up(pairs / blocks.variance),

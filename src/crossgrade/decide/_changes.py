@@ -11,7 +11,7 @@ from crossgrade.decide._reasons import first_failures, place, remark
 from crossgrade.decide._records import Certificate, Remark
 from crossgrade.decide._requirements import AGENT_TRIALS, TERMS
 from crossgrade.decide._sentence import Findings, too_little
-from crossgrade.decide._trial_changes import more_tasks, trial_changes
+from crossgrade.decide._trial_changes import more_tasks, trial_changes, trials_price
 from crossgrade.decide._words import bound, dollars, error_rate
 from crossgrade.domain import Estimate
 from crossgrade.stats import LEAST_FLOOR, Retention
@@ -88,14 +88,15 @@ def _evidence_wanted(found: Findings) -> Iterator[Remark]:
         yield remark(
             best,
             "given-up-samples",
-            "The planned samples that were not asked: "
+            f"The planned {found.view.wanted}s that were not asked: "
             f"`crossgrade evaluate {found.view.evidence.workload} --resume RUN` asks them.",
         )
     elif not found.options and best.excluded is None:
         if audits_settle(found.view, best):
-            yield _audited(best, f"Many more audits in service: {too_little(best, 'how many')}.")
+            yield _audited(best, f"Many more audits in service: {too_little(found, best, 'how many')}.")
         else:
-            yield remark(best, "many-more-samples", f"Many more samples: {too_little(best, 'how many')}.")
+            text = f"Many more {found.view.wanted}s: {too_little(found, best, 'how many')}."
+            yield remark(best, "many-more-samples", f"{text}{trials_price(found, str(best.candidate))}")
 
 
 def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
@@ -113,7 +114,8 @@ def _advised(found: Findings, advice: Advice) -> Iterator[Remark]:
         pairs += f" A run plans for them where `planned` is larger by about {advice.planned:,}."
     yield Remark(
         "more-labels" if advice.kind == "labels" else "more-samples",
-        f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.{pairs}",
+        f"{words[:1].upper()}{words[1:]}, if the truth is what was seen so far.{pairs}"
+        f"{trials_price(found, advice.candidate, advice.more)}",
         candidate=advice.candidate,
         segments=() if advice.segment is None else (advice.segment,),
     )

@@ -187,7 +187,7 @@ def copied_results(view: View) -> Iterator[Guard]:
         )
         yield finding(
             "copied-results",
-            f"the scores of the incumbent and {candidate.model} differ on {differ:,} of {count(n, 'pair')}"
+            f"the scores of the incumbent and {candidate.model} differ on {differ:,} of {count(n, view.unit)}"
             + (", and nothing else tells their answers apart" if copied else ""),
             "check that the two files are of two models",
             fail=copied,
@@ -276,7 +276,7 @@ def _pooled(view: View, candidate: ModelColumns, *, errors_as_zero: bool) -> tup
     c = view.scores(candidate, errors_as_zero=errors_as_zero)
     rows = view.whole.rows & np.isfinite(b) & np.isfinite(c) & view.within(candidate.model)
     result = fixed_test(view, candidate.model, rows, (b, c)).result()
-    return f"{retained(result)} ({result.outcome})", result.outcome
+    return f"{retained(result, unit=view.unit)} ({result.outcome})", result.outcome
 
 
 def _longest_run(zero: BoolColumn) -> tuple[int, int, int]:

@@ -155,7 +155,7 @@ def scale_zero(view: View) -> Iterator[Guard]:
             what = "guessing" if chance else "the lowest score seen"
             seen = (
                 f"{candidate.model} keeps {_kept(raw)} counted from 0 and {_kept(moved)} counted from "
-                f"{what}, {zero:.3f}, over {count(raw.pairs.n, 'pair')}; "
+                f"{what}, {zero:.3f}, over {count(raw.pairs.n, view.unit)}; "
                 f"the test comes out {'differently' if differs else 'the same'}"
             )
         yield finding(
@@ -193,7 +193,8 @@ def discordant(view: View) -> Iterator[Guard]:
         differ = int((view.incumbent[rows] != view.candidate(candidate.model)[rows]).sum())
         yield finding(
             "discordant",
-            f"the incumbent and {candidate.model} differ on {differ:,} of {count(int(rows.sum()), 'pair')}",
+            f"the incumbent and {candidate.model} differ on {differ:,} of "
+            f"{count(int(rows.sum()), view.unit)}",
             f"add samples drawn like these until the models differ on at least {limits.FEW_DISCORDANT}",
             warn=differ < limits.FEW_DISCORDANT,
             candidate=candidate.model,
@@ -242,7 +243,7 @@ def _over(view: View, candidate: ModelColumns, part: Part, n: int) -> str:
     weights = view.traffic_weights(rows)[rows]
     every = "all " if view.order is not None else ""
     is_alike = np.ptp(weights) <= 1e-9 * weights.max() and view.blocks is None
-    return f"over {every}{count(n, 'pair')}{'' if is_alike else ', each counted alike'}"
+    return f"over {every}{count(n, view.unit)}{'' if is_alike else ', each counted alike'}"
 
 
 def _worst_score(b: FloatColumn, c: FloatColumn) -> float:

@@ -90,7 +90,8 @@ def _warnings(found: Findings) -> Iterator[Remark]:
                     one,
                     "segment-below-the-floor",
                     f"WARNING: on {one.segment} ({percent(one.share)} of the traffic) {one.candidate} "
-                    f"keeps only {retained(one.retention)}, shown to be below the floor: "
+                    f"keeps only {retained(one.retention, unit=found.view.unit)}, "
+                    "shown to be below the floor: "
                     "the whole passes, this part does not.",
                 )
     if found.gone_on is not None:
@@ -169,7 +170,7 @@ def _rests(found: Findings) -> Iterator[Remark]:
         gone = np.any([part.rows for part in view.parts if part.label in broken], axis=0)
         rows = view.paired(model.model, view.whole.rows & ~gone)
         if rows.any():
-            rest = retained(fixed_test(view, model.model, rows).result())
+            rest = retained(fixed_test(view, model.model, rows).result(), unit=view.unit)
             yield Remark(
                 "without-failed-groups",
                 f"Without {listed(tuple(broken))}, {model.model} keeps {rest}.",
@@ -219,7 +220,8 @@ def _quality(found: Findings) -> Iterator[Remark]:
 def _how(found: Findings, one: Certificate) -> Iterator[Remark]:
     """Yield how one hypothesis came out; of an open segment nothing, it is listed."""
     where = _where(found, one)
-    kept = f"{one.candidate} keeps {retained(one.retention)} on {where}{kept_whole(found, one)}"
+    keeps = retained(one.retention, unit=found.view.unit)
+    kept = f"{one.candidate} keeps {keeps} on {where}{kept_whole(found, one)}"
     if not one.tested:
         what = "what a router moves is tested" if found.view.thresholds else "only segments may move"
         yield remark(one, "not-tested", f"{kept}; not tested there: {what}.")

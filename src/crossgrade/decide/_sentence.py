@@ -17,7 +17,7 @@ from crossgrade.decide._records import (
 from crossgrade.decide._requirements import TERMS
 from crossgrade.decide._safety import SAFETY_REGRESSION
 from crossgrade.decide._view import View
-from crossgrade.decide._words import dollars, error_rate, exact, listed, percent, retained
+from crossgrade.decide._words import dollars, error_rate, exact, in_units, listed, percent, retained
 from crossgrade.routing import Policy
 from crossgrade.stats import MOST_NEEDED
 
@@ -95,12 +95,12 @@ def _undecided(found: Findings, floor: str) -> str:
         more = _still_open(found, one)
     elif one is not None and one.retention.reason is not None:
         # What has no value says why already.
-        more = "" if one.retention.value is None else f"; {one.retention.reason}"
+        more = "" if one.retention.value is None else f"; {in_units(one.retention.reason, found.view.unit)}"
     elif found.advice is not None:
         more = f"; {found.advice.words}"
     elif one is not None and one.retention.value is not None:
-        what = "audits in service" if audits_settle(found.view, one) else "samples"
-        more = f"; {too_little(one, f'how many more {what} would settle it')}"
+        what = "audits in service" if audits_settle(found.view, one) else f"{found.view.wanted}s"
+        more = f"; {too_little(found, one, f'how many more {what} would settle it')}"
     more = f"{_waits(found)}{more}"
     return f"Undecided on {found.view.evidence.workload}: {_best(found)} ({floor}){more}."
 
@@ -129,14 +129,15 @@ def _still_open(found: Findings, one: Certificate) -> str:
     if found.advice is not None:
         return f"{more}, and {found.advice.words}"
     if one.retention.reason is not None:
-        return f"{more}: {one.retention.reason}"
-    return f"{more}: {too_little(one, 'how many more samples would settle it')}"
+        return f"{more}: {in_units(one.retention.reason, found.view.unit)}"
+    return f"{more}: {too_little(found, one, f'how many more {found.view.wanted}s would settle it')}"
 
 
-def too_little(one: Certificate, how_many: str) -> str:
+def too_little(found: Findings, one: Certificate, how_many: str) -> str:
     """Return why `how_many` (further samples that would settle a hypothesis) is not said."""
     if any(each.needed is not None for each in one.claims):  # and so many that there was no advice
-        return f"no practical number of samples would settle it (it takes more than {MOST_NEEDED:,})"
+        what = f"no practical number of {found.view.wanted}s"
+        return f"{what} would settle it (it takes more than {MOST_NEEDED:,})"
     if any(each.value is not None and abs(each.value - each.floor) < _CLOSE for each in one.claims):
         return f"it is too close to the floor to say {how_many}"
     return f"too little was seen to say {how_many}"
@@ -173,8 +174,13 @@ def _best(found: Findings) -> str:
     if best is None:
         return "nothing was tested"
     where = "" if best.segment is None else f" on {best.segment}"
-    kept = f"{best.candidate} keeps {retained(best.retention, found.incumbent)}{where}"
+    kept = f"{best.candidate} keeps {retained(best.retention, found.incumbent, unit=found.view.unit)}{where}"
     return kept + kept_whole(found, best)
+
+
+def _kept_of_all(found: Findings, candidate: str) -> str:
+    """Return what a candidate keeps of the whole workload."""
+    return retained(found.certificate(candidate, None).retention, unit=found.view.unit)
 
 
 def _move(found: Findings, floor: str) -> str:
@@ -185,9 +191,10 @@ def _move(found: Findings, floor: str) -> str:
     saving = dollars(month if month.value is not None else cost.saving_per_request_usd)
     if policy.kind == "switch":
         whole = found.certificate(str(policy.candidate), None)
+        kept = retained(whole.retention, policy.incumbent, unit=found.view.unit)
         return (
             f"Switch {_represented(found)}{found.view.evidence.workload} from {policy.incumbent} to "
-            f"{policy.candidate}: it keeps {retained(whole.retention, policy.incumbent)} ({floor}), and "
+            f"{policy.candidate}: it keeps {kept} ({floor}), and "
             f"saves {saving}{_up_to(found)}{_rest(found)}."
         )
     if policy.fact == "score":
@@ -275,7 +282,7 @@ def _certified_but(found: Findings, option: Option, floor: str) -> str:
     where, kept = f"{listed(policy.segments)} of {found.view.evidence.workload}", f" ({floor})"
     if policy.kind == "switch":
         where = f"all of {found.view.evidence.workload}"
-        kept = f": it keeps {retained(found.certificate(str(policy.candidate), None).retention)} ({floor})"
+        kept = f": it keeps {_kept_of_all(found, str(policy.candidate))} ({floor})"
     barred = _barred(found, policy)
     question, until = "price unknown", f"the price of {policy.candidate} is known"
     if option.priced:

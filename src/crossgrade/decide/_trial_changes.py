@@ -10,6 +10,7 @@ from crossgrade.decide._records import Remark
 from crossgrade.decide._requirements import AGENT_TRIALS
 from crossgrade.decide._sentence import Findings
 from crossgrade.decide._words import count
+from crossgrade.pricing.saving import MAX_UNKNOWN_SHARE
 
 WANTED_TRIALS = 400
 """Trials of each model that are proposed where there are none: 80 tasks of 5 attempts."""
@@ -82,12 +83,35 @@ def more_tasks(found: Findings, candidate: str) -> str:
         f"Trials of more tasks: {count(len(known), 'task')} decide nothing. `crossgrade plan {planned} "
         f"--attempts {attempts}` says how many would do, for an incumbent that solves {planned} of them"
     )
-    costs = [float(np.mean(each.cost_usd)) for each in models]
-    if all(np.isfinite(cost) for cost in costs):
-        text += (
-            f". A trial of each model costs {_usd(sum(costs))} together (n = {len(known):,} tasks), and "
-            f"{WANTED_TRIALS} of each cost about {_usd(WANTED_TRIALS * sum(costs))}"
-        )
+    return f"{text}.{trials_price(found, candidate)}"
+
+
+def trials_price(found: Findings, candidate: str, tasks: int | None = None) -> str:
+    """Return how many trials some more tasks take, and what they cost, as a sentence after another one.
+
+    Without a number of tasks it is what one trial costs, and as many as are proposed elsewhere. It is empty
+    where no trials are compared.
+    """
+    evidence = found.view.evidence
+    runs = evidence.incumbent.runs
+    if runs is None:
+        return ""
+    models = (evidence.incumbent, next(each for each in evidence.candidates if each.model == candidate))
+    costs = [each.cost_usd[np.isfinite(each.cost_usd)] for each in models]
+    n = min(len(each) for each in costs)
+    known = n >= (1 - MAX_UNKNOWN_SHARE) * evidence.n
+    usd = sum(float(each.mean()) for each in costs) if n and known else None
+    attempts = max(runs.attempts[1], 1)
+    text = ""
+    if tasks is not None:
+        each = f"{count(attempts, 'attempt')} at each of {count(tasks, 'task')}"
+        price = "" if usd is None else f", about {_usd(tasks * attempts * usd)}"
+        text = f" With {each} these are {2 * tasks * attempts:,} trials of both models together{price}."
+    if usd is None:
+        return f"{text} What a trial costs is not known."
+    text += f" A trial of each model costs {_usd(usd)} together (n = {count(n, 'task')})"
+    if tasks is None:
+        text += f", and {WANTED_TRIALS} of each cost about {_usd(WANTED_TRIALS * usd)}"
     return f"{text}."
 
 

@@ -47,6 +47,16 @@ class View:
                 rows &= ~part.rows
         return Part(label=None, rows=rows)
 
+    @property
+    def unit(self) -> str:
+        """What one observation is called: a pair of answers, or a task of an agent."""
+        return "pair" if self.evidence.incumbent.runs is None else "task"
+
+    @property
+    def wanted(self) -> str:
+        """What more of the evidence is called: samples, or tasks of an agent."""
+        return "sample" if self.evidence.incumbent.runs is None else "task"
+
     def without(self, labels: frozenset[str]) -> "View":
         """Return the view with these segments left out of the whole."""
         return self if labels == self.left_out else replace(self, left_out=labels)

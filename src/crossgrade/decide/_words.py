@@ -28,9 +28,14 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def retained(result: Retention, of: str | None = None) -> str:
+def in_units(text: str | None, unit: str) -> str:
+    """Return a sentence about pairs as one about another unit, such as tasks."""
+    return (text or "").replace("pair", unit)
+
+
+def retained(result: Retention, of: str | None = None, *, unit: str = "pair") -> str:
     """Return `0.745 of gpt's score, at most 0.771 with 95 % confidence, over 1,319 pairs`, or why not."""
-    over = f"over {count(result.n, 'pair')}"
+    over = f"over {count(result.n, unit)}"
     if result.clusters is not None:
         over += f" in {count(result.clusters, 'cluster')}"
     if result.judge_alone:
@@ -38,7 +43,7 @@ def retained(result: Retention, of: str | None = None) -> str:
     elif result.labels is not None:
         over += f", {result.labels:,} of them scored by people"
     if result.value is None:
-        return f"an unknown share {over} ({result.reason or 'the incumbent scores nothing'})"
+        return f"an unknown share {over} ({in_units(result.reason, unit) or 'the incumbent scores nothing'})"
     whose = "" if of is None else f" of {of}'s score"
     bound = bound_words(result)
     return f"{result.value:.3f}{whose}{f', {bound},' if bound else ''} {over}"

@@ -132,7 +132,8 @@ class AgentRuns:
     """What is known of one model's trials besides their scores.
 
     `attempts` are the least and the most trials of a task. `without_verdict` counts trials that the harness
-    gave no verdict on. `same_tasks` says whether every task is known to be the incumbent's, by a digest of
+    gave no verdict on, and `cost_unknown` those with a verdict whose cost is unknown, where that of others is
+    known. `same_tasks` says whether every task is known to be the incumbent's, by a digest of
     its files. `model_calls` and `tool_calls` are means a trial over the trials that tell (None: none does),
     and `tools` the means of the most frequent tools, by name.
     """
@@ -141,6 +142,7 @@ class AgentRuns:
     trials: int
     attempts: tuple[int, int]
     without_verdict: int = 0
+    cost_unknown: int = 0
     failures: tuple[FailureCount, ...] = ()
     same_tasks: bool = False
     model_calls: float | None = None

@@ -75,7 +75,14 @@ from crossgrade.evaluate._sealed import (
     sealed_outcomes,
     versions_of,
 )
-from crossgrade.evaluate._trials import GatewayDoor, TrialCall, TrialGateway, TrialProvider
+from crossgrade.evaluate._trials import (
+    GatewayDoor,
+    TrialCall,
+    TrialGateway,
+    TrialLosses,
+    TrialProvider,
+    trial_cost_usd,
+)
 from crossgrade.evaluate.scorers import (
     AskModel,
     CostOf,
@@ -122,6 +129,7 @@ __all__ = [
     "StoppingRule",
     "TrialCall",
     "TrialGateway",
+    "TrialLosses",
     "TrialProvider",
     "ask_again",
     "askable_samples",
@@ -167,6 +175,7 @@ __all__ = [
     "sealed_outcomes",
     "shuffled_samples",
     "total_usd",
+    "trial_cost_usd",
     "uncarried",
     "validate_options",
     "variant_settings",

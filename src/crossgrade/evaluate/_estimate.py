@@ -7,7 +7,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from crossgrade.calls import UNKNOWN_OUTPUT_TOKENS, WRAPPING_TOKENS, prompt_bytes, request_digest
+from crossgrade.calls import (
+    UNKNOWN_OUTPUT_TOKENS,
+    WRAPPING_TOKENS,
+    Provider,
+    prompt_bytes,
+    request_digest,
+)
 from crossgrade.decide import RunDesign
 from crossgrade.domain import AgentSpec, ModelRequest, Price, Sample, Usage, Variant, Workload
 from crossgrade.evaluate._prepare import (
@@ -97,6 +103,7 @@ def estimate_run(
     store: "Store | None" = None,
     max_bytes: Mapping[str, int] | None = None,
     askable: bool = False,
+    providers: Mapping[str, Provider] | None = None,
 ) -> RunEstimate:
     """Estimate a run from its prompts: no model is asked and no tokenizer needed.
 
@@ -104,7 +111,8 @@ def estimate_run(
     adds, output tokens between 1 and `max_output_tokens` (4,096 where the settings bound
     nothing). An offer with `batch` costs its batch price. With `store`, requests that were paid
     for before cost nothing; those to a local model, or to an address that the environment gives,
-    count as open, since neither is looked at. A candidate in `max_bytes` is not asked longer requests,
+    count as open, since neither is looked at, unless their open `providers` are given by name.
+    A candidate in `max_bytes` is not asked longer requests,
     unless answers are compared in pairs. `design` says what the run plans (None: as a new one of pairs);
     with `askable` all that it may come to ask is counted, where its blocks are not chosen yet.
 
@@ -124,6 +132,7 @@ def estimate_run(
                 store=store,
                 sealed=variant is workload.incumbent and workload.baseline is not None,
                 agent=workload.agent,
+                provider=(providers or {}).get(variant.name),
             ),
             **({} if variant is workload.incumbent else _left_out(workload, samples, variant, own)),
         )
@@ -190,13 +199,14 @@ def _calls(
     store: "Store | None",
     sealed: bool = False,
     agent: AgentSpec | None = None,
+    provider: Provider | None = None,
 ) -> CallEstimate:
     prompt = Prompt(variant)
     requests: dict[str, ModelRequest] = {}
     for sample in samples:
         request = prompt.request(sample)
         for epoch in range(1, epochs + 1):
-            requests[request_digest(variant.offer, request, epoch=epoch)] = request
+            requests[request_digest(variant.offer, request, epoch=epoch, provider=provider)] = request
     paid = {} if store is None else store.answers.paid(requests)
     to_pay = [] if sealed else [request for digest, request in requests.items() if digest not in paid]
     if agent is not None:

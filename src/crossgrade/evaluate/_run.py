@@ -1,6 +1,6 @@
 """Run a workload: the incumbent and its candidates on the same samples, until the verdict is certain."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -36,8 +36,9 @@ from crossgrade.evaluate._prepare import (
 from crossgrade.evaluate._recording import Recording
 from crossgrade.evaluate._scoring import case_scorer
 from crossgrade.evaluate._sealed import SealedOutcomes, check_sealed_elsewhere, sealed_by_request
-from crossgrade.evaluate.scorers import PairScorer, Scorer
-from crossgrade.store import Run, RunStatus
+from crossgrade.evaluate._trials import TrialLosses, TrialProvider
+from crossgrade.evaluate.scorers import PairScorer, Scorer, read_trial
+from crossgrade.store import RecordedAnswer, Run, RunStatus
 from crossgrade.workloads import Dataset
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ async def run_workload(
     begins: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] | None = None,
     judge_usd: Decimal = Decimal(0),
+    losses: TrialLosses | None = None,
 ) -> RunResult:
     """Ask every variant about the planned samples, in an order shuffled by the workload's seed.
 
@@ -92,7 +94,8 @@ async def run_workload(
     incumbent's outcome by sample and epoch, where it is taken from a baseline: then the incumbent is not
     asked. Without candidates the run collects the incumbent's answers alone. `sealed_elsewhere` has the ids
     of responses that are sealed in another baseline, with its workload: the incumbent's may not be among
-    them. `begins` is called before the run is recorded, or before it goes on.
+    them. `begins` is called before the run is recorded, or before it goes on. `losses` says what trials cost
+    that were lost with the process of an earlier part.
 
     An answer is committed before it counts. Whatever ends a run early (an error, the budget,
     cancellation) leaves the calls in flight a moment, keeps what they answer and is recorded:
@@ -153,10 +156,18 @@ async def run_workload(
         max_bytes=max_bytes or {},
         in_pairs=hasattr(scorer, "score_pair"),
     )
-    with store.runs.lock(run.id), _recorded_end(store, run.id) as end:
+    with store.runs.lock(run.id), _settled(losses), _recorded_end(store, run.id) as end:
         recorded = store.answers.of_run(run.id, scorer.digest)
         journal = Journal(store)
-        budget = Budget(workload.max_cost_usd, recorded.values(), store.runs.lost_usd(run.id))
+        trial_usd = Decimal(0) if workload.agent is None else workload.agent.limits.usd
+        budget = Budget(
+            workload.max_cost_usd, recorded.values(), store.runs.lost_usd(run.id), unknown_usd=trial_usd
+        )
+        for lost_usd in () if losses is None else losses.lost(run.id, _trials_of(recorded.values())):
+            budget.lose(lost_usd, reserved_usd=trial_usd)
+        for provider in providers.values():
+            if isinstance(provider, TrialProvider):
+                provider.budget = budget
         own_batches = Batches(providers=batches or {}, store=store, budget=budget, run_id=run.id)
         calls = Calls(journal, budget, batches=own_batches, reuse=reuse, sealed=known)
         flow = Flow(
@@ -193,6 +204,22 @@ def _weights(variant: OpenVariant) -> str | None:
     """Return the digest of a local model's file, with which its identity begins."""
     identity = variant.model.provider.identity
     return None if identity is None else identity.partition(" ")[0]
+
+
+def _trials_of(recorded: Iterable[RecordedAnswer]) -> set[str]:
+    """Return the run ids of the trials among answers."""
+    answers = (each.response.answer.text for each in recorded if each.response is not None)
+    return {trial.run for text in answers if (trial := read_trial(text)) is not None}
+
+
+@contextmanager
+def _settled(losses: TrialLosses | None) -> Iterator[None]:
+    """Note that what a part lost is counted, once its end is recorded. A killed part never gets there."""
+    try:
+        yield
+    finally:
+        if losses is not None:
+            losses.settle()
 
 
 @contextmanager

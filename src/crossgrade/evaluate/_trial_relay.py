@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -24,6 +25,7 @@ MOST_CONNECTIONS = 64
 _LOOK_S, _TURN_S = 0.25, 0.01
 _MOST_HEAD_BYTES = 64 << 10
 _BLOCK = 64 << 10
+_MOST_BODY_BYTES = 32 << 20
 _BREAKS = (
     OSError,
     anyio.EndOfStream,
@@ -31,6 +33,7 @@ _BREAKS = (
     anyio.ClosedResourceError,
     anyio.IncompleteRead,
 )
+_LAST_CHUNK = b"0\r\n\r\n"
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;[^\r\n]{0,256})?")
 
 
@@ -45,11 +48,16 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True)
 class _Pair:
-    """A connection from the sandbox and its one to the gateway, and whether a call waits for its answer."""
+    """A connection from the sandbox and its one to the gateway.
+
+    `awaits_answer` says that a call waits for its answer, and `is_open` that an answer without a stated
+    length has begun and not ended.
+    """
 
     client: ByteStream
     upstream: ByteStream
     awaits_answer: bool = False
+    is_open: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +68,9 @@ class TrialRelay:
     the gateway or never whole: they reached no model, and need have no record. Once `closed` names a limit
     that is spent, further calls are refused, and `refused` counts them. `is_down` says that the gateway did
     not take the newest connection. A call waits until `has_room` lets it begin beside those in flight.
+    With `weigh` the body of a call is read before the call is passed on, which its path and body may forbid.
+    Once `is_over`, no further call begins. An answer that has begun is read to its end, also if the agent is
+    gone: what is cut off has no known cost.
     """
 
     run_id: str
@@ -73,6 +84,8 @@ class TrialRelay:
     closed: str = ""
     is_down: bool = False
     has_room: Callable[[], bool] = lambda: True
+    weigh: Callable[[str, bytes], bool] | None = None
+    is_over: bool = False
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -115,6 +128,7 @@ class TrialRelay:
                         await client.send(_refusal(refused))
                         group.cancel_scope.cancel()
                     except _BREAKS:
+                        await self._see_through(pair)
                         with suppress(*_BREAKS):
                             await upstream.send_eof()
 
@@ -127,16 +141,32 @@ class TrialRelay:
         self.is_down = False
         return upstream
 
+    async def _see_through(self, pair: "_Pair") -> None:
+        """Wait for the end of an answer whose client has gone: the gateway would give it up."""
+        while pair.awaits_answer or pair.is_open:  # noqa: ASYNC110
+            await anyio.sleep(_LOOK_S)
+
     async def _answer(self, pair: "_Pair", scope: anyio.CancelScope) -> None:
-        """Pass everything that the gateway answers on, until it ends the connection."""
+        """Pass everything that the gateway answers on, until it ends the connection.
+
+        What no client takes any more is read all the same.
+        """
+        is_heard, tail = True, b""
         with suppress(*_BREAKS):
             while True:
                 data = await pair.upstream.receive()
+                tail = (tail + data)[-len(_LAST_CHUNK) :]
                 status = data[9:12]
                 if pair.awaits_answer and data.startswith(b"HTTP/1.") and not status.startswith(b"1"):
                     pair.awaits_answer = False
+                    pair.is_open = b"\r\ncontent-length:" not in data.partition(b"\r\n\r\n")[0].lower()
                     self.rejected += status.startswith(b"4") and status != b"429"
-                await pair.client.send(data)
+                pair.is_open &= tail != _LAST_CHUNK
+                if is_heard:
+                    try:
+                        await pair.client.send(data)
+                    except _BREAKS:
+                        is_heard = False
         scope.cancel()
 
     async def _pass_requests(self, pair: "_Pair") -> None:
@@ -148,21 +178,35 @@ class TrialRelay:
                 raise _RefusedError(431, "head-too-long", "the head of the request is too long") from None
             is_call, is_whole = head.startswith(b"POST "), False
             # An answer is told apart by its first bytes, so the next call waits until they are there.
-            while is_call and not self.closed and (pair.awaits_answer or not self.has_room()):  # noqa: ASYNC110
+            while is_call and not self.closed and (pair.awaits_answer or not self.has_room()):
                 await anyio.sleep(_LOOK_S if not pair.awaits_answer else _TURN_S)
+                if self.is_over:
+                    raise anyio.EndOfStream
             length = self._admitted(head)
             pair.awaits_answer = is_call
             try:
-                await upstream.send(head + b"\r\n\r\n")
-                if length is None:
-                    await _pass_chunks(client, upstream)
+                if is_call and self.weigh is not None:
+                    await upstream.send(head + b"\r\n\r\n" + await self._weighed(client, head, length))
                 else:
-                    await _pass_bytes(client, upstream, length)
+                    await upstream.send(head + b"\r\n\r\n")
+                    await _pass_body(client, upstream, length)
                 is_whole = True
             finally:
                 if is_call and not is_whole and pair.awaits_answer:
                     pair.awaits_answer = False
                     self.rejected += 1
+
+    async def _weighed(self, client: BufferedByteReceiveStream, head: bytes, length: int | None) -> bytes:
+        """Return the body of a call as it was sent. Raises `_RefusedError` if it may not be passed on."""
+        assert self.weigh is not None
+        kept = _Kept()
+        await _pass_body(client, kept, length)
+        path = head.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
+        if not self.weigh(path, _content(kept.data) if length is None else bytes(kept.data)):
+            self.closed = self.closed or "budget"
+            self.refused += 1
+            raise _RefusedError(429, "budget-spent", "the run has no dollars left for a call like this")
+        return bytes(kept.data)
 
     def _admitted(self, head: bytes) -> int | None:
         """Count a request and return the length of its body, None if it comes in chunks."""
@@ -204,14 +248,53 @@ def _body_length(fields: list[bytes]) -> int | None:
     return int(lengths[0]) if lengths else 0
 
 
-async def _pass_bytes(client: BufferedByteReceiveStream, upstream: ByteStream, length: int) -> None:
+class _Sink(Protocol):
+    """Takes what a body consists of."""
+
+    async def send(self, item: bytes) -> None:
+        """Take the next bytes."""
+
+
+class _Kept:
+    """Keeps a body, up to a size that no API takes."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    async def send(self, item: bytes) -> None:
+        """Keep the next bytes. Raises `_RefusedError` once they are too many."""
+        self.data += item
+        if len(self.data) > _MOST_BODY_BYTES:
+            raise _RefusedError(413, "body-too-long", "the body of the request is too long")
+
+
+def _content(body: bytes | bytearray) -> bytes:
+    """Return what a body in chunks, which has passed `_pass_chunks`, says."""
+    found, at = list[bytes](), 0
+    while True:
+        end = body.index(b"\r\n", at)
+        size = int(bytes(body[at:end]).partition(b";")[0], 16)
+        if not size:
+            return b"".join(found)
+        found.append(bytes(body[end + 2 : end + 2 + size]))
+        at = end + 4 + size
+
+
+async def _pass_body(client: BufferedByteReceiveStream, upstream: _Sink, length: int | None) -> None:
+    if length is None:
+        await _pass_chunks(client, upstream)
+    else:
+        await _pass_bytes(client, upstream, length)
+
+
+async def _pass_bytes(client: BufferedByteReceiveStream, upstream: _Sink, length: int) -> None:
     while length > 0:
         data = await client.receive(min(length, _BLOCK))
         length -= len(data)
         await upstream.send(data)
 
 
-async def _pass_chunks(client: BufferedByteReceiveStream, upstream: ByteStream) -> None:
+async def _pass_chunks(client: BufferedByteReceiveStream, upstream: _Sink) -> None:
     """Pass a body in chunks on. Trailers are refused: nobody sends them."""
     while True:
         line = await client.receive_until(b"\r\n", 512)

@@ -6,7 +6,7 @@ of the run. A trial that something around the agent spoiled is an error, as a ca
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,11 +16,12 @@ from typing import NoReturn, Protocol
 import anyio
 import msgspec
 
-from crossgrade.calls import canonical_json
+from crossgrade.calls import Budget, canonical_json
 from crossgrade.dialects import Embeddings
-from crossgrade.domain import AgentSpec, ModelAnswer, ModelRequest, Usage, ordered_task, sum_usd
+from crossgrade.domain import AgentSpec, ModelAnswer, ModelRequest, Price, Usage, ordered_task, sum_usd
 from crossgrade.domain.agents import FailureOrigin
 from crossgrade.errors import TrialError, UsageError
+from crossgrade.evaluate._trial_budget import TrialRoom, most_call_usd
 from crossgrade.evaluate._trial_relay import TrialRelay
 from crossgrade.evaluate._trial_sandbox import (
     PORT,
@@ -55,6 +56,7 @@ _TOKENS = (
 _USD_DIGITS = 12  # which a float still has of a dollar amount
 _TOO_MANY = 429
 _CUT_OFF = 499
+_CUT_OFF_ERRORS = {"client_gone", "broken_off"}
 _SERVER_ERRORS = 500
 _API_ERRORS = {401, 402, 403, 404, 408, _TOO_MANY}
 _STOPS = {
@@ -71,6 +73,7 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None = None
     status: int = 0
     error: str | None = None
+    attempts: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
@@ -82,6 +85,19 @@ class TrialCall(msgspec.Struct, frozen=True, kw_only=True):
     def answered(self) -> bool:
         """Whether a model answered, so that it is paid for."""
         return 200 <= self.status < 300
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a model began to answer and was not heard to its end, so that more may be paid for."""
+        return self.attempts > 0 and self.cost_usd != 0 and self.error in _CUT_OFF_ERRORS
+
+    @property
+    def paid_usd(self) -> float | None:
+        """What the call cost, None if that is unknown. A call that reached no model costs nothing."""
+        if self.is_cut_off:
+            return None
+        reached = self.attempts or self.answered
+        return self.cost_usd if reached or self.cost_usd is not None else 0.0
 
     @property
     def is_failure_of_api(self) -> bool:
@@ -118,21 +134,39 @@ class TrialGateway(Protocol):
         """Return what is recorded of a run so far."""
 
 
+class TrialLosses(Protocol):
+    """What trials cost that were lost with the process of their run, by the records of its gateway."""
+
+    def lost(self, run_id: str, recorded: Collection[str]) -> Sequence[Decimal | None]:
+        """Note which run the gateway is for, and return what each lost trial of it cost (None: unknown).
+
+        `recorded` are the run ids of the trials whose answers the run has.
+        """
+
+    def settle(self) -> None:
+        """Note that the run has counted what it lost, and all trials that ended since."""
+
+
 @dataclass(slots=True, kw_only=True)
 class TrialProvider:
     """Answers with trials: each runs the agent on the task that the request names.
 
     `tasks` are by name. `identity` is what a local model runs. All models' trials share an account, which
-    runs `places` of them at once.
+    runs `places` of them at once. `price` is the model's. With a `budget` that has a limit, a call begins
+    only if the most that it may cost fits. `ended` has the run ids of the trials that ended, with a verdict
+    or not. The `gateway` may be opened after the provider, before it is asked.
     """
 
     name: str
     agent: AgentSpec
     tasks: Mapping[str, AgentTask]
-    gateway: TrialGateway
+    gateway: TrialGateway | None = None
     identity: str | None = None
     account: str = "trials"
     base_url: str | None = None
+    price: Price | None = None
+    budget: Budget | None = None
+    ended: set[str] = field(default_factory=set)
     places: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,9 +178,14 @@ class TrialProvider:
         raise UsageError("an agent's trial embeds no texts", code="trial-embeds-nothing")
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Run one trial. Raises `TrialError` if it has no verdict, and `SandboxError` without a sandbox."""
+        """Run one trial.
+
+        Raises `TrialError` if it has no verdict, `BudgetExceededError` if the budget has no room for a call
+        of it, and `SandboxError` without a sandbox.
+        """
         task = self.tasks[ordered_task(request.messages[-1].content or "")]
         run_id = f"{task.name[:_NAME_CHARS]}.{new_id()}"
+        assert self.gateway is not None, "no trial runs before its gateway is open"
         door = self.gateway.door(self.name)
         relay = TrialRelay(
             run_id=run_id,
@@ -157,7 +196,20 @@ class TrialProvider:
         )
         running = _RunningTrial(self.agent, task, relay, door, self.gateway)
         relay.has_room = running.has_room
-        return await running.run()
+        budget, price = self.budget, self.price
+        if budget is not None and budget.limit_usd is not None and price is not None:
+            running.room = TrialRoom(budget, price, self.agent.limits.usd)
+            relay.weigh = running.weigh
+        try:
+            answer = await running.run()
+        except TrialError:
+            self.ended.add(run_id)
+            raise
+        finally:
+            if running.room is not None:
+                running.room.leave()
+        self.ended.add(run_id)
+        return answer
 
 
 @dataclass(slots=True)
@@ -169,6 +221,19 @@ class _RunningTrial:
     relay: TrialRelay
     door: GatewayDoor
     gateway: TrialGateway
+    room: TrialRoom | None = None
+
+    def weigh(self, path: str, body: bytes) -> bool:
+        """Say whether the run's budget has room for a call, and hold what it may cost."""
+        assert self.room is not None
+        calls = self.gateway.calls(self.relay.run_id)
+        paid = [each.paid_usd for each in calls]
+        return self.room.admits(
+            most_call_usd(path, body, self.room.price),
+            spent_usd=Decimal(str(sum(each for each in paid if each is not None))),
+            unknown=paid.count(None),
+            others=max(self._in_flight(calls) - 1, 0),
+        )
 
     def has_room(self) -> bool:
         """Say whether one more call may begin: there is room for all in flight at the most that one cost.
@@ -177,12 +242,13 @@ class _RunningTrial:
         """
         calls = self.gateway.calls(self.relay.run_id)
         in_flight = self._in_flight(calls)
-        costs = [each.cost_usd for each in calls if each.cost_usd is not None]
-        if sum(costs) > self.agent.limits.usd:
+        costs = [each.paid_usd for each in calls if each.paid_usd is not None]
+        spent_usd = _spent_usd(calls)
+        if spent_usd > self.agent.limits.usd:
             self.relay.closed = self.relay.closed or "usd"
         if not in_flight:
             return True
-        left_usd = float(self.agent.limits.usd) - sum(costs)
+        left_usd = float(self.agent.limits.usd) - spent_usd
         return in_flight < MOST_IN_FLIGHT and bool(costs) and (in_flight + 1) * max(costs) <= left_usd
 
     async def run(self) -> ModelAnswer:
@@ -191,6 +257,8 @@ class _RunningTrial:
             worked = await self._work(workspace)
             if worked.word == "failed":
                 self._fail("environment", "trial_setup_failed", worked.why, await self._calls())
+            if self.room is not None and self.room.lacking_usd is not None:
+                raise self.room.spent(trial_cost_usd(await self._calls()))
             tested = None
             if worked.packed:
                 tested = await run_tests(self.task, workspace)
@@ -203,6 +271,7 @@ class _RunningTrial:
             reward=reward,
             failure=self._failure(worked),
             calls=sum(not each.is_rejected for each in calls),
+            cut_off=sum(each.is_cut_off for each in calls),
             agent_seconds=worked.seconds,
             verifier_seconds=0.0 if tested is None else tested.seconds,
             log=worked.log[-_LOG_CHARS:],
@@ -212,7 +281,7 @@ class _RunningTrial:
             finish_reason="stop",
             usage=_usage(calls),
             latency_ms=worked.seconds * 1000,
-            cost_usd=_cost_usd(calls),
+            cost_usd=trial_cost_usd(calls),
         )
 
     async def _work(self, workspace: Workspace) -> PhaseEnd:
@@ -246,6 +315,7 @@ class _RunningTrial:
                 variables=variables,
                 seconds=seconds,
             )
+            self.relay.is_over = True
             with anyio.move_on_after(self.door.timeout_s):  # what is in flight is paid for
                 while self._missing:  # noqa: ASYNC110
                     await anyio.sleep(_LOOK_S)
@@ -258,9 +328,8 @@ class _RunningTrial:
         while True:
             await anyio.sleep(_WATCH_S)
             calls = self.gateway.calls(self.relay.run_id)
-            spent = sum(each.cost_usd or 0.0 for each in calls)
             tokens = sum((each.input_tokens or 0) + (each.output_tokens or 0) for each in calls)
-            if spent > limits.usd:
+            if _spent_usd(calls) > limits.usd:
                 self.relay.closed = "usd"
             elif limits.tokens is not None and tokens > limits.tokens:
                 self.relay.closed = "tokens"
@@ -334,7 +403,7 @@ class _RunningTrial:
         raise TrialError(
             f"{origin}:{name}: {what} (task {self.task.name})",
             code="trial-without-verdict",
-            cost_usd=_cost_usd(calls) if known else None,
+            cost_usd=trial_cost_usd(calls) if known else None,
         )
 
 
@@ -358,20 +427,27 @@ def _number(text: str, *, in_json: bool) -> float | None:
     return float(found) if 0 <= found <= 1 else None
 
 
+def _spent_usd(calls: Sequence[TrialCall]) -> float:
+    """Return what calls have cost for a limit: those of unknown cost as much as the dearest of the others."""
+    known = [each.paid_usd for each in calls if each.paid_usd is not None]
+    return sum(known) + (len(calls) - len(known)) * max(known, default=0.0)
+
+
 def _usage(calls: Sequence[TrialCall]) -> Usage:
-    """Return the tokens of all answered calls together; None if one of them does not say."""
+    """Return the tokens of all answered calls together; None if a call that reached a model does not say."""
+    lost = any(each.paid_usd is None and (each.is_cut_off or not each.answered) for each in calls)
 
     def total(name: str) -> int | None:
         counts = [getattr(each, name) for each in calls if each.answered]
         if name in _TOKENS[:2]:
-            return None if None in counts else sum(counts)
+            return None if lost or None in counts else sum(counts)
         known = [each for each in counts if each is not None]
         return sum(known) if known else None
 
     return Usage(**{name: total(name) for name in _TOKENS})
 
 
-def _cost_usd(calls: Sequence[TrialCall]) -> Decimal | None:
-    """Return the dollars of all calls together; None if an answered one has no known cost."""
-    costs = (each.cost_usd for each in calls if each.answered or each.cost_usd is not None)
+def trial_cost_usd(calls: Sequence[TrialCall]) -> Decimal | None:
+    """Return the dollars of all calls of a trial together; None if those of one are unknown."""
+    costs = (each.paid_usd for each in calls)
     return sum_usd(None if cost is None else Decimal(str(round(cost, _USD_DIGITS))) for cost in costs)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import is_
 from typing import Any, Literal, TypeAlias
 
 import anyio
 
 from crossgrade.calls import WRAPPING_TOKENS, Budget, Call, Calls, Journal, OpenModel, prompt_bytes
 from crossgrade.decide import Spent
-from crossgrade.domain import ModelAnswer, ModelRequest, Price, ToolCall, Usage, sum_usd
+from crossgrade.domain import Message, ModelAnswer, ModelRequest, Price, Tool, ToolCall, Usage, sum_usd
 from crossgrade.errors import BudgetExceededError
 from crossgrade.evaluate import BYTES_PER_TOKEN
 from crossgrade.pricing import cost_usd
@@ -102,11 +103,12 @@ class ReplayEstimate:
 def estimate_replay(runs: Sequence[RecordedRun], price: Price | None) -> ReplayEstimate:
     """Return what a replay asks and costs; answers that were paid for before cost nothing and count too."""
     low, high = BYTES_PER_TOKEN
-    few = [math.ceil(prompt_bytes(run.steps[0].request) / low) for run in runs]
+    sizes = [_prompt_sizes(run) for run in runs]
+    few = [math.ceil(of_run[0] / low) for of_run in sizes]
     many = [
-        (math.ceil(prompt_bytes(step.request) / high) + WRAPPING_TOKENS, _most_tokens(step))
-        for run in runs
-        for step in run.steps
+        (math.ceil(size / high) + WRAPPING_TOKENS, _most_tokens(step))
+        for run, of_run in zip(runs, sizes, strict=True)
+        for step, size in zip(run.steps, of_run, strict=True)
     ]
     cheap = [_usd(tokens, 1, price) for tokens in few]
     dear = [_usd(tokens, answer, price) for tokens, answer in many]
@@ -118,6 +120,23 @@ def estimate_replay(runs: Sequence[RecordedRun], price: Price | None) -> ReplayE
         longest_tokens=max((sum(each) for each in many), default=0),
         cost_usd=None if totals[0] is None or totals[1] is None else (totals[0], totals[1]),
     )
+
+
+def _prompt_sizes(run: RecordedRun) -> list[int]:
+    """Return the `prompt_bytes` of each step's request, and measure what it shares with the last one once."""
+    sizes, total = list[int](), 0
+    before: tuple[Message, ...] = ()
+    tools: tuple[tuple[Tool, ...], int] = ((), 0)
+    for request in (step.request for step in run.steps):
+        messages = request.messages
+        goes_on = len(messages) >= len(before) and all(map(is_, messages, before))
+        new = messages[len(before) :] if goes_on else messages
+        total = prompt_bytes(replace(request, messages=new, tools=(), text=None)) + (total if goes_on else 0)
+        if request.tools is not tools[0]:
+            tools = (request.tools, prompt_bytes(ModelRequest(model="", messages=(), tools=request.tools)))
+        sizes.append(total + tools[1] + len((request.text or "").encode()))
+        before = messages
+    return sizes
 
 
 def _most_tokens(step: RecordedStep) -> int:

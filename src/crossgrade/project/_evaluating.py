@@ -27,10 +27,10 @@ if TYPE_CHECKING:
         RunResult,
         Scorer,
         ScorerCalls,
-        TrialProvider,
     )
     from crossgrade.project._opened import OpenProject
     from crossgrade.project._siblings import DecisionInput
+    from crossgrade.project._trial_gateway import TrialGateways
     from crossgrade.providers import OpenProvider, Provider
     from crossgrade.store import Run, Store
     from crossgrade.workloads import Dataset
@@ -57,9 +57,7 @@ class Evaluation:
     scorer: "Callable[[Judges | ScorerCalls | None], Scorer | PairScorer]"
     case: "Callable[[Run], DecisionInput]"
     scores_pairs: bool = False
-    open_trials: "Callable[[Workload], AbstractAsyncContextManager[Mapping[str, TrialProvider]]] | None" = (
-        None
-    )
+    open_trials: "Callable[[Workload], AbstractAsyncContextManager[TrialGateways]] | None" = None
 
     def design(self, *, resume: str | None = None, reuse: bool = True) -> "RunDesign":
         """Return the design of a new run, or of the run to resume; against a baseline it is that one's."""
@@ -157,8 +155,10 @@ class Evaluation:
                 for number in test.numbers.values():  # one test of a candidate at a time
                     stack.enter_context(self.store.runs.lock(f"{test.baseline_id}-{number}"))
             providers: dict[str, Provider] = {}
+            trials = None
             if self.open_trials is not None:
-                providers |= await stack.enter_async_context(self.open_trials(workload))
+                trials = await self._trials(stack, self.open_trials, design, reuse)
+                providers |= trials.providers
                 everybody = {}
             for name, offer in everybody.items():
                 if sealed is None or name != workload.incumbent.name:
@@ -199,7 +199,22 @@ class Evaluation:
                 begins=begins,
                 on_progress=on_progress,
                 judge_usd=judge_usd,
+                losses=trials,
             )
+
+    async def _trials(
+        self,
+        stack: AsyncExitStack,
+        opener: "Callable[[Workload], AbstractAsyncContextManager[TrialGateways]]",
+        design: "RunDesign",
+        reuse: bool,  # noqa: FBT001 -- as `run`
+    ) -> "TrialGateways":
+        """Open what runs trials, with a gateway unless the store has all of them."""
+        trials = await stack.enter_async_context(opener(self.workload))
+        is_known = offers_of(self.workload).keys() <= self._unasked(design, trials.providers)
+        if not (reuse and is_known):
+            await trials.start()
+        return trials
 
     @property
     def _is_tested(self) -> bool:
@@ -233,8 +248,11 @@ class Evaluation:
         except (DataError, UsageError):  # no evidence that could be decided on yet
             return None
 
-    def _unasked(self, design: "RunDesign") -> set[str]:
-        """Return the variants whose answers to all requests of the run are in the store."""
+    def _unasked(self, design: "RunDesign", providers: "Mapping[str, Provider] | None" = None) -> set[str]:
+        """Return the variants whose answers to all requests of the run are in the store.
+
+        Of a local model that is only known with its open provider.
+        """
         from crossgrade.evaluate import estimate_run
 
         estimate = estimate_run(
@@ -245,6 +263,7 @@ class Evaluation:
             store=self.store,
             max_bytes=self.max_bytes,
             askable=True,
+            providers=providers,
         )
         return {each.model for each in estimate.models if not each.calls}
 

@@ -19,13 +19,14 @@ from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
-    from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls, TrialProvider
+    from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
     from crossgrade.project._equality import OfferConformity, OfferPair
     from crossgrade.project._ray import RayCluster
     from crossgrade.project._routing import Routing
     from crossgrade.project._succession import Succession
+    from crossgrade.project._trial_gateway import TrialGateways
     from crossgrade.providers import OpenProvider
     from crossgrade.store import Store
     from crossgrade.workloads import Dataset
@@ -114,8 +115,8 @@ class OpenProject:
         opener = open_provider if self._cluster is None else self._cluster.open_provider
         return partial(opener, root=self.config.root)
 
-    def open_trials(self, workload: Workload) -> "AbstractAsyncContextManager[dict[str, TrialProvider]]":
-        """Open what runs the trials of an agent's workload, by the names of its offers; see `open_trials`."""
+    def open_trials(self, workload: Workload) -> "AbstractAsyncContextManager[TrialGateways]":
+        """Open what runs the trials of an agent's workload; see `open_trials`."""
         from crossgrade.project._trial_gateway import open_trials
 
         return open_trials(

@@ -1,7 +1,8 @@
 """The gateway of a run of trials: `crossgrade serve` as a child process, with a route for each model.
 
 It has a folder of its own, with settings that are made from the run's offers, keys that end with it, and its
-request log. It ends with its parent, even if that is killed. The folders of the newest gateways are kept.
+request log. It ends with its parent, even if that is killed. The folders of the newest gateways are kept: by
+their logs a resumed run counts what was lost with a killed process.
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +39,9 @@ START_S = 600.0
 MOST_FOLDERS = 10
 """The number of gateways whose folders are kept. Those of more are removed, the oldest first."""
 
-_STOP_S = 15.0
+_RUN, _SETTLED, _PID = "run", "settled", "pid"
+_LOG = Path(".crossgrade", "serve", "requests")
+_STOP_S, _LOOK_S = 15.0, 0.1
 _KEY_DAYS = 30
 _MARK = b'{"settled":'
 _NEWLINE = b"\n"
@@ -71,12 +76,11 @@ async def open_trials(
     price_of: Callable[[Offer], Price | None],
     price_files: Sequence[Path] = (),
     plugins: Sequence[str] = (),
-) -> "AsyncIterator[dict[str, TrialProvider]]":
-    """Start a gateway for the models of a workload, and yield what runs its trials, by the offer's name.
+) -> "AsyncIterator[TrialGateways]":
+    """Yield what runs the trials of a workload, and starts a gateway for its models.
 
     `root` is the folder of the project. `price_of` returns today's price of an offer, and `price_files` are
-    the project's. Raises `ProviderError` if the gateway does not start, and what `ModelShelf.find` raises for
-    a local model that is not installed.
+    the project's. Raises what `ModelShelf.find` raises for a local model that is not installed.
     """
     from crossgrade.evaluate import TrialProvider, require_sandbox
     from crossgrade.workloads import read_task, task_names
@@ -87,32 +91,120 @@ async def open_trials(
     tasks = {name: read_task(workload.dataset / name) for name in task_names(workload.dataset)}
     # A model that is not installed is said before anything starts.
     weights = {name: _weights(offer, environ, root) for name, offer in offers.items()}
-    with gateway_folder(root / ".crossgrade" / "trials") as folder:
-        port, other = _free_ports()
-        models = {name: model_section(offer, price_of(offer), root) for name, offer in offers.items()}
-        config = {
-            "models": models,
-            "routes": {name: {"incumbent": name} for name in models},
-            "serve": {"port": port, "admin_port": other},
-            "price_files": [str(path.resolve()) for path in price_files],
-            "plugins": list(plugins),
-        }
-        (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
-        keys = _keys(folder, models)
-        log = RequestLog(folder / ".crossgrade" / "serve" / "requests")
-        timeouts = {name: offer.timeout_s for name, offer in offers.items()}
-        gateway = RunGateway(port=port, keys=keys, log=log, timeouts=timeouts)
-        async with _served(folder, environ):
-            yield {
+    prices = {name: price_of(offer) for name, offer in offers.items()}
+    ended: set[str] = set()
+    parent = root / ".crossgrade" / "trials"
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Path, RunGateway]]:
+        with gateway_folder(parent) as folder:
+            port, other = _free_ports()
+            models = {name: model_section(offer, prices[name], root) for name, offer in offers.items()}
+            config = {
+                "models": models,
+                "routes": {name: {"incumbent": name} for name in models},
+                "serve": {"port": port, "admin_port": other},
+                "price_files": [str(path.resolve()) for path in price_files],
+                "plugins": list(plugins),
+            }
+            (folder / "crossgrade.yaml").write_bytes(msgspec.json.encode(config))  # JSON is YAML
+            gateway = RunGateway(
+                port=port,
+                keys=_keys(folder, models),
+                log=RequestLog(folder / _LOG),
+                timeouts={name: offer.timeout_s for name, offer in offers.items()},
+            )
+            async with _served(folder, environ):
+                yield folder, gateway
+
+    async with AsyncExitStack() as stack:
+        yield TrialGateways(
+            providers={
                 name: TrialProvider(
                     name=name,
                     agent=workload.agent,
                     tasks=tasks,
-                    gateway=gateway,
                     identity=weights[name],
+                    price=prices[name],
+                    ended=ended,
                 )
                 for name in offers
-            }
+            },
+            parent=parent,
+            ended=ended,
+            open_gateway=lambda: stack.enter_async_context(opened()),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialGateways:
+    """What runs the trials of a run: a provider for each model, and a gateway once it is started.
+
+    The folders of gateways are in `parent`. `ended` has the run ids of the trials that ended.
+    """
+
+    providers: "dict[str, TrialProvider]"
+    parent: Path
+    ended: set[str]
+    open_gateway: "Callable[[], Awaitable[tuple[Path, RunGateway]]]"
+    own: Path | None = None
+    _counted: dict[Path, set[str]] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        """Start the gateway. Raises `ProviderError` if it does not start."""
+        self.own, gateway = await self.open_gateway()
+        for provider in self.providers.values():
+            provider.gateway = gateway
+
+    def lost(self, run_id: str, recorded: Collection[str]) -> list[Decimal | None]:
+        """Note which run the gateway is for, and return what each lost trial of it cost (None: unknown).
+
+        `recorded` are the run ids of the trials whose answers the run has. A trial is lost if a process was
+        killed or interrupted before it counted it.
+        """
+        from crossgrade.evaluate import trial_cost_usd
+
+        if self.own is not None:
+            (self.own / _RUN).write_text(run_id)
+        found = []
+        for folder in sorted(self.parent.glob("gateway-*")):
+            if folder == self.own or _words(folder / _RUN) != [run_id]:
+                continue
+            _wait_for_end(folder)
+            known = {*recorded, *_words(folder / _SETTLED)}
+            left = {run: calls for run, calls in RequestLog(folder / _LOG).runs().items() if run not in known}
+            self._counted[folder] = set(left)
+            found += [trial_cost_usd(calls) for calls in left.values()]
+        return found
+
+    def settle(self) -> None:
+        """Note that the run has counted what it lost, and all trials that ended since."""
+        own = {} if self.own is None else {self.own: self.ended}
+        for folder, runs in {**self._counted, **own}.items():
+            if runs and folder.is_dir():
+                with (folder / _SETTLED).open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{run}\n" for run in sorted(runs)))
+
+
+def _words(path: Path) -> list[str]:
+    """Return the words of a small file, none if it is not there."""
+    try:
+        return path.read_text("utf-8", "replace").split()
+    except OSError:
+        return []
+
+
+def _wait_for_end(folder: Path) -> None:
+    """Wait a while for a gateway to end whose parent was killed: it still writes its records."""
+    for pid in _words(folder / _PID):
+        command = Path("/proc", pid, "cmdline")
+        for _ in range(round(_STOP_S / _LOOK_S)):
+            try:
+                if os.fsencode(folder) not in command.read_bytes():
+                    break
+            except OSError:
+                break
+            time.sleep(_LOOK_S)
 
 
 @contextmanager
@@ -199,6 +291,7 @@ async def _served(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Non
             env={**os.environ, **environ, **own},
             start_new_session=True,  # Ctrl-C must not end it while trials are still running
         )
+    (folder / _PID).write_text(str(process.pid))
     try:
         await _ready(process, said)
         yield
@@ -248,9 +341,17 @@ class RequestLog:
 
     def calls(self, run_id: str) -> "Sequence[TrialCall]":
         """Return what is recorded of a run so far, in the order of its records."""
+        self._follow_all()
+        return tuple(self._runs.get(run_id, ()))
+
+    def runs(self) -> "Mapping[str, Sequence[TrialCall]]":
+        """Return what is recorded so far, by run."""
+        self._follow_all()
+        return {run: tuple(calls) for run, calls in self._runs.items() if run}
+
+    def _follow_all(self) -> None:
         for path in sorted(self.folder.glob("*.jsonl")):
             self._follow(path)
-        return tuple(self._runs.get(run_id, ()))
 
     def _follow(self, path: Path) -> None:
         """Read what a file has behind what was read of it, up to the end of the last whole flush."""

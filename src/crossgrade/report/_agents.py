@@ -141,6 +141,8 @@ def _trials(runs: AgentRuns) -> str:
     least, most = runs.attempts
     attempts = f"{least}" if least == most else f"{least} to {most}"
     text = f"{runs.trials:,} trials, {attempts} a task, {runs.without_verdict:,} without a verdict"
+    if runs.cost_unknown:
+        text += f", the cost of {runs.cost_unknown:,} unknown"
     shown = [f"{each.name} {each.trials:,} ({each.origin})" for each in runs.failures[:_SHOWN_FAILURES]]
     return text + (f"; failures: {', '.join(shown)}" if shown else "")
 

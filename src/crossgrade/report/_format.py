@@ -30,18 +30,19 @@ def ratio(value: float | None) -> str:
     return "∞" if math.isinf(value) else f"{value:.3f}"
 
 
-def interval(retention: Retention) -> str:
+def interval(retention: Retention, *, unit: str = "pair") -> str:
     """Return `0.923, ≥ 0.874` for a pass, `0.745, ≤ 0.771` for a fail, else `0.845 (0.836 to 0.854)`.
 
     Where people correct a judge, its own figure comes first: `judge 0.931, corrected 0.845 (0.836 to 0.854)`.
-    An undefined retention gives its reason.
+    An undefined retention gives its reason, which says what one observation is by its `unit`.
     """
+    reason = (retention.reason or "").replace("pair", unit)
     if retention.value is None:
-        return f"undefined ({retention.reason or 'no data'})"
+        return f"undefined ({reason or 'no data'})"
     if retention.judged is not None:
         return f"judge {ratio(retention.judged)}, corrected {interval(replace(retention, judged=None))}"
     if retention.low is None or retention.high is None:
-        return ratio(retention.value) + (f" (no bounds: {retention.reason})" if retention.reason else "")
+        return ratio(retention.value) + (f" (no bounds: {reason})" if reason else "")
     low = bound(retention.low, retention.floor, up=False)
     high = "∞" if math.isinf(retention.high) else bound(retention.high, retention.floor, up=True)
     if retention.outcome == "pass":

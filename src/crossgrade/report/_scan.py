@@ -10,7 +10,7 @@ from crossgrade.pricing.thrift import Thrift
 from crossgrade.report._chart import Rectangle, treemap
 from crossgrade.report._format import UNKNOWN, money, percent
 from crossgrade.report._html import render
-from crossgrade.stats import Interval
+from crossgrade.stats import Interval, Proportion
 from crossgrade.workloads.traffic import Finding, Move, Scan, Sums
 
 _WIDTH, _HEIGHT = 1000.0, 420.0
@@ -306,7 +306,7 @@ def _sessions(finding: Finding) -> str:
     shown = (
         "whether tools were called is unknown"
         if agentic.value is None
-        else f"{percent(agentic.value, 0)} call tools"
+        else f"{_of_requests(agentic)} call tools"
     )
     if not finding.sessions_n:
         return f"none named or inferred; {shown}"
@@ -324,7 +324,7 @@ def _agent(finding: Finding) -> str | None:
     if finding.needs_evidence != "agentic":
         return None
     needs = "a move needs trials of your agent (`requirements.evidence: agentic`)"
-    loops = f"tools in loops: {percent(finding.loops.value, 0)} of the requests read what a tool gave"
+    loops = f"tools in loops: {_of_requests(finding.loops)} requests read what a tool gave"
     runs = finding.runs
     if runs is None:
         return f"{loops}; {needs}"
@@ -368,6 +368,12 @@ def _seconds(value: Interval) -> str:
 
 def _share(value: float | None, low: float, high: float, n: int) -> str:
     return UNKNOWN if value is None else f"{percent(value)} [{percent(low)}, {percent(high)}] of {n:,}"
+
+
+def _of_requests(share: Proportion) -> str:
+    """Return `40 % [31 %, 50 %] of 120`; a session counts as one in the interval."""
+    ends = f"[{percent(share.low, 0)}, {percent(share.high, 0)}]"
+    return f"{percent(share.value, 0)} {ends} of {share.n:,}"
 
 
 def _dollars(value: Interval) -> str:

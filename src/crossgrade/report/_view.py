@@ -212,7 +212,7 @@ def _retention(verdict: Verdict) -> Table:
             fmt.percent(certificate.share if claim is certificate.retention else 1.0, 0),
             _mean(claim.incumbent_mean),
             _mean(claim.candidate_mean),
-            fmt.interval(claim),
+            fmt.interval(claim, unit="task" if verdict.agents else "pair"),
             fmt.probability(_shown_p(certificate, claim)),
             standing(certificate, claim) + _e_value(verdict, claim),
         )

@@ -383,7 +383,8 @@ def _too_few(units: float, unit: str) -> Reason:
     seen = f"{units:.0f} {nouns} {'is' if units <= 1 else 'are'}"
     if abs(units - round(units)) > 1e-6:
         seen = f"{nouns} of unequal size count as {units:.3g}, which is"
-    return Reason("too-few-observations", f"{seen} too few: a fixed test needs {LEAST_UNITS}")
+    wanted = f"{noun}s{f' {which}' if which else ''}"
+    return Reason("too-few-observations", f"{seen} too few: a fixed test needs {LEAST_UNITS} {wanted}")
 
 
 def _no_denominator(n: int | None) -> Reason:

@@ -97,6 +97,7 @@ class Columns:
         self._texts: dict[str, list[str | None]] = {name: [] for name in TEXTS}
         self._characters_left = ALL_TEXT_CHARACTERS
         self._stated: dict[str, list[tuple[float, int]]] = {}
+        self.unread = 0  # files beside the results that could not be read
         self.ignored: dict[str, None] = {}  # the columns of tables that no field is taken from
 
     def __len__(self) -> int:
@@ -188,6 +189,7 @@ class Columns:
             name=name,
             source=source,
             ignored=tuple(filter(None, self.ignored)),
+            unread=self.unread,
         )
 
     def _extend_optional(self, columns: Mapping[str, Values]) -> None:

@@ -11,7 +11,7 @@ from crossgrade.decide import Evidence, ModelColumns, PairingAudit
 from crossgrade.domain import SETUP_FIELDS, AgentRuns
 from crossgrade.errors import DataError, NotFoundError, closest
 from crossgrade.workloads._results import BoolColumn, FloatColumn, Results, Rows, TextColumn
-from crossgrade.workloads._runs import agent_runs
+from crossgrade.workloads._runs import agent_runs, is_of_agents, unknown_costs
 
 # What must agree between all rows of a sample: two questions, keys or labels under one id are
 # two samples, and it is unknown which is meant.
@@ -165,7 +165,7 @@ class _Pairing:
             score=values[kept],
             error=((errors > 0) & (scored == 0))[kept],
             unparsed=(self._count(rows[results.unparsed[rows]]) > 0)[kept],
-            cost_usd=self._mean("cost_usd", rows, kept),
+            cost_usd=self._costs(rows, kept),
             latency_ms=self._mean("latency_ms", rows, kept),
             ttft_ms=self._mean("ttft_ms", rows, kept),
             output=self.text("output", rows, kept),
@@ -181,6 +181,17 @@ class _Pairing:
             truncated=self._truncated(rows, kept),
             runs=self._runs_of(name, rows, kept),
         )
+
+    def _costs(self, rows: Rows, kept: Rows) -> FloatColumn:
+        """Return the mean cost of each kept sample's rows.
+
+        That of a task of an agent is unknown if one of its trials was judged and has no known cost.
+        """
+        costs = self._mean("cost_usd", rows, kept)
+        results = self._results
+        if not is_of_agents(results) or not (missing := rows[unknown_costs(results, rows)]).size:
+            return costs
+        return np.where(self._count(missing)[kept] > 0, np.nan, costs)
 
     def _runs_of(self, name: str, rows: Rows, kept: Rows) -> AgentRuns | None:
         """Return what is known of a model's runs on the kept samples, None if it was no agent's.

@@ -79,7 +79,8 @@ class Results:
     it, `truncated` is 1 where a token limit ended it and 0 where not. `stated_means` are the means
     that the source itself gives, by model. `name` is what to call them where the rows name no
     workload, `source` says in words where they come from. `ignored` are the columns of
-    tables that nothing was taken from.
+    tables that nothing was taken from, and `unread` counts trajectories that could not be read: what the
+    agent did and took in these trials is known only as far as the result says.
     """
 
     samples: Labels
@@ -95,6 +96,7 @@ class Results:
     name: str = "results"
     source: str = ""
     ignored: tuple[str, ...] = ()
+    unread: int = 0
 
     def with_stated_means(self, means: Mapping[str, float], *, scale: tuple[float, float]) -> "Results":
         """Return the results with means that a person states, in place of the source's own.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from crossgrade.domain import SETUP_FIELDS, AgentRuns, AgentSetup, FailureCount, read_failure
 from crossgrade.errors import DataError, NotFoundError, closest
@@ -17,12 +18,17 @@ _COUNTS = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0, le=10
 _SHOWN_TOOLS = 8
 
 
+def is_of_agents(results: Results) -> bool:
+    """Return whether the results say anything of agents."""
+    return any(name in results.labels for name in (*SETUP_FIELDS, "failure"))
+
+
 def agent_runs(results: Results, rows: Rows) -> dict[AgentSetup, AgentRuns]:
     """Return what is known of the runs among some rows of one model, by what they were made with.
 
     It is empty where the results say nothing of agents.
     """
-    if not any(name in results.labels for name in (*SETUP_FIELDS, "failure")):
+    if not is_of_agents(results):
         return {}
     return {setup: _counted(results, setup, chosen) for setup, chosen in rows_by_setup(results, rows).items()}
 
@@ -51,6 +57,7 @@ def _counted(results: Results, setup: AgentSetup, rows: Rows) -> AgentRuns:
         trials=len(rows),
         attempts=(int(attempts.min(initial=len(rows))), int(attempts.max(initial=0))),
         without_verdict=int(results.error[rows].sum()),
+        cost_unknown=int(unknown_costs(results, rows).sum()),
         failures=_failures(results, rows),
         model_calls=_mean(results, rows, "model_calls"),
         tool_calls=_mean(results, rows, "tool_calls"),
@@ -65,6 +72,18 @@ def _mean(results: Results, rows: Rows, amount: str) -> float | None:
     values = results.amounts[amount][rows]
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None
+
+
+def unknown_costs(results: Results, rows: Rows) -> NDArray[np.bool_]:
+    """Return which of some trials have a verdict and no known cost, where others have one.
+
+    Trials that ran out of time often record no tokens. A mean over the others would make them cheap.
+    """
+    if "cost_usd" not in results.amounts:
+        return np.zeros(len(rows), np.bool_)
+    known = np.isfinite(results.amounts["cost_usd"][rows])
+    missing: NDArray[np.bool_] = ~known & ~results.error[rows] & known.any()
+    return missing
 
 
 def _tools(results: Results, rows: Rows) -> dict[str, float]:

@@ -2,14 +2,15 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from crossgrade.dialects import CLIENTS
+from crossgrade.dialects import CLIENTS, ClientName
 from crossgrade.domain import ModelRequest, ToolCall
 from crossgrade.errors import BadRequestError, DataError
 from crossgrade.workloads._conversations import (
@@ -36,7 +37,8 @@ _MOST_STEPS = 10_000
 """Steps that are kept in memory at most, over all runs."""
 
 _MOST_STEPS_OF_RUN = 2_000
-"""Steps of one run: each request has all messages before it, so that reading takes time by their square."""
+"""Steps of one run. Each request to the model has all messages before it, so that asking takes time by their
+square."""
 
 _MESSAGE = ("role", "content", "tool_calls", "tool_call_id")
 _SETTINGS = (
@@ -134,14 +136,33 @@ def _keep(runs: list[RecordedRun], left: Counter[str], read: Any) -> None:
 
 
 def _of_conversation(found: Conversation) -> RecordedRun:
-    steps = []
-    answers = (at for at, message in enumerate(found.messages) if message.get("role") == "assistant")
+    answers = [at for at, message in enumerate(found.messages) if message.get("role") == "assistant"]
+    whole = cache(lambda: _asked(found, 0, answers[-1]))
+
+    def request(at: int) -> ModelRequest:
+        _asked(found, at - 1, at)  # what was said last can be answered
+        return replace(whole(), messages=whole().messages[:at])
+
+    steps: list[_Step] = []
     for number, at in enumerate(answers):
         calls = found.messages[at].get("tool_calls") if found.actions is None else found.actions[number]
-        body = {"model": "recorded", "messages": list(found.messages[:at]), "tools": list(found.tools)}
         if at:
-            steps.append((body, "openai", calls or (), None))
+            steps.append((partial(request, at), calls or (), None))
     return _run(found.id, found.model, steps)
+
+
+def _asked(found: Conversation, begin: int, end: int) -> ModelRequest:
+    """Return a part of a conversation as a request; each of its messages is one of the request's."""
+    messages = list(found.messages[begin:end])
+    return _request({"model": "recorded", "messages": messages, "tools": list(found.tools)}, "openai")
+
+
+def _request(body: Mapping[str, Any], api: ClientName) -> ModelRequest:
+    """Return a request in an API. Raises `_UnfitError` if it cannot be carried to others."""
+    try:
+        return CLIENTS[api].read_request(msgspec.json.encode(body), drop=True).request
+    except BadRequestError as error:
+        raise _UnfitError(f"a request cannot be carried to other APIs ({error.code})") from error
 
 
 def _take_logs(
@@ -191,7 +212,7 @@ def _is_whole(request: LoggedRequest) -> bool:
 
 
 def _of_requests(requests: Sequence[LoggedRequest]) -> RecordedRun:
-    steps = []
+    steps: list[_Step] = []
     for request in requests:
         body = request.body or {}
         api = client_api(request)
@@ -202,7 +223,7 @@ def _of_requests(requests: Sequence[LoggedRequest]) -> RecordedRun:
             asked = {name: body[name] for name in _SETTINGS if body.get(name) is not None}
             asked |= {"model": "recorded", "messages": list(_plain(request.messages or ()))}
             asked["tools"] = [_tool(each) for each in request.tools or ()]
-        steps.append((asked, api, request.tool_calls or (), request.output))
+        steps.append((partial(_request, asked, api), request.tool_calls or (), request.output))
     first = requests[0]
     return _run(first.session or first.id or "unnamed", first.model, steps)
 
@@ -224,18 +245,19 @@ def _tool(tool: Any) -> Any:
     return tool
 
 
-def _run(name: str, model: str | None, steps: Sequence[tuple[Any, Any, Any, int | None]]) -> RecordedRun:
-    """Return a run of requests in an API, with the calls that were made. Raises `_UnfitError`."""
-    if not any(calls for _, _, calls, _ in steps):
+_Step: TypeAlias = tuple[Callable[[], ModelRequest], Any, int | None]
+"""What reads the request of a step, the calls that were made there, and the tokens of the answer."""
+
+
+def _run(name: str, model: str | None, steps: Sequence[_Step]) -> RecordedRun:
+    """Return a run of requests with the calls that were made. Raises `_UnfitError`."""
+    if not any(calls for _, calls, _ in steps):
         raise _UnfitError("no tool is called")
     if len(steps) > _MOST_STEPS_OF_RUN:
         raise _UnfitError(f"more than {_MOST_STEPS_OF_RUN:,} steps")
     found: list[RecordedStep] = []
-    for body, api, calls, output in steps:
-        try:
-            request = CLIENTS[api].read_request(msgspec.json.encode(body), drop=True).request
-        except BadRequestError as error:
-            raise _UnfitError(f"a request cannot be carried to other APIs ({error.code})") from error
+    for read, calls, output in steps:
+        request = read()
         if calls and not request.tools:
             raise _UnfitError("the tools are not defined")
         if found:
@@ -248,7 +270,7 @@ def _shared(request: ModelRequest, last: ModelRequest) -> ModelRequest:
     """Return the same request with the parts that the last one has too: a long run is kept once."""
     n = min(len(request.messages), len(last.messages))
     same = [
-        theirs if ours == theirs else ours
+        theirs if ours is theirs or ours == theirs else ours
         for ours, theirs in zip(request.messages[:n], last.messages[:n], strict=True)
     ]
     tools = last.tools if request.tools == last.tools else request.tools

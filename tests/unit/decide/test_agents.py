@@ -1,5 +1,6 @@
 """Agents' runs in a verdict: guards, both readings, what a solved task costs."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -268,6 +269,21 @@ class TestRequirement:
         assert "pairs" not in remark.text
         assert "crossgrade plan 0.4 --attempts" in remark.text
         assert "$240" in remark.text
+
+    @pytest.mark.parametrize("counts", [(60, 14, 4, 22), (58, 14, 14, 14), (500, 80, 80, 40), (15, 1, 1, 1)])
+    def test_tasks_are_no_pairs_and_no_samples(self, counts: tuple[int, ...]) -> None:
+        made = {"runs": runs(), "cost_usd": 0.5}
+        verdict = decided(evidence(*table(*counts), inc=made, cand=made))
+        texts = [verdict.sentence, *(each.text for each in (*verdict.reasons, *verdict.would_change))]
+        assert any("task" in each for each in texts)
+        assert [each for each in texts if re.search(r"\b(pairs?|more samples?)\b", each)] == []
+
+    def test_more_tasks_say_what_they_cost(self) -> None:
+        made = {"runs": runs(), "cost_usd": 0.5}
+        verdict = decided(evidence(*table(40, 7, 3, 10), inc=made, cand=made))
+        (remark,) = [each for each in verdict.would_change if each.code == "more-samples"]
+        assert " trials of both models together, about $" in remark.text
+        assert "$1.00" in remark.text
 
     def test_trials_that_settle_nothing_say_what_to_run(self) -> None:
         verdict = self.decide(self.trials(unfit="agent-parity: not known"))

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossgrade.calls import prompt_bytes
 from crossgrade.domain import Message, ModelAnswer, ModelRequest, Price, Tool, ToolCall
+from crossgrade.evidence import replay
 from crossgrade.evidence.replay import difference, estimate_replay
 from crossgrade.workloads.recorded_runs import RecordedRun, RecordedStep
 
@@ -71,6 +73,18 @@ def test_arguments_that_are_no_json_are_compared_as_text() -> None:
     broken = ToolCall(id="1", name="bash", arguments='{"c": ')
     assert difference((broken,), answer(broken)) is None
     assert difference((broken,), answer(*calls([("bash", {})]))) == "arguments"
+
+
+def test_what_requests_share_is_measured_once_and_counted_each_time() -> None:
+    first, second, other = (Message(role="user", content=text) for text in ("hi", "ho ho", "summed up"))
+    tool = Tool(name="bash", description="x")
+    asked = [
+        ModelRequest(model="m", messages=messages, tools=(tool,))
+        for messages in ((first,), (first, second), (other,), (other, second, first))
+    ]
+    asked += [ModelRequest(model="m", messages=(), text=text) for text in ("one", "three")]
+    run = RecordedRun(id="r", model=None, steps=tuple(RecordedStep(request=each, calls=()) for each in asked))
+    assert replay._prompt_sizes(run) == [prompt_bytes(each) for each in asked]
 
 
 def test_definitions_of_tools_are_counted() -> None:

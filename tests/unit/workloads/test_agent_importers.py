@@ -235,6 +235,7 @@ class TestHarbor:
         results = read_results(job)
         assert len(results) == 10
         assert np.isnan(results.amounts["input_tokens"]).sum() == 1
+        assert results.unread == 1, "the gap is marked"
 
 
 class TestTerminalBench:
@@ -389,6 +390,15 @@ class TestSweBench:
         check_error(failure({"m": path}, file_format="swe-bench"), "json-key-repeated", "a")
         path.write_text(json.dumps({"resolved_ids": ["a"], "unresolved_ids": ["a", "b"]}))
         check_error(failure({"m": path}), "trials-repeated", "a")
+
+    @pytest.mark.parametrize("cost", ["0.5", "NaN"])
+    def test_an_instance_with_two_outcomes_in_a_leaderboard(self, tmp_path: Path, cost: str) -> None:
+        path = tmp_path / "leaderboards.json"
+        instances = f'{{"a": {{"resolved": true, "cost": {cost}}}, "b": {{}}, "a": {{"resolved": false}}}}'
+        row = f'{{"name": "x", "tags": ["Model: m"], "per_instance_details": {instances}}}'
+        for document in (row, f'{{"leaderboards": [{{"name": "v", "results": [{row}]}}]}}'):
+            path.write_text(document)
+            check_error(failure(path), "json-key-repeated", "a")
 
     def test_a_headline_that_contradicts_its_items(self, tmp_path: Path) -> None:
         path = tmp_path / "leaderboards.json"

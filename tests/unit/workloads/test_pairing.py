@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crossgrade.decide import Evidence
-from crossgrade.domain import Price, Sample, ScoredAnswer, Usage
+from crossgrade.domain import AgentSetup, Price, Sample, ScoredAnswer, Usage
 from crossgrade.workloads import evidence_from_answers, pair, with_prices
 from crossgrade.workloads._columns import Columns
 from tests.codes import raises_code
@@ -65,6 +65,21 @@ def test_an_answer_is_cut_short_where_any_of_its_epochs_was() -> None:
     assert evidence.incumbent.truncated is not None
     assert evidence.incumbent.truncated.tolist() == [True, False]
     assert evidence.candidates[0].truncated is None, "nothing is known of B"
+
+
+def test_trials_of_unknown_cost_are_not_taken_to_cost_what_the_others_do() -> None:
+    setup = AgentSetup(agent="loop")
+    rows = [
+        row(sample, model, 1, epoch=epoch, setup=setup, cost_usd=cost)
+        for model in "AB"
+        for sample, costs in (("1", ("1", "1")), ("2", ("1", "1") if model == "A" else ("1", None)))
+        for epoch, cost in enumerate([None if each is None else Decimal(each) for each in costs], start=1)
+    ]
+    evidence = paired(rows)
+    a, (b,) = evidence.incumbent, evidence.candidates
+    assert (a.cost_usd.tolist(), a.runs and a.runs.cost_unknown) == ([1.0, 1.0], 0)
+    assert (b.cost_usd[0], b.runs and b.runs.cost_unknown) == (1.0, 1)
+    assert np.isnan(b.cost_usd[1]), "a trial that ran out of time is no cheap one"
 
 
 @pytest.mark.parametrize("field", ["target_digest", "target", "input", "segment", "cluster", "group"])

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from crossgrade.domain import Tool
+from crossgrade.dialects import ClientName
+from crossgrade.domain import ModelRequest, Tool
 from crossgrade.errors import DataError
-from crossgrade.workloads.recorded_runs import RecordedRuns, read_recorded_runs
+from crossgrade.workloads import recorded_runs
+from crossgrade.workloads._conversations import Conversation
+from crossgrade.workloads.recorded_runs import RecordedRuns, _request, read_recorded_runs
 from tests.codes import check_error
 
 PARAMETERS = {"type": "object", "properties": {"command": {"type": "string"}}}
@@ -61,6 +64,26 @@ class TestMemory:
         assert second.messages[0] is first.messages[0]
         assert third.messages[2] is second.messages[2]
         assert third.tools is first.tools
+
+    def test_a_conversation_is_read_in_time_by_its_length(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        read_messages = []
+
+        def reading(body: dict[str, Any], api: ClientName) -> ModelRequest:
+            read_messages.append(len(body["messages"]))
+            return _request(body, api)
+
+        monkeypatch.setattr(recorded_runs, "_request", reading)
+        messages = [{"role": "user", "content": "Task"}]
+        for number in range(100):
+            messages += called(number, f"ls {number}")
+        run = recorded_runs._of_conversation(
+            Conversation(id="a", model=None, messages=messages, tools=[TOOL])
+        )
+        assert [len(step.request.messages) for step in run.steps] == list(range(1, 200, 2))
+        assert run.steps[-1].request == reading(
+            {"model": "recorded", "messages": messages[:-2], "tools": [TOOL]}, "openai"
+        )
+        assert sum(read_messages) <= 3 * len(messages)
 
     def test_a_run_of_too_many_steps_is_left_out(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

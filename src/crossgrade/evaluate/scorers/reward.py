@@ -17,7 +17,8 @@ class RewardedTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial, as the text of an answer has it: the task, the run id, and what the tests gave, in [0, 1].
 
     `failure` is how the agent failed (`failure_label`), None if it did not. It may have solved the task all
-    the same. `calls` counts its calls of the model. `log` is the end of what the agent said.
+    the same. `calls` counts its calls of the model, and `cut_off` those of them whose answers were not heard
+    to their end, so that the trial's cost is unknown. `log` is the end of what the agent said.
     """
 
     task: str
@@ -25,6 +26,7 @@ class RewardedTrial(msgspec.Struct, frozen=True, kw_only=True):
     reward: float
     failure: str | None = None
     calls: int = 0
+    cut_off: int = 0
     agent_seconds: float = 0.0
     verifier_seconds: float = 0.0
     log: str = ""
@@ -62,5 +64,7 @@ class RewardScorer:
         if trial is None:
             return unparsed("the answer is no trial of an agent")
         seen = f"{trial.calls} calls in {trial.agent_seconds:.1f} s"
+        if trial.cut_off:
+            seen += f", {trial.cut_off} of them cut off, so that the cost is unknown"
         why = seen if trial.failure is None else f"{trial.failure}, {seen}"
         return graded(trial.reward, f"{trial.reward:g}", why)

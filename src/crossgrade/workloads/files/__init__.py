@@ -6,6 +6,7 @@ from crossgrade.workloads.files.documents import (
     as_number,
     as_text,
     canonical,
+    check_keys_once,
     decode_document,
     decode_line,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "as_number",
     "as_text",
     "canonical",
+    "check_keys_once",
     "decode_document",
     "decode_line",
     "file_errors",

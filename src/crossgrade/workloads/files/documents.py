@@ -37,11 +37,16 @@ def decode_line(data: bytes, *, path: Path, line: int | None, limits: FileLimits
             column=1,
             hint="write one JSON object a line, without an array around them",
         )
-    if len(_KEY.findall(data)) > _keys(value):
-        _check_repeated(data, path, line)
+    check_keys_once(data, value, path=path, line=line)
     if data.count(b"[") + data.count(b"{") > limits.depth and _deeper(value, limits.depth):
         raise _too_deep(path, line)
     return value
+
+
+def check_keys_once(data: bytes, value: object, *, path: Path, line: int | None = None) -> None:
+    """Raise `DataError` if an object of a document has a key twice; `value` is the document, decoded."""
+    if len(_KEY.findall(data)) > _keys(value):
+        _check_repeated(data, path, line)
 
 
 def decode_document(data: bytes, kind: type[T], *, path: Path, line: int | None = None, where: str = "") -> T:

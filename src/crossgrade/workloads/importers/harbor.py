@@ -1,5 +1,6 @@
 """Jobs of Harbor: a folder with `result.json` of the job, and one of each trial in a folder below it."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,7 +158,7 @@ def read_harbor(request: ImportRequest, columns: Columns) -> None:
             continue
         result = decode_document(data, _Result, path=path)
         models.add(str(_named_model(result)))
-        trials.append(_trial(request, path, result))
+        trials.append(_trial(request, path, result, columns))
         found[path.parent.parent] += 1
         if len((result.verifier_result or _VerifierResult()).rewards or ()) < _SEVERAL:
             evals[path.parent.parent, _eval_key(result)].append(trials[-1])
@@ -215,7 +216,7 @@ def _named_model(result: _Result) -> str | None:
     return info.name if info is not None else result.config.agent.model_name
 
 
-def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
+def _trial(request: ImportRequest, path: Path, result: _Result, columns: Columns) -> Trial:
     config, agent = result.config, result.agent_info
     limits = {
         "agent_timeout_multiplier": config.agent_timeout_multiplier or config.timeout_multiplier,
@@ -226,6 +227,7 @@ def _trial(request: ImportRequest, path: Path, result: _Result) -> Trial:
     settings = known({k: v for k, v in config.agent.kwargs.items() if k not in _LIMITS})
     failed = result.exception_info
     trajectory = read_trajectory(path.parent / _TRAJECTORY, request.limits)
+    columns.unread += trajectory is None and os.path.lexists(path.parent / _TRAJECTORY)
     usage, cost, work = _spent(result.agent_result or _AgentResult(), trajectory)
     ran = result.agent_execution or _Timing(result.started_at, result.finished_at)
     return Trial(

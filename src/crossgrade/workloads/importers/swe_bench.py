@@ -13,6 +13,7 @@ from crossgrade.workloads._columns import Columns
 from crossgrade.workloads.files import (
     as_number,
     as_text,
+    check_keys_once,
     decode_document,
     decode_line,
     files_below,
@@ -101,6 +102,8 @@ def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
         return
     data = read_whole(request.path, request.limits)
     found = decode_document(data, dict[str, Any], path=request.path)
+    # Names of instances are keys here: none may stand twice, or the last of its outcomes would count.
+    check_keys_once(data, found, path=request.path)
     if "leaderboards" in found:
         boards = decode_document(data, _Leaderboards, path=request.path).leaderboards
         rows = [(board, row) for board in boards for row in board.results if row.per_instance_details]
@@ -108,7 +111,6 @@ def read_swe_bench(request: ImportRequest, columns: Columns) -> None:
     elif "per_instance_details" in found:
         _add_rows(request, columns, [(_Board(), decode_document(data, _Row, path=request.path))])
     else:
-        # Names of instances are keys here: read strictly, none stands twice with another outcome.
         found = decode_line(data, path=request.path, line=None, limits=request.limits)
         add_trials(request, columns, list(_instances(request, data, found)))
 

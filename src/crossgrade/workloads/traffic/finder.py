@@ -21,7 +21,13 @@ from crossgrade.stats import Interval, mean_interval, plan, proportion_interval,
 from crossgrade.workloads.traffic.findings import Finding, Likelihood, Move
 from crossgrade.workloads.traffic.grouping import Group
 from crossgrade.workloads.traffic.kinds import Kind
-from crossgrade.workloads.traffic.loops import NO_TOOLS, evidence_of, logged_runs, loops_among
+from crossgrade.workloads.traffic.loops import (
+    NO_TOOLS,
+    evidence_of,
+    logged_runs,
+    loops_among,
+    session_effect,
+)
 from crossgrade.workloads.traffic.money import Alternative, cheapest, costs
 from crossgrade.workloads.traffic.rates import growth as growth_of
 from crossgrade.workloads.traffic.rates import monthly, no_interval
@@ -113,7 +119,7 @@ class Finder:
         latency = latency[~np.isnan(latency)].astype(np.float64)
         session = self.column("session")
         tools, texts = self.column("tools"), int(self.column("text").sum())
-        loops = loops_among(tools, self.column("text"))
+        loops, effect = loops_among(tools, self.column("text")), max(session_effect(session), 1.0)
         starts, per_session = np.unique(session[session != 0], return_counts=True)
         return Finding(
             name=self.group.name,
@@ -147,8 +153,8 @@ class Finder:
             calls_per_session=mean_interval(per_session) if len(starts) else no_interval(None, _NO_SESSIONS),
             cost_per_session_usd=self._cost_per_session(spend, session),
             features=features,
-            agentic=proportion_interval(int((tools != NO_TOOLS).sum()), loops[1]),
-            loops=proportion_interval(*loops),
+            agentic=proportion_interval(int((tools != NO_TOOLS).sum()), loops[1], design_effect=effect),
+            loops=proportion_interval(*loops, design_effect=effect),
             needs_evidence=evidence_of(*loops),
             runs=logged_runs(tools, session, self.tokens, spend),
             texts=texts,

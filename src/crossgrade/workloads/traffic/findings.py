@@ -66,7 +66,8 @@ class Finding:
     and its labels (`labels_cost_usd`). `score` is the saving a month times the likelihood, over the cost of
     the test: dollars a dollar. `ends` has the last day of each model that served it, where one is announced.
     `agentic` is the share of requests in which the model called tools or read what they gave, and `loops` of
-    those in which it read this. `needs_evidence` is "agentic" where they are so many that an agent sends them
+    those in which it read this; a session counts as one in their intervals.
+    `needs_evidence` is "agentic" where they are so many that an agent sends them
     (`LOOP_SHARE`), and `runs` are its runs.
     """
 

@@ -39,6 +39,17 @@ def loops_among(tools: NDArray[Any], texts: NDArray[Any]) -> tuple[int, int]:
     return int(loops.sum()), int((loops | (texts != 0)).sum())
 
 
+def session_effect(session: NDArray[Any]) -> float:
+    """Return by how much sessions raise the variance of a share of their requests (0: of no known session).
+
+    A session is an agent's or not, so its requests count as one: the design effect of clusters of a
+    correlation of 1 is their mean size over the requests (L. Kish, Survey Sampling, 1965, section 5.4).
+    """
+    _, sizes = np.unique(session[session != 0], return_counts=True)
+    alone = len(session) - int(sizes.sum())
+    return float((sizes.astype(np.float64) ** 2).sum() + alone) / max(len(session), 1)
+
+
 def evidence_of(loops: int, known: int) -> EvidenceClass | None:
     """Return the evidence that a workload needs, from its requests in loops, and of how many that is known.
 

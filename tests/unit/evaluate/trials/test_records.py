@@ -2,17 +2,26 @@
 
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
 import pytest
 
+from crossgrade.calls import Budget
 from crossgrade.domain import Offer, Price
 from crossgrade.errors import TrialError
 from crossgrade.evaluate import TrialCall, _trials
+from crossgrade.evaluate._trial_budget import TrialRoom, most_call_usd
 from crossgrade.evaluate._trial_relay import TrialRelay
 from crossgrade.evaluate._trial_sandbox import PhaseEnd, open_workspace
-from crossgrade.project._trial_gateway import MOST_FOLDERS, RequestLog, gateway_folder, model_section
+from crossgrade.project._trial_gateway import (
+    MOST_FOLDERS,
+    RequestLog,
+    TrialGateways,
+    gateway_folder,
+    model_section,
+)
 from tests.unit.evaluate.trials.running import Unreachable, agent, provider
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +95,25 @@ def test_a_call_beyond_the_limit_closes_the_way() -> None:
     assert running.relay.closed == "usd"
 
 
+@pytest.mark.parametrize(
+    ("call", "usd"),
+    [
+        (TrialCall(status=499, error="client_gone", attempts=1, cost_usd=0.0001, input_tokens=9), None),
+        (TrialCall(status=499, error="client_gone", attempts=1), None),
+        (TrialCall(status=200, error="broken_off", attempts=1, cost_usd=0.1, input_tokens=9, output_tokens=1), None),
+        (TrialCall(status=504, error="upstream_timeout", attempts=1), None),
+        (TrialCall(status=499, error="client_gone", attempts=1, cost_usd=0.0), "0.001"),
+        (TrialCall(status=502, error="upstream_failed", attempts=1, cost_usd=0.0), "0.001"),
+        (TrialCall(status=429, error="rate_limited"), "0.001"),
+    ],
+)  # fmt: skip
+def test_what_was_cut_off_may_have_cost_anything(call: TrialCall, usd: str | None) -> None:
+    calls = [ANSWERED, call]
+    assert _trials.trial_cost_usd(calls) == (None if usd is None else Decimal(usd))
+    known = _trials._usage(calls)
+    assert (known.input_tokens, known.output_tokens) == ((None, None) if usd is None else (3, 1))
+
+
 def _line(**fields: object) -> str:
     return json.dumps({"id": "x", "at": 1.0, "worker": 0, **fields}) + "\n"
 
@@ -146,3 +174,61 @@ async def test_a_call_in_flight_at_the_end_of_an_agent_is_waited_for(
         async with anyio.create_task_group() as group:
             await running._work(workspace)
             assert gateway.recorded == [ANSWERED], "the way to the gateway stays open until then"
+
+
+ASKS = {"model": "x", "messages": [{"role": "user", "content": "a"}]}
+PRICE = Price(input_per_mtok=Decimal(10), output_per_mtok=Decimal(30))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "usd"),
+    [
+        ("/v1/chat/completions", {**ASKS, "max_tokens": 1000}, "0.03032"),
+        ("/v1/chat/completions", {**ASKS, "max_tokens": 1000, "n": 2}, "0.06064"),
+        ("/v1/messages", {**ASKS, "max_tokens": 10}, "0.00062"),
+        ("/v1/responses", {"model": "x", "input": "", "max_output_tokens": 100}, "0.00332"),
+        ("/v1/chat/completions", ASKS, "0.1232"),
+        ("/v1/telemetry", {"a": 1}, "0.12322"),
+    ],
+)
+def test_the_most_that_a_call_may_cost_is_known_before_it(path: str, body: object, usd: str) -> None:
+    most = most_call_usd(path, json.dumps(body).encode(), PRICE)
+    assert most == pytest.approx(Decimal(usd), abs=Decimal("0.0007"))
+
+
+def test_a_trial_holds_more_than_its_limit_only_where_the_budget_has_room() -> None:
+    budget = Budget(Decimal(3))
+    budget.reserve(Decimal(1))
+    room = TrialRoom(budget, PRICE, Decimal(1))
+    nothing = {"spent_usd": Decimal(0), "unknown": 0, "others": 0}
+    assert room.admits(Decimal(1), **nothing)  # type: ignore[arg-type]  # by name
+    assert room.more_usd == 0
+    assert room.admits(Decimal(2), spent_usd=Decimal("0.5"), unknown=0, others=0)
+    assert room.more_usd == Decimal("1.5")
+    assert not room.admits(Decimal(1), spent_usd=Decimal("0.5"), unknown=0, others=1), "two may be in flight"
+    room.leave()
+    assert budget.has_room_for(Decimal(2)), "what a trial held besides its limit is given back"
+
+
+def test_what_was_lost_with_a_process_is_counted_once(tmp_path: Path) -> None:
+    before = tmp_path / "gateway-1"
+    log = before / ".crossgrade" / "serve" / "requests"
+    log.mkdir(parents=True)
+    lines = [_line(run=run, status=200, attempts=1, cost_usd=0.25) for run in ("t.1", "t.2", "t.3", "t.3")]
+    lines.append(_line(run="t.4", status=499, error="client_gone", attempts=1))
+    (log / "1.jsonl").write_text("".join(lines) + '{"settled":{}}\n')
+    (before / "run").write_text("r1")
+    (before / "settled").write_text("t.2\n")
+
+    def gateways() -> TrialGateways:
+        own = tmp_path / "gateway-2"
+        own.mkdir(exist_ok=True)
+        return TrialGateways(providers={}, parent=tmp_path, ended={"t.5"}, open_gateway=None, own=own)  # type: ignore[arg-type]
+
+    assert gateways().lost("r2", []) == []
+    resumed = gateways()
+    assert resumed.lost("r1", ["t.1"]) == [Decimal("0.5"), None]
+    assert gateways().lost("r1", ["t.1"]) == [Decimal("0.5"), None], "it was killed too, and counted nothing"
+    resumed.settle()
+    assert gateways().lost("r1", ["t.1"]) == []
+    assert (tmp_path / "gateway-2" / "settled").read_text() == "t.5\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import anyio
 import anyio.to_thread
@@ -195,3 +195,57 @@ def _talk_at_once(path: Path) -> None:
         said = b""
         while said.count(b"200 OK") < 2:
             said += client.recv(65536)
+
+
+class _Stream(_Echo):
+    """Answers in chunks, of which the last ones wait until the client of the relay is gone."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for number in range(200):
+            self.wfile.write(b"5\r\nhello\r\n")
+            if not number:
+                self.server.left.wait(10)  # type: ignore[attr-defined]
+        self.wfile.write(b"0\r\n\r\n")
+        self.connection.settimeout(10)
+        self.server.after = self.connection.recv(1)  # type: ignore[attr-defined]
+        self.server.ended.set()  # type: ignore[attr-defined]
+
+
+async def test_an_answer_is_read_to_its_end_without_its_client(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Stream) as server:
+        server.daemon_threads = True
+        server.left, server.ended = Event(), Event()  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        relay = TrialRelay(run_id=RUN, prefix=f"/run/{RUN}/", host="127.0.0.1", port=server.server_address[1])
+        async with relay.listening(tmp_path / "s"):
+            await anyio.to_thread.run_sync(_leave, tmp_path / "s", server.left)  # type: ignore[attr-defined]
+            assert await anyio.to_thread.run_sync(server.ended.wait, 10)  # type: ignore[attr-defined]
+        assert server.after == b"", "nothing broke before the end, which ended the connection"  # type: ignore[attr-defined]
+        server.shutdown()
+
+
+def _leave(path: Path, left: Event) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        client.sendall(_post())
+        said = b""
+        while b"hello" not in said:
+            said += client.recv(65536)
+    left.set()
+
+
+async def test_no_call_begins_once_the_agent_has_ended(tmp_path: Path) -> None:
+    with _upstream() as port:
+        relay = TrialRelay(
+            run_id=RUN, prefix=f"/run/{RUN}/", host="127.0.0.1", port=port, has_room=lambda: False
+        )
+        async with relay.listening(tmp_path / "s"), anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, _talk, tmp_path / "s", (_post(),))
+            await anyio.sleep(0.05)
+            relay.is_over = True
+    assert relay.calls == 0

@@ -256,11 +256,21 @@ def test_agentic_calls_are_sessions(tmp_path: Path) -> None:
                 {"role": "assistant", "tool_calls": [{"id": f"c{turn}", "function": {"name": "look_up"}}]},
                 {"role": "tool", "tool_call_id": f"c{turn}", "content": "12:40"},
             ]
-    (found,) = scanned(tmp_path / "log.jsonl", rows).findings
+    scan = scanned(tmp_path / "log.jsonl", rows)
+    (found,) = scan.findings
     assert (found.sessions, found.sessions_n, found.sessions_inferred_n) == (6, 24, 24)
     assert found.calls_per_session.value == 4
     assert found.cost_per_session_usd.value == pytest.approx(0.04)
     assert found.agentic.value == 0.75
+    # 6 sessions, not 24 requests, are what the interval is of.
+    assert (found.agentic.low, found.agentic.high) == (
+        pytest.approx(0.365, abs=0.001),
+        pytest.approx(0.940, abs=0.001),
+    )
+    assert scan_rows(scan)[0].agent == (
+        "tools in loops: 75 % [36 %, 94 %] of 24 requests read what a tool gave, 6 runs of 4.0 calls and "
+        "$0.0400 each; a move needs trials of your agent (`requirements.evidence: agentic`)"
+    )
     assert "tools" in found.features
     assert "tools" in found.unknown["features"]
     for each in rows:
