@@ -197,7 +197,7 @@ def _row(name: str, found: _Found) -> Row:
         "conditions": (
             f"SmolLM2-135M at Q8_0, with a chat template that takes tools, as the healthy host; alpha "
             f"{SETTINGS.alpha:g}; {SETTINGS.prompts} prompts, each answer drawn up to {sum(SETTINGS.stages)} times, until "
-            f"a row differs; {statistics.mean(answers):.0f} answers and ${sum(costs) / RUNS:.4f} for both hosts on average, "
+            f"a row differs; greedy answers are computed once, so that runs differ in drawn ones alone; {statistics.mean(answers):.0f} answers and ${sum(costs) / RUNS:.4f} for both hosts on average, "
             f"at most {max(answers)} and ${max(costs):.4f}, at $0.10 in, $0.30 out per million tokens; rows that "
             f"differ: {where}"
         ),

@@ -52,8 +52,9 @@ LOCAL = "local"
 """The name, after `--against`, of the only local model of the project."""
 
 _BYTES_PER_TOKEN = 4
-_ROOM_TOKENS = 256
-"""Tokens of a local model's context beside those of the longest prompt."""
+_ROOM_TOKENS, _FINEST = 256, 2
+"""A local model's context beside the longest prompt, which has up to twice as many of its tokens as of four
+bytes."""
 
 OnConformProgress = Callable[[str, str, int, Decimal | None], None]
 """Gets the check's id, the model that answered, how many answers there are, and what all cost so far."""
@@ -408,7 +409,7 @@ async def _open_askers(
     """Open the models of a plan, then the reference; a local one gets a context for the longest prompt."""
     from crossgrade.providers import LocalSettings, usable_cores
 
-    context = max(plan.settings.lengths, default=0) + _ROOM_TOKENS
+    context = _FINEST * max(plan.settings.lengths, default=0) + _ROOM_TOKENS
     local = LocalSettings(threads=usable_cores(), context_tokens=context)
     budget, journal, limiters = Budget(max_cost_usd), Journal(project.store), CallLimiters(_PATIENCE)
     calls = Calls(journal, budget, since=start.at)

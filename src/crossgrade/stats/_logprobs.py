@@ -40,6 +40,7 @@ PARTING_SHARE = 0.03
 """The share of tokens at which greedy answers of healthy hosts may part."""
 
 _BYTES_PER_TOKEN = 4
+_BROKEN = "\ufffd"
 
 _HALVINGS = 50
 
@@ -96,13 +97,14 @@ def logprob_gap(reference: TokenLogprobs, checked: TokenLogprobs) -> float | Non
 
     Positions count up to the first at which the answers took different tokens, and of each position the
     tokens that both sides list. None if none can be compared. Log-probabilities that are not finite are left
-    out.
+    out, and so are tokens that are parts of a character: they all have the same text.
     """
     gaps: list[float] = []
     for (token, ours), (other, theirs) in zip(reference, checked, strict=False):
-        differences = [abs(ours[name] - theirs[name]) for name in ours.keys() & theirs.keys()]
+        names = [name for name in ours.keys() & theirs.keys() if _BROKEN not in name]
+        differences = [abs(ours[name] - theirs[name]) for name in names]
         gaps += [gap for gap in differences if math.isfinite(gap)]
-        if token != other:
+        if token != other or _BROKEN in token:
             break
     return math.fsum(gaps) / len(gaps) if gaps else None
 

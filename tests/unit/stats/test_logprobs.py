@@ -22,6 +22,12 @@ def test_what_cannot_be_compared_has_no_gap() -> None:
     assert logprob_gap([("a", {"a": math.nan, "b": -2.0})], [("a", {"a": -1.0, "b": -2.5})]) == 0.5
 
 
+def test_parts_of_characters_have_one_text_and_are_not_compared() -> None:
+    reference = [("a", {"a": -0.5, "\ufffd": -1.0}), ("\ufffd", {"\ufffd": -0.1}), ("b", {"b": -0.1})]
+    checked = [("a", {"a": -0.5, "\ufffd": -4.0}), ("\ufffd", {"\ufffd": -2.0}), ("b", {"b": -3.0})]
+    assert logprob_gap(reference, checked) == 0.0
+
+
 def test_small_gaps_are_alike_and_large_ones_differ() -> None:
     rng = np.random.default_rng(1)
     alike = logprobs_differ(rng.exponential(0.005, 40).tolist())
