@@ -58,8 +58,10 @@ class Budget:
 
     def exceeded(self, next_usd: Decimal) -> BudgetExceededError:
         """Return the error that says why the run ends here."""
+        reserved = self._reserved_usd
+        held = f", ${reserved:.4f} are set aside for calls in flight" if reserved else ""
         return BudgetExceededError(
-            f"${self.spent_usd:.4f} of ${self.limit_usd} are spent, "
+            f"${self.spent_usd:.4f} of ${self.limit_usd} are spent{held}, "
             f"and the next sample can cost another ${next_usd:.4f}"
         )
 

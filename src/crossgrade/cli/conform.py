@@ -171,8 +171,14 @@ def _show(record: "ConformRecord") -> None:
         for each in record.checks
     ]
     print_table(["check", "outcome", "seen", "expected", "p"], rows, right=["p"])
+    lost = ""
+    if record.unanswered:
+        lost = (
+            f"; {record.unanswered:,} more requests had no usable answer, and cost up to "
+            f"{dollars(record.unanswered_usd)} more if they are billed"
+        )
     note(
-        f"check {record.id}: {record.calls:,} answers, {dollars(record.cost_usd)}; "
+        f"check {record.id}: {record.calls:,} answers, {dollars(record.cost_usd)}{lost}; "
         f"fingerprint {record.fingerprint.digest[:19]}",
         code="conform-kept",
     )
