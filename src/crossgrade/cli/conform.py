@@ -173,10 +173,9 @@ def _show(record: "ConformRecord") -> None:
     print_table(["check", "outcome", "seen", "expected", "p"], rows, right=["p"])
     lost = ""
     if record.unanswered:
-        lost = (
-            f"; {record.unanswered:,} more requests had no usable answer, and cost up to "
-            f"{dollars(record.unanswered_usd)} more if they are billed"
-        )
+        most = record.unanswered_usd
+        billed = dollars(most) if most is None else f"at most {dollars(most)} if they are billed"
+        lost = f"; {record.unanswered:,} more requests had no usable answer ({billed})"
     note(
         f"check {record.id}: {record.calls:,} answers, {dollars(record.cost_usd)}{lost}; "
         f"fingerprint {record.fingerprint.digest[:19]}",

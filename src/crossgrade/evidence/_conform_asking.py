@@ -38,16 +38,15 @@ class ConformSide:
     """What one side of a comparison answered: `drawn` has it by (check, key) and number of the draw.
 
     A draw without an answer is missing. `gaps` say why a check, or (under "") all that is left, was not
-    answered, and `failures` what the last failed question of a check met. `unanswered` requests had no usable
-    answer; if they are billed all the same, they cost at most `unanswered_usd`.
+    answered, and `failures` what the last failed question of a check met. `lost_usd` has each
+    request without a usable answer, with the most that it costs if it is billed all the same.
     """
 
     name: str
     drawn: dict[tuple[str, str], dict[int, ModelAnswer]] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    unanswered: int = 0
-    unanswered_usd: Decimal = Decimal(0)
+    lost_usd: list[Decimal | None] = field(default_factory=list)
     calls: int = 0
     costs_usd: list[Decimal | None] = field(default_factory=list)
 
@@ -193,8 +192,7 @@ class ConformAsker:
             return await self.model.provider.ask(request)
         except (UpstreamError, ProviderTimeoutError) as error:
             if error.status is None and error.code not in _UNSENT:
-                self.side.unanswered += 1
-                self.side.unanswered_usd += most_usd
+                self.side.lost_usd.append(None if self.model.price is None else most_usd)
                 self.budget.lose(most_usd, reserved_usd=most_usd)
             raise
 

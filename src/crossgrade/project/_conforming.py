@@ -316,8 +316,8 @@ class ProjectConformity:
             else {key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()},
             calls=sum(each.calls for each in sides),
             cost_usd=sum_usd(each.cost_usd for each in sides),
-            unanswered=sum(each.unanswered for each in sides),
-            unanswered_usd=sum((each.unanswered_usd for each in sides), Decimal(0)),
+            unanswered=sum(len(each.lost_usd) for each in sides),
+            unanswered_usd=sum_usd(lost for each in sides for lost in each.lost_usd),
         )
         for asker in askers:
             stopped = asker.stopped_by if isinstance(asker, ConformAsker) else None
