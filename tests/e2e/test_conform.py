@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crossgrade.project import _conforming
-from crossgrade.testing import FakeModel, Fault, ReceivedRequest
+from crossgrade.testing import FakeModel, Fault, ReceivedRequest, Reply
 from tests.codes import noted, shown_codes
 from tests.e2e.driving import CommandLine, Project, Script
 
@@ -198,6 +198,59 @@ def test_a_host_that_is_rate_limited_from_the_start_is_no_check(
     found = checked(cli, "--resume", check_id)
     assert found["conformity"] == "conforms"
     assert hosts["old-model"].calls == found["check"]["calls"] / 2, "nothing is paid for twice"
+
+
+@pytest.mark.parametrize("fault", [Fault("rate_limit", retry_after="3600"), Fault("html")])
+def test_a_host_that_stops_in_the_middle_can_be_continued_and_the_other_is_not_asked_on(
+    cli: CommandLine, hosts: dict[str, FakeModel], script: dict[str, Script], fault: Fault
+) -> None:
+    healthy, broken = hosts["new-model"], [20]
+
+    def stops(request: ReceivedRequest) -> Reply | Fault:
+        return fault if healthy.calls >= broken[0] else healthy(request)
+
+    script["new-model"] = stops
+    ran = cli("conform", "new", "--against", "old", *QUICK)
+    assert ran.code == 3
+    (resume,) = noted(ran.err, "conform-resume")
+    assert hosts["old-model"].calls < 160, "the other side is not asked what cannot be compared"
+    broken[0] = 10_000
+    check_id = resume.split("--resume ")[1].split()[0]
+    found = checked(cli, "--resume", check_id)
+    assert found["conformity"] == "conforms"
+    assert healthy.calls == hosts["old-model"].calls == found["check"]["calls"] / 2, "nothing is paid twice"
+
+
+def test_only_errors_of_length_are_refusals_for_length(
+    cli: CommandLine, hosts: dict[str, FakeModel], script: dict[str, Script]
+) -> None:
+    healthy = hosts["new-model"]
+    script["new-model"] = lambda request: Fault("unknown_model") if healthy.calls else healthy(request)
+    found = checked(cli)
+    rows = {each["name"]: each for each in found["check"]["checks"]}
+    assert (rows["context"]["outcome"], found["conformity"]) == ("unchecked", "unchecked")
+    assert rows["context"]["seen"].startswith("refused: ")
+    assert hosts["old-model"].calls < 150
+
+
+def test_answers_that_cannot_be_read_are_counted_and_their_cause_is_told(
+    cli: CommandLine, hosts: dict[str, FakeModel], script: dict[str, Script]
+) -> None:
+    healthy, bad = hosts["new-model"], []
+
+    def answer(request: ReceivedRequest) -> Reply | Fault:
+        if request.json.get("logprobs"):
+            bad.append(request)
+            return Fault("html")
+        return healthy(request)
+
+    script["new-model"] = answer
+    found = checked(cli)
+    row = next(each for each in found["check"]["checks"] if each["name"] == "log-probabilities")
+    assert row["outcome"] == "unchecked"
+    assert "text/html" in row["seen"]
+    assert found["check"]["unanswered"] == len(bad) <= 24
+    assert float(found["check"]["unanswered_usd"]) > 0
 
 
 def test_a_host_that_answers_nothing_is_an_error(cli: CommandLine, hosts: dict[str, FakeModel]) -> None:

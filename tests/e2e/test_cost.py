@@ -97,6 +97,18 @@ def test_offers_that_were_not_asked_are_billed_as_the_incumbent(cli: CommandLine
     assert other["per_solved_usd"] is None
 
 
+def test_offers_of_the_project_say_whether_they_conform_for_stated_tokens_too(
+    cli: CommandLine, project: Project
+) -> None:
+    stated = ("cost", "--input-tokens", "500", "--output-tokens", "100")
+    offers = json.loads(cli.succeeds(*stated, "--json").out)["offers"]
+    assert {offer["offer"]: offer["conformity"] for offer in offers} == {
+        "old": "not checked",
+        "new": "not checked",
+    }
+    assert "conforms" in cli.succeeds(*stated).out
+
+
 def test_a_real_trace_at_more_than_ten_offers_and_two_deployments(
     cli: CommandLine, folder: Path, data_dir: Path
 ) -> None:

@@ -60,8 +60,10 @@ class Budget:
 
     def exceeded(self, next_usd: Decimal) -> BudgetExceededError:
         """Return the error that says why the run ends here."""
+        reserved = self._reserved_usd
+        held = f", {_dollars(reserved)} are set aside for calls in flight" if reserved else ""
         return BudgetExceededError(
-            f"{_dollars(self.spent_usd)} of ${self.limit_usd} are spent, "
+            f"{_dollars(self.spent_usd)} of ${self.limit_usd} are spent{held}, "
             f"and the next sample can cost another {_dollars(next_usd)}"
         )
 

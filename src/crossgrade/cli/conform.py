@@ -171,8 +171,13 @@ def _show(record: "ConformRecord") -> None:
         for each in record.checks
     ]
     print_table(["check", "outcome", "seen", "expected", "p"], rows, right=["p"])
+    lost = ""
+    if record.unanswered:
+        most = record.unanswered_usd
+        billed = dollars(most) if most is None else f"at most {dollars(most)} if they are billed"
+        lost = f"; {record.unanswered:,} more requests had no usable answer ({billed})"
     note(
-        f"check {record.id}: {record.calls:,} answers, {dollars(record.cost_usd)}; "
+        f"check {record.id}: {record.calls:,} answers, {dollars(record.cost_usd)}{lost}; "
         f"fingerprint {record.fingerprint.digest[:19]}",
         code="conform-kept",
     )

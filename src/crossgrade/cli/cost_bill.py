@@ -203,7 +203,8 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
 
     assert traffic is not None, "checked above"
     catalog = catalog_here(config_path)
-    if _has_project(config_path) and not options["patterns"]:
+    in_project = _has_project(config_path) and not options["patterns"]
+    if in_project:
         from crossgrade.project import read_config
 
         offers = list(read_config(config_path).offers.values())
@@ -222,7 +223,13 @@ def _bills(workload: str | None, config_path: str, today: date, options: dict[st
             code="incumbent-not-offered",
             hint=f"name it as the table does: {', '.join(names[:6])}",
         )
-    return bill_offers(offers, traffic, catalog, today, incumbent=incumbent)
+    bills = bill_offers(offers, traffic, catalog, today, incumbent=incumbent)
+    if not in_project:
+        return bills
+    from crossgrade.project import Project
+
+    with Project.open(config_path) as project:
+        return project.with_conformity(bills)
 
 
 def _check_subcommand(name: str, config_path: str) -> None:

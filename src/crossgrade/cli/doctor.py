@@ -293,7 +293,7 @@ def _routes(config: "Config | None", environ: Mapping[str, str]) -> list[Check]:
         *(
             Check(
                 name="replicas",
-                status="warn" if each.differs else "ok" if each.record else "none",
+                status="warn" if each.differs else "ok" if each.is_compared else "none",
                 seen=each.words,
                 hint="take it out of the replicas and fallbacks" * each.differs,
             )

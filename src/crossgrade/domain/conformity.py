@@ -71,7 +71,8 @@ class ConformRecord:
     `against` is the fingerprint of the other offer, or has the name `reference` for a checkpoint that was
     computed here; None: the offer was compared with nothing. `alpha` is the probability that at least one
     row of a healthy offer differs. `answers` are those to the questions that are asked daily, by question;
-    there are none of a host that answered from a cache.
+    there are none of a host that answered from a cache. `unanswered` requests had no usable answer; they are
+    in neither `calls` nor `cost_usd`, and cost at most `unanswered_usd` (None: unknown) if they are billed.
     """
 
     id: str
@@ -82,6 +83,8 @@ class ConformRecord:
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calls: int = 0
     cost_usd: Decimal | None = Decimal(0)
+    unanswered: int = 0
+    unanswered_usd: Decimal | None = Decimal(0)
 
     @property
     def offer(self) -> str:

@@ -29,6 +29,7 @@ from crossgrade.evidence._input import (
 if TYPE_CHECKING:
     from crossgrade.evidence._conform_asking import ConformAsker, ConformSide
     from crossgrade.evidence._conform_days import daily_look
+    from crossgrade.evidence._conform_given import ConformInput, is_cached
     from crossgrade.evidence._conform_oracle import ReferenceAsker, ReferenceModel
     from crossgrade.evidence._conform_questions import (
         ANSWER_TOKENS,
@@ -39,14 +40,8 @@ if TYPE_CHECKING:
         conform_questions,
         daily_questions,
     )
-    from crossgrade.evidence._conform_table import (
-        CHECKS,
-        ConformInput,
-        answers_so_far,
-        conform_table,
-        fingerprint_of,
-        is_cached,
-    )
+    from crossgrade.evidence._conform_table import CHECKS, conform_table, fingerprint_of
+    from crossgrade.evidence._conform_weights import answers_so_far
 
 __all__ = [
     "ANSWER_TOKENS",
@@ -162,17 +157,9 @@ _LATE = {
         ),
         "_conform_questions",
     ),
-    **dict.fromkeys(
-        (
-            "CHECKS",
-            "ConformInput",
-            "answers_so_far",
-            "conform_table",
-            "fingerprint_of",
-            "is_cached",
-        ),
-        "_conform_table",
-    ),
+    **dict.fromkeys(("ConformInput", "is_cached"), "_conform_given"),
+    **dict.fromkeys(("CHECKS", "conform_table", "fingerprint_of"), "_conform_table"),
+    "answers_so_far": "_conform_weights",
 }
 
 

@@ -141,12 +141,13 @@ class ReferenceModel:
 
 @dataclass(slots=True, kw_only=True)
 class ReferenceAsker:
-    """Asks the reference what a host is asked, as far as it can be computed."""
+    """Asks the reference what a host is asked, as far as it can be computed, and as `wants` says."""
 
     model: ReferenceModel
     side: ConformSide
     seed: int
     on_answer: Callable[[ConformSide], None] = lambda _: None
+    wants: Callable[[str], bool] = lambda _: True
 
     async def ask(self, questions: Sequence[ConformQuestion]) -> None:
         """Compute the answers to questions, and keep them in the side.
@@ -158,6 +159,8 @@ class ReferenceAsker:
             self.side.gaps[check] = "the reference does not compute it"
         for question in questions:
             if question.check in _NOT_COMPUTED or is_greedy_answer(question):
+                continue
+            if not self.wants(question.check):
                 continue
             found = await anyio.to_thread.run_sync(self._answers, question)
             if found:

@@ -25,6 +25,9 @@ _CHILD = Path(__file__).with_name("_template_child.py")
 _MOST_S, _MOST_MEMORY = 2, 2**30
 """Seconds of a processor and bytes that a template may use for a conversation."""
 
+_MOST_ADDED = 20_000
+"""Characters that a template may add to a conversation, which it may also write twice."""
+
 _PATIENCE_S = 60.0
 """Seconds that are waited for it, on a machine that does other work."""
 
@@ -114,7 +117,14 @@ def _template(
 
     def render(messages: Sequence[Message]) -> str:
         turns = [{"role": each.role, "content": each.content or ""} for each in messages]
-        job = {"source": source, "words": given, "messages": turns, "seconds": _MOST_S, "bytes": _MOST_MEMORY}
+        job = {
+            "source": source,
+            "words": given,
+            "messages": turns,
+            "seconds": _MOST_S,
+            "bytes": _MOST_MEMORY,
+            "characters": _MOST_ADDED + 2 * sum(len(each["content"]) for each in turns),
+        }
         line = json.dumps(job)
         if line not in kept:
             kept[line] = _rendered(line, path)
@@ -142,8 +152,8 @@ def _rendered(job: str, path: Path) -> str:
         found = msgspec.json.decode(ran.stdout, type=dict[str, str])
     except (subprocess.TimeoutExpired, msgspec.DecodeError) as error:
         raise DataError(
-            f"the chat template needs more than {_MOST_S} seconds, or {_MOST_MEMORY // 2**20:,} MiB, for one "
-            "conversation",
+            f"the chat template needs more than {_MOST_S} seconds or {_MOST_MEMORY // 2**20:,} MiB for one "
+            f"conversation, or adds more than {_MOST_ADDED:,} characters to it",
             code="chat-template-slow",
             file=path,
             hint="give the template that belongs to the weights",

@@ -30,7 +30,9 @@ def main() -> None:
         raise
     except Exception as error:  # noqa: BLE001  # what a template does wrong may raise anything
         return _say("refuses", str(error))
-    return _say("text", text)
+    if len(text) <= job["characters"]:  # else it says nothing, which is an error
+        return _say("text", text)
+    return None
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

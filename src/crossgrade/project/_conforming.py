@@ -171,7 +171,8 @@ class ProjectConformity:
         """Ask the models of a plan, and keep the record of the check in the store.
 
         `resume` is the id of a check that was interrupted: nothing that it paid for is asked again. Raises
-        what `ConformAsker.ask` raises, and UsageError if `max_cost_usd` is given and a price is unknown.
+        what `ConformAsker.ask` raises, the `ProviderError` for which a host was given up in the middle if
+        nothing differed until then, and UsageError if `max_cost_usd` is given and a price is unknown.
         A checkpoint is read before anything is asked: what `open_reference` raises costs nothing.
         """
         for offer in plan.offers:
@@ -283,7 +284,7 @@ class ProjectConformity:
             if other is None:
                 continue
             found = answers_so_far(side, other, plan.settings)
-            if found is not None and found.outcome != "open":
+            if (found is not None and found.outcome != "open") or any("" in each.gaps for each in sides):
                 break
         reference = askers[-1] if isinstance(askers[-1], ReferenceAsker) else None
         shortfalls = None if reference is None else await reference.shortfalls(plan.questions, side)
@@ -305,7 +306,7 @@ class ProjectConformity:
         )
         now = datetime.now(UTC)
         compared = plan.against if plan.checkpoint is None else reference_offer(plan.checkpoint)
-        return ConformRecord(
+        record = ConformRecord(
             id=start.id,
             checks=checks,
             fingerprint=fingerprint_of(plan.offer, side, now),
@@ -316,7 +317,14 @@ class ProjectConformity:
             else {key: tuple(each.text for each in answers) for key, answers in side.of("answers").items()},
             calls=sum(each.calls for each in sides),
             cost_usd=sum_usd(each.cost_usd for each in sides),
+            unanswered=sum(len(each.lost_usd) for each in sides),
+            unanswered_usd=sum_usd(lost for each in sides for lost in each.lost_usd),
         )
+        for asker in askers:
+            stopped = asker.stopped_by if isinstance(asker, ConformAsker) else None
+            if stopped is not None and "" in asker.side.gaps and not record.differing:
+                raise stopped  # what differs is known now; anything else only when the check goes on
+        return record
 
     def _other(self, checked: Offer, against: str) -> Offer:
         offers = self._project.config.offers
@@ -436,6 +444,10 @@ async def _open_askers(
         if reference is not None:
             side = ConformSide(name=REFERENCE)
             askers.append(ReferenceAsker(model=reference, side=side, seed=plan.settings.seed, on_answer=tell))
+        if len(askers) > 1:  # the checked side's answers are kept, whatever the other one lacks
+            first, second = askers
+            first.wants = lambda _: "" not in second.side.gaps
+            second.wants = lambda check: not first.side.lacks(check)
         yield askers
 
 

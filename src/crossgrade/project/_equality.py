@@ -42,6 +42,11 @@ class OfferPair:
     record: ConformRecord | None = None
 
     @property
+    def is_compared(self) -> bool:
+        """Whether it is known that the two differ, or conform."""
+        return self.record is not None and self.record.conformity != "unchecked"
+
+    @property
     def differs(self) -> bool:
         """Whether the two were shown to differ."""
         return self.record is not None and self.record.conformity == "differs"
@@ -52,10 +57,14 @@ class OfferPair:
         pair = f"{self.other} and {self.model}"
         if self.record is None:
             return f"{pair} are declared equal: `crossgrade conform {self.other} --against {self.model}`"
-        rows = ", ".join(each.name for each in self.record.differing)
-        on = f"{self.record.at:%Y-%m-%d}"
+        on = f"as seen on {self.record.at:%Y-%m-%d}"
+        if self.differs:
+            return f"{pair} differ ({', '.join(each.name for each in self.record.differing)}), {on}"
+        if self.is_compared:
+            return f"{pair} conform, {on}"
         return (
-            f"{pair} differ ({rows}), as seen on {on}" if self.differs else f"{pair} conform, as seen on {on}"
+            f"{pair} were asked on {self.record.at:%Y-%m-%d}, and whether they differ is not known: "
+            f"`crossgrade conform {self.other} --against {self.model}`"
         )
 
 
@@ -68,11 +77,15 @@ def offer_conformity(store: "Store", offer: Offer) -> OfferConformity:
     days = store.conformity.looks(newest.id)
     if days and days[-1].outcome == "alarm":
         return OfferConformity(conformity="differs", since=days[-1].at, against="its own earlier answers")
-    alike = list(takewhile(lambda each: each.conformity == newest.conformity, records))
+    known = [each for each in records if each.conformity != "unchecked"]
+    if not known:
+        return OfferConformity(since=newest.at)
+    last = known[0]  # one after which nothing is known takes its place no more than none would
+    alike = list(takewhile(lambda each: each.conformity == last.conformity, known))
     return OfferConformity(
-        conformity=newest.conformity,
+        conformity=last.conformity,
         since=alike[-1].at,
-        against=None if newest.against is None else newest.against.offer,
+        against=None if last.against is None else last.against.offer,
     )
 
 
@@ -97,7 +110,10 @@ def replaced_pairs(
 
 
 def newest_check(store: "Store", one: Offer, two: Offer) -> ConformRecord | None:
-    """Return the newest check that compared two offers as they are; None if none did."""
+    """Return the newest check that compared two offers as they are; None if none did.
+
+    A check after which nothing is known takes the place of no other.
+    """
     found = [
         each
         for offer, other in ((one, two), (two, one))
@@ -107,4 +123,4 @@ def newest_check(store: "Store", one: Offer, two: Offer) -> ConformRecord | None
         and each.against.is_of(other)
         and each.against.offer == other.name
     ]
-    return max(found, key=lambda each: each.at, default=None)
+    return max(found, key=lambda each: (each.conformity != "unchecked", each.at), default=None)

@@ -188,11 +188,18 @@ def _plain_address(url: str) -> str:
         sound = False
     if not sound:
         raise UsageError(
-            f"`base_url` is not a plain http(s) address: {excerpt(url.rpartition('@')[2], longest=80)!r}",
+            f"`base_url` is not a plain http(s) address: {excerpt(_without_secrets(url), longest=80)!r}",
             code="base-url-malformed",
             hint="write it like https://host.example/v1; the key belongs in the variable of `api_key_env`",
         )
     return parts.geturl().rstrip("/")
+
+
+def _without_secrets(url: str) -> str:
+    """Return an address without what may hold a key: the user, the query and the fragment."""
+    plain = url.rpartition("@")[2]
+    shown = plain.partition("?")[0].partition("#")[0]
+    return shown if shown == plain else f"{shown}?\u2026"
 
 
 class _Response(aiohttp.ClientResponse):

@@ -287,7 +287,7 @@ def _unlike(pairs: Iterable[OfferPair]) -> Iterator[str]:
         what = "replica" if pair.is_replica else "fallback"
         if pair.differs:
             yield f"{pair.words}, so {pair.other} is no {what} of {pair.model}: it gets none of its requests"
-        elif pair.record is None:
+        elif not pair.is_compared:
             yield pair.words
 
 

@@ -29,11 +29,13 @@ from crossgrade.stats._judged import JudgedLoss
 from crossgrade.stats._label_draws import LEAST_PILOT, PILOT_SHARE, draw_labels, label_probabilities
 from crossgrade.stats._label_sizing import labels_needed, least_labelled
 from crossgrade.stats._logprobs import (
+    CAP,
     TOLERANCE_NATS,
     LogprobDifference,
     PartingDifference,
     TokenLogprobs,
     greedy_parts,
+    impossible_logprob,
     logprob_gap,
     logprobs_differ,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "ALIKE",
     "BASELINE_ANSWERS",
     "BETS_BELOW",
+    "CAP",
     "DAILY_ANSWER_TOKENS",
     "DAILY_THRESHOLD",
     "GROWTH_HORIZONS",
@@ -112,6 +115,7 @@ __all__ = [
     "growth_alpha",
     "holm",
     "holm_levels",
+    "impossible_logprob",
     "krippendorff_alpha",
     "label_probabilities",
     "labels_for_limit",

@@ -13,6 +13,7 @@ before. So the observed path is rejected at any look with probability of at most
 answers, without approximation.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -54,7 +55,8 @@ class AnswerDifference:
 
     `differs`: the hosts were shown to differ, wrongly with probability of at most `alpha` over all looks.
     `alike`: after the last look they were not. `open`: another stage is to come. `p_value` is the one of
-    this look alone, for display. `statistic` is in standard deviations of the permutations.
+    this look alone, for display. `statistic` is in standard deviations of the permutations. Without
+    `could_differ`, so few answers cannot show a difference up to this look, whatever they are.
     """
 
     outcome: Literal["differs", "alike", "open"]
@@ -69,6 +71,7 @@ class AnswerDifference:
     similarity_within: float
     similarity_between: float
     differing: tuple[QuestionDifference, ...]
+    could_differ: bool
     method: str = "maximum mean discrepancy, permuted within question and stage"
 
 
@@ -132,7 +135,22 @@ def answers_differ(
         similarity_within=float(np.mean([each.within for each in found])),
         similarity_between=float(np.mean([each.between for each in found])),
         differing=tuple(sorted(found, key=lambda each: -each.excess)[:MOST_LISTED]),
+        could_differ=1 / (1 + permutations) + _least_p(questions) <= alpha * len(stages) / looks,
     )
+
+
+def _least_p(questions: Sequence[_Question]) -> float:
+    """Return the share of labels that give the largest statistic possible, if only one division gives it.
+
+    Where a question has as many answers of both hosts, exchanging the two changes nothing.
+    """
+    ways = 0.0
+    for question in questions:
+        first, second = np.sum(question.stages, axis=0)
+        ways += sum(math.log(math.comb(a + b, a)) for a, b in question.stages) - math.log(2) * (
+            first == second
+        )
+    return math.exp(-ways)
 
 
 def _questions(stages: Sequence[tuple[Answers, Answers]]) -> list[_Question]:

@@ -42,6 +42,9 @@ PARTING_SHARE = 0.03
 _BYTES_PER_TOKEN = 4
 _BROKEN = "\ufffd"
 
+LEAST_NATS, MOST_NATS = -10_000.0, 0.001
+"""What a log-probability can be: hosts write -9999 for "hardly", and may round up to just above 0."""
+
 _HALVINGS = 50
 
 
@@ -51,7 +54,8 @@ class LogprobDifference:
 
     `differs`: it was shown to be above the tolerance, wrongly with probability of at most `alpha`. `alike`:
     it was shown to be below, with the same error rate. `open`: neither. `low` and `high` hold at each n at
-    once, with probability of at least 1 - 2 `alpha`.
+    once, with probability of at least 1 - 2 `alpha`. `capped` gaps were larger than they count. Without
+    `could_differ`, n gaps are too few to show a difference, whatever they are.
     """
 
     outcome: Literal["differs", "alike", "open"]
@@ -62,6 +66,8 @@ class LogprobDifference:
     n: int
     alpha: float
     tolerance_nats: float
+    capped: int
+    could_differ: bool
     method: str = "betting on the mean of capped gaps"
 
     @property
@@ -75,6 +81,7 @@ class PartingDifference:
     """How often the greedy answers of two hosts part: at `partings` of the `tokens` that were read.
 
     `outcome` is that of `LogprobDifference`, for the share of tokens at which answers part and `tolerance`.
+    Without `could_differ`, n answers are too few to show a difference, wherever they part.
     """
 
     outcome: Literal["differs", "alike", "open"]
@@ -84,6 +91,7 @@ class PartingDifference:
     n: int
     alpha: float
     tolerance: float
+    could_differ: bool
     method: str = "betting on the share of tokens at which answers part"
 
     @property
@@ -96,17 +104,34 @@ def logprob_gap(reference: TokenLogprobs, checked: TokenLogprobs) -> float | Non
     """Return the mean absolute difference of two answers' log-probabilities in nats.
 
     Positions count up to the first at which the answers took different tokens, and of each position the
-    tokens that both sides list. None if none can be compared. Log-probabilities that are not finite are left
-    out, and so are tokens that are parts of a character: they all have the same text.
+    tokens that both sides list. None if none can be compared. What is not in [`LEAST_NATS`, `MOST_NATS`] is
+    left out, and so are tokens that are parts of a character: they all have the same text.
     """
     gaps: list[float] = []
     for (token, ours), (other, theirs) in zip(reference, checked, strict=False):
         names = [name for name in ours.keys() & theirs.keys() if _BROKEN not in name]
-        differences = [abs(ours[name] - theirs[name]) for name in names]
-        gaps += [gap for gap in differences if math.isfinite(gap)]
+        pairs = [(ours[name], theirs[name]) for name in names]
+        gaps += [abs(one - two) for one, two in pairs if _is_possible(one) and _is_possible(two)]
         if token != other or _BROKEN in token:
             break
     return math.fsum(gaps) / len(gaps) if gaps else None
+
+
+def impossible_logprob(places: TokenLogprobs) -> float | None:
+    """Return a number of an answer that is no log-probability, None if all are some.
+
+    Any is too large that is above `MOST_NATS`. Of tokens that were taken, it may not be below `LEAST_NATS`;
+    of others that is only a probability of 0.
+    """
+    for token, found in places:
+        for name, value in found.items():
+            if not (_is_possible(value) or (name != token and value < LEAST_NATS)):
+                return value
+    return None
+
+
+def _is_possible(value: float) -> bool:
+    return LEAST_NATS <= value <= MOST_NATS
 
 
 def logprobs_differ(
@@ -143,6 +168,8 @@ def logprobs_differ(
         n=len(values),
         alpha=alpha,
         tolerance_nats=tolerance_nats,
+        capped=int((values > scale).sum()),
+        could_differ=_could_differ(len(values), 1 / CAP, alpha),
     )
 
 
@@ -178,6 +205,7 @@ def greedy_parts(
         n=len(pairs),
         alpha=alpha,
         tolerance=tolerance,
+        could_differ=_could_differ(len(pairs), tolerance, alpha),
     )
 
 
@@ -191,6 +219,11 @@ def _bet(shares: FloatArray, mean: float, alpha: float) -> tuple[Literal["differ
     if min(first) == len(shares):
         return "open", float(above.max())
     return "differs" if first[0] <= first[1] else "alike", float(above.max())
+
+
+def _could_differ(n: int, mean: float, alpha: float) -> bool:
+    """Return whether the largest n shares would show that their mean is above `mean`."""
+    return bool(_capital(np.ones(n), mean)[-1] >= 1 / alpha)
 
 
 def _capital(shares: FloatArray, mean: float) -> NDArray[np.float64]:

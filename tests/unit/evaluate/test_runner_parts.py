@@ -9,7 +9,7 @@ from itertools import chain
 import anyio
 import pytest
 
-from crossgrade.calls import FAILURES_IN_A_ROW, CallLimiters, Journal, digest, request_digest
+from crossgrade.calls import FAILURES_IN_A_ROW, Budget, CallLimiters, Journal, digest, request_digest
 from crossgrade.domain import (
     GenerationSettings,
     Message,
@@ -340,3 +340,12 @@ def test_another_file_at_the_path_of_a_local_model_is_another_request() -> None:
     first = named("aa", LocalSettings())
     assert named("aa", LocalSettings()) == first
     assert first not in {named("bb", LocalSettings()), named("aa", LocalSettings(cache_prompt=True))}
+
+
+def test_a_budget_names_what_calls_in_flight_can_cost() -> None:
+    budget = Budget(Decimal("0.006"))
+    budget.pay(Decimal("0.0045"))
+    assert "in flight" not in budget.exceeded(Decimal("0.002")).message
+    budget.reserve(Decimal("0.0013"))
+    assert not budget.has_room_for(Decimal("0.0003"))
+    assert "$0.0013 are set aside for calls in flight" in budget.exceeded(Decimal("0.0003")).message

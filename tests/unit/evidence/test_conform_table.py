@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from crossgrade.domain import ConformCheck, ModelAnswer
+from crossgrade.domain import ConformCheck, ModelAnswer, TokenLogprob, Usage
 from crossgrade.evidence import (
     ConformInput,
     ConformSettings,
@@ -89,3 +89,68 @@ def test_greedy_answers_of_one_side_alone_are_not_compared(missing: str) -> None
     gone = one if missing == "a" else two
     gone.drawn = {place: drawn for place, drawn in gone.drawn.items() if not place[1].endswith("/t0")}
     assert rows(one, two)["greedy"].outcome == "unchecked"
+
+
+def logprobs(name: str, value: float, prompts: int = 25, other: float = -3.0) -> ConformSide:
+    made = ConformSide(name=name)
+    for question in [each for each in QUESTIONS if each.check == "log-probabilities"][:prompts]:
+        place = TokenLogprob(token="a", logprob=value, top={"a": value, "b": other})
+        made.keep(question, 1, ModelAnswer(text="a", logprobs=(place,)))
+    return made
+
+
+@pytest.mark.parametrize("value", [-1e308, 5.0, float("nan"), float("-inf"), float("inf")])
+def test_impossible_log_probabilities_are_a_gap_with_a_reason(value: float) -> None:
+    found = rows(logprobs("a", value), logprobs("b", -0.5))["log-probabilities"]
+    assert found.outcome == "unchecked"
+    assert f"impossible ones in 25 answers, as {value:g}" in found.seen
+    found = rows(logprobs("a", -0.5), logprobs("b", value))["log-probabilities"]
+    assert (found.outcome, f"{value:g}" in found.seen) == ("unchecked", True)
+
+
+def test_the_least_number_of_a_token_that_was_not_taken_is_a_probability_of_0() -> None:
+    found = rows(logprobs("a", -0.5, other=-3.4e38), logprobs("b", 1e-6))["log-probabilities"]
+    assert found.outcome == "differs"
+    found = rows(logprobs("a", -0.5, other=-3.4e38), logprobs("b", -0.5))["log-probabilities"]
+    assert found.outcome == "agrees"
+
+
+def test_a_row_that_could_not_have_differed_is_open() -> None:
+    found = rows(logprobs("a", -6.0, prompts=3), logprobs("b", -0.5, prompts=3))["log-probabilities"]
+    assert found.outcome == "open"
+    assert "3 answers are too few for the test" in found.seen
+    assert "none counted above 0.25" in found.seen, "the printed mean is not that of the gaps"
+    few = ConformSettings(lengths=(256,), prompts=1, stages=(2, 2, 2))
+    one, two = side("a"), side("b")
+    for each in (one, two):
+        each.drawn = {place: drawn for place, drawn in each.drawn.items() if place[1].startswith("00/")}
+    given = ConformInput(side=one, other=two, questions=QUESTIONS, settings=few)
+    found = {each.name: each for each in conform_table(given)}["answers"]
+    assert (found.outcome, "too few" in found.seen) == ("open", True)
+
+
+def test_lengths_that_one_side_was_not_asked_are_not_compared() -> None:
+    settings = ConformSettings(lengths=(256, 512))
+    asked = [
+        each
+        for each in conform_questions(settings, "A line without facts.\n" * 160)
+        if each.check == "context"
+    ]
+    one, two = ConformSide(name="a"), ConformSide(name="b")
+    for made, most in ((one, 4), (two, 8)):
+        for at, question in enumerate(asked[:most]):
+            for draw in (1, 2, 3):
+                usage = Usage(input_tokens=260 + 256 * (at >= 4))
+                made.keep(question, draw, ModelAnswer(text=question.expects, usage=usage))
+    one.gaps["context"] = "refused: too busy"
+    given = ConformInput(side=one, other=two, questions=asked, settings=settings)
+    found = {each.name: each for each in conform_table(given)}["context"]
+    assert (found.outcome, "too busy" in found.seen) == ("agrees", True)
+
+
+def test_a_seed_that_no_question_was_asked_twice_with_is_not_checked() -> None:
+    one, two = ConformSide(name="a"), ConformSide(name="b")
+    for question in [each for each in QUESTIONS if each.check == "seed"]:
+        for made in (one, two):
+            made.keep(question, 1, ModelAnswer(text="a"))
+    assert rows(one, two)["seed"].outcome == "unchecked"

@@ -92,6 +92,20 @@ def test_a_fallback_counts_where_it_was_compared(project: Project) -> None:
         ]
 
 
+def test_a_check_after_which_nothing_is_known_takes_the_place_of_no_other(project: Project) -> None:
+    with project:
+        project.store.conformity.append(record(project, "twin", "new", "unchecked"))
+        (pair,) = project.pairs()
+        assert (pair.differs, pair.is_compared) == (False, False)
+        assert "is not known" in pair.words
+        assert project.conformity_of(project.offer("twin")).words == "not checked"
+        for outcome, hours in (("differs", 1), ("unchecked", 2)):
+            at = NOW + timedelta(hours=hours)
+            project.store.conformity.append(record(project, "twin", "new", outcome, at))  # type: ignore[arg-type]  # of the Literal
+        assert project.pairs()[0].differs
+        assert project.conformity_of(project.offer("twin")).conformity == "differs"
+
+
 def test_since_when_an_offer_conforms(project: Project) -> None:
     with project:
         offer = project.offer("new")
