@@ -124,10 +124,10 @@ __all__ = [
     "key_variable",
     "key_variables",
     "logged_counts",
-    "strict_counts",
     "read_number",
     "register_hosts",
     "secret_of",
     "speaks_another_api",
+    "strict_counts",
     "uncarried",
 ]

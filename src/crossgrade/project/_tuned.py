@@ -181,8 +181,8 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
             if workload.rounds == 1
             else f"seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
         )
-    spent = [each.rate or 0.0 for each in tested.values()]
-    _check_left(workload, number, [_first_spent(workload, first.values()), *spent])
+    rates_of_rounds = [each.rate or 0.0 for each in tested.values()]
+    _check_left(workload, number, [_first_spent(workload, first.values()), *rates_of_rounds])
     return number
 
 
@@ -345,13 +345,13 @@ def check_untuned(store: "Store", workload: Workload, dataset: "Dataset", root: 
                 f"{tuned[0].name} was tuned on {len(here):,} samples of `{workload.name}`, which say nothing "
                 "about it with another prompt, other settings or another adapter any more",
                 code="candidate-tuned",
-                hint=f"`crossgrade decide {tuning.workload}` decides on the test of what was tuned; a new test "
-                "needs a dataset of fresh rows",
+                hint=f"`crossgrade decide {tuning.workload}` decides on the test of what was tuned; a new "
+                "test needs a dataset of fresh rows",
             )
 
 
 def _may_be_tuned(store: "Store", tuning: "Tuning", candidate: Variant, root: Path) -> bool:
-    """Return whether a candidate is a tuned model that differs from what it was before, or has its adapter."""
+    """Return whether a candidate is a tuned model other than it was before, or has its adapter."""
     from crossgrade.providers.adapters import read_adapter
 
     steps: Sequence[Any] = store.tunings.steps(tuning.id, "trial", "proposed", "ended")
@@ -364,8 +364,9 @@ def _may_be_tuned(store: "Store", tuning: "Tuning", candidate: Variant, root: Pa
             return True
     if tuning.settings.get("offer") != offer_tree(candidate.offer):
         return False
-    tree = _words(variant_tree(candidate))
-    return tree != _words(tuning.settings.get("candidate")) and not _was_asked_before(store, tuning, candidate)
+    if _words(variant_tree(candidate)) == _words(tuning.settings.get("candidate")):
+        return False
+    return not _was_asked_before(store, tuning, candidate)
 
 
 def _was_asked_before(store: "Store", tuning: "Tuning", candidate: Variant) -> bool:
