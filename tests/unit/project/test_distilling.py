@@ -359,6 +359,7 @@ def test_a_teacher_without_a_price_is_refused_under_a_limit(folder):
     text = CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]", "licence: MIT")
     with decided(folder, text) as project:
         plan = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor"))
+        assert plan.cost_usd is None
         with raises_code("price-unknown-under-limit", "mentor"):
             project.distil.run(plan, max_cost_usd=Decimal(9))
         assert "mentor" not in {name for name, _, _ in project.asked}
@@ -379,4 +380,5 @@ def test_what_a_teacher_and_the_test_cost_is_said_before(folder):
         folder,
         CONFIG.replace("licence: MIT, prices: [{input_per_mtok: 5, output_per_mtok: 5}]", "licence: MIT"),
     ) as project:
-        assert project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor")).cost_usd is None
+        ended = project.distil.plan("tickets", "small", replace(OPTIONS, teacher="mentor"))
+        assert (ended.basis.has_ended, ended.cost_usd) == (True, (0, 0))
