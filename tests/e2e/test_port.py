@@ -173,7 +173,7 @@ def test_the_prompt_before_the_tuning_may_be_evaluated_again(cli: CommandLine, f
 def test_items_of_a_workload_that_is_renamed_stay_touched(cli: CommandLine, failed: Project) -> None:
     failed.config.write_text(failed.config.read_text().replace("  echo:", "  again:"))
     plan = json.loads(cli.succeeds("port", "again", "--candidate", "new", "--dry-run", "--json").out)
-    assert plan["touched"] == 60
+    assert plan["plan"]["touched"] == 60
 
 
 def test_first_decisions_on_several_prompts_leave_no_rate_for_a_round(

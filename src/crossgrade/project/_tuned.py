@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from crossgrade.calls import canonical_json
 from crossgrade.domain import (
     JSON,
     GenerationSettings,
@@ -78,6 +77,8 @@ def as_read(tree: Mapping[str, JSON]) -> dict[str, JSON]:
 
 def scorer_tree(workload: Workload) -> JSON:
     """Return a workload's scorer as runs and tunings record it."""
+    from crossgrade.calls import canonical_json
+
     found: JSON = msgspec.json.decode(canonical_json(workload.scorer))
     return found
 
@@ -125,13 +126,17 @@ def _asking_the_same(samples: Sequence[Sample], asked: Sequence[_Asked]) -> set[
     """Return the ids of samples of which a recorded prompt makes what it made of a recorded sample."""
     known: dict[bytes, set[str]] = {}
     for tree, digests in asked:
-        known.setdefault(msgspec.json.encode(tree, order="deterministic"), set()).update(digests)
+        known.setdefault(_encoded(tree), set()).update(digests)
     return {
         sample.id
         for tree, prompts in known.items()
         for sample in samples
         if prompts and asked_digest(PromptTemplate(**msgspec.json.decode(tree)), sample) in prompts
     }
+
+
+def _encoded(tree: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(tree, order="deterministic")
 
 
 def asked_digest(prompt: PromptTemplate, sample: Sample) -> str | None:
@@ -162,9 +167,8 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
         elif not test and run.settings["candidates"] and not run.settings.get("baseline"):
             _check_first(workload, run)
             for each in cast("list[Any]", run.settings["candidates"]):
-                model = [each.get(name) for name in offer_tree(_ANYONE)]
-                rates = first.setdefault(canonical_json(model), {})
-                rates[canonical_json(each)] = float(str(run.settings["alpha"]))
+                model = _encoded({name: each.get(name) for name in offer_tree(_ANYONE)})
+                first.setdefault(model, {})[_encoded(each)] = float(str(run.settings["alpha"]))
     if tuning_id in tested:
         return cast("int", tested[tuning_id].number)
     number = 2 + len(tested)
@@ -371,6 +375,7 @@ def _may_be_tuned(store: "Store", tuning: "Tuning", candidate: Variant, root: Pa
 
 def _was_asked_before(store: "Store", tuning: "Tuning", candidate: Variant) -> bool:
     """Return whether a run asked a candidate as it is before a tuning of its model began."""
+    from crossgrade.calls import canonical_json
     from crossgrade.evaluate import variant_settings
 
     def nameless(tree: Mapping[str, Any]) -> dict[str, Any]:
