@@ -44,6 +44,9 @@ PROJECTIONS: Mapping[str, str] = MappingProxyType(
 _NAME = re.compile(r"(?:base_model\.model\.)?model\.layers\.(\d{1,4})\.([a-z_.]+)\.lora_([AB])\.weight")
 _MOST_HEADER_BYTES = 64 * 2**20
 _MOST_BYTES = 4 * 2**30
+MOST_VALUE = 65_504.0
+"""The largest weight of an adapter's file, which has 16-bit floats."""
+
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
 
 

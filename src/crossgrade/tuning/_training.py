@@ -35,7 +35,7 @@ from crossgrade.tuning._base_model import (
     out_of_memory,
 )
 from crossgrade.tuning._checkpoints import Checkpoints, keep_file
-from crossgrade.tuning._lora_file import read_safetensors, write_adapter
+from crossgrade.tuning._lora_file import MOST_VALUE, read_safetensors, write_adapter
 from crossgrade.tuning._training_set import TrainingOrder, TrainingSet
 
 METHOD = 1
@@ -267,16 +267,18 @@ class Training:
         if kind == "out-of-memory":
             raise out_of_memory(self.base, self.settings, None)
         if kind == "not-finite":
-            rate = self.settings.learning_rate
-            raise UsageError(
-                f"{event['message']}: the training has diverged",
-                code="training-diverged",
-                hint=f"train anew with a lower rate: --learning-rate {rate / 4:g}",
-            )
+            raise self._diverged(event["message"])
         raise UsageError(
             str(event["message"]),
             code="training-examples-long",
             hint=f"allow longer ones: --max-tokens {2 * self.settings.max_tokens}",
+        )
+
+    def _diverged(self, seen: str) -> UsageError:
+        return UsageError(
+            f"{seen}: the training has diverged",
+            code="training-diverged",
+            hint=f"train anew with a lower rate: --learning-rate {self.settings.learning_rate / 4:g}",
         )
 
     def _ended(self, code: int, log: IO[bytes]) -> NoReturn:
@@ -294,6 +296,9 @@ class Training:
     def _convert(self, texts: Mapping[str, str]) -> None:
         """Write the GGUF file, and delete what only the training needed."""
         tensors = read_safetensors(self.folder / "adapter.safetensors")
+        most = max((float(abs(each).max(initial=0.0)) for each in tensors.values()), default=0.0)
+        if not most <= MOST_VALUE:
+            raise self._diverged(f"a weight of the adapter is {most:.3g}")
         write_adapter(self.adapter_path, tensors, self.base.layout, alpha=self.settings.scale, texts=texts)
         Checkpoints(self.folder).clear()
         base = self.folder / "base"

@@ -139,6 +139,14 @@ def test_says_why_it_cannot_go_on_and_keeps_what_it_has(tmp_path, examples, chil
     assert training.run().parts == 2
 
 
+def test_weights_that_an_adapters_file_cannot_hold_have_diverged(tmp_path, examples, child, monkeypatch):
+    wild = {name: 1e9 * values for name, values in adapter(np.random.default_rng(1)).items()}
+    monkeypatch.setenv("ADAPTER", str(safetensors(tmp_path / "wild.safetensors", wild)))
+    with raises_code("training-diverged"):
+        made(tmp_path, examples).run()
+    assert not list(tmp_path.rglob("adapter.gguf"))
+
+
 def test_an_interrupted_parent_ends_its_child(tmp_path, examples, child):
     training = made(tmp_path / "home", examples)
 
