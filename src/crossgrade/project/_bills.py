@@ -63,7 +63,7 @@ def bills_of(
     own = offers_of(workload).values()
     if traffic is not None:
         bills = bill_offers(offers, traffic, project.catalog, on, incumbent=incumbent)
-        bills = with_conformity(project, bills)
+        bills = project.with_conformity(bills)
         return with_boxes(bills, own) if boxes else bills
     run = run_named(project.store, workload, run_id)
     measured = {
@@ -81,17 +81,8 @@ def bills_of(
     )
     route = next((each for each in project.config.routes.values() if each.workload == workload.name), None)
     bills = replace(bills, moving=costs_of_moving(project.store, run, workload, bills, route))
-    bills = with_conformity(project, bills)
+    bills = project.with_conformity(bills)
     return with_boxes(bills, own, measured) if boxes else bills
-
-
-def with_conformity(project: "OpenProject", bills: Bills) -> Bills:
-    """Say of each offer whether it was shown to be the model that it is said to be."""
-    rows = []
-    for row in bills.offers:
-        found = project.conformity_of(project.config.offers[row.offer])
-        rows.append(replace(row, conformity=found.words, differs=found.conformity == "differs"))
-    return replace(bills, offers=tuple(rows))
 
 
 def measured_of(store: "Store", run: "Run", workload: Workload) -> dict[str, Measured]:

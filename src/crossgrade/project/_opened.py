@@ -19,6 +19,7 @@ from crossgrade.project._suites import find_suite, suite_workload
 
 if TYPE_CHECKING:
     from crossgrade.catalog import Catalog, OfferFacts
+    from crossgrade.catalog.bills import Bills
     from crossgrade.evaluate import Judges, PairScorer, Scorer, ScorerCalls
     from crossgrade.project._access import ProjectAccess
     from crossgrade.project._auditing import ProjectLedger
@@ -207,6 +208,14 @@ class OpenProject:
         from crossgrade.project._equality import replaced_pairs
 
         return list(replaced_pairs(self.store, self.config.offers, self.config.routes.values()))
+
+    def with_conformity(self, bills: "Bills") -> "Bills":
+        """Return bills that say of each offer whether it was shown to be the model that it is said to be."""
+        rows = []
+        for row in bills.offers:
+            found = self.conformity_of(self.config.offers[row.offer])
+            rows.append(replace(row, conformity=found.words, differs=found.conformity == "differs"))
+        return replace(bills, offers=tuple(rows))
 
     def conformity_of(self, offer: Offer) -> "OfferConformity":
         """Return what checks and daily looks say of an offer: conforms, differs, or not checked.

@@ -316,12 +316,6 @@ class Project(OpenProject):
             evidence = train_router(with_openings(evidence, workload, dataset), settings, self.plugins.guards)
         return DecisionInput(run=run, evidence=evidence, settings=settings, guards=self.plugins.guards)
 
-    def with_conformity(self, bills: "Bills") -> "Bills":
-        """Return bills of offers of the project that say of each whether it conforms."""
-        from crossgrade.project._bills import with_conformity
-
-        return with_conformity(self, bills)
-
     def bills(
         self,
         name: str,
