@@ -262,4 +262,5 @@ def test_one_endpoint_is_not_compared_with_itself(cli: CommandLine, hosts: dict[
     cli.fails("conform", "new", "--against", "new", *QUICK, error="models-not-distinct")
     cli.fails("conform", "new", "--against", "local", *QUICK, error="local-model-ambiguous")
     cli.fails("conform", "new", "--lengths", "10", error="conform-settings-invalid")
+    cli.fails("conform", "new", "--alpha", "0.001", error="conform-settings-invalid")
     assert hosts["new-model"].calls == 0

@@ -50,6 +50,9 @@ SUBJECTS = (
 )
 """What is asked of a model whose answers are compared; there is no right answer."""
 
+LEAST_ALPHA = 0.002
+"""At a smaller error rate the part of one row is below 0.0001, the least p-value of 9,999 permutations."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConformSettings:
@@ -93,8 +96,8 @@ def check_conform_settings(settings: ConformSettings) -> None:
         wrong = f"the draws of the stages are {settings.stages}; up to 100 in all are possible"
     elif any(not 64 <= each <= MOST_TOKENS_AT_LENGTH for each in settings.lengths):
         wrong = f"the lengths are {settings.lengths}; 64 to {MOST_TOKENS_AT_LENGTH:,} tokens are possible"
-    elif not 0 < settings.alpha < 1:
-        wrong = f"the error rate is {settings.alpha}; a number between 0 and 1 is expected"
+    elif not LEAST_ALPHA <= settings.alpha < 1:
+        wrong = f"the error rate is {settings.alpha}; {LEAST_ALPHA:g} and more, below 1, is expected"
     if wrong is not None:
         raise UsageError(wrong, code="conform-settings-invalid", hint="leave the option out for its default")
 
