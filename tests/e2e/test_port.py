@@ -182,6 +182,9 @@ def test_first_decisions_on_several_prompts_leave_no_rate_for_a_round(
     failed.change('"Say {input}"', '"Say {input} "')
     cli.succeeds("evaluate", "echo", "--yes")
     cli.fails("port", "echo", "--candidate", "new", "--yes", error="round-overspent")
+    failed.change("    rounds: 3", "    rounds: 3\n    alpha: 0.1")
+    plan = json.loads(cli.succeeds("port", "echo", "--candidate", "new", "--dry-run", "--json").out)["plan"]
+    assert (plan["round"], plan["alpha"]) == (2, 0.025)
 
 
 def test_without_a_gain_nothing_is_tested_and_no_round_is_spent(

@@ -185,8 +185,7 @@ def next_round(store: "Store", workload: Workload, tuning_id: str | None = None)
             if workload.rounds == 1
             else f"seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
         )
-    rates_of_rounds = [each.rate or 0.0 for each in tested.values()]
-    _check_left(workload, number, [_first_spent(workload, first.values()), *rates_of_rounds])
+    _check_left(workload, number, _first_spent(workload, first.values()), tested.values())
     return number
 
 
@@ -197,24 +196,35 @@ def _first_spent(workload: Workload, first: Collection[Mapping[bytes, float]]) -
     return max((sum(rates.values()) for rates in first if len(rates) > 1), default=workload.alpha)
 
 
-def _check_left(workload: Workload, number: int, spent: Sequence[float]) -> None:
+def _check_left(workload: Workload, number: int, first: float, tested: Collection[TuningTest]) -> None:
     """Raise `UsageError` if the rates of all rounds so far leave too little for this one.
 
-    They do where `rounds` or `alpha` were changed after a test, whose rate was what the workload planned
-    then, and where the first decision was made on several variants of a model.
+    They do where the first decision was made on several variants of a model, and spent `first`, and where
+    `rounds` or `alpha` were changed after a test, whose rate was what the workload planned then.
     """
     whole = workload.alpha_of_rounds
     rate = round_alpha(number, rounds=workload.rounds, alpha=whole)
-    left = whole - sum(spent)
-    if rate > left + _ROUNDED * whole:
-        raise UsageError(
-            f"the tests of `{workload.name}` so far leave {max(left, 0.0):.4g} of its error rate of "
-            f"{whole:g}, and round {number} of {workload.rounds} has {rate:g}: `rounds` or "
-            "`alpha` were changed after a test, or candidates were decided on with several prompts",
-            code="round-overspent",
-            hint="plan the rounds as they were before that test, or seal a baseline of fresh rows with "
-            f"`crossgrade freeze {workload.name}`",
+    left = whole - first - sum(each.rate or 0.0 for each in tested)
+    if rate <= left + _ROUNDED * whole:
+        return
+    repeated = first > workload.alpha * (1 + _ROUNDED)
+    why, next_step = (
+        (
+            f"candidates were decided on with several prompts or settings, which spent {first:.4g}",
+            f"say what you accept over all rounds: `alpha: {2 * first:g}`",
         )
+        if repeated
+        else (
+            "`rounds` or `alpha` were changed after a test",
+            "plan the rounds as they were before that test",
+        )
+    )
+    raise UsageError(
+        f"the tests of `{workload.name}` so far leave {max(left, 0.0):.4g} of its error rate of "
+        f"{whole:g}, and round {number} of {workload.rounds} has {rate:g}: {why}",
+        code="round-overspent",
+        hint=f"{next_step}, or seal a baseline of fresh rows with `crossgrade freeze {workload.name}`",
+    )
 
 
 def _check_first(workload: Workload, run: "Run") -> None:
