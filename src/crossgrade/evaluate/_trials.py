@@ -127,6 +127,12 @@ class GatewayDoor:
 class TrialGateway(Protocol):
     """A gateway that serves a route for each model, and records every call under its run."""
 
+    def begin(self, run_id: str) -> None:
+        """Note that a trial begins: from now on it may cost something."""
+
+    def end(self, run_id: str) -> None:
+        """Note that all calls of a trial are recorded."""
+
     def door(self, offer: str) -> GatewayDoor:
         """Return how the model of an offer is reached."""
 
@@ -200,16 +206,22 @@ class TrialProvider:
         if budget is not None and budget.limit_usd is not None and price is not None:
             running.room = TrialRoom(budget, price, self.agent.limits.usd)
             relay.weigh = running.weigh
+        self.gateway.begin(run_id)
         try:
             answer = await running.run()
         except TrialError:
-            self.ended.add(run_id)
+            self._end(run_id)
             raise
         finally:
             if running.room is not None:
                 running.room.leave()
-        self.ended.add(run_id)
+        self._end(run_id)
         return answer
+
+    def _end(self, run_id: str) -> None:
+        assert self.gateway is not None
+        self.gateway.end(run_id)
+        self.ended.add(run_id)
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ MOST_FOLDERS = 10
 """The number of gateways whose folders are kept. Those of more are removed, the oldest first."""
 
 _RUN, _SETTLED, _PID = "run", "settled", "pid"
+_BEGUN, _ENDED, _STOPPED = "begun", "ended", "stopped"
 _LOG = Path(".crossgrade", "serve", "requests")
 _STOP_S, _LOOK_S = 15.0, 0.1
 _KEY_DAYS = 30
@@ -112,6 +113,7 @@ async def open_trials(
                 port=port,
                 keys=_keys(folder, models),
                 log=RequestLog(folder / _LOG),
+                folder=folder,
                 timeouts={name: offer.timeout_s for name, offer in offers.items()},
             )
             async with _served(folder, environ):
@@ -172,9 +174,12 @@ class TrialGateways:
                 continue
             _wait_for_end(folder)
             known = {*recorded, *_words(folder / _SETTLED)}
-            left = {run: calls for run, calls in RequestLog(folder / _LOG).runs().items() if run not in known}
+            calls = RequestLog(folder / _LOG).runs()
+            left = [run for run in dict.fromkeys((*_words(folder / _BEGUN), *calls)) if run not in known]
             self._counted[folder] = set(left)
-            found += [trial_cost_usd(calls) for calls in left.values()]
+            # A gateway that was killed may not have recorded the calls that were in flight.
+            whole = left if (folder / _STOPPED).exists() else _words(folder / _ENDED)
+            found += [trial_cost_usd(calls.get(run, ())) if run in whole else None for run in left]
         return found
 
     def settle(self) -> None:
@@ -182,8 +187,12 @@ class TrialGateways:
         own = {} if self.own is None else {self.own: self.ended}
         for folder, runs in {**self._counted, **own}.items():
             if runs and folder.is_dir():
-                with (folder / _SETTLED).open("a", encoding="utf-8") as file:
-                    file.write("".join(f"{run}\n" for run in sorted(runs)))
+                _note(folder / _SETTLED, sorted(runs))
+
+
+def _note(path: Path, runs: Sequence[str]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(f"{run}\n" for run in runs))
 
 
 def _words(path: Path) -> list[str]:
@@ -297,6 +306,7 @@ async def _served(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Non
         yield
     finally:
         await _end(process)
+        (folder / _STOPPED).touch()
 
 
 async def _ready(process: asyncio.subprocess.Process, said: Path) -> None:
@@ -382,7 +392,16 @@ class RunGateway:
     port: int
     keys: Mapping[str, str]
     log: RequestLog
+    folder: Path
     timeouts: Mapping[str, float]
+
+    def begin(self, run_id: str) -> None:
+        """Note that a trial begins: from now on it may cost something."""
+        _note(self.folder / _BEGUN, [run_id])
+
+    def end(self, run_id: str) -> None:
+        """Note that all calls of a trial are recorded."""
+        _note(self.folder / _ENDED, [run_id])
 
     def door(self, offer: str) -> "GatewayDoor":
         """Return how the model of an offer is reached."""

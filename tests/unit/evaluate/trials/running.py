@@ -25,6 +25,11 @@ class Unreachable:
         self.recorded = recorded
         self.asked: list[str] = []
 
+    def begin(self, run_id: str) -> None:
+        """Note nothing."""
+
+    end = begin
+
     def door(self, offer: str) -> GatewayDoor:
         return GatewayDoor(host="127.0.0.1", port=9, key="sk-of-the-trial", route=offer)
 

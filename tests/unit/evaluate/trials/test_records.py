@@ -219,6 +219,8 @@ def test_what_was_lost_with_a_process_is_counted_once(tmp_path: Path) -> None:
     (log / "1.jsonl").write_text("".join(lines) + '{"settled":{}}\n')
     (before / "run").write_text("r1")
     (before / "settled").write_text("t.2\n")
+    (before / "begun").write_text("t.1\nt.2\nt.3\nt.4\nt.6\n")
+    (before / "ended").write_text("t.1\nt.2\nt.3\n")
 
     def gateways() -> TrialGateways:
         own = tmp_path / "gateway-2"
@@ -227,8 +229,13 @@ def test_what_was_lost_with_a_process_is_counted_once(tmp_path: Path) -> None:
 
     assert gateways().lost("r2", []) == []
     resumed = gateways()
-    assert resumed.lost("r1", ["t.1"]) == [Decimal("0.5"), None]
-    assert gateways().lost("r1", ["t.1"]) == [Decimal("0.5"), None], "it was killed too, and counted nothing"
+    lost = [Decimal("0.5"), None, None]
+    assert resumed.lost("r1", ["t.1"]) == lost, "a call may have been in flight of which there is no record"
+    assert gateways().lost("r1", ["t.1"]) == lost, "it was killed too, and counted nothing"
+    (before / "ended").unlink()
+    assert gateways().lost("r1", ["t.1"]) == [None, None, None]
+    (before / "stopped").touch()
+    assert gateways().lost("r1", ["t.1"]) == [Decimal("0.5"), None, Decimal(0)], "all calls were recorded"
     resumed.settle()
     assert gateways().lost("r1", ["t.1"]) == []
     assert (tmp_path / "gateway-2" / "settled").read_text() == "t.5\n"
