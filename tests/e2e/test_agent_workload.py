@@ -136,12 +136,16 @@ print(post("/chat/completions", model="x", messages=[{"role": "user", "content":
 """
 
 
-def test_calls_that_are_odd_or_cut_off_are_recorded_too(
-    agents: Project, cli: CommandLine, script: dict[str, Script]
-) -> None:
+def only_make_file(agents: Project) -> None:
     for name in NAMES:
         if name != "make-file":
             shutil.rmtree(agents.folder / "tasks" / name)
+
+
+def test_calls_that_are_odd_or_cut_off_are_recorded_too(
+    agents: Project, cli: CommandLine, script: dict[str, Script]
+) -> None:
+    only_make_file(agents)
     (agents.folder / "agent" / "agent.py").write_text(ODD)
     agents.change("epochs: 2", "epochs: 1")
     agents.change("seconds: 60, calls: 4", "seconds: 4, calls: 9")
@@ -179,9 +183,7 @@ os._exit(0)  # in the middle of the answer
 def test_a_call_in_flight_at_the_end_of_an_agent_is_paid_for(
     agents: Project, cli: CommandLine, script: dict[str, Script]
 ) -> None:
-    for name in NAMES:
-        if name != "make-file":
-            shutil.rmtree(agents.folder / "tasks" / name)
+    only_make_file(agents)
     (agents.folder / "agent" / "agent.py").write_text(STREAMS)
     agents.change("epochs: 2", "epochs: 1")
     agents.change("    model: new-model\n", "    model: new-model\n    timeout_s: 3\n")
@@ -252,9 +254,7 @@ def test_a_killed_run_goes_on_and_leaves_nothing_behind(
 
 
 def test_no_call_begins_that_may_cost_more_than_the_run_has_left(agents: Project, cli: CommandLine) -> None:
-    for name in NAMES:
-        if name != "make-file":
-            shutil.rmtree(agents.folder / "tasks" / name)
+    only_make_file(agents)
     program = STREAMS.replace('"stream": True', '"max_tokens": 100000')
     (agents.folder / "agent" / "agent.py").write_text(program)
     ran = cli("evaluate", "coding", "--max-cost", "2.5", "--no-decide")

@@ -47,7 +47,7 @@ def logprobs_row(given: ConformInput) -> ConformCheck:
     # Where other answers share tokens, one whose likeliest tokens are all others is as far apart as can be.
     far = [_APART_NATS if gap is None else gap for gap in gaps]
     found = logprobs_differ(far, alpha=given.row_alpha)
-    return _bet_row(name, f"{_mean(found)} apart on average{left_out}", found)
+    return _gap_row(name, f"{_mean(found)} apart on average{left_out}", found)
 
 
 def _logprobs(side: ConformSide) -> tuple[dict[str, _Places], list[float]]:
@@ -76,8 +76,12 @@ def _mean(found: LogprobDifference) -> str:
     return f"{found.mean_gap:.4f} nats{capped}"
 
 
+def _gap_row(name: str, seen: str, found: LogprobDifference) -> ConformCheck:
+    return _bet_row(name, seen, found, f"at most {found.tolerance_nats:g}")
+
+
 def _bet_row(
-    name: str, seen: str, found: LogprobDifference | PartingDifference, expected: str = ""
+    name: str, seen: str, found: LogprobDifference | PartingDifference, expected: str
 ) -> ConformCheck:
     """Return the row of a test with a tolerance: open if that is exceeded, but not shown to be."""
     outcome: ConformOutcome = "agrees" if found.is_within and found.could_differ else "open"
@@ -86,7 +90,7 @@ def _bet_row(
         name,
         f"{seen}{few}",
         "differs" if found.outcome == "differs" else outcome,
-        expected=expected or f"at most {getattr(found, 'tolerance_nats', 0):g}",
+        expected=expected,
         p_value=min(1.0, 1 / found.e_value) if found.e_value else None,
         answers=found.n,
     )
@@ -103,7 +107,7 @@ def greedy_rows(given: ConformInput) -> list[ConformCheck]:
             f"{sum(gap == 0 for gap in gaps.values())} of {len(gaps)} answers are the reference's; where one "
             f"leaves it, its token is less likely, {_mean(shown)} on average"
         )
-        return [_bet_row(name, seen, shown)]
+        return [_gap_row(name, seen, shown)]
     ours, theirs = drawn_answers(given.side, "/t0"), drawn_answers(given.other, "/t0")
     both = sorted(ours.keys() & theirs.keys())
     if not both:

@@ -121,7 +121,7 @@ def response_usage_to_wire(usage: Usage) -> JSON:
 
 
 def strict_counts(raw: Mapping[str, Any]) -> Counts | None:
-    """Return what `logged_counts` does, in a third of the time, or None for a usage object of another form.
+    """Return what `logged_counts` does in half of its time, or None for a usage object of another form.
 
     The form is OpenAI's own: no other fields, and every count is an integer that can be.
     """
