@@ -49,25 +49,34 @@ _HALVINGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogprobDifference:
-    """What the gaps of n prompts say about the mean gap, capped, in nats.
+class _Betting:
+    """What bets on `n` answers say of a mean and its tolerance.
 
     `differs`: it was shown to be above the tolerance, wrongly with probability of at most `alpha`. `alike`:
-    it was shown to be below, with the same error rate. `open`: neither. `low` and `high` hold at each n at
-    once, with probability of at least 1 - 2 `alpha`. `capped` gaps were larger than they count. Without
-    `could_differ`, n gaps are too few to show a difference, whatever they are.
+    it was shown to be below, with the same error rate. `open`: neither. Without `could_differ`, n answers are
+    too few to show a difference, whatever they are.
     """
 
     outcome: Literal["differs", "alike", "open"]
-    mean_gap: float
-    low: float
-    high: float
     e_value: float
     n: int
     alpha: float
+    could_differ: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogprobDifference(_Betting):
+    """What the gaps of n prompts say about the mean gap, capped, in nats.
+
+    `low` and `high` hold at each n at once, with probability of at least 1 - 2 `alpha`. `capped` gaps were
+    larger than they count.
+    """
+
+    mean_gap: float
+    low: float
+    high: float
     tolerance_nats: float
     capped: int
-    could_differ: bool
     method: str = "betting on the mean of capped gaps"
 
     @property
@@ -77,21 +86,12 @@ class LogprobDifference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartingDifference:
-    """How often the greedy answers of two hosts part: at `partings` of the `tokens` that were read.
+class PartingDifference(_Betting):
+    """How often the greedy answers of two hosts part: at `partings` of the `tokens` that were read."""
 
-    `outcome` is that of `LogprobDifference`, for the share of tokens at which answers part and `tolerance`.
-    Without `could_differ`, n answers are too few to show a difference, wherever they part.
-    """
-
-    outcome: Literal["differs", "alike", "open"]
     partings: int
     tokens: int
-    e_value: float
-    n: int
-    alpha: float
     tolerance: float
-    could_differ: bool
     method: str = "betting on the share of tokens at which answers part"
 
     @property
