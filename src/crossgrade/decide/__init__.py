@@ -71,7 +71,7 @@ from crossgrade.decide._traffic_facts import SeenRequest, seen_request
 from crossgrade.decide._trial_changes import WANTED_TRIALS
 from crossgrade.decide._verify import Comparison, compare, recompute, verify
 from crossgrade.decide._view import View
-from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact
+from crossgrade.decide._words import bound, bound_words, confidence, error_rate, exact, in_units
 from crossgrade.domain import Estimate
 
 __all__ = [
@@ -152,6 +152,7 @@ __all__ = [
     "gate",
     "growth_mark",
     "growth_steps",
+    "in_units",
     "make_design",
     "missing_evidence",
     "moments",

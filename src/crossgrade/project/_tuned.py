@@ -127,12 +127,21 @@ def _asking_the_same(samples: Sequence[Sample], asked: Sequence[_Asked]) -> set[
     known: dict[bytes, set[str]] = {}
     for tree, digests in asked:
         known.setdefault(_encoded(tree), set()).update(digests)
+    templates = [(_template(tree), prompts) for tree, prompts in known.items() if prompts]
     return {
         sample.id
-        for tree, prompts in known.items()
+        for template, prompts in templates
         for sample in samples
-        if prompts and asked_digest(PromptTemplate(**msgspec.json.decode(tree)), sample) in prompts
+        if template is not None and asked_digest(template, sample) in prompts
     }
+
+
+def _template(tree: bytes) -> PromptTemplate | None:
+    """Return a recorded prompt, None for one of another version of Crossgrade, which has other fields."""
+    try:
+        return PromptTemplate(**msgspec.json.decode(tree))
+    except TypeError:
+        return None
 
 
 def _encoded(tree: Mapping[str, Any]) -> bytes:

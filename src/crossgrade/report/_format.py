@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass, replace
 from decimal import Decimal
 from typing import TypeVar, cast
 
-from crossgrade.decide import Estimate, Loss, bound
+from crossgrade.decide import Estimate, Loss, bound, in_units
 from crossgrade.stats import Retention
 
 UNKNOWN = "unknown"
@@ -36,11 +36,12 @@ def interval(retention: Retention, *, unit: str = "pair") -> str:
     Where people correct a judge, its own figure comes first: `judge 0.931, corrected 0.845 (0.836 to 0.854)`.
     An undefined retention gives its reason, which says what one observation is by its `unit`.
     """
-    reason = (retention.reason or "").replace("pair", unit)
+    reason = in_units(retention.reason, unit)
     if retention.value is None:
         return f"undefined ({reason or 'no data'})"
     if retention.judged is not None:
-        return f"judge {ratio(retention.judged)}, corrected {interval(replace(retention, judged=None))}"
+        corrected = interval(replace(retention, judged=None), unit=unit)
+        return f"judge {ratio(retention.judged)}, corrected {corrected}"
     if retention.low is None or retention.high is None:
         return ratio(retention.value) + (f" (no bounds: {reason})" if reason else "")
     low = bound(retention.low, retention.floor, up=False)

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import sqlite3
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from decimal import Decimal
 
@@ -14,7 +15,7 @@ from crossgrade.dialects import Embeddings
 from crossgrade.domain import ModelAnswer, Usage
 from crossgrade.project import DistilOptions, DistilProgress, PortOptions, Project
 from crossgrade.project._traffic import subject_key
-from crossgrade.project._tuned import tuned_requests
+from crossgrade.project._tuned import touched_samples, tuned_requests
 from crossgrade.tuning import TrainingSettings, _training
 from crossgrade.workloads.traffic import subject_of
 from tests.codes import raises_code, said
@@ -277,6 +278,20 @@ def test_samples_that_were_asked_are_known_again_when_a_column_is_added(folder):
         testing = {by_id[each] for each in (*basis.split.certification, *basis.split.reserved)}
         assert testing.isdisjoint(asked | tuned)
         assert {by_id[each] for each in basis.split.development} >= asked | tuned
+
+
+def test_a_run_whose_prompt_is_of_another_version_is_no_hindrance(folder):
+    with decided(folder) as project:
+        (run,) = project.store.runs.recent("tickets")
+        place = project.config.store
+    settings = json.loads(json.dumps(run.settings))
+    settings["candidates"][0]["prompt"]["of_a_later_version"] = 1
+    with closing(sqlite3.connect(place)) as database, database:
+        database.execute("UPDATE runs SET settings = ?", (json.dumps(settings),))
+    with opened(folder) as project:
+        workload = project.workload("tickets")
+        touched = touched_samples(project.store, workload, project.dataset(workload).samples)
+        assert touched == project.store.answers.samples_of_run(run.id)
 
 
 def test_a_trained_adapter_is_known_by_its_content_wherever_it_lies(folder):
